@@ -1,0 +1,1 @@
+"""Use cases, one per module; only `wiring` names concrete adapters."""

@@ -1,0 +1,1 @@
+"""The catalogue: what we know, in SQLite or PostgreSQL."""

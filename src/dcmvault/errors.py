@@ -1,0 +1,188 @@
+"""The error tree: what went wrong, whether trying again helps, and which exit status it means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Retry(StrEnum):
+    """Whether the same attempt may succeed another time."""
+
+    #: The cause passes by itself (a busy peer, a lost association).
+    LATER = "later"
+    #: The same input will fail the same way.
+    NEVER = "never"
+    #: A person must change something first (configuration, space, permissions).
+    OPERATOR = "operator"
+
+
+class DcmvaultError(Exception):
+    """Root of every error that dcmvault raises on purpose.
+
+    `message` is one sentence for people: what happened and to what. `hint` says what to do.
+    Neither contains patient names or identifiers.
+    """
+
+    #: Stable, documented, never translated.
+    code: ClassVar[str] = "error"
+    retry: ClassVar[Retry] = Retry.NEVER
+    #: Process exit status when this error ends a command (0, 1, 2, 3, 4, 5 or 130).
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DcmvaultError):
+    """The command asks for something that cannot be, whatever the state of the world."""
+
+    code = "usage"
+    exit_status = 2
+
+
+class AddressError(UsageError):
+    """An address string does not name a source or destination."""
+
+    code = "bad_address"
+
+
+class LevelNotSupportedError(UsageError):
+    """The destination cannot give evidence of the asked level."""
+
+    code = "level_not_supported"
+
+
+class ConfigurationError(DcmvaultError):
+    """The configuration file is wrong; the message names line and key."""
+
+    code = "configuration"
+    retry = Retry.OPERATOR
+    exit_status = 4
+
+
+class StateError(DcmvaultError):
+    """The state folder cannot be used (permissions, a newer format, damage)."""
+
+    code = "state"
+    retry = Retry.OPERATOR
+
+
+class SourceError(DcmvaultError):
+    """Something about a source."""
+
+    code = "source"
+
+
+class SourceUnavailableError(SourceError):
+    """The source as a whole cannot be read now; nothing may be concluded about its content."""
+
+    code = "source_unavailable"
+    retry = Retry.OPERATOR
+
+
+class SourceEmptyError(SourceUnavailableError):
+    """The source shows nothing although it held studies: an unmounted volume, never a deletion."""
+
+    code = "source_empty"
+
+
+class EntryUnreadableError(SourceError):
+    """One entry of a source cannot be read; the others can."""
+
+    code = "unreadable"
+
+
+class EntryVanishedError(EntryUnreadableError):
+    """The entry was listed, but is gone when read (deleted at the source meanwhile)."""
+
+    code = "vanished"
+    retry = Retry.LATER
+
+
+class EntryChangedError(EntryUnreadableError):
+    """The entry's fingerprint differs from the planned one: being written, or replaced."""
+
+    code = "changed_while_reading"
+    retry = Retry.LATER
+
+
+class MalformedDicomError(DcmvaultError):
+    """Bytes that do not follow PS3.5 or PS3.10, or break a limit of the scanner."""
+
+    code = "malformed_dicom"
+
+
+class DestinationError(DcmvaultError):
+    """Something about a destination."""
+
+    code = "destination"
+
+
+class DestinationUnreachableError(DestinationError):
+    """No working connection to the destination (name, TCP, TLS, missing disk)."""
+
+    code = "unreachable"
+    retry = Retry.LATER
+    exit_status = 5
+
+
+class AssociationRejectedError(DestinationUnreachableError):
+    """The peer answered, but rejected the association for good (PS3.8 section 9.3.4)."""
+
+    code = "association_rejected"
+    retry = Retry.OPERATOR
+
+
+class AssociationLostError(DestinationUnreachableError):
+    """The association ended while work was in flight; what was in flight is unknown."""
+
+    code = "association_lost"
+
+
+class DestinationStoppedError(DestinationError):
+    """The destination must not be used further in this run (not authorised, full, read-only)."""
+
+    code = "destination_stopped"
+    retry = Retry.OPERATOR
+    exit_status = 5
+
+
+class InstanceRefusedError(DestinationError):
+    """The destination refused one instance for good; the association goes on.
+
+    `status` is the raw status of the peer as four hexadecimal digits (PS3.7 Annex C), or empty.
+    """
+
+    code = "refused"
+
+    def __init__(self, message: str, *, hint: str = "", status: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class InstanceDeferredError(InstanceRefusedError):
+    """The destination refused one instance for now (out of resources, PS3.4 B.2.3: A7xx, 0110)."""
+
+    code = "refused_for_now"
+    retry = Retry.LATER
+
+
+class InstanceUnsendableError(InstanceRefusedError):
+    """Our own check before sending found that the peer cannot take this instance."""
+
+    code = "cannot_be_sent"
+
+
+class ObjectExistsError(DestinationError):
+    """A create-only put met other bytes under the same key."""
+
+    code = "object_exists"
+
+
+class ObjectMissingError(DestinationError):
+    """No object under this key."""
+
+    code = "object_missing"

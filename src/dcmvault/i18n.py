@@ -1,0 +1,1 @@
+"""Words for people: gettext catalogues in English and Brazilian Portuguese."""

@@ -1,0 +1,1 @@
+"""Values that carry the flow: frozen, without I/O and without a clock."""

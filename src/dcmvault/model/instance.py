@@ -1,0 +1,171 @@
+"""Instances on their way: what planning knows before reading, and what reading finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells whether a file is the same without reading it."""
+
+    size: int  #: bytes
+    mtime_ns: int
+    inode: int  #: 0 where the source has none
+
+
+class Claim(StrEnum):
+    """What an entry says it is, before anybody parsed it."""
+
+    #: Is or claims to be DICOM (by the `DICM` prefix, name or index): it must be backed up.
+    DICOM = "dicom"
+    #: Anything else: counted, and left unless asked for.
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRef:
+    """A study (or, where a source has no index, one place that may hold any) to list entries of.
+
+    `locator` is the source's own name of it. `study_instance_uid` is empty when not known yet.
+    """
+
+    locator: str
+    study_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceEntry:
+    """One file of a source, known without reading it: (locator, fingerprint).
+
+    `locator` is unique and stable within the source, valid Unicode, and opaque to everybody else.
+    `expected_sop_instance_uid` is what an index says; the file has the last word.
+    """
+
+    locator: str
+    fingerprint: Fingerprint
+    claim: Claim = Claim.DICOM
+    expected_sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyAttributes:
+    """Study-level attributes as text, decoded by the Specific Character Set, padding stripped.
+
+    Patient data: goes into the catalogue, never into logs or metrics.
+    """
+
+    patient_name: str = ""
+    patient_id: str = ""
+    patient_birth_date: str = ""  #: DA as it stands, e.g. 19700131
+    patient_sex: str = ""
+    study_date: str = ""  #: DA
+    study_time: str = ""  #: TM
+    study_description: str = ""
+    accession_number: str = ""
+    institution_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesAttributes:
+    """Series-level attributes as text."""
+
+    modality: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    body_part_examined: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """What the Part 10 scanner found: identity, attributes, and where things lie in the file.
+
+    Offsets are bytes from the start of the file. A deflated data set has no offsets inside it.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    study: StudyAttributes
+    series: SeriesAttributes
+    instance_number: str
+    data_set_start: int
+    data_set_end: int
+    #: Where the value of (7FE0,0010), (7FE0,0008) or (7FE0,0009) lies; -1 when there is none.
+    pixel_data_start: int = -1
+    pixel_data_end: int = -1
+    has_preamble: bool = True
+    has_file_meta: bool = True
+    #: Sentences about what is wrong though it parses (truncated pixel data, odd lengths, UIDs
+    #: that differ between file meta and data set ...). Empty for a sound file.
+    flaws: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> InstanceIdentity:
+        """The three UIDs that name this instance."""
+        return InstanceIdentity(
+            self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid
+        )
+
+    @property
+    def kind(self) -> InstanceKind:
+        """What an association must have negotiated to carry it."""
+        return InstanceKind(self.sop_class_uid, self.transfer_syntax_uid)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceIdentity:
+    """Study, Series and SOP Instance UID; all empty for an opaque file."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceKind:
+    """(SOP Class UID, Transfer Syntax UID): what one presentation context is proposed for."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFile:
+    """An entry that can be read now: `path` holds exactly the source's bytes while it is in hand.
+
+    `header` is None until scanned, and stays None for an opaque file.
+    """
+
+    entry: InstanceEntry
+    path: Path
+    header: InstanceHeader | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableEntry:
+    """An entry that could not be read: `code` as in the error tree, `message` for people."""
+
+    entry: InstanceEntry
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedEntry:
+    """What the scan learned about one new or changed entry.
+
+    Exactly one holds: `header` (an instance), `opaque_reason` (claims to be DICOM, does not
+    parse), `unreadable` (could not be read), or none of them with claim OTHER (not DICOM).
+    `file_sha256` is set only when another instance of the same identity had to be compared.
+    """
+
+    entry: InstanceEntry
+    header: InstanceHeader | None = None
+    opaque_reason: str = ""
+    unreadable: UnreadableEntry | None = None
+    file_sha256: bytes = field(default=b"", repr=False)

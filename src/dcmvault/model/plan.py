@@ -1,0 +1,79 @@
+"""Plans: what a run was asked to do, and what is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import VersionId
+from dcmvault.model.instance import InstanceEntry, InstanceIdentity, InstanceKind
+from dcmvault.model.job import Priority
+
+
+class Strategy(StrEnum):
+    """Which instances a run considers, per destination."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    DIFFERENTIAL = "differential"
+
+
+class RunKind(StrEnum):
+    """What a run is for."""
+
+    BACKUP = "backup"
+    #: Raises or refutes evidence about what the destination should hold; sends nothing.
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRequest:
+    """One destination of a run and the level asked of it (the destination's default if None)."""
+
+    address: str
+    level: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a user asked for; two equal requests are the same work."""
+
+    kind: RunKind
+    source: str  #: address or configured name, made absolute
+    destinations: tuple[DestinationRequest, ...]
+    strategy: Strategy = Strategy.INCREMENTAL
+    priority: Priority = Priority.NORMAL
+    include_other_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One instance version that is due at one destination, and why.
+
+    `held` means that it needs verification only, no delivery. `earlier_version_there` means
+    that the destination holds older content under the same UID.
+    """
+
+    version_id: VersionId
+    entry: InstanceEntry
+    identity: InstanceIdentity
+    kind: InstanceKind
+    reason: str  #: new | changed | not_held | level | full | differential
+    held: bool = False
+    conflict: bool = False
+    earlier_version_there: bool = False
+    #: Non-empty for a file that claims to be DICOM and does not parse.
+    opaque_reason: str = ""
+    file_sha256: bytes = b""
+    object_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """Items of one series (slice) that travel together."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    items: tuple[PlanItem, ...]
+    priority: Priority = Priority.NORMAL

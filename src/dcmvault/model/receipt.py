@@ -1,0 +1,29 @@
+"""Receipts: what a destination claimed when it took an instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dcmvault.model.instance import Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A claim, not evidence: the destination said that it took these bytes."""
+
+    locator: str
+    #: The source's fingerprint at the time of reading.
+    fingerprint: Fingerprint
+    #: SHA-256 of the file's bytes, computed in the same read.
+    file_sha256: bytes
+    #: Raw status of the peer as four hexadecimal digits (0000, B000 ...); "0000" for a put.
+    status: str
+    #: What the destination calls it (object key); empty for a PACS.
+    object_key: str
+    transferred_bytes: int
+    received_at: datetime
+    #: What the peer said it changed or doubted (B000, B006, B007, 0111).
+    warning: str = ""
+    #: The file was there already; no bytes were stored anew.
+    already_there: bool = False

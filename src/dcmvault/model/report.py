@@ -1,0 +1,121 @@
+"""Run reports: what a run did, counted by destination, with every failure named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import RunId
+from dcmvault.model.plan import RunRequest
+
+
+class RunState(StrEnum):
+    """The life of a run."""
+
+    PENDING = "pending"
+    PLANNING = "planning"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Instances by what became of them (at one destination, or summed over several)."""
+
+    selected: int = 0
+    already_held: int = 0
+    stored: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.selected + other.selected,
+            self.already_held + other.already_held,
+            self.stored + other.stored,
+            self.failed + other.failed,
+            self.unreadable + other.unreadable,
+            self.conflicts + other.conflicts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One instance that did not reach the asked level, and what to do about it.
+
+    `locator` may contain patient data: it is shown on the operator's own screen only.
+    """
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    destination: str
+    code: str
+    status: str
+    message: str
+    hint: str = ""
+    locator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationReport:
+    """One destination's part of a run."""
+
+    name: str
+    address: str
+    level: Level
+    counts: Counts
+    source_bytes: int
+    transferred_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyReport:
+    """One study at one destination, as evidence stands at the end of the run."""
+
+    study_instance_uid: str
+    destination: str
+    modalities: str
+    study_date: str
+    instances: int
+    held: int
+    level: Level
+    verified_at: datetime | None
+    #: Patient data; renderers drop it unless asked.
+    patient_name: str = ""
+    patient_id: str = ""
+    study_description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything a summary or a report shows about one run."""
+
+    run_id: RunId
+    request: RunRequest
+    state: RunState
+    started_at: datetime
+    finished_at: datetime | None
+    destinations: tuple[DestinationReport, ...]
+    studies: int
+    not_dicom: int
+    exit_status: int
+    stages: Mapping[str, float] = field(default_factory=dict)  #: seconds by stage
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    study_reports: tuple[StudyReport, ...] = ()
+    #: Set when the run ended by an error of its own: (code, message, hint).
+    error: tuple[str, str, str] | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """Counts summed over destinations: one instance for two destinations counts twice."""
+        total = Counts()
+        for destination in self.destinations:
+            total = total + destination.counts
+        return total

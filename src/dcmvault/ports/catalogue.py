@@ -1,0 +1,375 @@
+"""What we know: sources, what they hold, what destinations hold, and what runs did.
+
+Several narrow ports over one catalogue; ask for the narrowest. Every method is one transaction:
+durable on return, nothing on error. Safe for several threads; rows are values, never live objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from dcmvault.model.evidence import ExpectedStudy, Level, Verification
+from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId, VersionId
+from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntry
+from dcmvault.model.job import ItemState, Job, JobState, Priority
+from dcmvault.model.plan import PlanItem, PlannedJob, RunRequest, Strategy
+from dcmvault.model.receipt import Receipt
+from dcmvault.model.report import DestinationReport, RunReport, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEntry:
+    """An entry as it was last scanned. `version_id` is None for what is not DICOM or unreadable."""
+
+    entry: InstanceEntry
+    version_id: VersionId | None
+    #: It could not be read then: worth reading again though the fingerprint is the same.
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """A content that some present entry has under an identity."""
+
+    version_id: VersionId
+    entry: InstanceEntry
+    source_id: SourceId
+    file_sha256: bytes  #: empty until read once
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCounts:
+    """What one pass over a source saw."""
+
+    instances: int  #: entries that are or claim to be DICOM, unreadable ones included
+    new: int
+    changed: int
+    gone: int
+    not_dicom: int
+    unreadable: int
+    #: Instances that were present before this pass.
+    known_before: int
+
+
+class Scan(Protocol):
+    """One pass over one source. Unchanged entries cost no write."""
+
+    def known(self, entries: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
+        """Look up entries by locator, in order; each counts as seen by this pass."""
+        ...
+
+    def versions(
+        self, identities: Sequence[InstanceIdentity]
+    ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
+        """List versions that present entries of any source have under these identities."""
+        ...
+
+    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
+        """Record a version's `file_sha256`, read because it had to be compared."""
+        ...
+
+    def record(self, scanned: Sequence[ScannedEntry]) -> None:
+        """Write down new and changed entries (studies, series, instances, versions).
+
+        An entry whose identity and `file_sha256` equal a known version gets that version; any
+        other gets a new one. Opaque entries get a version without identity.
+        """
+        ...
+
+    def finish(self, *, believe_absence: bool) -> ScanCounts:
+        """End the pass. Entries not seen are marked gone only if `believe_absence`.
+
+        Gone entries keep their versions and holdings; nothing is ever deleted here.
+        """
+        ...
+
+
+class SourceCatalogue(Protocol):
+    """Sources and passes over them."""
+
+    def source(self, name: str) -> SourceId:
+        """Return the id of the source with this canonical address, made at first sight."""
+        ...
+
+    def present_instances(self, source_id: SourceId) -> int:
+        """Count the instances that the last believed pass saw."""
+        ...
+
+    def scan(self, source_id: SourceId, run_id: RunId) -> Scan:
+        """Begin a pass."""
+        ...
+
+
+class PlanCatalogue(Protocol):
+    """What is due, and plans written down."""
+
+    def destination(self, name: str) -> DestinationId:
+        """Return the id of the destination with this canonical address, made at first sight."""
+        ...
+
+    def due(
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        *,
+        strategy: Strategy,
+        level: Level,
+        run_id: RunId,
+    ) -> Iterator[PlanItem]:
+        """List present versions that are due, ordered by study, series, instance number.
+
+        Not held at `level`: always due. Held: due (with `held` set) under FULL, and under
+        DIFFERENTIAL if first seen after the last finished FULL run of this source and destination.
+        Versions that already are items of `run_id` at this destination are left out.
+        Sent but not verified: due with `held` set (a run first tries to raise the evidence).
+        Found missing or damaged by a verification: due for delivery.
+        `conflict` is set on every version but the first seen where several present versions
+        share an identity. `earlier_version_there` where another, no longer present version of
+        the identity is held or sent. Opaque files come last, with empty UIDs.
+        """
+        ...
+
+    def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
+        """List every present version; `held` is set where a receipt or holding exists."""
+        ...
+
+    def present_versions(self, source_id: SourceId) -> int:
+        """Count distinct present versions (what `selected + already_held` adds up to)."""
+        ...
+
+    def add_jobs(
+        self, run_id: RunId, destination_id: DestinationId, jobs: Sequence[PlannedJob]
+    ) -> list[Job]:
+        """Write jobs with their items; held items start as SENT, conflicts as CONFLICT."""
+        ...
+
+    def drop_unstarted_jobs(self, run_id: RunId) -> None:
+        """Forget the PENDING jobs of a run whose planning was interrupted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a job, for the worker."""
+
+    item_id: int
+    plan: PlanItem
+    state: ItemState
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item in a batch; written with its receipt in one transaction."""
+
+    item_id: int
+    state: ItemState
+    attempts: int
+    code: str = ""
+    status: str = ""
+    message: str = ""
+    hint: str = ""
+    receipt: Receipt | None = None
+
+
+class JobCatalogue(Protocol):
+    """What the worker needs: a job, its items, and where to write what became of them."""
+
+    def job(self, job_id: JobId) -> Job:
+        """Return a job; KeyError if there is none."""
+        ...
+
+    def set_job_state(self, job_id: JobId, state: JobState, *, attempt: int | None = None) -> None:
+        """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op)."""
+        ...
+
+    def items(self, job_id: JobId, states: frozenset[ItemState], limit: int) -> list[Item]:
+        """List items in plan order."""
+        ...
+
+    def count_items(self, job_id: JobId) -> Mapping[ItemState, int]:
+        """Count a job's items by state; states without items are left out."""
+        ...
+
+    def record_outcomes(self, job_id: JobId, outcomes: Sequence[Outcome]) -> None:
+        """Write a batch: item states, receipts (a version's digest is set from its receipt)."""
+        ...
+
+    def release_waiting(self, job_id: JobId) -> int:
+        """Make WAITING items DUE again; return how many."""
+        ...
+
+    def study_settled(self, job_id: JobId) -> bool:
+        """Say whether no other job of the same run, study and destination has items to deliver."""
+        ...
+
+    def sent_items(self, job_id: JobId) -> list[Item]:
+        """List the SENT items of the job's run, study and destination, whichever job has them."""
+        ...
+
+    def expected_study(self, job_id: JobId, items: Sequence[Item]) -> ExpectedStudy:
+        """Say what the destination should hold of the job's study for these items to be held."""
+        ...
+
+    def record_verification(
+        self, job_id: JobId, items: Sequence[Item], verification: Verification
+    ) -> None:
+        """Write evidence, holdings and item states (HELD, or FAILED with the reason).
+
+        A MISSING or DAMAGED finding ends the holding. UNKNOWN leaves an earlier holding alone
+        and fails the item.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as stored."""
+
+    run_id: RunId
+    request: RunRequest
+    state: RunState
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    planned_at: datetime | None
+    #: When another command last asked for the same work while it was unfinished.
+    continued_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """Live counters of a run, summed over destinations."""
+
+    state: RunState
+    items: int
+    #: Items that reached an end (held, failed, unreadable, conflict, cancelled).
+    settled: int
+    sent: int  #: SENT and HELD
+    failed: int
+    bytes: int
+    settled_bytes: int
+    scanned: int  #: entries listed so far while planning
+
+
+class RunCatalogue(Protocol):
+    """Runs and what they did."""
+
+    def create_run(self, run_id: RunId, request: RunRequest, now: datetime) -> None:
+        """Write down a run before it is enqueued."""
+        ...
+
+    def run(self, run_id: RunId) -> RunRecord:
+        """Return a run; KeyError if there is none."""
+        ...
+
+    def runs(self, limit: int = 20) -> list[RunRecord]:
+        """List runs, newest first."""
+        ...
+
+    def unfinished_run(self, request: RunRequest) -> RunRecord | None:
+        """Return the unfinished run of an equal request, if any."""
+        ...
+
+    def continue_run(self, run_id: RunId, now: datetime) -> None:
+        """Note that the same work was asked for again: the run plans once more before it ends."""
+        ...
+
+    def set_run_state(self, run_id: RunId, state: RunState, now: datetime) -> None:
+        """Move a run; sets `started_at`, `planned_at` (on RUNNING) and `finished_at` on the way."""
+        ...
+
+    def record_plan(
+        self,
+        run_id: RunId,
+        *,
+        counts: ScanCounts | None,
+        already_held: Mapping[DestinationId, int],
+        levels: Mapping[DestinationId, Level],
+        warnings: Sequence[str],
+    ) -> None:
+        """Write what planning found (added up if a run plans more than once)."""
+        ...
+
+    def add_stage_seconds(self, run_id: RunId, seconds: Mapping[str, float]) -> None:
+        """Add to the run's seconds by stage."""
+        ...
+
+    def set_scanned(self, run_id: RunId, entries: int) -> None:
+        """Note how many entries planning has listed, for progress."""
+        ...
+
+    def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
+        """Write down the error that ended a run."""
+        ...
+
+    def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
+        """Mark what is not delivered yet as CANCELLED; return how many items."""
+        ...
+
+    def progress(self, run_id: RunId) -> RunProgress:
+        """Return live counters, cheaply."""
+        ...
+
+    def report(self, run_id: RunId, *, studies: bool = True) -> RunReport:
+        """Assemble the report of a run, finished or not."""
+        ...
+
+    def jobs(self, *, open_only: bool = True, limit: int = 1000) -> list[Job]:
+        """List jobs in queue order."""
+        ...
+
+    def set_job_priority(self, job_id: JobId, priority: Priority) -> None:
+        """Write a job's priority."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source as last seen."""
+
+    source_id: SourceId
+    name: str
+    studies: int
+    instances: int
+    bytes: int
+    last_seen_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageStatus:
+    """One source at one destination: how much of it is held, at which least level, how old."""
+
+    source_id: SourceId
+    destination_id: DestinationId
+    destination: str
+    studies_protected: int  #: every present version held
+    studies: int
+    instances_held: int
+    instances: int
+    by_level: Mapping[Level, int]  #: held instances by level
+    oldest_evidence_at: datetime | None
+    last_run: DestinationReport | None
+
+
+class StatusCatalogue(Protocol):
+    """Answers for `status`: what is protected where."""
+
+    def sources(self) -> list[SourceStatus]:
+        """List sources that were ever seen."""
+        ...
+
+    def coverage(self, source_id: SourceId) -> list[CoverageStatus]:
+        """List the destinations that a source was ever sent to."""
+        ...
+
+    def destination_name(self, destination_id: DestinationId) -> str:
+        """Return the canonical address; KeyError if there is none."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Return row counts of the catalogue, for `doctor`."""
+        ...

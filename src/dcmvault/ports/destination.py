@@ -1,0 +1,116 @@
+"""Where copies go, and what may be asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from dcmvault.model.evidence import ExpectedStudy, Level, Verification
+from dcmvault.model.instance import InstanceFile, InstanceKind
+from dcmvault.model.probe import ProbeStep
+from dcmvault.model.receipt import Receipt
+
+
+class Delivery(Protocol):
+    """An open way to one destination (an association, a staging area). Used by one thread.
+
+    Leaving the context closes it; what was put and not flushed is then unknown.
+    """
+
+    def put(self, file: InstanceFile) -> Receipt:
+        """Deliver one file byte for byte and return the destination's claim.
+
+        `file.header` is set unless the file is opaque. Putting again what is there already is
+        not an error (`Receipt.already_there` where that is known).
+        Raises InstanceUnsendableError (our own check), InstanceRefusedError or
+        InstanceDeferredError (the destination's word): the delivery goes on with the next file.
+        Raises EntryUnreadableError when the file cannot be read to its end.
+        Raises DestinationUnreachableError, AssociationLostError or DestinationStoppedError when
+        no further put can succeed on this delivery.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Return when everything put so far is durable as far as the destination can say."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Destination(Protocol):
+    """A place that takes copies. May be used by several threads, each with its own delivery."""
+
+    @property
+    def name(self) -> str:
+        """The destination's address in canonical form, without secrets."""
+        ...
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether two contents under one SOP Instance UID can both be held (a PACS: no)."""
+        ...
+
+    @property
+    def takes_opaque_files(self) -> bool:
+        """Whether a file that does not parse as DICOM can be held (a PACS: no)."""
+        ...
+
+    @property
+    def default_level(self) -> Level:
+        """The evidence level asked when the user names none."""
+        ...
+
+    def open(self, kinds: Collection[InstanceKind]) -> Delivery:
+        """Open a delivery for files of these kinds (others may be refused).
+
+        Raises DestinationUnreachableError (with its subclasses) or DestinationStoppedError.
+        """
+        ...
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A destination that can name what it holds."""
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
+        """Return the SOP Instance UIDs held of a study, or of one of its series.
+
+        Raises DestinationUnreachableError when it cannot answer; an empty set is an answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A destination (or a companion of it) that can give evidence."""
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        """The levels it can give; any other is a usage error for the user to hear at once."""
+        ...
+
+    def verify(self, study: ExpectedStudy, level: Level) -> Verification:
+        """Look for evidence of `level` for every expected instance of one study.
+
+        `level` is one of `levels` above SENT. Every expected instance gets a finding; HELD only
+        on evidence of at least that level. Raises DestinationUnreachableError when nothing can
+        be found out; a question that only some instances leave open is Finding.UNKNOWN.
+        """
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A destination whose way can be tried step by step."""
+
+    def probe(self) -> tuple[ProbeStep, ...]:
+        """Try name, connection and service in order; stop after the first step that fails."""
+        ...

@@ -1,0 +1,79 @@
+"""Objects under keys: the narrow floor on which folders and vaults stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+
+class ObjectStore(Protocol):
+    """Create-only objects. Safe for several threads and processes at once.
+
+    Keys are relative POSIX paths of ASCII letters, digits, `.`, `_` and `-`; no component is
+    empty, `.` or `..` or starts with a dot. An invalid key is a ValueError.
+    """
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store an object and return its size in bytes; durable on return, or absent.
+
+        Create-only and atomic: a reader sees the whole object or none. Putting the same bytes
+        again succeeds; other bytes under an existing key raise ObjectExistsError and change
+        nothing.
+        """
+        ...
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return bytes `start` to `start + length` (to the end if None, cut at the end).
+
+        Raises ObjectMissingError.
+        """
+        ...
+
+    def head(self, key: str) -> int | None:
+        """Return the object's size in bytes, or None if there is none."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """List the keys that start with `prefix`, in lexicographic order; unfinished puts never."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object, durably; ObjectMissingError if there is none."""
+        ...
+
+
+class StagedObject(Protocol):
+    """Bytes on their way into a store, whose key is known only when all were seen."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes."""
+        ...
+
+    def commit(self, key: str) -> bool:
+        """Give the bytes their key, with `ObjectStore.put`'s promises; once.
+
+        Returns False when the same bytes were there already.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Drop the bytes; harmless after commit."""
+        ...
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """A store that can take bytes before their key is known (a disk can, a bucket cannot)."""
+
+    def stage(self) -> StagedObject:
+        """Begin an object; unfinished ones are invisible and swept away later."""
+        ...
+
+
+@runtime_checkable
+class CompareAndSwap(Protocol):
+    """A store with one mutable kind of object, for leases."""
+
+    def swap(self, key: str, expected: bytes | None, new: bytes) -> bool:
+        """Replace the object if it equals `expected` (None: if absent); say whether it did."""
+        ...

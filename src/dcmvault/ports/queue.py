@@ -1,0 +1,93 @@
+"""Durable work: runs and jobs that survive the process that started them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dcmvault.model.identifiers import JobId, RunId
+from dcmvault.model.job import Batch, Job, Priority
+
+
+class RunStages(Protocol):
+    """What a durable run does. Each call is one durable step: it may be repeated after a crash.
+
+    The truth about what was done lives in the catalogue; a step carries ids only (JSON).
+    A DcmvaultError raised by `plan` or `finish` ends the run; `fail` then records it.
+    """
+
+    def plan(self, run_id: RunId) -> Sequence[Job]:
+        """Find what is due and write it down as jobs; return them in order of delivery."""
+        ...
+
+    def deliver(self, job_id: JobId) -> Batch:
+        """Deliver the job's next batch; settle (verify) it when nothing is left to deliver.
+
+        Never raises for a failing instance or destination: outcomes are recorded, waits are
+        returned.
+        """
+        ...
+
+    def finish(self, run_id: RunId) -> bool:
+        """Close the run when all its jobs ended; False if new work appeared: plan again."""
+        ...
+
+    def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
+        """Record that the run ended by an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One destination's queue as the durable engine sees it."""
+
+    name: str
+    paused: bool
+    concurrency: int
+    waiting: int
+    running: int
+
+
+class WorkQueue(Protocol):
+    """What any process may ask of the durable work, whether or not it owns the worker."""
+
+    def submit(self, run_id: RunId) -> None:
+        """Enqueue a run; submitting it twice is one run."""
+        ...
+
+    def pause(self, queue: str) -> None:
+        """Start no further job of this queue; running batches end. Survives restarts."""
+        ...
+
+    def resume(self, queue: str) -> None:
+        """Take up a paused queue."""
+        ...
+
+    def cancel(self, run_id: RunId) -> None:
+        """Stop a run and its jobs at their next step."""
+        ...
+
+    def cancel_job(self, job_id: JobId) -> None:
+        """Stop one job at its next step; the run goes on with the others."""
+        ...
+
+    def prioritise(self, job_id: JobId, priority: Priority) -> None:
+        """Move a waiting job in its queue; harmless for a running or ended one."""
+        ...
+
+    def queues(self) -> Sequence[QueueState]:
+        """List the queues."""
+        ...
+
+
+class Worker(Protocol):
+    """The one that works: at most one process per embedded state folder."""
+
+    def start(self) -> None:
+        """Begin to take work; unfinished work of a dead predecessor is taken up first."""
+        ...
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more work; wait up to `grace_s` for running steps to end."""
+        ...

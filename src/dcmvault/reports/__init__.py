@@ -1,0 +1,1 @@
+"""Rendering of run reports and summaries."""

@@ -1,0 +1,1 @@
+"""Adapters for places that hold studies."""

@@ -1,0 +1,1 @@
+"""Shipped for authors of adapters: conformance suites, simulated peers, fixture builders."""

@@ -1,1 +1,126 @@
-"""Words for people: gettext catalogues in English and Brazilian Portuguese."""
+"""Words and figures for people: gettext catalogues in English and Brazilian Portuguese.
+
+Messages are written in English in the code and looked up when they are shown, so a process can
+change its language at any time. A missing catalogue means English, never an error.
+"""
+
+from __future__ import annotations
+
+import gettext as _gettext
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+#: Languages with a catalogue, as gettext names them; the first is the language of the code.
+LANGUAGES = ("en", "pt_BR")
+#: The gettext domain, and where its compiled catalogues lie.
+DOMAIN = "dcmvault"
+LOCALE_FOLDER = Path(__file__).parent / "locale"
+
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+class _Chosen:
+    """The language in use; its catalogue is read when the first message is looked up."""
+
+    def __init__(self) -> None:
+        self.language = ""
+        self.catalogue: _gettext.NullTranslations | None = None
+
+    def choose(self, language: str) -> None:
+        self.language = language
+        self.catalogue = None
+
+    def messages(self) -> _gettext.NullTranslations:
+        if self.catalogue is None:
+            if not self.language:
+                self.language = language_from_environment(os.environ)
+            self.catalogue = _gettext.translation(
+                DOMAIN, LOCALE_FOLDER, languages=[self.language], fallback=True
+            )
+        return self.catalogue
+
+
+_chosen = _Chosen()
+
+
+def normalise_language(code: str) -> str:
+    """Return the member of LANGUAGES that `code` (pt, pt-BR, pt_PT.UTF-8 ...) asks for, or ''."""
+    primary = code.replace("-", "_").split("_")[0].split(".")[0].lower()
+    return {"pt": "pt_BR", "en": "en", "c": "en", "posix": "en"}.get(primary, "")
+
+
+def language_from_environment(environ: Mapping[str, str], configured: str = "") -> str:
+    """Choose a language: DCMVAULT_LANGUAGE, then `configured`, then the locale, then English.
+
+    Of the locale variables the first that is set decides (POSIX: LC_ALL, LC_MESSAGES, LANG).
+    """
+    for code in (environ.get("DCMVAULT_LANGUAGE", ""), configured):
+        if language := normalise_language(code):
+            return language
+    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if code := environ.get(variable, ""):
+            return normalise_language(code) or LANGUAGES[0]
+    return LANGUAGES[0]
+
+
+def use_language(code: str) -> None:
+    """Show everything from now on in the language of `code`; ValueError for one we lack."""
+    language = normalise_language(code)
+    if not language:
+        msg = f"no catalogue for language {code!r}"
+        raise ValueError(msg)
+    _chosen.choose(language)
+
+
+def language() -> str:
+    """Return the language in use, a member of LANGUAGES."""
+    _chosen.messages()
+    return _chosen.language
+
+
+def gettext(message: str) -> str:
+    """Translate a message."""
+    return _chosen.messages().gettext(message)
+
+
+def ngettext(singular: str, plural: str, number: int) -> str:
+    """Translate a message that depends on a number."""
+    return _chosen.messages().ngettext(singular, plural, number)
+
+
+def format_number(value: float, digits: int = 0) -> str:
+    """Write a number with the separators of the language in use: 1,234.5 or 1.234,5."""
+    text = f"{value:,.{digits}f}"
+    if language() == "pt_BR":
+        return text.translate(str.maketrans(",.", ".,"))
+    return text
+
+
+def format_bytes(size: float) -> str:
+    """Write a size in bytes with a decimal unit (1 kB = 1000 B), three digits or so."""
+    value = float(size)
+    for unit in _BYTE_UNITS:
+        # From 999.5 on it would be rounded to 1,000 of the smaller unit.
+        if value < 999.5 or unit == _BYTE_UNITS[-1]:
+            break
+        value /= 1000
+    digits = 0 if unit == "B" or value >= 99.95 else 1
+    return f"{format_number(value, digits)} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min, 3 d 04 h."""
+    if seconds < 9.95:
+        return f"{format_number(max(seconds, 0.0), 1)} s"
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if not minutes:
+        return f"{whole} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest:02d} s"
+    days, hours = divmod(hours, 24)
+    if not days:
+        return f"{hours} h {minutes:02d} min"
+    return f"{format_number(days)} d {hours:02d} h"

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dcmvault import i18n
+
+
+@pytest.fixture(autouse=True)
+def _language_back() -> Iterator[None]:
+    yield
+    i18n.use_language("en")
+
+
+@pytest.mark.parametrize(
+    ("environ", "configured", "expected"),
+    [
+        ({}, "", "en"),
+        ({"LANG": "pt_BR.UTF-8"}, "", "pt_BR"),
+        ({"LANG": "pt_PT"}, "", "pt_BR"),
+        ({"LANG": "de_DE.UTF-8"}, "", "en"),
+        ({"LC_ALL": "C", "LANG": "pt_BR"}, "", "en"),
+        ({"LC_MESSAGES": "pt", "LANG": "en_US"}, "", "pt_BR"),
+        ({"LANG": "en_US.UTF-8"}, "pt-BR", "pt_BR"),
+        ({"DCMVAULT_LANGUAGE": "en", "LANG": "pt_BR"}, "pt-BR", "en"),
+        ({"DCMVAULT_LANGUAGE": "klingon", "LANG": "pt_BR"}, "", "pt_BR"),
+    ],
+)
+def test_the_language_is_chosen_in_order(
+    environ: dict[str, str], configured: str, expected: str
+) -> None:
+    assert i18n.language_from_environment(environ, configured) == expected
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="klingon"):
+        i18n.use_language("klingon")
+
+
+def test_an_unknown_message_stays_english_in_every_language() -> None:
+    for language in i18n.LANGUAGES:
+        i18n.use_language(language)
+        assert i18n.gettext("no such message 4711") == "no such message 4711"
+        assert i18n.ngettext("%d moon 4711", "%d moons 4711", 2) == "%d moons 4711"
+
+
+def test_figures_follow_the_language() -> None:
+    i18n.use_language("en")
+    assert i18n.format_number(1234567) == "1,234,567"
+    assert i18n.format_number(1234.56, 1) == "1,234.6"
+    i18n.use_language("pt-BR")
+    assert i18n.format_number(1234567) == "1.234.567"
+    assert i18n.format_number(1234.56, 1) == "1.234,6"
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_345, "12.3 kB"),
+        (999_400, "999 kB"),
+        (999_500, "1.0 MB"),
+        (123_456_789, "123 MB"),
+        (5_000_000_000_000, "5.0 TB"),
+        (3 * 10**21, "3,000 EB"),
+    ],
+)
+def test_sizes_have_human_units(size: int, expected: str) -> None:
+    i18n.use_language("en")
+    assert i18n.format_bytes(size) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-1, "0.0 s"),
+        (0.44, "0.4 s"),
+        (9.99, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (7620, "2 h 07 min"),
+        (273_600, "3 d 04 h"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float, expected: str) -> None:
+    i18n.use_language("en")
+    assert i18n.format_duration(seconds) == expected

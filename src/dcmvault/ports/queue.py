@@ -10,11 +10,20 @@ from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.job import Batch, Job, Priority
 
 
+class StageInterruption(BaseException):  # noqa: N818
+    """Raised by a stage that was asked to stop: its step is repeated at the next start.
+
+    Like KeyboardInterrupt it is no Exception: nothing on its way may take it for a failure.
+    """
+
+
 class RunStages(Protocol):
     """What a durable run does. Each call is one durable step: it may be repeated after a crash.
 
     The truth about what was done lives in the catalogue; a step carries ids only (JSON).
     A DcmvaultError raised by `plan` or `finish` ends the run; `fail` then records it.
+    When the worker stops, a long stage returns early (`deliver`, between instances) or raises
+    StageInterruption (`plan`, `finish`).
     """
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
@@ -27,6 +36,10 @@ class RunStages(Protocol):
         Never raises for a failing instance or destination: outcomes are recorded, waits are
         returned.
         """
+        ...
+
+    def fail_job(self, job_id: JobId, message: str) -> None:
+        """Record that the job cannot go on because of a defect; its open items failed."""
         ...
 
     def finish(self, run_id: RunId) -> bool:

@@ -1,0 +1,1 @@
+"""What the workshop needs besides the product: the build hook, and peers for the tests."""

@@ -1,0 +1,95 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists all.
+# Everything is installed into .venv; only `make test` as root installs system packages (peers).
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := demo
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that is new enough; overridden by `make PYTHON=...`.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$candidate"; break; }; done)
+VENV_PYTHON := .venv/bin/python
+PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST := $(VENV_PYTHON) -m pytest
+# What an installation is made from: when one of these changes, it is made again.
+PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
+	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
+LINTED := src tests bench scripts scripts/peers
+
+.PHONY: demo
+demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, damage, detect, repair, report
+	@.venv/bin/dcmvault demo
+
+.PHONY: test
+test: .venv/dev.stamp  ## all tests but the nightly ones, against real peers (as root it installs them)
+	@$(VENV_PYTHON) scripts/peers install
+	@$(PYTEST) -m "not nightly" </dev/null
+
+.PHONY: test-local
+test-local: .venv/dev.stamp  ## the tests that need no peer
+	@$(PYTEST) -m "not nightly and not peers" </dev/null
+
+.PHONY: check
+check: lint test  ## everything that must be clean before a commit: lint and test
+
+.PHONY: lint
+lint: .venv/dev.stamp  ## format, style, types and the contracts between packages; changes nothing
+	@$(VENV_PYTHON) -m ruff format --check $(LINTED)
+	@$(VENV_PYTHON) -m ruff check $(LINTED)
+	@$(VENV_PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+.PHONY: format
+format: .venv/dev.stamp  ## put the code into the project's format and mend what ruff can
+	@$(VENV_PYTHON) -m ruff format $(LINTED)
+	@$(VENV_PYTHON) -m ruff check --fix $(LINTED)
+
+.PHONY: bench
+bench: .venv/dev.stamp  ## measure, side by side with other tools
+	@for measurement in bench/bench_*.py; do \
+		echo "== $$measurement"; $(VENV_PYTHON) "$$measurement" </dev/null || exit; done
+
+.PHONY: nightly
+nightly: .venv/dev.stamp  ## the long campaigns
+	@$(VENV_PYTHON) scripts/peers install
+	@$(PYTEST) -m nightly --timeout 7200 </dev/null
+
+.PHONY: pins
+pins: python  ## resolve the dependencies anew into constraints.txt
+	@rm -rf .cache/pins && "$(PYTHON)" -m venv .cache/pins
+	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[dev]'
+	@{ echo "# Versions that are known to work together; made by 'make pins'."; \
+		.cache/pins/bin/python -m pip freeze --exclude dcmvault; } > constraints.txt
+	@rm -rf .cache/pins
+
+.PHONY: clean
+clean:  ## remove everything that the other targets made
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find src tests bench scripts -name __pycache__ -prune -exec rm -rf {} +
+	@find src -name '*.mo' -delete
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1	\2/p' Makefile | while IFS='	' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: python
+python:
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "dcmvault needs Python 3.11 or later with venv. On Debian and Ubuntu:" >&2; \
+		echo "    sudo apt-get install -y make python3-venv" >&2; \
+		exit 1; fi
+
+$(VENV_PYTHON): | python
+	@"$(PYTHON)" -m venv .venv
+
+.venv/demo.stamp: $(PACKAGE) | $(VENV_PYTHON)
+	@echo "Installing dcmvault into .venv (once; about a minute) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: $(PACKAGE) | $(VENV_PYTHON)
+	@echo "Installing dcmvault and its development tools into .venv (once; about a minute) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch .venv/demo.stamp $@

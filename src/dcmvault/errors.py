@@ -186,3 +186,11 @@ class ObjectMissingError(DestinationError):
     """No object under this key."""
 
     code = "object_missing"
+
+
+class RunInterruptedError(DcmvaultError):
+    """The user stopped waiting for a run; its work is safe and goes on when asked for again."""
+
+    code = "interrupted"
+    retry = Retry.LATER
+    exit_status = 130

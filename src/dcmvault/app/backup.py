@@ -1,0 +1,238 @@
+"""Back up (and verify): ask for a run, do its work or follow who does it, and report."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dcmvault.app.wiring import SystemClock, Workplace, build_destination, build_source
+from dcmvault.config.sections import (
+    FolderDestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+    SourceSection,
+)
+from dcmvault.config.settings import NamedDestination, Settings
+from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import RunId, new_run_id
+from dcmvault.model.job import Priority
+from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
+from dcmvault.model.report import RunReport, RunState
+from dcmvault.pipeline.selection import select_from
+from dcmvault.ports.catalogue import RunProgress
+from dcmvault.ports.destination import Destination, Verifier
+
+_ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
+#: Seconds between looks at a run's counters.
+_WATCH_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that was asked for; `continued` if it is an unfinished one taken up again."""
+
+    run_id: RunId
+    continued: bool
+
+
+def make_request(
+    settings: Settings,
+    *,
+    kind: RunKind,
+    source: str,
+    destinations: Sequence[str],
+    level: Level | None,
+    strategy: Strategy = Strategy.INCREMENTAL,
+    priority: Priority = Priority.NORMAL,
+    include_other_files: bool = False,
+) -> RunRequest:
+    """Check what a user asks for, without any connection, and make it canonical.
+
+    Raises UsageError: a bad address, the same destination twice, a destination inside its
+    source, or a level that a destination cannot give.
+    """
+    if not destinations:
+        raise UsageError(_("No destination was named."), hint=_("Name one with --to DESTINATION."))
+    section = settings.source(source)
+    requested: list[DestinationRequest] = []
+    for name in destinations:
+        named = settings.destination(name)
+        _refuse_overlap(section, named)
+        destination = build_destination(named.section, SystemClock())
+        asked = level or named.level or destination.default_level
+        _refuse_unsupported(destination, asked)
+        if any(other.address == destination.name for other in requested):
+            raise UsageError(_("The destination %(name)s is named twice.") % {"name": name})
+        requested.append(DestinationRequest(destination.name, asked))
+    return RunRequest(
+        kind=kind,
+        source=build_source(section).name,
+        destinations=tuple(requested),
+        strategy=strategy,
+        priority=priority,
+        include_other_files=include_other_files,
+    )
+
+
+def _refuse_unsupported(destination: Destination, level: Level) -> None:
+    levels = destination.levels if isinstance(destination, Verifier) else frozenset({Level.SENT})
+    if level not in levels:
+        raise LevelNotSupportedError(
+            _("%(destination)s cannot give evidence of the level “%(level)s”.")
+            % {"destination": destination.name, "level": level.word},
+            hint=_("It can give: %(levels)s.")
+            % {"levels": ", ".join(one.word for one in sorted(levels))},
+        )
+
+
+def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
+    """A copy inside its source would be backed up again; a source inside a copy, changed."""
+    if not isinstance(destination.section, FolderDestinationSection):
+        return
+    from_path, to_path = source.path.resolve(), destination.section.path.resolve()
+    if from_path == to_path or _contains(from_path, to_path) or _contains(to_path, from_path):
+        raise UsageError(
+            _("Source and destination overlap: one folder contains the other."),
+            hint=_("Choose a destination outside the source, best on another disk."),
+        )
+
+
+def _contains(folder: Path, path: Path) -> bool:
+    return path.is_relative_to(folder)
+
+
+def start(workplace: Workplace, request: RunRequest) -> Started:
+    """Write down and enqueue a run; an unfinished run of the same request is continued instead."""
+    request = _with_remembered_library(workplace, request)
+    runs, now = workplace.catalogue.runs, workplace.clock.now()
+    unfinished = runs.unfinished_run(request)
+    if unfinished is not None:
+        runs.continue_run(unfinished.run_id, now)
+        workplace.queue.submit(unfinished.run_id)
+        return Started(unfinished.run_id, continued=True)
+    run_id = new_run_id(now)
+    runs.create_run(run_id, request, now)
+    workplace.queue.submit(run_id)
+    return Started(run_id, continued=False)
+
+
+def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRequest:
+    """Take a plain path for the library that it was before, though `Database.sql` is not seen now.
+
+    An unmounted volume leaves an empty folder, which must not pass for an empty source.
+    """
+    if request.source.startswith("horos:"):
+        return request
+    library = HorosSourceSection(path=Path(request.source)).address
+    known = {source.name for source in workplace.catalogue.status.sources()}
+    if library in known and request.source not in known:
+        return replace(request, source=library)
+    return request
+
+
+def follow(
+    workplace: Workplace,
+    run_id: RunId,
+    watch: Callable[[RunProgress, bool], None],
+    stop: threading.Event,
+) -> RunReport:
+    """Work until the run ends, or follow the process that works in this state folder.
+
+    `watch` is called about five times a second with the run's counters and whether this
+    process works. Raises RunInterruptedError when `stop` is set; the run stays queued.
+    """
+    runs = workplace.catalogue.runs
+    while True:
+        progress = runs.progress(run_id)
+        if progress.state in _ENDED:
+            watch(progress, workplace.working)
+            return runs.report(run_id)
+        watch(progress, workplace.work())
+        if stop.wait(_WATCH_S):
+            raise RunInterruptedError(
+                _("Stopped. What was done is recorded; the rest of the run is kept."),
+                hint=_("The same command continues where this one stopped."),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewDestination:
+    """What a run would do at one destination."""
+
+    name: str
+    level: Level
+    selected: int
+    already_held: int
+    bytes: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do, found by reading headers only; nothing is sent or stored."""
+
+    destinations: tuple[PreviewDestination, ...]
+    studies: int
+    unreadable: int
+    not_dicom: int
+    items: Callable[[], Iterator[tuple[str, PlanItem]]]
+
+
+def preview(workplace: Workplace, request: RunRequest) -> Preview:
+    """Look at the source and the catalogue and say what a run would do.
+
+    New headers are read and remembered, so that the run itself need not read them again.
+    """
+    request = _with_remembered_library(workplace, request)
+    catalogue = workplace.catalogue
+    run_id = new_run_id(workplace.clock.now())
+    counts = select_from(
+        workplace.source(request.source),
+        catalogue.sources,
+        run_id,
+        include_other_files=request.include_other_files,
+        listed=lambda _entries: None,
+    )
+    source_id = catalogue.sources.source(request.source)
+
+    def items() -> Iterator[tuple[str, PlanItem]]:
+        for wanted in request.destinations:
+            for item in catalogue.plans.due(
+                source_id,
+                catalogue.plans.destination(wanted.address),
+                strategy=request.strategy,
+                level=wanted.level or Level.SENT,
+                run_id=run_id,
+            ):
+                yield wanted.address, item
+
+    present = catalogue.plans.present_versions(source_id)
+    reasons: dict[str, Counter[str]] = {w.address: Counter() for w in request.destinations}
+    sizes: Counter[str] = Counter()
+    studies: set[str] = set()
+    for address, item in items():
+        reasons[address][item.reason] += 1
+        sizes[address] += 0 if item.held else item.entry.fingerprint.size
+        studies.add(item.identity.study_instance_uid)
+    return Preview(
+        destinations=tuple(
+            PreviewDestination(
+                wanted.address,
+                wanted.level or Level.SENT,
+                reasons[wanted.address].total(),
+                present - reasons[wanted.address].total(),
+                sizes[wanted.address],
+                reasons[wanted.address],
+            )
+            for wanted in request.destinations
+        ),
+        studies=len(studies),
+        unreadable=counts.unreadable,
+        not_dicom=counts.not_dicom,
+        items=items,
+    )

@@ -1,0 +1,114 @@
+"""The queue: look at jobs, pause and resume destinations, cancel and prioritise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcmvault.app.wiring import Workplace
+from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
+from dcmvault.model.job import Job, JobState, Priority
+from dcmvault.model.report import RunState
+from dcmvault.ports.queue import QueueState, destination_queue
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with its destination's address."""
+
+    job: Job
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A destination's queue."""
+
+    destination: str
+    state: QueueState
+
+
+def jobs(workplace: Workplace) -> list[JobView]:
+    """List jobs that have not ended, in queue order."""
+    names: dict[DestinationId, str] = {}
+    views: list[JobView] = []
+    for job in workplace.catalogue.runs.jobs():
+        if job.destination_id not in names:
+            names[job.destination_id] = workplace.catalogue.status.destination_name(
+                job.destination_id
+            )
+        views.append(JobView(job, names[job.destination_id]))
+    return views
+
+
+def queues(workplace: Workplace) -> list[QueueView]:
+    """List the queues of destinations that were ever used."""
+    states = {state.name: state for state in workplace.queue.queues()}
+    views: list[QueueView] = []
+    for destination_id, name in workplace.catalogue.status.destinations().items():
+        state = states.get(destination_queue(destination_id))
+        if state is not None:
+            views.append(QueueView(name, state))
+    return views
+
+
+def pause(workplace: Workplace, destination: str) -> None:
+    """Start no further job for this destination (an address or a configured name)."""
+    workplace.queue.pause(_queue(workplace, destination))
+
+
+def resume(workplace: Workplace, destination: str) -> None:
+    """Take up a paused destination."""
+    workplace.queue.resume(_queue(workplace, destination))
+
+
+def _queue(workplace: Workplace, destination: str) -> str:
+    section = workplace.settings.destination(destination).section
+    known = workplace.catalogue.status.destinations()
+    for destination_id, name in known.items():
+        if name == section.address:
+            return destination_queue(destination_id)
+    raise UsageError(
+        _("Nothing was ever sent to %(destination)s.") % {"destination": destination},
+        hint=_("Known destinations: %(known)s.") % {"known": ", ".join(known.values()) or "-"},
+    )
+
+
+def cancel(workplace: Workplace, run_or_job: str) -> None:
+    """Cancel a run with all its jobs, or one job; what was delivered stays recorded."""
+    catalogue = workplace.catalogue
+    try:
+        run = catalogue.runs.run(RunId(run_or_job))
+    except KeyError:
+        job = _job(workplace, run_or_job)
+        workplace.queue.cancel_job(job.job_id)
+        catalogue.runs.cancel_items(job.run_id, job.job_id)
+        catalogue.jobs.set_job_state(job.job_id, JobState.CANCELLED)
+        return
+    if run.finished_at is not None:
+        raise UsageError(_("The run %(run)s has ended already.") % {"run": run.run_id})
+    workplace.queue.cancel(run.run_id)
+    catalogue.runs.cancel_items(run.run_id)
+    catalogue.runs.set_run_state(run.run_id, RunState.CANCELLED, workplace.clock.now())
+
+
+def prioritise(workplace: Workplace, job_id: str, priority: Priority) -> None:
+    """Move a waiting job in its destination's queue."""
+    job = _job(workplace, job_id)
+    catalogue = workplace.catalogue
+    catalogue.runs.set_job_priority(job.job_id, priority)
+    workplace.queue.prioritise(job.job_id, priority)
+
+
+def _job(workplace: Workplace, job_id: str) -> Job:
+    try:
+        job = workplace.catalogue.jobs.job(JobId(job_id))
+    except KeyError:
+        raise UsageError(
+            _("There is no run or job %(name)s.") % {"name": job_id},
+            hint=_("`dcmvault queue list` shows the jobs that have not ended."),
+        ) from None
+    if job.state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED):
+        raise UsageError(_("The job %(job)s has ended already.") % {"job": job_id})
+    return job

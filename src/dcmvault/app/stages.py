@@ -1,0 +1,310 @@
+"""What a durable run does, step by step: plan, deliver, settle, finish."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+from dcmvault.errors import (
+    DestinationError,
+    DestinationUnreachableError,
+    LevelNotSupportedError,
+)
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
+from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
+from dcmvault.model.plan import PlanItem, RunKind, RunRequest
+from dcmvault.model.report import RunState
+from dcmvault.pipeline.delivery import BatchDelivery
+from dcmvault.pipeline.planning import slice_into_jobs
+from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.pipeline.selection import select_from
+from dcmvault.pipeline.verification import cannot_verify, reverify_claims, verify_items
+from dcmvault.ports.catalogue import (
+    Item,
+    JobCatalogue,
+    Outcome,
+    PlanCatalogue,
+    RunCatalogue,
+    ScanCounts,
+    SourceCatalogue,
+)
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.destination import Destination, Verifier
+from dcmvault.ports.source import Source
+
+_log = logging.getLogger(__name__)
+
+#: Jobs written in one transaction.
+_JOBS_AT_ONCE = 100
+_ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(slots=True)
+class BackupStages:
+    """The steps of backup and verification runs over the ports. Safe for several threads.
+
+    Every step can be repeated after a crash: what was done is asked of the catalogue, and of
+    the destination, before anything is done.
+    """
+
+    sources: SourceCatalogue
+    plans: PlanCatalogue
+    jobs: JobCatalogue
+    runs: RunCatalogue
+    open_source: Callable[[RunRequest], Source]
+    open_destination: Callable[[str], Destination]
+    policy: RetryPolicy
+    clock: Clock
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _breakers: dict[DestinationId, CircuitBreaker] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def plan(self, run_id: RunId) -> Sequence[Job]:
+        """Scan the source (for a backup), find what is due, and write it down as jobs."""
+        record = self.runs.run(run_id)
+        request = record.request
+        self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
+        self.plans.drop_unstarted_jobs(run_id)
+        source_id = self.sources.source(request.source)
+        counts: ScanCounts | None = None
+        if request.kind is RunKind.BACKUP:
+            with self.timed(run_id, "scan"):
+                counts = select_from(
+                    self.open_source(request),
+                    self.sources,
+                    run_id,
+                    include_other_files=request.include_other_files,
+                    listed=lambda entries: self.runs.set_scanned(run_id, entries),
+                )
+        jobs: list[Job] = []
+        selected: dict[DestinationId, int] = {}
+        levels: dict[DestinationId, Level] = {}
+        with self.timed(run_id, "plan"):
+            for wanted in request.destinations:
+                destination = self.open_destination(wanted.address)
+                destination_id = self.plans.destination(destination.name)
+                levels[destination_id] = wanted.level or destination.default_level
+                planned = self._plan_destination(
+                    run_id, request, source_id, destination, levels[destination_id]
+                )
+                selected[destination_id] = sum(job.instances for job in planned)
+                jobs += planned
+        present = self.plans.present_versions(source_id)
+        self.runs.record_plan(
+            run_id,
+            counts=counts,
+            # A later pass of the same run only adds what is new.
+            already_held={d: present - n for d, n in selected.items()}
+            if record.planned_at is None
+            else {},
+            levels=levels,
+            warnings=(),
+        )
+        self.runs.set_run_state(run_id, RunState.RUNNING, self.clock.now())
+        return jobs
+
+    def deliver(self, job_id: JobId) -> Batch:
+        """Deliver the job's next batch, or verify what it sent when nothing is left to deliver."""
+        job = self.jobs.job(job_id)
+        if job.state in _ENDED:
+            return Batch(0)
+        request = self.runs.run(job.run_id).request
+        step = _JobStep(self, job, request, self.open_destination(self._address(job, request)))
+        return step.run()
+
+    def finish(self, run_id: RunId) -> bool:
+        """End the run, unless the same work was asked for again while it ran: then plan again."""
+        record = self.runs.run(run_id)
+        if (
+            record.continued_at is not None
+            and record.planned_at is not None
+            and record.continued_at > record.planned_at
+        ):
+            return False
+        self.runs.set_run_state(run_id, RunState.FINISHED, self.clock.now())
+        return True
+
+    def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
+        """Record that the run ended by an error."""
+        self.runs.record_error(run_id, code, message, hint)
+        self.runs.set_run_state(run_id, RunState.FAILED, self.clock.now())
+
+    def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
+        """Return the destination's circuit breaker, shared by all its jobs in this process."""
+        with self._lock:
+            return self._breakers.setdefault(destination_id, CircuitBreaker(self.clock))
+
+    def _address(self, job: Job, request: RunRequest) -> str:
+        for wanted in request.destinations:
+            if self.plans.destination(wanted.address) == job.destination_id:
+                return wanted.address
+        raise KeyError(job.destination_id)
+
+    def _plan_destination(
+        self,
+        run_id: RunId,
+        request: RunRequest,
+        source_id: SourceId,
+        destination: Destination,
+        level: Level,
+    ) -> list[Job]:
+        destination_id = self.plans.destination(destination.name)
+        items: Iterator[PlanItem]
+        if request.kind is RunKind.VERIFY:
+            items = self.plans.expected(source_id, destination_id)
+        else:
+            items = self.plans.due(
+                source_id, destination_id, strategy=request.strategy, level=level, run_id=run_id
+            )
+        planned = slice_into_jobs(
+            items, priority=request.priority, keeps_versions=destination.keeps_versions
+        )
+        jobs: list[Job] = []
+        while some := list(islice(planned, _JOBS_AT_ONCE)):
+            jobs += self.plans.add_jobs(run_id, destination_id, some)
+        return jobs
+
+    @contextmanager
+    def timed(self, run_id: RunId, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to the run's seconds of this stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.runs.add_stage_seconds(run_id, {stage: time.perf_counter() - began})
+
+
+@dataclass(slots=True)
+class _JobStep:
+    """One durable step of one job."""
+
+    stages: BackupStages
+    job: Job
+    request: RunRequest
+    destination: Destination
+
+    def run(self) -> Batch:
+        """Do the next piece of work there is for this job."""
+        jobs, job_id = self.stages.jobs, self.job.job_id
+        if self.job.state is JobState.VERIFYING:  # repeated after a crash
+            return self._settle()
+        if self.job.state is not JobState.IN_PROGRESS:
+            if self.job.state is JobState.RETRYING:
+                jobs.release_waiting(job_id)
+            jobs.set_job_state(job_id, JobState.IN_PROGRESS, attempt=self.job.attempt + 1)
+            self.job = jobs.job(job_id)
+        if (wait := self._verify_earlier_claims()) is not None:
+            return wait
+        due = jobs.items(job_id, frozenset({ItemState.DUE}), BATCH_INSTANCES)
+        if due and self.request.kind is RunKind.VERIFY:
+            self._never_sent(due)
+        elif due:
+            self._deliver(due)
+        counts = jobs.count_items(job_id)
+        if remaining := counts.get(ItemState.DUE, 0):
+            return Batch(remaining)
+        if counts.get(ItemState.WAITING, 0):
+            return self._wait()
+        return self._settle()
+
+    @property
+    def _level(self) -> Level:
+        for wanted in self.request.destinations:
+            if wanted.address == self.destination.name and wanted.level is not None:
+                return wanted.level
+        return self.destination.default_level
+
+    def _verifier(self) -> Verifier:
+        if isinstance(self.destination, Verifier) and self._level in self.destination.levels:
+            return self.destination
+        raise LevelNotSupportedError(
+            f"{self.destination.name} cannot give evidence of level {self._level.word}"
+        )
+
+    def _verify_earlier_claims(self) -> Batch | None:
+        """Raise the evidence of what was sent before this run, once, before anything is sent."""
+        items = [
+            item
+            for item in self.stages.jobs.items(
+                self.job.job_id, frozenset({ItemState.SENT}), self.job.instances
+            )
+            if item.attempts == 0 and item.plan.held
+        ]
+        if not items or self._level is Level.SENT:
+            return None
+        verify = verify_items if self.request.kind is RunKind.VERIFY else reverify_claims
+        try:
+            with self.stages.timed(self.job.run_id, "verify"):
+                verify(self.job, items, self._verifier(), self._level, self.stages.jobs)
+        except DestinationUnreachableError as error:
+            return self._unverified(items, error)
+        except DestinationError as error:
+            cannot_verify(self.job, items, error, self.stages.jobs)
+        return None
+
+    def _deliver(self, due: Sequence[Item]) -> None:
+        stages = self.stages
+        with stages.timed(self.job.run_id, "deliver"):
+            BatchDelivery(
+                job=self.job,
+                source=stages.open_source(self.request),
+                destination=self.destination,
+                jobs=stages.jobs,
+                policy=stages.policy,
+                breaker=stages.breaker(self.job.destination_id),
+                clock=stages.clock,
+                stopping=stages.stopping,
+                sent_is_held=self._level is Level.SENT,
+            ).run(due)
+
+    def _never_sent(self, due: Sequence[Item]) -> None:
+        """Fail, in a verification run, what this destination never took."""
+        self.stages.jobs.record_outcomes(
+            self.job.job_id,
+            [
+                Outcome(
+                    item.item_id,
+                    ItemState.FAILED,
+                    item.attempts,
+                    code="never_sent",
+                    message="it was never sent to this destination",
+                    hint="Run `dcmvault backup` for this source and destination.",
+                )
+                for item in due
+            ],
+        )
+
+    def _wait(self) -> Batch:
+        self.stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
+        return Batch(0, self.stages.policy.wait_after(self.job.attempt))
+
+    def _settle(self) -> Batch:
+        """Verify the study when this was its last job, and end the job."""
+        jobs, job_id = self.stages.jobs, self.job.job_id
+        jobs.set_job_state(job_id, JobState.VERIFYING)
+        settled = self._level is not Level.SENT and jobs.study_settled(job_id)
+        if settled and (items := jobs.sent_items(job_id)):
+            try:
+                with self.stages.timed(self.job.run_id, "verify"):
+                    verify_items(self.job, items, self._verifier(), self._level, jobs)
+            except DestinationUnreachableError as error:
+                return self._unverified(items, error)
+            except DestinationError as error:
+                cannot_verify(self.job, items, error, jobs)
+        failed = jobs.count_items(job_id).get(ItemState.FAILED, 0)
+        jobs.set_job_state(job_id, JobState.FAILED if failed else JobState.COMPLETED)
+        return Batch(0)
+
+    def _unverified(self, items: Sequence[Item], error: DestinationUnreachableError) -> Batch:
+        """Ask again later while attempts are left; then the claims stay claims."""
+        if self.job.attempt < self.stages.policy.attempts:
+            return self._wait()
+        cannot_verify(self.job, items, error, self.stages.jobs)
+        self.stages.jobs.set_job_state(self.job.job_id, JobState.FAILED)
+        return Batch(0)

@@ -1,0 +1,210 @@
+"""Wiring: the only place that names concrete adapters and puts them behind their ports.
+
+The engine, the catalogue and the DICOM adapters take a second to import, so they are imported
+when they are needed: `dcmvault --help` and `dcmvault config` need none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.sections import (
+    DestinationSection,
+    DimseDestinationSection,
+    HorosSourceSection,
+    SourceSection,
+)
+from dcmvault.config.settings import Settings
+from dcmvault.errors import StateError
+from dcmvault.model.plan import RunRequest
+from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.destination import Destination
+from dcmvault.ports.queue import Worker, WorkQueue
+from dcmvault.ports.source import Source
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dcmvault.app.stages import BackupStages
+    from dcmvault.catalogue import Catalogue
+    from dcmvault.engine.ownership import Ownership
+
+#: Jobs that run at once for one destination (the number of associations at first).
+JOBS_PER_DESTINATION = 2
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the present as an aware UTC datetime."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+        return time.monotonic()
+
+
+def build_source(section: SourceSection) -> Source:
+    """Make the adapter for a source's section."""
+    if isinstance(section, HorosSourceSection):
+        from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
+
+        return HorosSource(section)
+    from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
+
+    return FolderSource(section)
+
+
+def build_destination(section: DestinationSection, clock: Clock) -> Destination:
+    """Make the adapter for a destination's section."""
+    if isinstance(section, DimseDestinationSection):
+        from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
+
+        return DimseDestination(section, clock)
+    from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
+    from dcmvault.object_stores.local import LocalObjectStore  # noqa: PLC0415 - when needed
+
+    return FolderDestination(section, LocalObjectStore(section.path), clock)
+
+
+@dataclass(slots=True)
+class Workplace:
+    """One opened state folder: its settings, catalogue and queue, and the right to work there.
+
+    At most one process works in an embedded state folder at a time; others enqueue and follow.
+    """
+
+    home: Path
+    settings: Settings
+    clock: Clock
+    catalogue: Catalogue
+    queue: WorkQueue
+    ownership: Ownership
+    _worker: Worker | None = None
+
+    @property
+    def working(self) -> bool:
+        """Whether this process does the work."""
+        return self._worker is not None
+
+    def work(self) -> bool:
+        """Begin to work here unless another process does; say whether this process works now."""
+        if self._worker is None and self.ownership.try_acquire():
+            from dcmvault.engine.worker import DurableWorker  # noqa: PLC0415 - when needed
+
+            stages = self._stages()
+            self._worker = DurableWorker(
+                engine_database(self.home, self.settings),
+                stages,
+                concurrency=JOBS_PER_DESTINATION,
+                stopping=stages.stopping,
+            )
+            self._worker.start()
+        return self.working
+
+    def rest(self, grace_s: float = 5.0) -> None:
+        """Stop working: instances in flight end (up to `grace_s` seconds), the rest stays queued."""
+        if self._worker is not None:
+            self._worker.stop(grace_s)
+            self._worker = None
+            self.ownership.release()
+
+    def close(self) -> None:
+        """Stop working and close what is open."""
+        self.rest()
+        self.catalogue.close()
+
+    def destination(self, address: str) -> Destination:
+        """Make the adapter for a destination by its canonical address, with configured options."""
+        return build_destination(self.destination_section(address), self.clock)
+
+    def destination_section(self, address: str) -> DestinationSection:
+        """Return the configured section with this canonical address, else what the address says."""
+        for name in self.settings.destinations:
+            section = self.settings.destination(name).section
+            if section.address == address:
+                return section
+        return destination_section(address)
+
+    def source(self, address: str) -> Source:
+        """Make the adapter for a source by its canonical address, with configured options."""
+        for name in self.settings.sources:
+            section = self.settings.source(name)
+            if section.address == address:
+                return build_source(section)
+        return build_source(source_section(address))
+
+    def _stages(self) -> BackupStages:
+        from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
+
+        retry = self.settings.retry
+
+        def source_of(request: RunRequest) -> Source:
+            return self.source(request.source)
+
+        return BackupStages(
+            sources=self.catalogue.sources,
+            plans=self.catalogue.plans,
+            jobs=self.catalogue.jobs,
+            runs=self.catalogue.runs,
+            open_source=source_of,
+            open_destination=self.destination,
+            policy=RetryPolicy(
+                retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s
+            ),
+            clock=self.clock,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def engine_database(home: Path, settings: Settings) -> str:
+    """Return the database of the durable engine: a path, or the configured PostgreSQL URL."""
+    return settings.database_url() or str(home / "engine.sqlite3")
+
+
+def catalogue_database(home: Path, settings: Settings) -> str:
+    """Return the database of the catalogue: a path, or the configured PostgreSQL URL."""
+    return settings.database_url() or str(home / "catalogue.sqlite3")
+
+
+def open_workplace(home: Path, settings: Settings) -> Workplace:
+    """Open a state folder, made (mode 0700) if there is none.
+
+    Raises StateError when it cannot be used.
+    """
+    from dcmvault.catalogue import open_catalogue  # noqa: PLC0415 - imported when needed
+    from dcmvault.engine.client import DurableQueue  # noqa: PLC0415 - imported when needed
+    from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
+
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the state folder cannot be made: {error.strerror}",
+            hint="Set DCMVAULT_HOME to a folder that you may write to.",
+        ) from error
+    return Workplace(
+        home,
+        settings,
+        SystemClock(),
+        open_catalogue(catalogue_database(home, settings)),
+        DurableQueue(engine_database(home, settings)),
+        Ownership(home),
+    )

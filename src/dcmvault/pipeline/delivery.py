@@ -1,0 +1,263 @@
+"""Delivery: one batch of a job goes to its destination, and every outcome is written down."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dcmvault.dicom.part10 import scan
+from dcmvault.errors import (
+    AssociationLostError,
+    DcmvaultError,
+    DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
+    EntryUnreadableError,
+    InstanceDeferredError,
+    InstanceRefusedError,
+    MalformedDicomError,
+    Retry,
+)
+from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
+from dcmvault.model.job import ItemState, Job
+from dcmvault.model.receipt import Receipt
+from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.destination import Delivery, Destination, Listable
+from dcmvault.ports.source import Source
+
+_log = logging.getLogger(__name__)
+
+#: Outcomes are written at least this often, so that little is unknown after a crash.
+_FLUSH_S = 0.5
+
+
+@dataclass(slots=True)
+class BatchDelivery:
+    """Carries one batch of due items to one destination.
+
+    `sent_is_held` is set when the asked level is SENT: then a receipt ends an item.
+    After `stopping` is set no further instance is begun.
+    """
+
+    job: Job
+    source: Source
+    destination: Destination
+    jobs: JobCatalogue
+    policy: RetryPolicy
+    breaker: CircuitBreaker
+    clock: Clock
+    stopping: threading.Event
+    sent_is_held: bool
+    _pending: list[Outcome] = field(default_factory=list)
+    _noted: set[int] = field(default_factory=set)
+    _written_at: float = 0.0
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Deliver the items; each has an outcome afterwards, or is still due."""
+        self._written_at = self.clock.monotonic()
+        due = self._without_unfit(items)
+        try:
+            if due and self.breaker.is_open:
+                raise DestinationUnreachableError(
+                    f"{self.destination.name} did not answer several times in a row",
+                    hint="It is left alone for a minute before it is tried again.",
+                )
+            due = self._without_present(due)
+            if due:
+                self._deliver(due)
+        except _BatchEnded:
+            _log.warning("%s: association lost", self.destination.name)
+        except (DestinationUnreachableError, DestinationStoppedError) as error:
+            self._destination_failed(due, error)
+        finally:
+            self._write()
+
+    def _without_unfit(self, items: Sequence[Item]) -> list[Item]:
+        """Fail at once what this destination can never take: opaque files at a PACS."""
+        fit: list[Item] = []
+        for item in items:
+            if item.plan.opaque_reason and not self.destination.takes_opaque_files:
+                self._note(
+                    item,
+                    ItemState.FAILED,
+                    code="not_dicom",
+                    message=f"this file cannot go to a PACS: {item.plan.opaque_reason}",
+                    hint="A folder or vault destination keeps such files byte for byte.",
+                )
+            else:
+                fit.append(item)
+        return fit
+
+    def _without_present(self, items: Sequence[Item]) -> list[Item]:
+        """Leave out what the peer already has; it goes on to verification without a delivery.
+
+        Not asked when receipts are all that is wanted: what a peer lists is not a receipt.
+        An instance whose content changed is sent again whatever the peer lists.
+        """
+        if self.sent_is_held or not items or not isinstance(self.destination, Listable):
+            return list(items)
+        try:
+            there = self.destination.instances(
+                self.job.study_instance_uid, self.job.series_instance_uid
+            )
+        except DestinationUnreachableError:
+            raise
+        except DestinationError as error:
+            _log.info("%s cannot be asked what it has: %s", self.destination.name, error.code)
+            return list(items)
+        absent: list[Item] = []
+        for item in items:
+            uid = item.plan.identity.sop_instance_uid
+            if uid in there and not item.plan.earlier_version_there:
+                self._note(item, ItemState.SENT, attempts=item.attempts)
+            else:
+                absent.append(item)
+        return absent
+
+    def _deliver(self, items: Sequence[Item]) -> None:
+        kinds = {item.plan.kind for item in items if not item.plan.opaque_reason}
+        by_locator = {item.plan.entry.locator: item for item in items}
+        kinds.discard(InstanceKind("", ""))
+        with self.destination.open(sorted(kinds)) as delivery:
+            for item, file in self._files(by_locator):
+                if self.stopping.is_set():
+                    break
+                self._put(delivery, item, file)
+                self._write_now_and_then(delivery)
+            delivery.flush()
+            self._write()
+
+    def _files(self, by_locator: Mapping[str, Item]) -> Iterator[tuple[Item, InstanceFile]]:
+        """Open the items' files; what cannot be read is noted and left out."""
+        for answer in self.source.read([item.plan.entry for item in by_locator.values()]):
+            item = by_locator[answer.entry.locator]
+            if isinstance(answer, UnreadableEntry):
+                self._unreadable(item, answer.code, answer.message)
+                continue
+            if item.plan.opaque_reason:
+                yield item, answer
+                continue
+            try:
+                yield item, replace(answer, header=scan(answer.path))
+            except (MalformedDicomError, OSError):
+                self._unreadable(
+                    item, "changed_while_reading", "it is not the file any more that was planned"
+                )
+
+    def _put(self, delivery: Delivery, item: Item, file: InstanceFile) -> None:
+        if file.header is not None and file.header.identity != item.plan.identity:
+            self._unreadable(
+                item, "changed_while_reading", "another instance has taken this file's place"
+            )
+            return
+        try:
+            receipt = delivery.put(file)
+        except EntryUnreadableError as error:
+            self._unreadable(item, error.code, error.message)
+        except InstanceDeferredError as error:
+            self._attempt_failed(item, error, status=error.status)
+        except InstanceRefusedError as error:
+            self._note(
+                item,
+                ItemState.FAILED,
+                code=error.code,
+                status=error.status,
+                message=error.message,
+                hint=error.hint,
+            )
+        except AssociationLostError as error:
+            # What was in flight is unknown; only this instance counts an attempt.
+            self.breaker.failed()
+            self._attempt_failed(item, error)
+            raise _BatchEnded from error
+        else:
+            self.breaker.succeeded()
+            self._received(item, file, receipt)
+
+    def _received(self, item: Item, file: InstanceFile, receipt: Receipt) -> None:
+        flaws = file.header.flaws if file.header is not None else (item.plan.opaque_reason,)
+        code, message = "", receipt.warning
+        if flaws and not message:
+            code, message = "flawed", f"stored as it is, but: {flaws[0]}"
+        elif message:
+            code = "stored_with_warning"
+        if item.plan.earlier_version_there and not self.destination.keeps_versions:
+            code = "changed_at_source"
+            message = "sent again because it changed; a PACS may keep the version it had"
+        self._note(
+            item,
+            ItemState.HELD if self.sent_is_held else ItemState.SENT,
+            code=code,
+            status=receipt.status,
+            message=message,
+            receipt=receipt,
+        )
+
+    def _destination_failed(
+        self, due: Sequence[Item], error: DestinationUnreachableError | DestinationStoppedError
+    ) -> None:
+        """Count an attempt for everything that was due: none of it could be delivered."""
+        self.breaker.failed()
+        _log.warning("%s: %s", self.destination.name, error.code)
+        for item in due:
+            if item.item_id not in self._noted:
+                self._attempt_failed(item, error)
+
+    def _attempt_failed(self, item: Item, error: DcmvaultError, *, status: str = "") -> None:
+        again = error.retry is Retry.LATER and item.attempts + 1 < self.policy.attempts
+        self._note(
+            item,
+            ItemState.WAITING if again else ItemState.FAILED,
+            code=error.code,
+            status=status,
+            message=error.message,
+            hint=error.hint,
+        )
+
+    def _unreadable(self, item: Item, code: str, message: str) -> None:
+        self._note(item, ItemState.UNREADABLE, code=code, message=message)
+
+    def _note(
+        self,
+        item: Item,
+        state: ItemState,
+        *,
+        attempts: int | None = None,
+        code: str = "",
+        status: str = "",
+        message: str = "",
+        hint: str = "",
+        receipt: Receipt | None = None,
+    ) -> None:
+        self._noted.add(item.item_id)
+        self._pending.append(
+            Outcome(
+                item.item_id,
+                state,
+                item.attempts + 1 if attempts is None else attempts,
+                code,
+                status,
+                message,
+                hint,
+                receipt,
+            )
+        )
+
+    def _write_now_and_then(self, delivery: Delivery) -> None:
+        if self.clock.monotonic() - self._written_at >= _FLUSH_S:
+            delivery.flush()
+            self._write()
+
+    def _write(self) -> None:
+        if self._pending:
+            self.jobs.record_outcomes(self.job.job_id, self._pending)
+            self._pending = []
+        self._written_at = self.clock.monotonic()
+
+
+class _BatchEnded(Exception):  # noqa: N818 - a signal, not an error
+    """The delivery ended early; what is still due is taken up by the next batch."""

@@ -1,0 +1,60 @@
+"""Retry: how often, how long to wait, and when to leave a destination alone for a while."""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+
+from dcmvault.ports.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Attempts in all, and exponential waits with jitter between them (seconds)."""
+
+    attempts: int = 3
+    wait_s: float = 5.0
+    jitter: float = 0.2
+    longest_wait_s: float = 300.0
+
+    def wait_after(self, attempt: int) -> float:
+        """Return the seconds to wait after the given attempt (1 is the first)."""
+        wait: float = min(self.wait_s * 2.0 ** (attempt - 1), self.longest_wait_s)
+        return wait * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
+
+
+@dataclass(slots=True)
+class CircuitBreaker:
+    """Keeps work away from a destination that did not answer several times in a row.
+
+    While it is open, attempts fail at once instead of waiting for one more time-out each.
+    One per destination and process; shared by threads.
+    """
+
+    clock: Clock
+    failures_to_open: int = 5
+    open_s: float = 60.0
+    _failures: int = 0
+    _open_until: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination should be left alone now."""
+        with self._lock:
+            return self._failures >= self.failures_to_open and (
+                self.clock.monotonic() < self._open_until
+            )
+
+    def succeeded(self) -> None:
+        """Note that the destination answered."""
+        with self._lock:
+            self._failures = 0
+
+    def failed(self) -> None:
+        """Note that the destination could not be reached or went away."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= self.failures_to_open:
+                self._open_until = self.clock.monotonic() + self.open_s

@@ -1,0 +1,75 @@
+"""Verification: claims about a study at a destination become evidence, or reasoned failures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from dcmvault.errors import DestinationError, DestinationUnreachableError
+from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.model.job import ItemState, Job
+from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
+from dcmvault.ports.destination import Verifier
+
+_log = logging.getLogger(__name__)
+
+
+def verify_items(
+    job: Job, items: Sequence[Item], verifier: Verifier, level: Level, jobs: JobCatalogue
+) -> Verification:
+    """Look for evidence of `level` for these items of the job's study and write down what is found.
+
+    Raises DestinationUnreachableError, with nothing written, when the destination cannot be asked.
+    """
+    verification = verifier.verify(jobs.expected_study(job.job_id, items), level)
+    jobs.record_verification(job.job_id, items, verification)
+    lost = sum(finding is not Finding.HELD for finding in verification.findings.values())
+    if lost:
+        _log.warning(
+            "study %s: %d of %d instances without %s evidence",
+            job.study_instance_uid or "(opaque files)",
+            lost,
+            len(verification.findings),
+            level.word,
+        )
+    return verification
+
+
+def reverify_claims(
+    job: Job, items: Sequence[Item], verifier: Verifier, level: Level, jobs: JobCatalogue
+) -> None:
+    """Try to raise the evidence of what was sent in an earlier run; what is lost is due again.
+
+    Only what evidence shows missing or damaged is delivered a second time.
+    """
+    verification = verify_items(job, items, verifier, level, jobs)
+    lost = [
+        item
+        for item in items
+        if verification.findings.get(item.plan.version_id) in (Finding.MISSING, Finding.DAMAGED)
+    ]
+    if lost:
+        jobs.record_outcomes(
+            job.job_id, [Outcome(item.item_id, ItemState.DUE, item.attempts) for item in lost]
+        )
+
+
+def cannot_verify(
+    job: Job, items: Sequence[Item], error: DestinationError, jobs: JobCatalogue
+) -> None:
+    """Fail items whose evidence cannot be had: the claim stays a claim, the next run asks again."""
+    unreachable = isinstance(error, DestinationUnreachableError)
+    jobs.record_outcomes(
+        job.job_id,
+        [
+            Outcome(
+                item.item_id,
+                ItemState.FAILED,
+                item.attempts,
+                code=error.code if unreachable else "cannot_verify",
+                message=f"sent, but not verified: {error.message}",
+                hint=error.hint,
+            )
+            for item in items
+        ],
+    )

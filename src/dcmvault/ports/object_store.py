@@ -52,7 +52,8 @@ class StagedObject(Protocol):
     def commit(self, key: str) -> bool:
         """Give the bytes their key, with `ObjectStore.put`'s promises; once.
 
-        Returns False when the same bytes were there already.
+        Returns False when the same bytes were there already. After ObjectExistsError the bytes
+        are still staged, and committing may be tried again.
         """
         ...
 
@@ -67,6 +68,18 @@ class Staging(Protocol):
 
     def stage(self) -> StagedObject:
         """Begin an object; unfinished ones are invisible and swept away later."""
+        ...
+
+
+@runtime_checkable
+class CacheEviction(Protocol):
+    """A store in front of whose medium the operating system keeps a cache."""
+
+    def evict(self, key: str) -> bool:
+        """Ask that the next `get` of this object comes from the medium, not from memory.
+
+        Returns False where that cannot be asked. Raises ObjectMissingError.
+        """
         ...
 
 

@@ -1,0 +1,343 @@
+"""Objects as files under one folder of a mounted file system.
+
+Keys are paths under the root. A file gets its name only when its bytes are on the medium, so a
+reader, a second process or a power cut never meets half an object. Bytes on their way lie in
+`.staging/` inside the root (the same file system, and no valid key); what a crash leaves there
+is swept a day later. Folders are made with mode 0700 and files with 0600: they hold patient data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dcmvault.errors import ObjectExistsError, ObjectMissingError
+from dcmvault.object_stores.keys import check_key, is_valid_key
+from dcmvault.object_stores.local_errors import (
+    disk_errors,
+    reading_errors,
+    root_missing,
+    says_no_hard_links,
+)
+from dcmvault.ports.clock import Clock
+
+_STAGING = ".staging"
+_LOCK = "rename.lock"
+#: Seconds after which a staged file belongs to nobody any more.
+_STALE_S = 24 * 3600
+_COMPARE_BYTES = 1 << 20
+
+
+class LocalStore:
+    """An object store (with staging and cache eviction) in a folder of a local or mounted disk.
+
+    Nothing is touched before the first operation. The root is made by the first write if its
+    parent exists; reading where there is no root raises DestinationUnreachableError, so that an
+    unmounted disk is never taken for an empty one.
+    """
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._swept = False
+        #: Folders whose own name this store has made durable.
+        self._durable_folders: set[Path] = set()
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store an object under a new key, or the same bytes again; durable on return."""
+        check_key(key)
+        staged = self.stage()
+        try:
+            size = 0
+            for chunk in chunks:
+                staged.write(chunk)
+                size += len(chunk)
+            staged.commit(key)
+        finally:
+            staged.discard()
+        return size
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of an object."""
+        with self._opened(key) as descriptor, reading_errors(key):
+            end = os.fstat(descriptor).st_size
+            if length is not None:
+                end = min(end, start + length)
+            parts: list[bytes] = []
+            while start < end:
+                part = os.pread(descriptor, end - start, start)
+                if not part:  # cut short by somebody else meanwhile
+                    break
+                parts.append(part)
+                start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def head(self, key: str) -> int | None:
+        """Return an object's size in bytes."""
+        path = self._path(key)
+        with disk_errors():
+            try:
+                status = path.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                self._require_root()
+                return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """List keys; files that are no objects of ours (other names, links) are left out."""
+        self._require_root()
+        return self._walk("", prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; durable on return. Its folder stays."""
+        path = self._path(key)
+        if self.head(key) is None:
+            raise ObjectMissingError(f"no object {key}")
+        with disk_errors():
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                raise ObjectMissingError(f"no object {key}") from None
+            _sync_folder(path.parent)
+
+    def evict(self, key: str) -> bool:
+        """Drop the object's pages from the operating system's cache (Linux and BSD)."""
+        with self._opened(key) as descriptor, disk_errors():
+            if sys.platform in ("darwin", "win32"):
+                return False
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            return True
+
+    def stage(self) -> LocalStagedObject:
+        """Begin an object."""
+        with disk_errors():
+            staging = self._staging()
+            path = staging / secrets.token_hex(16)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return LocalStagedObject(self, path, os.open(path, flags, 0o600))
+
+    def adopt(self, staged: Path, descriptor: int, key: str) -> bool:
+        """Give a staged file its key; False when the same bytes were there already."""
+        path = self._path(key)
+        with disk_errors():
+            _sync(descriptor)
+            try:
+                self._make_folders(path.parent)
+                new = self._name(staged, path)
+            except FileNotFoundError:
+                # Somebody removed the folder between our making it and using it, or before.
+                with self._lock:
+                    self._durable_folders.clear()
+                self._make_folders(path.parent)
+                new = self._name(staged, path)
+            if not new and not _same_bytes(descriptor, path):
+                raise ObjectExistsError(
+                    f"other bytes are stored under {key}",
+                    hint="The stored object is damaged, or was put there by something else.",
+                )
+            # Also when it was there: the other writer may not have come this far yet.
+            _sync_folder(path.parent)
+        return new
+
+    def _name(self, staged: Path, path: Path) -> bool:
+        """Name the staged file `path` unless something has that name; say whether it did."""
+        try:
+            os.link(staged, path, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if not says_no_hard_links(error):
+                raise
+        else:
+            return True
+        return self._rename(staged, path)
+
+    def _rename(self, staged: Path, path: Path) -> bool:
+        """Do `_name` on a file system without hard links (exFAT, many network mounts).
+
+        A rename replaces what is there, so writers take turns under a lock that the system
+        releases when its holder dies. Two hosts that share such a file system without sharing
+        its locks must not write the same folder at once.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(staged.parent / _LOCK, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.lexists(path):
+                return False
+            staged.rename(path)
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _staging(self) -> Path:
+        """Return the staging folder, made if needed; sweep it once in this store's life."""
+        staging = self._root / _STAGING
+        if not staging.is_dir():
+            if not self._root.is_dir():
+                if not self._root.parent.is_dir():
+                    raise root_missing()
+                _make_folder(self._root)
+            with contextlib.suppress(FileExistsError):
+                staging.mkdir(0o700)
+        with self._lock:
+            swept, self._swept = self._swept, True
+        if not swept:
+            self._sweep(staging)
+        return staging
+
+    def _sweep(self, staging: Path) -> None:
+        oldest = self._clock.now().timestamp() - _STALE_S
+        for path in staging.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.name != _LOCK and path.lstat().st_mtime < oldest:
+                    path.unlink()
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make the folders down to `folder`, each with a durable name."""
+        if folder == self._root:
+            return
+        with self._lock:
+            if folder in self._durable_folders:
+                return
+        self._make_folders(folder.parent)
+        _make_folder(folder)
+        with self._lock:
+            self._durable_folders.add(folder)
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        return self._root / key
+
+    def _require_root(self) -> None:
+        with disk_errors():
+            if not self._root.is_dir():
+                raise root_missing()
+
+    @contextlib.contextmanager
+    def _opened(self, key: str) -> Iterator[int]:
+        """Open an object for reading."""
+        if self.head(key) is None:
+            raise ObjectMissingError(f"no object {key}")
+        with reading_errors(key):
+            try:
+                descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise ObjectMissingError(f"no object {key}") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        """List the keys under `folder` (empty, or with a slash at its end), sorted as keys."""
+        with disk_errors():
+            try:
+                with os.scandir(self._root / folder) as found:
+                    # A folder sorts as its keys do: with the slash that follows its name.
+                    names = sorted(
+                        f"{folder}{entry.name}{'/' * entry.is_dir(follow_symlinks=False)}"
+                        for entry in found
+                        if not entry.is_symlink()
+                    )
+            except FileNotFoundError:  # removed while we walk
+                return
+        for name in names:
+            if name.endswith("/"):
+                if is_valid_key(name[:-1]) and (name.startswith(prefix) or prefix.startswith(name)):
+                    yield from self._walk(name, prefix)
+            elif is_valid_key(name) and name.startswith(prefix):
+                yield name
+
+
+class LocalStagedObject:
+    """A file in the staging folder on its way to a key. Used by one thread."""
+
+    def __init__(self, store: LocalStore, path: Path, descriptor: int) -> None:
+        self._store = store
+        self._path = path
+        self._descriptor = descriptor
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes."""
+        view = memoryview(chunk)
+        with disk_errors():
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+    def commit(self, key: str) -> bool:
+        """Give the bytes their key; durable on return."""
+        return self._store.adopt(self._path, self._descriptor, key)
+
+    def discard(self) -> None:
+        """Close the file and remove its staging name; the committed object stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            # What cannot be removed now (disk gone, read-only) is swept later.
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    _sync_folder(folder.parent)
+
+
+def _sync(descriptor: int) -> None:
+    """Bring a file's bytes to the medium, past the drive's own cache where that can be asked."""
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # network mounts refuse it
+            os.fsync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (fsync(2): a file's fsync does not do that)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; their server orders the names.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _same_bytes(descriptor: int, path: Path) -> bool:
+    """Compare a staged file with what has its name; what cannot be read is not the same."""
+    try:
+        other = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+    try:
+        size = os.fstat(descriptor).st_size
+        if os.fstat(other).st_size != size:
+            return False
+        for start in range(0, size, _COMPARE_BYTES):
+            theirs = os.pread(other, _COMPARE_BYTES, start)
+            if os.pread(descriptor, _COMPARE_BYTES, start) != theirs:
+                return False
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EISDIR):
+            return False
+        raise
+    finally:
+        os.close(other)
+    return True

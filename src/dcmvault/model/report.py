@@ -12,6 +12,15 @@ from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 
 
+class Privacy(StrEnum):
+    """How much patient data a report shows."""
+
+    OFF = "off"
+    #: Patient IDs, no names.
+    IDS = "ids"
+    FULL = "full"
+
+
 class RunState(StrEnum):
     """The life of a run."""
 

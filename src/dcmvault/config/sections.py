@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -81,7 +82,11 @@ class DimseDestinationSection(Section):
     def address(self) -> str:
         """The canonical address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"dicom://{self.called_ae_title}@{host}:{self.port}?calling={self.calling_ae_title}"
+        called, calling = (
+            quote(self.called_ae_title, safe=""),
+            quote(self.calling_ae_title, safe=""),
+        )
+        return f"dicom://{called}@{host}:{self.port}?calling={calling}"
 
 
 SourceSection = Annotated[FolderSourceSection | HorosSourceSection, Field(discriminator="kind")]

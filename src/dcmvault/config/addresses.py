@@ -1,0 +1,219 @@
+"""Addresses: one string that names a source or a destination (`PATH`, `horos:PATH`, `dicom://...`).
+
+Parsing touches nothing but the file system's answer to "is `Database.sql` in this folder?".
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import ValidationError
+
+from dcmvault.config.sections import (
+    DestinationSection,
+    DimseDestinationSection,
+    FolderDestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+    SourceSection,
+)
+from dcmvault.errors import AddressError
+from dcmvault.i18n import gettext as _
+
+#: The index of an OsiriX or Horos library, in its base folder.
+LIBRARY_INDEX = "Database.sql"
+
+#: Two letters at least: `C:` is a drive, not a kind of address.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)\Z", re.DOTALL)
+#: Kinds that the design knows and this version does not offer.
+_PLANNED = frozenset(
+    {
+        "dicoms",
+        "dicomweb+http",
+        "dicomweb+https",
+        "listener",
+        "orthanc+http",
+        "orthanc+https",
+        "vault",
+    }
+)
+_PORTS = range(1, 65_536)
+
+
+def source_section(address: str) -> SourceSection:
+    """Read the address of a source; AddressError says what is wrong with it.
+
+    A folder that holds `Database.sql` is an OsiriX or Horos library. Paths become absolute,
+    `~` is expanded; whether a folder exists is for the source itself to find out.
+    """
+    scheme, rest = _split(address)
+    if not scheme:
+        path = _path(address)
+        if path.name == LIBRARY_INDEX:
+            return HorosSourceSection(path=path.parent)
+        if is_library(path):
+            return HorosSourceSection(path=path)
+        return FolderSourceSection(path=path)
+    if scheme == "horos":
+        path = _path(rest)
+        return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
+    if scheme == "dicom":
+        _dimse(address)  # a misspelt address is the first thing to mend
+        raise _unavailable(_("A PACS as a source (dicom://)"))
+    raise _other_kind(scheme, address)
+
+
+def destination_section(address: str) -> DestinationSection:
+    """Read the address of a destination; AddressError says what is wrong with it."""
+    scheme, rest = _split(address)
+    if not scheme:
+        path = _path(address)
+        if path.name == LIBRARY_INDEX or is_library(path):
+            raise _library_as_destination()
+        return FolderDestinationSection(path=path)
+    if scheme == "horos":
+        _path(rest)
+        raise _library_as_destination()
+    if scheme == "dicom":
+        return _dimse(address)
+    raise _other_kind(scheme, address)
+
+
+def is_library(path: Path) -> bool:
+    """Say whether a folder is an OsiriX or Horos library (False where it cannot be looked at)."""
+    try:
+        return (path / LIBRARY_INDEX).is_file()
+    except OSError:
+        return False
+
+
+def is_plain_word(address: str) -> bool:
+    """Say whether an address could be a misspelt name: neither a kind nor a path is written."""
+    separators = {"/", os.sep, os.altsep or os.sep}
+    return not (_SCHEME.match(address) or address.startswith(("~", ".")) or separators & {*address})
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Split `kind:rest`; the kind is empty for a path."""
+    if not address.strip():
+        raise AddressError(
+            _("The address is empty."),
+            hint=_("Write a folder, horos:PATH or dicom://CALLED@host:port, or a configured name."),
+        )
+    found = _SCHEME.match(address)
+    if found is None or "/" in found[1]:
+        return "", address
+    return found[1].lower(), found[2]
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise AddressError(
+            _("The address names no folder."), hint=_("Write the path after the colon.")
+        )
+    if "\0" in text:
+        raise AddressError(_("The path contains a NUL character."))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise AddressError(
+            _("The path is not valid UTF-8, so it cannot be written down."),
+            hint=_("Rename the folder, or address a folder above it."),
+        ) from None
+    try:
+        expanded = Path(text).expanduser()
+    except RuntimeError:
+        raise AddressError(
+            _("The home folder of this user is not known (~)."), hint=_("Write the whole path.")
+        ) from None
+    # Lexical: a symbolic link stays what the user calls it, and nothing need exist.
+    return Path(os.path.abspath(expanded))  # noqa: PTH100
+
+
+def _dimse(address: str) -> DimseDestinationSection:
+    """Read `dicom://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _malformed_dimse(_("The host or the port cannot be read.")) from None
+    if not host:
+        raise _malformed_dimse(_("The host is missing."))
+    if parts.password is not None:
+        raise _malformed_dimse(_("An AE title is one word without a colon (or write %3A for it)."))
+    if parts.path not in {"", "/"} or parts.fragment:
+        raise _malformed_dimse(_("Nothing may follow the port but ?calling=AET."))
+    if port is not None and port not in _PORTS:
+        raise _malformed_dimse(_("The port must be a number from 1 to 65535."))
+    options = _options(parts.query, known=("calling",))
+    fields: dict[str, object] = {"host": host}
+    if port is not None:
+        fields["port"] = port
+    if parts.username:
+        fields["called_ae_title"] = unquote(parts.username)
+    if calling := options.get("calling"):
+        fields["calling_ae_title"] = calling
+    try:
+        return DimseDestinationSection.model_validate(fields)
+    except ValidationError:
+        raise _malformed_dimse(
+            _("An AE title has 1 to 16 ASCII characters and no backslash (PS3.5, AE).")
+        ) from None
+
+
+def _options(query: str, *, known: tuple[str, ...]) -> Mapping[str, str]:
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise AddressError(
+                _("The address has an unknown option “%(option)s”.") % {"option": name},
+                hint=did_you_mean(name, known) or _("Known options: %s.") % ", ".join(known),
+            )
+        if not value or name in options:
+            raise AddressError(
+                _("The option “%(option)s” of the address needs one value.") % {"option": name}
+            )
+        options[name] = value
+    return options
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a sentence that offers the known word nearest to `word`, or nothing."""
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return _("Did you mean “%s”?") % nearest[0] if nearest else ""
+
+
+def _malformed_dimse(reason: str) -> AddressError:
+    return AddressError(
+        _("This is not the address of a PACS: %s") % reason,
+        hint=_("Write dicom://CALLED@host:port?calling=AET, for example dicom://ORTHANC@pacs:4242"),
+    )
+
+
+def _library_as_destination() -> AddressError:
+    return AddressError(
+        _("An OsiriX or Horos library cannot be a destination: nothing is ever written into it."),
+        hint=_("Choose a folder outside the library, or a PACS (dicom://CALLED@host:port)."),
+    )
+
+
+def _unavailable(kind: str) -> AddressError:
+    return AddressError(
+        _("%(kind)s is not available in this version yet.") % {"kind": kind},
+        hint=_("Available now: a folder, an OsiriX or Horos library, and a PACS to send to."),
+    )
+
+
+def _other_kind(scheme: str, address: str) -> AddressError:
+    if scheme in _PLANNED:
+        return _unavailable(f"{scheme}:")
+    kinds: tuple[str, ...] = ("horos", "dicom", *sorted(_PLANNED))
+    return AddressError(
+        _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
+        hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,
+    )

@@ -1,0 +1,277 @@
+"""Reads a configuration file; every error in it names its line and key, and what is meant."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dcmvault.config import secrets
+from dcmvault.config.addresses import destination_section, did_you_mean, source_section
+from dcmvault.config.lines import line_of
+from dcmvault.config.sections import DestinationSection, RetrySection, Section, SourceSection
+from dcmvault.config.settings import Settings
+from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.i18n import gettext as _
+from dcmvault.i18n import ngettext
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import Privacy
+
+#: Fields of sections that the address gives: they have no key of their own.
+_IN_ADDRESS = frozenset({"kind", "path", "host", "port", "called_ae_title", "calling_ae_title"})
+#: Names stand where addresses stand, and must not look like one.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+_LEVELS = tuple(level.word for level in Level if level is not Level.NONE)
+
+
+_S = TypeVar("_S")
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    path: tuple[str, ...]
+    reason: str
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a configuration file; one that does not exist means the defaults.
+
+    ConfigurationError names every wrong line with its key, and the word that may be meant.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            _("The configuration file cannot be read."),
+            hint=f"{path}: {getattr(error, 'strerror', None) or _('not UTF-8 text')}",
+        ) from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            _("%(file)s is not TOML: %(reason)s.") % {"file": path.name, "reason": error},
+            hint=_("Texts stand in quotes, tables in [brackets]. The file: %s") % path,
+        ) from None
+    reader = _Reader()
+    settings = reader.settings(table)
+    if settings is None:
+        raise _refusal(path, text, reader.problems)
+    return settings
+
+
+def effective(settings: Settings) -> dict[str, object]:
+    """Return what is in force, defaults included, as TOML-able tables.
+
+    Secrets stay references: nothing is resolved.
+    """
+    values: dict[str, object] = {
+        "language": settings.language,
+        "privacy": settings.privacy.value,
+        "database": settings.database,
+        "retry": settings.retry.model_dump(mode="json"),
+        "sources": {name: _options(section) for name, section in settings.sources.items()},
+    }
+    destinations: dict[str, object] = {}
+    for name, destination in settings.destinations.items():
+        options = _options(destination.section)
+        if destination.level is not None:
+            options["level"] = destination.level.word
+        destinations[name] = options
+    values["destinations"] = destinations
+    return values
+
+
+def _options(section: SourceSection | DestinationSection) -> dict[str, object]:
+    return {
+        "address": section.address,
+        **section.model_dump(mode="json", exclude=set(_IN_ADDRESS)),
+    }
+
+
+class _Reader:
+    """Turns the tables of one file into Settings, and gathers what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[_Problem] = []
+        #: Keys that a table may have, by its path.
+        self._known: dict[tuple[str, ...], tuple[str, ...]] = {
+            (): tuple(Settings.model_fields),
+            ("retry",): tuple(RetrySection.model_fields),
+        }
+
+    def settings(self, table: Mapping[str, object]) -> Settings | None:
+        """Return the settings, or None when there are problems."""
+        values = dict(table)
+        self._check_database(values.get("database"))
+        values["sources"] = self._tables(values.get("sources"), "sources", self._source)
+        values["destinations"] = self._tables(
+            values.get("destinations"), "destinations", self._destination
+        )
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                self._explain(detail)
+            return None
+        return None if self.problems else settings
+
+    def _tables(
+        self,
+        value: object,
+        name: str,
+        expand: Callable[[tuple[str, ...], dict[str, object]], object],
+    ) -> dict[str, object]:
+        """Expand `[name.X]` tables; those with a wrong address are left out."""
+        if value is None:
+            return {}
+        tables: dict[str, object] = {}
+        if not isinstance(value, dict):
+            self._add((name,), _("This must be a table, such as [%s.NAME].") % name)
+            return {}
+        for key, options in value.items():
+            path = (name, key)
+            if not _NAME.match(key):
+                self._add(path, _("A name has letters, digits, “-” and “_” only."))
+            elif not isinstance(options, dict):
+                self._add(path, _("This must be a table, such as [%s.NAME].") % name)
+            elif (expanded := expand(path, dict(options))) is not None:
+                tables[key] = expanded
+        return tables
+
+    def _source(self, path: tuple[str, ...], options: dict[str, object]) -> object:
+        section = self._section(path, options, source_section)
+        return None if section is None else self._merged(path, options, section, ())
+
+    def _destination(self, path: tuple[str, ...], options: dict[str, object]) -> object:
+        section = self._section(path, options, destination_section)
+        if section is None:
+            return None
+        asked = None
+        level = options.pop("level", None)
+        if level is not None:
+            if level not in _LEVELS:
+                self._add((*path, "level"), _one_of(_LEVELS, str(level)))
+            else:
+                asked = Level.from_word(str(level))
+        return {"section": self._merged(path, options, section, ("level",)), "level": asked}
+
+    def _section(
+        self, path: tuple[str, ...], options: dict[str, object], parse: Callable[[str], _S]
+    ) -> _S | None:
+        address = options.pop("address", None)
+        if not isinstance(address, str):
+            self._add((*path, "address"), _("An address is needed here, in quotes."))
+            return None
+        try:
+            return parse(address)
+        except AddressError as error:
+            self._add((*path, "address"), f"{error.message} {error.hint}".rstrip())
+            return None
+
+    def _merged(
+        self,
+        path: tuple[str, ...],
+        options: dict[str, object],
+        section: Section,
+        extra: tuple[str, ...],
+    ) -> dict[str, object]:
+        """Put what the address gave beside the options of the table."""
+        fields = [name for name in type(section).model_fields if name not in _IN_ADDRESS]
+        self._known[path] = ("address", *extra, *fields)
+        for key in [key for key in options if key in _IN_ADDRESS]:
+            self._add((*path, key), _("This is part of the address."))
+            del options[key]
+        return section.model_dump(include=set(_IN_ADDRESS)) | options
+
+    def _check_database(self, value: object) -> None:
+        if not isinstance(value, str) or not value or secrets.is_reference(value):
+            return
+        parts = urlsplit(value)
+        if parts.scheme != "postgresql":
+            self._add(
+                ("database",),
+                _("Write a postgresql:// URL, env:NAME or file:PATH, or nothing for SQLite."),
+            )
+        elif parts.password or "password" in dict(parse_qsl(parts.query)):
+            self._add(
+                ("database",),
+                _("A password does not belong here: write env:NAME or file:PATH for the URL."),
+            )
+
+    def _explain(self, detail: ErrorDetails) -> None:
+        path = _toml_path(detail["loc"])
+        kind, limits = detail["type"], detail.get("ctx", {})
+        if kind == "extra_forbidden":
+            known = self._known.get(path[:-1], ())
+            meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
+            self._add(path, f"{_('There is no such key.')} {meant}")
+        elif kind == "literal_error":  # only `language` is one
+            self._add(path, _one_of(("en", "pt-BR")))
+        elif kind == "enum":  # only `privacy` is one
+            self._add(path, _one_of(tuple(Privacy)))
+        else:
+            self._add(path, _reason(kind, limits) or detail["msg"])
+
+    def _add(self, path: tuple[str, ...], reason: str) -> None:
+        self.problems.append(_Problem(path, reason))
+
+
+def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Leave out what the schema has and the file has not: `section`, and the tag of a union."""
+    path = [str(part) for part in loc]
+    if path[0] == "destinations" and path[2:3] == ["section"]:
+        del path[2:4]
+    elif path[0] == "sources":
+        del path[2:3]
+    return tuple(path)
+
+
+def _one_of(words: Sequence[str], given: str = "") -> str:
+    sentence = _("Write one of: %s.") % ", ".join(words)
+    return f"{sentence} {did_you_mean(given, words)}".rstrip()
+
+
+def _reason(kind: str, limits: Mapping[str, object]) -> str:
+    """Say in our words what the schema found; empty for what it says best itself."""
+    match kind:
+        case "greater_than_equal":
+            return _("This must be at least %s.") % limits["ge"]
+        case "greater_than":
+            return _("This must be more than %s.") % limits["gt"]
+        case "less_than_equal":
+            return _("This must be at most %s.") % limits["le"]
+        case "int_type" | "int_parsing" | "int_from_float":
+            return _("This must be a whole number.")
+        case "float_type" | "float_parsing":
+            return _("This must be a number.")
+        case "bool_type" | "bool_parsing":
+            return _("Write true or false.")
+        case "string_type":
+            return _("This must be a text, in quotes.")
+        case "model_type" | "dict_type" | "mapping_type":
+            return _("This must be a table.")
+        case _:
+            return ""
+
+
+def _refusal(path: Path, text: str, problems: Sequence[_Problem]) -> ConfigurationError:
+    """Build the one error that tells all problems in the order of the file."""
+    placed = sorted(
+        ((line_of(text, problem.path), problem) for problem in problems), key=lambda pair: pair[0]
+    )
+    lines = [
+        _("%(file)s, line %(line)d, %(key)s: %(reason)s")
+        % {"file": path.name, "line": line, "key": ".".join(problem.path), "reason": problem.reason}
+        for line, problem in placed
+    ]
+    hint = ngettext("Mend this line in %s", "Mend these lines in %s", len(lines)) % path
+    return ConfigurationError("\n".join(lines), hint=hint)

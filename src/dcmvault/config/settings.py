@@ -1,0 +1,102 @@
+"""What a configuration says, and how names in it become sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from dcmvault.config import secrets
+from dcmvault.config.addresses import (
+    destination_section,
+    did_you_mean,
+    is_plain_word,
+    source_section,
+)
+from dcmvault.config.sections import DestinationSection, RetrySection, Section, SourceSection
+from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import Privacy
+
+_POSTGRESQL = "postgresql://"
+
+
+class ConfiguredDestination(Section):
+    """A destination with a name: how to reach it, and the level asked of it by default."""
+
+    section: DestinationSection
+    level: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDestination:
+    """A destination as a command names it; `name` is the canonical address where it has none."""
+
+    name: str
+    section: DestinationSection
+    level: Level | None
+
+
+class Settings(Section):
+    """Everything that a configuration file can say."""
+
+    #: Language of words and figures; empty: as the environment says.
+    language: Literal["", "en", "pt-BR"] = ""
+    #: How much patient data reports show.
+    privacy: Privacy = Privacy.OFF
+    #: Empty: SQLite in the state folder. Else a postgresql:// URL without a password, or a
+    #: reference (env:NAME, file:PATH) to a URL that may contain one.
+    database: str = ""
+    retry: RetrySection = RetrySection()
+    sources: Mapping[str, SourceSection] = Field(default_factory=dict)
+    destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
+
+    def source(self, name_or_address: str) -> SourceSection:
+        """Return the source that a configured name or an address means.
+
+        A plain word that is neither a name nor an existing folder is an AddressError: a
+        misspelt name must not become an empty source.
+        """
+        if found := self.sources.get(name_or_address):
+            return found
+        _refuse_misspelt(name_or_address, self.sources, _("a configured source"))
+        return source_section(name_or_address)
+
+    def destination(self, name_or_address: str) -> NamedDestination:
+        """Return the destination that a configured name or an address means.
+
+        A plain word that is neither a name nor an existing folder is an AddressError: a
+        misspelt name must not become a folder full of studies.
+        """
+        if found := self.destinations.get(name_or_address):
+            return NamedDestination(name_or_address, found.section, found.level)
+        _refuse_misspelt(name_or_address, self.destinations, _("a configured destination"))
+        section = destination_section(name_or_address)
+        return NamedDestination(section.address, section, None)
+
+    def database_url(self) -> str:
+        """Return the postgresql:// URL with its secrets, or nothing for SQLite.
+
+        Never shown, logged or written; ConfigurationError where a reference leads nowhere.
+        """
+        if not secrets.is_reference(self.database):
+            return self.database
+        url = secrets.resolve(self.database)
+        if not url.startswith(_POSTGRESQL):
+            raise ConfigurationError(
+                _("What “database” refers to is not a postgresql:// URL."),
+                hint=_("Write postgresql://user:password@host/name there."),
+            )
+        return url
+
+
+def _refuse_misspelt(text: str, names: Iterable[str], kind: str) -> None:
+    if is_plain_word(text) and not Path(text).exists() and text.strip():
+        raise AddressError(
+            _("“%(word)s” is neither %(kind)s nor a folder here.") % {"word": text, "kind": kind},
+            hint=did_you_mean(text, names) or _("If you mean a folder, write ./%s") % text,
+        )

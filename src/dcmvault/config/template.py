@@ -1,0 +1,137 @@
+"""The commented configuration that `dcmvault config init` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.sections import DestinationSection, DimseDestinationSection, RetrySection
+from dcmvault.errors import ConfigurationError
+from dcmvault.i18n import gettext as _
+
+
+def render_template(
+    *, language: str = "", sources: Sequence[str] = (), destinations: Sequence[str] = ()
+) -> str:
+    """Write a commented TOML text; comments are in the language in use.
+
+    `sources` and `destinations` are addresses: they are checked (AddressError) and named
+    `main`, `source2` ... and `pacs` or `disk`. Without any, examples stand there as comments.
+    """
+    retry = RetrySection()
+    lines = [
+        *_comment(_("Configuration of dcmvault. Every key is optional; `dcmvault config check`")),
+        *_comment(_("finds what is wrong, `dcmvault config show --effective` what is in force.")),
+        "",
+        *_comment(_("Language of words and figures: “en”, “pt-BR”, or empty (as the system).")),
+        f"language = {_text(language)}",
+        "",
+        *_comment(_("Patient data in reports: “off” (none), “ids” (patient IDs) or “full”.")),
+        'privacy = "off"',
+        "",
+        *_comment(_("Where the catalogue is. Empty: SQLite in the state folder. Else PostgreSQL:")),
+        *_comment(_("“postgresql://user@host/name”, or “env:NAME” or “file:PATH” for a URL with")),
+        *_comment(_("a password. Passwords never stand in this file.")),
+        'database = ""',
+        "",
+        *_comment(_("How often and how long a refused instance is tried again, in one run.")),
+        "[retry]",
+        f"attempts = {retry.attempts}  # {_('in all, the first one included')}",
+        f"wait_s = {retry.wait_s}  # {_('seconds before the second; twice as long each time')}",
+        f"jitter = {retry.jitter}  # {_('waits vary by this share')}",
+        f"longest_wait_s = {retry.longest_wait_s}  # {_('no wait is longer')}",
+        "",
+        *_comment(_("Sources: where studies are. A folder, or an OsiriX or Horos library.")),
+        *_comment(_("Then: dcmvault backup NAME --to NAME")),
+        *_source_tables(sources),
+        *_comment(_("Destinations: where copies go. “level” is the evidence asked by default:")),
+        *_comment(_("sent, present, complete (PACS), proven (folder: read back and compared).")),
+        *_destination_tables(destinations),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_template(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a configuration file with mode 0600, in a folder of mode 0700 if it is new.
+
+    ConfigurationError when there is one already, unless `force`: then it is replaced at once.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new") if force else path
+        if force:
+            fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except FileExistsError:
+        raise ConfigurationError(
+            _("There is a configuration file already."),
+            hint=_("%s — use --force to replace it.") % path,
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            _("The configuration file cannot be written."), hint=f"{path}: {error.strerror}"
+        ) from None
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {text}"]
+
+
+def _text(value: str) -> str:
+    """Write a TOML basic string (JSON's escapes are a subset of TOML's)."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _source_tables(addresses: Sequence[str]) -> list[str]:
+    if not addresses:
+        return [
+            "# [sources.horos]",
+            '# address = "horos:~/Documents/Horos Data"',
+            "",
+        ]
+    lines: list[str] = []
+    for number, address in enumerate(addresses, start=1):
+        name = "main" if number == 1 else f"source{number}"
+        lines += [f"[sources.{name}]", f"address = {_text(source_section(address).address)}", ""]
+    return lines
+
+
+def _destination_tables(addresses: Sequence[str]) -> list[str]:
+    if not addresses:
+        return [
+            "# [destinations.pacs]",
+            '# address = "dicom://ORTHANC@pacs.example:4242?calling=DCMVAULT"',
+            '# level = "complete"',
+            "# max_associations = 4",
+            "",
+            "# [destinations.disk]",
+            '# address = "/Volumes/Backup/studies"',
+            '# level = "proven"',
+        ]
+    lines: list[str] = []
+    seen: dict[str, int] = {}
+    for address in addresses:
+        section = destination_section(address)
+        name = _destination_name(section)
+        seen[name] = seen.get(name, 0) + 1
+        number = "" if seen[name] == 1 else str(seen[name])
+        level = "complete" if name == "pacs" else "proven"
+        lines += [
+            f"[destinations.{name}{number}]",
+            f"address = {_text(section.address)}",
+            f'level = "{level}"',
+            "",
+        ]
+    return lines
+
+
+def _destination_name(section: DestinationSection) -> str:
+    return "pacs" if isinstance(section, DimseDestinationSection) else "disk"

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcmvault.config.addresses import destination_section, is_plain_word, source_section
+from dcmvault.config.sections import (
+    DimseDestinationSection,
+    FolderDestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+)
+from dcmvault.errors import AddressError
+
+
+def test_a_path_is_a_folder_or_a_library(tmp_path: Path) -> None:
+    assert source_section(str(tmp_path)) == FolderSourceSection(path=tmp_path)
+    (tmp_path / "Database.sql").touch()
+    library = HorosSourceSection(path=tmp_path)
+    assert source_section(str(tmp_path)) == library
+    assert source_section(f"{tmp_path}/") == library
+    assert source_section(f"{tmp_path}/Database.sql") == library
+    assert source_section(f"horos:{tmp_path}/") == library
+    assert source_section(f"horos:{tmp_path}/Database.sql") == library
+    assert source_section(library.address) == library
+
+
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for text in ("in", "./in", "in/", "other/../in", f"{tmp_path}//in"):
+        assert source_section(text).address == str(tmp_path / "in")
+        assert destination_section(text).address == str(tmp_path / "in")
+    assert source_section("~/studies").address == str(tmp_path / "home" / "studies")
+    assert source_section("horos:~/Horos Data").address == f"horos:{tmp_path}/home/Horos Data"
+    assert source_section("./2024:01").address == str(tmp_path / "2024:01")
+
+
+def test_nothing_is_written_into_a_library(tmp_path: Path) -> None:
+    (tmp_path / "Database.sql").touch()
+    for text in (str(tmp_path), f"horos:{tmp_path}", f"{tmp_path}/Database.sql"):
+        with pytest.raises(AddressError, match="cannot be a destination"):
+            destination_section(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "called", "host", "port", "calling"),
+    [
+        ("dicom://ORTHANC@127.0.0.1:4242", "ORTHANC", "127.0.0.1", 4242, "DCMVAULT"),
+        ("DICOM://PACS@Pacs.Example:104", "PACS", "pacs.example", 104, "DCMVAULT"),
+        ("dicom://PACS@pacs/?calling=HOROS", "PACS", "pacs", 104, "HOROS"),
+        ("dicom://pacs:11112", "ANY-SCP", "pacs", 11112, "DCMVAULT"),
+        ("dicom://PACS@[::1]:104", "PACS", "::1", 104, "DCMVAULT"),
+        ("dicom://MY%20PACS@h:1?calling=A%40B", "MY PACS", "h", 1, "A@B"),
+    ],
+)
+def test_the_address_of_a_pacs(
+    address: str, called: str, host: str, port: int, calling: str
+) -> None:
+    section = destination_section(address)
+    assert section == DimseDestinationSection(
+        called_ae_title=called, host=host, port=port, calling_ae_title=calling
+    )
+    assert destination_section(section.address) == section
+
+
+AE = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"),
+    min_size=1,
+    max_size=16,
+)
+
+
+@given(called=AE, calling=AE, port=st.integers(1, 65535))
+def test_every_ae_title_survives_the_canonical_address(
+    called: str, calling: str, port: int
+) -> None:
+    section = DimseDestinationSection(
+        host="::1", port=port, called_ae_title=called, calling_ae_title=calling
+    )
+    assert destination_section(section.address) == section
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("horos:", "names no folder"),
+        ("a\0b", "NUL"),
+        ("dicom://", "host is missing"),
+        ("dicom:PACS", "host is missing"),
+        ("dicom://PACS@:104", "host is missing"),
+        ("dicom://PACS@host:0", "1 to 65535"),
+        ("dicom://PACS@host:70000", "host or the port"),
+        ("dicom://PACS@host:http", "host or the port"),
+        ("dicom://PACS@[::1:104", "host or the port"),
+        ("dicom://PACS:secret@host:104", "colon"),
+        ("dicom://PACS@host:104/root", "may follow the port"),
+        ("dicom://SEVENTEEN-LETTERS@host:104", "1 to 16"),
+        ("dicom://PACS@host:104?calling=A%5CB", "1 to 16"),
+        ("dicom://PACS@host:104?calling=", "needs one value"),
+        ("dicom://PACS@host:104?calling=A&calling=B", "needs one value"),
+        ("dicom://PACS@host:104?caling=A", "unknown option “caling”"),
+        ("dicoms://PACS@host:104", "not available in this version yet"),
+        ("vault:/backup", "not available in this version yet"),
+        ("vault:s3://bucket/prefix", "not available in this version yet"),
+        ("dicomweb+https://host/root", "not available in this version yet"),
+        ("orthanc+http://host:8042", "not available in this version yet"),
+        ("listener:", "not available in this version yet"),
+        ("dicomm://PACS@host:104", "no kind of address"),
+        ("backup:2024", "no kind of address"),
+    ],
+)
+def test_what_is_wrong_is_said(address: str, says: str) -> None:
+    for parse in (source_section, destination_section):
+        with pytest.raises(AddressError, match=says) as caught:
+            parse(address)
+        assert caught.value.exit_status == 2
+
+
+def test_the_nearest_word_is_offered() -> None:
+    with pytest.raises(AddressError) as caught:
+        destination_section("dicomm://PACS@host:104")
+    assert "dicom" in caught.value.hint
+    with pytest.raises(AddressError) as caught:
+        destination_section("dicom://PACS@host:104?caling=A")
+    assert "calling" in caught.value.hint
+    with pytest.raises(AddressError) as caught:
+        source_section("backup:2024")
+    assert "./backup:2024" in caught.value.hint
+
+
+def test_a_pacs_is_not_a_source_yet() -> None:
+    with pytest.raises(AddressError, match="not available"):
+        source_section("dicom://PACS@host:104")
+
+
+def test_a_path_must_be_unicode() -> None:
+    with pytest.raises(AddressError, match="UTF-8"):
+        source_section(os.fsdecode(b"/studies/\xff"))
+
+
+def test_a_drive_is_a_path() -> None:
+    assert isinstance(destination_section("C:"), FolderDestinationSection)
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [("pacs", True), ("./pacs", False), ("~", False), ("a/b", False), ("horos:x", False)],
+)
+def test_a_plain_word_may_be_a_misspelt_name(address: str, plain: bool) -> None:
+    assert is_plain_word(address) is plain

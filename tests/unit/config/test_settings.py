@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from dcmvault import i18n
+from dcmvault.config import secrets
+from dcmvault.config.lines import line_of
+from dcmvault.config.load import effective, load_settings
+from dcmvault.config.places import configured_language, state_folder
+from dcmvault.config.sections import DimseDestinationSection, FolderSourceSection
+from dcmvault.config.settings import Settings
+from dcmvault.config.template import render_template, write_template
+from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import Privacy
+
+GOOD = """\
+language = "pt-BR"
+privacy = "ids"
+
+[retry]
+attempts = 5
+wait_s = 1
+
+[sources.main]
+address = "/studies"
+include_other_files = true
+
+[destinations.pacs]
+address = "dicom://ORTHANC@127.0.0.1:4242"
+level = "complete"
+max_associations = 8
+
+[destinations.disk]
+address = "/backup"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def refusal(config: Path, text: str) -> str:
+    config.write_text(text, "utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config)
+    assert caught.value.exit_status == 4
+    return caught.value.message
+
+
+def test_no_file_means_the_defaults(config: Path) -> None:
+    assert load_settings(config) == Settings()
+
+
+def test_a_file_says_what_is_what(config: Path) -> None:
+    config.write_text(GOOD, "utf-8")
+    settings = load_settings(config)
+    assert settings.language == "pt-BR"
+    assert settings.privacy is Privacy.IDS
+    assert settings.retry.attempts == 5
+    assert settings.source("main") == FolderSourceSection(
+        path=Path("/studies"), include_other_files=True
+    )
+    pacs = settings.destination("pacs")
+    assert isinstance(pacs.section, DimseDestinationSection)
+    assert (pacs.name, pacs.level, pacs.section.max_associations) == ("pacs", Level.COMPLETE, 8)
+    disk = settings.destination("disk")
+    assert (disk.section.address, disk.level) == ("/backup", None)
+
+
+def test_addresses_need_no_configuration() -> None:
+    settings = Settings()
+    assert settings.source("/studies").address == "/studies"
+    unnamed = settings.destination("dicom://PACS@host:104")
+    assert unnamed.name == unnamed.section.address == "dicom://PACS@host:104?calling=DCMVAULT"
+    assert unnamed.level is None
+
+
+def test_a_misspelt_name_is_not_a_folder(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config.write_text(GOOD, "utf-8")
+    settings = load_settings(config)
+    with pytest.raises(AddressError, match="neither a configured destination") as caught:
+        settings.destination("pacz")
+    assert "pacs" in caught.value.hint
+    with pytest.raises(AddressError, match="neither a configured source") as caught:
+        settings.source("studies")
+    assert "./studies" in caught.value.hint
+    (tmp_path / "studies").mkdir()
+    assert settings.source("studies").address == str(tmp_path / "studies")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("privcy = 1", "line 1, privcy: There is no such key. Did you mean “privacy”?"),
+        ("\n[retry]\natempts = 1", "line 3, retry.atempts: There is no such key. Did you mean “at"),
+        ("[retry]\nattempts = 0", "line 2, retry.attempts: This must be at least 1."),
+        ("[retry]\njitter = 0.9", "line 2, retry.jitter: This must be at most 0.5."),
+        ("[retry]\nattempts = 'x'", "line 2, retry.attempts: This must be a whole number."),
+        ("retry = 3", "line 1, retry: This must be a table."),
+        ("retry = {attempts = 0}", "line 1, retry.attempts: This must be at least 1."),
+        ("retry.attempts = 0", "line 1, retry.attempts: This must be at least 1."),
+        ("privacy = 'some'", "line 1, privacy: Write one of: off, ids, full."),
+        ("language = 'fr'", "line 1, language: Write one of: en, pt-BR."),
+        ("sources = 1", "line 1, sources: This must be a table"),
+        ("[sources]\nmain = '/x'", "line 2, sources.main: This must be a table"),
+        ("[sources.main]\n", "line 1, sources.main.address: An address is needed"),
+        ("[sources.'a b']\naddress='/x'", "line 1, sources.a b: A name has letters"),
+        (
+            "[sources.main]\naddress = 'vault:/x'",
+            "line 2, sources.main.address: vault: is not available in this version yet.",
+        ),
+        (
+            "[sources.main]\naddress = '/x'\ninclude_other = true",
+            "line 3, sources.main.include_other: There is no such key. "
+            "Did you mean “include_other_files”?",
+        ),
+        (
+            "[sources.main]\naddress = '/x'\ninclude_other_files = 'perhaps'",
+            "line 3, sources.main.include_other_files: Write true or false.",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\nmax_asociations = 2",
+            "line 3, destinations.pacs.max_asociations: There is no such key. "
+            "Did you mean “max_associations”?",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\nmax_associations = 99",
+            "line 3, destinations.pacs.max_associations: This must be at most 32.",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\nport = 2",
+            "line 3, destinations.pacs.port: This is part of the address.",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\nlevel = 'complet'",
+            "Did you mean “complete”?",
+        ),
+        ("[destinations.pacs]\naddress = 'dicom://A@h:1'\nlevel = 3", "level: Write one of: sent,"),
+        ("[destinations.d]\naddress = 5", "line 2, destinations.d.address: An address is needed"),
+        ("database = 'mysql://x'", "line 1, database: Write a postgresql:// URL"),
+        ("database = 'postgresql://u:secret@h/d'", "line 1, database: A password does not belong"),
+        ("database = 'postgresql://h/d?password=secret'", "A password does not belong"),
+    ],
+)
+def test_an_error_names_its_line_and_key(config: Path, text: str, says: str) -> None:
+    message = refusal(config, text)
+    assert says in message
+    assert "secret" not in message
+
+
+def test_a_syntax_error_names_its_line(config: Path) -> None:
+    assert "line 2" in refusal(config, 'language = "en"\nprivacy = off\n')
+
+
+def test_all_errors_are_told_in_the_order_of_the_file(config: Path) -> None:
+    message = refusal(
+        config,
+        "wrong = 1\n[destinations.p]\naddress = 'dicom://A@h:1'\nb = 1\n[sources.s]\na = 2\n",
+    )
+    lines = message.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "config.toml, line 1, wrong",
+        "config.toml, line 4, destinations.p.b",
+        "config.toml, line 5, sources.s.address",
+    ]
+
+
+def test_a_file_that_is_not_text_is_refused(config: Path) -> None:
+    config.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("a",), 1),
+        (("t",), 3),
+        (("t", "b"), 4),
+        (("t", "x"), 3),
+        (("t", "text"), 5),
+        (("t", "after"), 8),
+        (("t", "u v", "c"), 10),
+        (("t", "d", "e"), 9),
+        (("list",), 11),
+        (("nothing",), 0),
+    ],
+)
+def test_lines_of_keys(path: tuple[str, ...], line: int) -> None:
+    text = (
+        "a = 1\n# b = 2\n[t]\nb = 2\ntext = '''\nb = 3\n'''\nafter = 1\nd.e = 1\n[t.\"u v\"]\n"
+    ).replace('[t."u v"]\n', '"u v".c = 1\n[[list]]\n')
+    assert line_of(text, path) == line
+
+
+def test_secrets_are_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://u:secret@h/d"
+    monkeypatch.setenv("DCMVAULT_TEST_DATABASE", url)
+    settings = Settings(database="env:DCMVAULT_TEST_DATABASE")
+    assert settings.database_url() == url
+    assert "secret" not in str(effective(settings))
+    file = tmp_path / "url"
+    file.write_text(f"{url}\n")
+    file.chmod(0o600)
+    assert Settings(database=f"file:{file}").database_url() == url
+    assert Settings().database_url() == ""
+    assert Settings(database="postgresql://h/d").database_url() == "postgresql://h/d"
+    file.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="open to other users"):
+        secrets.resolve(f"file:{file}")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        secrets.resolve(f"file:{tmp_path}/none")
+    monkeypatch.setenv("DCMVAULT_TEST_DATABASE", "")
+    with pytest.raises(ConfigurationError, match="is not set"):
+        settings.database_url()
+    monkeypatch.setenv("DCMVAULT_TEST_DATABASE", "sqlite://")
+    with pytest.raises(ConfigurationError, match="not a postgresql"):
+        settings.database_url()
+    with pytest.raises(ConfigurationError, match="reference"):
+        secrets.resolve("plain")
+    file.write_text("")
+    file.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="is empty"):
+        secrets.resolve(f"file:{file}")
+
+
+def test_the_effective_settings_load_again(config: Path) -> None:
+    config.write_text(GOOD, "utf-8")
+    values = effective(load_settings(config))
+    assert values["privacy"] == "ids"
+    destinations = values["destinations"]
+    assert isinstance(destinations, dict)
+    assert destinations["pacs"] == {
+        "address": "dicom://ORTHANC@127.0.0.1:4242?calling=DCMVAULT",
+        "level": "complete",
+        "max_associations": 8,
+        "connect_timeout_s": 10.0,
+        "association_timeout_s": 30.0,
+        "dimse_timeout_s": 60.0,
+    }
+
+
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
+def test_the_template_is_a_sound_configuration(config: Path, language: str) -> None:
+    i18n.use_language(language)
+    try:
+        write_template(config, render_template())
+        assert load_settings(config) == Settings()
+        text = render_template(
+            language="pt-BR",
+            sources=["/studies", 'horos:/with "quotes"'],
+            destinations=["dicom://A@h:1", "dicom://B@h:1", "/backup"],
+        )
+    finally:
+        i18n.use_language("en")
+    write_template(config, text, force=True)
+    settings = load_settings(config)
+    assert settings.language == "pt-BR"
+    assert [section.address for section in settings.sources.values()] == [
+        "/studies",
+        'horos:/with "quotes"',
+    ]
+    assert {name: one.level for name, one in settings.destinations.items()} == {
+        "pacs": Level.COMPLETE,
+        "pacs2": Level.COMPLETE,
+        "disk": Level.PROVEN,
+    }
+    uncommented = "\n".join(
+        line.removeprefix("# ")
+        if line.startswith(("# [", "# address", "# level", "# max"))
+        else line
+        for line in render_template().splitlines()
+    )
+    write_template(config, uncommented, force=True)
+    assert set(load_settings(config).destinations) == {"pacs", "disk"}
+
+
+def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:
+    config = tmp_path / "home" / "config.toml"
+    write_template(config, "privacy = 'ids'\n")
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
+    with pytest.raises(ConfigurationError, match="already"):
+        write_template(config, "")
+    assert load_settings(config).privacy is Privacy.IDS
+    assert [entry.name for entry in config.parent.iterdir()] == ["config.toml"]
+    blocked = config / "deeper" / "config.toml"
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write_template(blocked, "")
+
+
+def test_the_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DCMVAULT_HOME", f"{tmp_path}/x/../home/")
+    assert state_folder() == tmp_path / "home"
+    monkeypatch.delenv("DCMVAULT_HOME")
+    assert state_folder().name == "dcmvault"
+
+
+def test_the_configured_language_never_raises(config: Path) -> None:
+    assert configured_language(config) == ""
+    config.write_text("language = 'pt-BR'\nother = 1")
+    assert configured_language(config) == "pt-BR"
+    config.write_text("language = 5")
+    assert configured_language(config) == ""
+    config.write_text("language = ")
+    assert configured_language(config) == ""

@@ -11,7 +11,6 @@ from pathlib import Path
 from dcmvault.app.wiring import SystemClock, Workplace, build_destination, build_source
 from dcmvault.config.sections import (
     FolderDestinationSection,
-    FolderSourceSection,
     HorosSourceSection,
     SourceSection,
 )
@@ -91,7 +90,7 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
-    """A copy inside its source would be backed up again; a source inside a copy, changed."""
+    """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
     if not isinstance(destination.section, FolderDestinationSection):
         return
     from_path, to_path = source.path.resolve(), destination.section.path.resolve()

@@ -1,4 +1,4 @@
-"""Nodes: is a destination there, and does it answer?"""
+"""Nodes: whether a destination is there and answers."""
 
 from __future__ import annotations
 

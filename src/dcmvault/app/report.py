@@ -18,9 +18,7 @@ def run_report(workplace: Workplace, run: str) -> RunReport:
     if run == LATEST:
         newest = runs.runs(1)
         if not newest:
-            raise UsageError(
-                _("There is no run yet."), hint=_("Start one with `dcmvault backup`.")
-            )
+            raise UsageError(_("There is no run yet."), hint=_("Start one with `dcmvault backup`."))
         return runs.report(newest[0].run_id)
     try:
         return runs.report(RunId(run))

@@ -110,7 +110,7 @@ class Workplace:
         return self.working
 
     def rest(self, grace_s: float = 5.0) -> None:
-        """Stop working: instances in flight end (up to `grace_s` seconds), the rest stays queued."""
+        """Stop working: instances in flight end within `grace_s` seconds, the rest stays queued."""
         if self._worker is not None:
             self._worker.stop(grace_s)
             self._worker = None
@@ -156,9 +156,7 @@ class Workplace:
             runs=self.catalogue.runs,
             open_source=source_of,
             open_destination=self.destination,
-            policy=RetryPolicy(
-                retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s
-            ),
+            policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
         )
 

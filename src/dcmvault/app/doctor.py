@@ -1,0 +1,123 @@
+"""Doctor: is this installation fit, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dcmvault.app.wiring import SystemClock, build_destination, build_source, open_workplace
+from dcmvault.config.load import load_settings
+from dcmvault.config.settings import Settings
+from dcmvault.errors import DcmvaultError
+from dcmvault.i18n import gettext as _
+from dcmvault.ports.destination import Probes
+
+_LIBRARIES = ("pydicom", "pynetdicom", "sqlalchemy", "alembic", "dbos")
+#: Less free space than this for the state folder is worth a word (bytes).
+_LITTLE_SPACE = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `ok` is None for a fact that is neither good nor bad."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    hint: str = ""
+
+
+def examine(home: Path, settings_path: Path) -> list[Check]:
+    """Look at the program, the state folder, the configuration and every configured place."""
+    checks = list(_program())
+    checks += _state_folder(home)
+    settings, check = _configuration(settings_path)
+    checks.append(check)
+    if settings is not None:
+        checks.append(_catalogue(home, settings))
+        checks += _places(settings)
+    return checks
+
+
+def _program() -> Iterator[Check]:
+    yield Check(
+        _("program"),
+        True,
+        f"dcmvault {version('dcmvault')}, Python {platform.python_version()}, {sys.platform}",
+    )
+    yield Check(_("libraries"), None, ", ".join(f"{name} {version(name)}" for name in _LIBRARIES))
+    dcmtk = shutil.which("findscu")
+    yield Check(
+        _("DCMTK"),
+        None,
+        _("found, but not needed") if dcmtk else _("not installed, and not needed"),
+    )
+
+
+def _state_folder(home: Path) -> Iterator[Check]:
+    if not home.exists():
+        yield Check(_("state folder"), None, _("not made yet: %(path)s") % {"path": home})
+        return
+    writable = os.access(home, os.W_OK | os.X_OK)
+    yield Check(
+        _("state folder"),
+        writable,
+        str(home),
+        "" if writable else _("It cannot be written to; check its owner and permissions."),
+    )
+    open_to_others = home.stat().st_mode & 0o077
+    yield Check(
+        _("privacy of the state folder"),
+        not open_to_others,
+        _("others may look into it") if open_to_others else _("closed to others"),
+        _("Run: chmod go= %(path)s") % {"path": home} if open_to_others else "",
+    )
+    free = shutil.disk_usage(home).free
+    yield Check(
+        _("free space"),
+        free >= _LITTLE_SPACE,
+        _("%(size).1f GiB for catalogue and queue") % {"size": free / (1 << 30)},
+        "" if free >= _LITTLE_SPACE else _("Make room on this volume."),
+    )
+
+
+def _configuration(path: Path) -> tuple[Settings | None, Check]:
+    try:
+        settings = load_settings(path)
+    except DcmvaultError as error:
+        return None, Check(_("configuration"), False, error.message, error.hint)
+    detail = str(path) if path.exists() else _("none; defaults are used")
+    return settings, Check(_("configuration"), True, detail)
+
+
+def _catalogue(home: Path, settings: Settings) -> Check:
+    try:
+        with open_workplace(home, settings) as workplace:
+            counts = workplace.catalogue.status.counts()
+    except DcmvaultError as error:
+        return Check(_("catalogue"), False, error.message, error.hint)
+    return Check(
+        _("catalogue"), True, ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    )
+
+
+def _places(settings: Settings) -> Iterator[Check]:
+    """Try every configured source and destination."""
+    for name in settings.sources:
+        try:
+            next(iter(build_source(settings.source(name)).studies()), None)
+        except DcmvaultError as error:
+            yield Check(_("source %(name)s") % {"name": name}, False, error.message, error.hint)
+        else:
+            yield Check(_("source %(name)s") % {"name": name}, True, _("readable"))
+    for name in settings.destinations:
+        destination = build_destination(settings.destination(name).section, SystemClock())
+        if isinstance(destination, Probes):
+            last = destination.probe()[-1]
+            yield Check(_("destination %(name)s") % {"name": name}, last.ok, last.detail, last.hint)

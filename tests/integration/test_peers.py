@@ -74,7 +74,7 @@ def test_each_database_is_fresh(postgresql_url: str, again: int) -> None:
 
 def test_sftp_puts_a_file(sshd: Sshd, tmp_path: Path) -> None:
     batch = tmp_path / "batch"
-    batch.write_text(f"put {_ct()} {sshd.storage / 'copy'}\n", encoding="utf-8")
+    batch.write_text(f'put "{_ct()}" "{sshd.storage / "copy"}"\n', encoding="utf-8")
     subprocess.run(
         [
             *("sftp", "-b", str(batch), "-P", str(sshd.port), "-i", str(sshd.private_key)),

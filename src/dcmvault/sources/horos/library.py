@@ -1,0 +1,180 @@
+"""The Source over an OsiriX or Horos library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from dcmvault.config.sections import HorosSourceSection
+from dcmvault.errors import EntryUnreadableError, SourceEmptyError, SourceUnavailableError
+from dcmvault.model.identifiers import is_valid_uid
+from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.sources import local_files
+from dcmvault.sources.horos.index import copy_index
+from dcmvault.sources.horos.listing import NO_FILE, IndexedFile, IndexListing
+from dcmvault.sources.horos.paths import DATABASE_FOLDER, ROI_FOLDER, data_folder
+from dcmvault.sources.local_files import LocalRoot
+
+#: Files without a row in the index, listed last so that nothing is lost.
+ORPHANS = StudyRef("orphans")
+_STUDY = "study/"
+
+
+class _Snapshot:
+    """One private copy of the index, the library's place then, and their end."""
+
+    def __init__(self, base: str, folder_size: int) -> None:
+        self.data = data_folder(base)
+        self.root = LocalRoot(os.path.join(self.data, DATABASE_FOLDER))  # noqa: PTH118
+        self.root.check()
+        connection, folder = copy_index(base)
+        self.close = weakref.finalize(self, _discard, connection, folder)
+        try:
+            with _explained():
+                self.listing = IndexListing(
+                    connection, folder, data=self.data, folder_size=folder_size
+                )
+                self._check_visible()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_visible(self) -> None:
+        expected = self.listing.files_in_library()
+        if expected and not os.listdir(self.root.path):  # noqa: PTH208
+            raise SourceEmptyError(
+                f"The library's index names {expected:,} files, and its folder shows none.",
+                hint="Check that the volume with DATABASE.noindex is mounted.",
+            )
+
+
+class HorosSource:
+    """A Source over the library in the folder that contains `Database.sql`.
+
+    `studies` takes a private copy of the index (patient data, mode 0700, in the folder for
+    temporary files), which also serves `entries` until the iteration ends. Nothing is ever
+    written into the library, and the live index is neither opened by SQLite nor locked.
+
+    A StudyRef is a Study Instance UID; rows that share one are one study. The last StudyRef
+    holds what no row names. An entry's locator is the file's path relative to the data folder
+    (`DATABASE.noindex/10000/17.dcm`), or absolute for a linked file, escaped as in FolderSource.
+    A row whose file is missing is an entry with a zero fingerprint.
+    """
+
+    def __init__(self, section: HorosSourceSection) -> None:
+        self._base = os.path.realpath(section.path)
+        self._folder_size = section.folder_size
+        self._snapshot: _Snapshot | None = None
+
+    @property
+    def name(self) -> str:
+        """`horos:` and the canonical absolute path of the library."""
+        return "horos:" + os.fsencode(self._base).decode(errors="backslashreplace")
+
+    def studies(self) -> Iterator[StudyRef]:
+        """List the studies of the index by UID, then the place of files that it does not name."""
+        self._release()
+        snapshot = self._snapshot = _Snapshot(self._base, self._folder_size)
+        try:
+            with _explained():
+                uids = snapshot.listing.studies()
+            for uid in uids:
+                yield StudyRef(f"{_STUDY}{uid}", uid if is_valid_uid(uid) else "")
+            yield ORPHANS
+        finally:
+            snapshot.close()
+            if self._snapshot is snapshot:
+                self._snapshot = None
+
+    def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+        """List the files of one study, or those that the index does not name.
+
+        Outside an iteration of `studies` this takes a copy of the index, which is kept for
+        further calls until `studies` is called or the source is no longer referred to.
+        """
+        if self._snapshot is None:
+            self._snapshot = _Snapshot(self._base, self._folder_size)
+        snapshot = self._snapshot
+        with _explained():
+            if study == ORPHANS:
+                yield from _orphans(snapshot)
+                return
+            for file in snapshot.listing.files(study.locator.removeprefix(_STUDY)):
+                yield _entry(snapshot, file)
+        snapshot.root.ensure_there()
+
+    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Check each file once more, and hand out its path."""
+        try:
+            data = data_folder(self._base)
+            root = LocalRoot(os.path.join(data, DATABASE_FOLDER))  # noqa: PTH118
+            root.check()
+        except SourceUnavailableError as error:
+            for entry in entries:
+                yield UnreadableEntry(entry, EntryUnreadableError.code, error.message)
+            return
+        for entry in entries:
+            if entry.locator.startswith(NO_FILE) or ".." in entry.locator.split("/"):
+                yield local_files.nameless(entry)
+            else:
+                yield local_files.readable(entry, _path(data, entry.locator), root)
+
+    def _release(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
+
+
+def _orphans(snapshot: _Snapshot) -> Iterator[InstanceEntry]:
+    for folder in (DATABASE_FOLDER, ROI_FOLDER):
+        top = os.path.join(snapshot.data, folder)  # noqa: PTH118
+        for relative, listing in local_files.walk(top):
+            place = local_files.join(folder, relative) if relative else folder
+            if not listing.complete:
+                yield InstanceEntry(local_files.escape(place), local_files.NO_FINGERPRINT)
+            for name in listing.files:
+                locator = local_files.escape(f"{place}/{name}")
+                if snapshot.listing.names(locator):
+                    continue
+                entry = local_files.examine(locator, _path(snapshot.data, locator))
+                if entry is not None:
+                    yield entry
+    snapshot.root.ensure_there()
+
+
+def _entry(snapshot: _Snapshot, file: IndexedFile) -> InstanceEntry:
+    fingerprint = local_files.NO_FINGERPRINT
+    if not file.locator.startswith(NO_FILE):
+        try:
+            status = os.stat(_path(snapshot.data, file.locator))  # noqa: PTH116
+            fingerprint = local_files.fingerprint_of(status)
+        except OSError:
+            # Missing, or not to be examined: listed all the same, so that reading says why.
+            pass
+    return InstanceEntry(file.locator, fingerprint, file.claim, file.sop_instance_uid)
+
+
+def _path(data: str, locator: str) -> str:
+    # Joining an absolute path (a linked file) leaves it as it is.
+    return os.path.join(data, local_files.unescape(locator))  # noqa: PTH118
+
+
+def _discard(connection: sqlite3.Connection, folder: str) -> None:
+    connection.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn SQLite's errors about the copy into one about the source."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise SourceUnavailableError(
+            f"The copy of the library's index cannot be read: {error}.",
+            hint="Check the space for temporary files, and whether the viewer opens the library.",
+        ) from error

@@ -1,0 +1,69 @@
+"""Where a library keeps its files: the data folder, and the file that a row of the index means."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from dcmvault.errors import SourceUnavailableError
+
+#: The folder of the application's own files, inside the data folder.
+DATABASE_FOLDER = "DATABASE.noindex"
+#: Legacy regions of interest: DICOM SR files, often without a row in the index.
+ROI_FOLDER = "ROIs"
+#: An optional text file: the data folders lie elsewhere.
+REDIRECT_FILE = "DBFOLDER_LOCATION"
+
+_LEADING_NUMBER = re.compile(r"\s*([0-9]+)")
+
+
+def data_folder(base: str) -> str:
+    """Find the folder that holds DATABASE.noindex, following DBFOLDER_LOCATION.
+
+    The location may name the data folder itself, or the folder that it lies in.
+    Raises SourceUnavailableError when the library's files are not there (unmounted volume).
+    """
+    try:
+        with open(os.path.join(base, REDIRECT_FILE), "rb") as file:  # noqa: PTH118, PTH123
+            location = os.fsdecode(file.read(65_536).strip(b"\r\n\0 "))
+    except OSError:
+        location = ""
+    if not location:
+        candidates = [base]
+    else:
+        place = os.path.join(base, os.path.expanduser(location))  # noqa: PTH111, PTH118
+        candidates = [place, os.path.join(place, os.path.basename(base))]  # noqa: PTH118, PTH119
+    for candidate in candidates:
+        if os.path.isdir(os.path.join(candidate, DATABASE_FOLDER)):  # noqa: PTH112, PTH118
+            return os.path.realpath(candidate)
+    if location:
+        raise SourceUnavailableError(
+            "The library keeps its files elsewhere (DBFOLDER_LOCATION), and they are not there.",
+            hint="Mount the volume that holds the library's files.",
+        )
+    raise SourceUnavailableError(
+        "The library has no readable DATABASE.noindex folder.",
+        hint="Check that the volume is mounted and that the folder may be read.",
+    )
+
+
+def file_of_row(number: object, text: object, folder_size: int) -> str:
+    """Say which file a row means: a path relative to the data folder, or an absolute one.
+
+    `number` is ZPATHNUMBER, `text` is ZPATHSTRING. A number, or a relative text by the number
+    that it begins with, decides the sub-folder: 9999.dcm lies in 10000, 10000.dcm in 20000.
+    Empty when the row names no file.
+    """
+    if isinstance(number, int):
+        relative = f"{number}.dcm"
+    elif isinstance(text, str) and text:
+        relative = text
+    else:
+        return ""
+    if "\0" in relative or ".." in relative.split("/"):
+        return ""
+    if relative.startswith("/"):
+        return relative
+    match = _LEADING_NUMBER.match(relative)
+    leading = int(match.group(1)) if match else 0
+    return f"{DATABASE_FOLDER}/{(leading // folder_size + 1) * folder_size}/{relative}"

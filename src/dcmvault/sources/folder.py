@@ -74,7 +74,7 @@ class FolderSource:
         """Check each file once more, and hand out its path."""
         for entry in entries:
             relative = local_files.unescape(entry.locator)
-            if relative.startswith("/") or "\0" in relative or ".." in relative.split("/"):
+            if relative.startswith("/") or not local_files.can_be_a_path(relative):
                 yield local_files.nameless(entry)
             else:
                 yield local_files.readable(entry, self._path(relative), self._root)

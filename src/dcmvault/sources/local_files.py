@@ -66,6 +66,11 @@ def unescape(locator: str) -> str:
     return _ESCAPED.sub(replacement, locator)
 
 
+def can_be_a_path(path: str) -> bool:
+    """Say whether an unescaped locator can name a file, without leaving the root by `..`."""
+    return "\0" not in path and ".." not in path.split("/")
+
+
 def claim_by_name(name: str) -> Claim:
     """Judge a file name: OTHER for what is surely no instance, else DICOM until it is read.
 

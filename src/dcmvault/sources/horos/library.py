@@ -118,7 +118,8 @@ class HorosSource:
                 yield UnreadableEntry(entry, EntryUnreadableError.code, error.message)
             return
         for entry in entries:
-            if entry.locator.startswith(NO_FILE) or ".." in entry.locator.split("/"):
+            path = local_files.unescape(entry.locator)
+            if entry.locator.startswith(NO_FILE) or not local_files.can_be_a_path(path):
                 yield local_files.nameless(entry)
             else:
                 yield local_files.readable(entry, _path(data, entry.locator), root)

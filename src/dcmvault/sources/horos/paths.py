@@ -6,6 +6,7 @@ import os
 import re
 
 from dcmvault.errors import SourceUnavailableError
+from dcmvault.sources.local_files import can_be_a_path
 
 #: The folder of the application's own files, inside the data folder.
 DATABASE_FOLDER = "DATABASE.noindex"
@@ -60,7 +61,7 @@ def file_of_row(number: object, text: object, folder_size: int) -> str:
         relative = text
     else:
         return ""
-    if "\0" in relative or ".." in relative.split("/"):
+    if not can_be_a_path(relative):
         return ""
     if relative.startswith("/"):
         return relative

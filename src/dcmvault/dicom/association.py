@@ -1,0 +1,294 @@
+"""An association that we request: negotiate, send requests, read answers, release or abort.
+
+One blocking socket and one thread each; every wait is finite. Data sets are streamed as they
+are, never decoded. Some equipment drops the connection when extended negotiation is proposed,
+hence there is none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from dcmvault.dicom import command as commands
+from dcmvault.dicom import pdu
+from dcmvault.dicom.channel import Channel, Peer, connect, resolve
+from dcmvault.dicom.messages import Answer, Messages, Request
+from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
+from dcmvault.errors import (
+    AssociationLostError,
+    AssociationRejectedError,
+    DestinationUnreachableError,
+    MalformedDicomError,
+)
+
+#: Our implementation (PS3.7 Annex D.3.3.2): a UID under 2.25 made once from a random UUID.
+IMPLEMENTATION_CLASS_UID = "2.25.337977389885011527785760853468765732730"
+IMPLEMENTATION_VERSION_NAME = "DCMVAULT_1"
+
+VERIFICATION = "1.2.840.10008.1.1"
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+
+#: Odd context ids from 1 to 255 (PS3.8 section 9.3.2.2).
+MAX_CONTEXTS = 128
+#: What we announce; answers are small.
+_OUR_MAXIMUM_LENGTH = 128 * 1024
+#: A release is a courtesy: all answers are in hand when it is asked for.
+_RELEASE_TIMEOUT_S = 5.0
+_ABORT_TIMEOUT_S = 1.0
+
+
+def open_association(peer: Peer, proposals: Sequence[pdu.ContextProposal] = ()) -> PeerAssociation:
+    """Resolve, connect and negotiate in one go; Verification is proposed in any case."""
+    return negotiate(peer, connect(peer, resolve(peer)), proposals)
+
+
+def negotiate(
+    peer: Peer, connection: socket.socket, proposals: Sequence[pdu.ContextProposal] = ()
+) -> PeerAssociation:
+    """Request an association over a connection; it is closed if that fails.
+
+    Proposes Verification and at most 127 more contexts (PS3.8 section 9.3.2.2).
+    Raises AssociationRejectedError for a rejection for good or when no context is accepted,
+    DestinationUnreachableError otherwise.
+    """
+    wanted = (pdu.ContextProposal(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)), *proposals)
+    if len(wanted) > MAX_CONTEXTS:
+        raise ValueError(f"{len(wanted)} presentation contexts, at most {MAX_CONTEXTS}")
+    channel = Channel(connection, peer)
+    try:
+        channel.send(
+            [
+                pdu.associate_request(
+                    peer.called_ae_title,
+                    peer.calling_ae_title,
+                    wanted,
+                    maximum_length=_OUR_MAXIMUM_LENGTH,
+                    implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+                    implementation_version=IMPLEMENTATION_VERSION_NAME,
+                )
+            ]
+        )
+        kind, body = channel.receive(peer.association_timeout_s)
+        if kind == pdu.A_ASSOCIATE_RJ:
+            raise _rejected(peer, *pdu.read_rejection(body))
+        if kind != pdu.A_ASSOCIATE_AC:
+            raise MalformedDicomError(f"PDU type {kind:02X} instead of an answer")
+        association = PeerAssociation(peer, channel, wanted, pdu.read_acceptance(body))
+    except (AssociationLostError, MalformedDicomError) as error:
+        channel.close()
+        raise DestinationUnreachableError(
+            f"{peer.name}: the connection stands, but no association was made: {error.message}",
+            hint="Check that the port is that of a DICOM service (DIMSE, without TLS).",
+        ) from error
+    except BaseException:
+        channel.close()
+        raise
+    if not association.accepts_anything:
+        association.abort()
+        raise AssociationRejectedError(
+            f"{peer.name} accepts none of the services asked for",
+            hint="Check at the peer what our AE title is allowed to do.",
+        )
+    return association
+
+
+def _rejected(peer: Peer, result: int, source: int, reason: int) -> DestinationUnreachableError:
+    words = explain_rejection(source, reason)
+    if result == 2:
+        return DestinationUnreachableError(
+            f"{peer.name} rejects the association for now: {words.reason}", hint=words.remedy
+        )
+    return AssociationRejectedError(
+        f"{peer.name} rejects the association: {words.reason}", hint=words.remedy
+    )
+
+
+class PeerAssociation:
+    """An established association, used by one thread, one request at a time.
+
+    Any AssociationLostError or MalformedDicomError ends it. Leaving the context releases it,
+    or aborts it when a request is without its answer.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        channel: Channel,
+        proposals: Sequence[pdu.ContextProposal],
+        acceptance: pdu.Acceptance,
+    ) -> None:
+        self.peer = peer
+        self._channel = channel
+        self._messages = Messages(peer, channel, acceptance.maximum_length)
+        self._open = True
+        self._in_flight = False
+        self._accepted: dict[tuple[str, str], int] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        answers = {answer.context_id: answer for answer in acceptance.answers}
+        for position, proposal in enumerate(proposals):
+            answer = answers.get(pdu.context_id_of(position))
+            for uid in proposal.transfer_syntax_uids:
+                pair = (proposal.abstract_syntax_uid, uid)
+                if answer is not None and answer.result == 0 and answer.transfer_syntax_uid == uid:
+                    self._accepted[pair] = answer.context_id
+                else:
+                    self._refused[pair] = answer.result if answer is not None else 2
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a further request makes sense, as far as we know."""
+        return self._open
+
+    @property
+    def accepts_anything(self) -> bool:
+        """Whether the peer accepted any context at all."""
+        return bool(self._accepted)
+
+    def context_id(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> int | None:
+        """Return the accepted presentation context of this pair, None when there is none."""
+        return self._accepted.get((abstract_syntax_uid, transfer_syntax_uid))
+
+    def refusal(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> str | None:
+        """Return why a proposed pair was refused, in words; None when it was not."""
+        result = self._refused.get((abstract_syntax_uid, transfer_syntax_uid))
+        if result is None:
+            return None
+        return CONTEXT_RESULTS.get(result, "the peer answers with another transfer syntax")
+
+    def negotiated(self) -> Collection[tuple[str, str]]:
+        """Return the pairs that were proposed, whatever the answer."""
+        return self._accepted.keys() | self._refused.keys()
+
+    def still_stands(self) -> bool:
+        """Say whether the peer left an idle association alone; one that it ended is closed.
+
+        Peers end idle associations (Orthanc after 30 s); while no request is in flight anything
+        that arrives is a release, an abort or the end of the connection.
+        """
+        if self._open and not self._in_flight and self._channel.has_input():
+            self._open = False
+            self._channel.close()
+        return self._open
+
+    def echo(self) -> int:
+        """Send a C-ECHO and return its status (PS3.7 section 9.1.5)."""
+        context_id = self._accepted.get((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN))
+        if context_id is None:
+            raise AssociationRejectedError(
+                f"{self.peer.name} does not offer verification (C-ECHO)",
+                hint="It may still store; try to send something.",
+            )
+        self._request(Request(context_id, commands.C_ECHO_RQ, VERIFICATION))
+        return self._answer(commands.C_ECHO_RQ, last=True).status
+
+    def store(
+        self,
+        context_id: int,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        chunks: Iterable[bytes | memoryview],
+        length: int,
+    ) -> Answer:
+        """Send a C-STORE with `length` encoded data set bytes; return the peer's answer.
+
+        PS3.7 section 9.1.1. When `chunks` raises, the association is aborted: the peer has
+        part of a message. Raises AssociationLostError; the instance is then unknown.
+        """
+        self._request(
+            Request(
+                context_id, commands.C_STORE_RQ, sop_class_uid, sop_instance_uid, chunks, length
+            )
+        )
+        return self._answer(commands.C_STORE_RQ, last=True)
+
+    def find(self, context_id: int, model_uid: str, identifier: bytes) -> Iterator[Answer]:
+        """Send a C-FIND and yield all its answers, the final one last (PS3.7 section 9.1.2).
+
+        Each answer may take `dimse_timeout_s`.
+        """
+        self._request(
+            Request(
+                context_id,
+                commands.C_FIND_RQ,
+                model_uid,
+                chunks=(identifier,),
+                length=len(identifier),
+            )
+        )
+        while True:
+            answer = self._answer(commands.C_FIND_RQ, last=False)
+            if answer.status not in (0xFF00, 0xFF01):
+                self._in_flight = False
+                yield answer
+                return
+            yield answer
+
+    def release(self) -> None:
+        """End the association in good order; a peer that does not take part is left."""
+        if not self._open:
+            return
+        self._open = False
+        # The peer answered everything we asked: what happens to a release changes nothing.
+        with suppress(AssociationLostError, MalformedDicomError):
+            self._channel.send([pdu.release_request()])
+            limit_s = min(_RELEASE_TIMEOUT_S, self.peer.association_timeout_s)
+            kind, _body = self._channel.receive(limit_s)
+            if kind == pdu.A_RELEASE_RQ:  # collision (PS3.8 section 7.2.2.7)
+                self._channel.send([pdu.release_response()])
+                self._channel.receive(limit_s)
+        self._channel.close()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        if not self._open:
+            return
+        self._open = False
+        if not self._channel.is_broken:
+            # A courtesy again: the peer learns it from the closed connection, too.
+            with suppress(AssociationLostError):
+                self._channel.send([pdu.abort()], _ABORT_TIMEOUT_S)
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._in_flight:
+            self.abort()
+        else:
+            self.release()
+
+    def _request(self, request: Request) -> None:
+        if not self._open or self._in_flight:
+            raise AssociationLostError(f"the association with {self.peer.name} has ended")
+        self._in_flight = True
+        try:
+            self._messages.send(request)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _answer(self, field: int, *, last: bool) -> Answer:
+        try:
+            answer = self._messages.answer(field)
+        except MalformedDicomError as error:
+            self.abort()
+            raise AssociationLostError(
+                f"{self.peer.name} answered with what is not DICOM: {error.message}",
+                hint="Look for a defect of the peer or of the network between.",
+            ) from error
+        except BaseException:
+            self.abort()
+            raise
+        if last:
+            self._in_flight = False
+        return answer

@@ -1,0 +1,203 @@
+"""One connection to a peer: its name, its address, and PDUs with a limit to every wait.
+
+Facts about peers that shape it: many send a response as two small segments and wait for our
+delayed acknowledgement (hence quick acknowledgements, TCP_NODELAY, and several buffers in one
+call); a half-open peer takes nothing and says nothing (hence a limit to every send, too).
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dcmvault.dicom import pdu
+from dcmvault.dicom.status import ABORT_REASONS
+from dcmvault.errors import (
+    AssociationLostError,
+    DestinationUnreachableError,
+    MalformedDicomError,
+)
+
+#: Nothing that a peer answers is longer; more is an attack or a defect.
+_LONGEST_PDU = 1024 * 1024
+#: Buffers in one system call; IOV_MAX is 1024 on Linux and macOS.
+_MAX_BUFFERS = 512
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where a peer is, what we call each other, and how long we wait for it (seconds)."""
+
+    host: str
+    port: int
+    called_ae_title: str
+    calling_ae_title: str
+    connect_timeout_s: float = 10.0
+    association_timeout_s: float = 30.0
+    dimse_timeout_s: float = 60.0
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.called_ae_title} at {self.host}:{self.port}"
+
+
+#: Address family and socket address of a peer.
+SocketAddress = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+
+def resolve(peer: Peer) -> Sequence[SocketAddress]:
+    """Look up the peer's name; DestinationUnreachableError when nobody knows it."""
+    try:
+        found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DestinationUnreachableError(
+            f"there is no host named {peer.host}",
+            hint="Check the spelling of the host and this machine's name service.",
+        ) from error
+    # The first place is for IPv4: many peers listen there only, and a host name has both.
+    ordered = sorted(found, key=lambda row: row[0] != socket.AF_INET)
+    return [(row[0], row[4]) for row in ordered]  # type: ignore[misc]  # int only without IPv6
+
+
+def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
+    """Connect to the first address that answers, each within `connect_timeout_s`.
+
+    Raises DestinationUnreachableError with the cause of the last failure in words.
+    """
+    failure: OSError = OSError("no address")
+    for family, address in addresses:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(peer.connect_timeout_s)
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    cause, hint = _explain_connect(peer, failure)
+    raise DestinationUnreachableError(f"{peer.name}: {cause}", hint=hint) from failure
+
+
+def _explain_connect(peer: Peer, failure: OSError) -> tuple[str, str]:
+    if isinstance(failure, ConnectionRefusedError):
+        return (
+            f"nothing listens on port {peer.port}",
+            "Check the port, and that the peer's DICOM service is running.",
+        )
+    if isinstance(failure, TimeoutError):
+        return (
+            f"no connection within {peer.connect_timeout_s:g} s",
+            "Check host and port, and whether a firewall lies between.",
+        )
+    return (
+        f"no connection ({failure.strerror or type(failure).__name__})",
+        "Check the network between this machine and the peer.",
+    )
+
+
+class Channel:
+    """PDUs over one socket, with a limit to every wait."""
+
+    def __init__(self, connection: socket.socket, peer: Peer) -> None:
+        self._socket = connection
+        self._peer = peer
+        #: Nothing more can be sent: the connection is gone, or a PDU is half sent.
+        self.is_broken = False
+
+    def send(self, buffers: Sequence[bytes | memoryview], timeout_s: float | None = None) -> None:
+        """Send buffers in as few calls as they take; each call may wait `timeout_s`.
+
+        The default is the peer's `dimse_timeout_s`.
+        """
+        timeout_s = self._peer.dimse_timeout_s if timeout_s is None else timeout_s
+        pending = [memoryview(buffer) for buffer in buffers]
+        first = 0
+        try:
+            self._socket.settimeout(timeout_s)
+            while first < len(pending):
+                sent = self._socket.sendmsg(pending[first : first + _MAX_BUFFERS])
+                while first < len(pending) and sent >= len(pending[first]):
+                    sent -= len(pending[first])
+                    first += 1
+                if sent:
+                    pending[first] = pending[first][sent:]
+        except TimeoutError as error:
+            self.is_broken = True
+            raise AssociationLostError(
+                f"{self._peer.name} took no data for {timeout_s:g} s",
+                hint="The peer or the network between is stuck.",
+            ) from error
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def receive(self, timeout_s: float, deadline: float | None = None) -> tuple[int, bytes]:
+        """Return the type and body of the next PDU; it must be complete in `timeout_s`.
+
+        `deadline` (monotonic) stands for a wait that began earlier. An A-ABORT is raised as
+        AssociationLostError.
+        """
+        deadline = time.monotonic() + timeout_s if deadline is None else deadline
+        kind, length = pdu.HEADER.unpack(self._read(pdu.HEADER.size, deadline, timeout_s))
+        if length > _LONGEST_PDU:
+            raise MalformedDicomError(f"a PDU of {length} bytes")
+        body = self._read(length, deadline, timeout_s)
+        if kind == pdu.A_ABORT:
+            self.is_broken = True
+            by_provider = len(body) >= 4 and body[2] == 2
+            reason = ABORT_REASONS.get(body[3], "unknown reason") if by_provider else ""
+            raise AssociationLostError(
+                f"{self._peer.name} aborted the association" + (f" ({reason})" if reason else ""),
+                hint="Look at the peer's log for the reason.",
+            )
+        return kind, body
+
+    def has_input(self) -> bool:
+        """Say whether something (also the end of the connection) waits to be received."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def close(self) -> None:
+        """Close the connection; harmless when it is closed."""
+        self._socket.close()
+
+    def _read(self, length: int, deadline: float, timeout_s: float) -> bytes:
+        data = bytearray(length)
+        view = memoryview(data)
+        try:
+            while view:
+                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                if _QUICK_ACK is not None:
+                    # Does not stick: it must be asked for before every receive.
+                    self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+                read = self._socket.recv_into(view)
+                if read == 0:
+                    self.is_broken = True
+                    raise AssociationLostError(
+                        f"{self._peer.name} closed the connection",
+                        hint="Look at the peer's log for the reason.",
+                    )
+                view = view[read:]
+        except TimeoutError as error:
+            raise AssociationLostError(
+                f"{self._peer.name} gave no answer within {timeout_s:g} s",
+                hint="The peer or the network between is stuck.",
+            ) from error
+        except OSError as error:
+            raise self._lost(error) from error
+        return bytes(data)
+
+    def _lost(self, error: OSError) -> AssociationLostError:
+        self.is_broken = True
+        return AssociationLostError(
+            f"the connection to {self._peer.name} broke ({error.strerror or type(error).__name__})",
+            hint="Look at the peer's log and at the network between.",
+        )

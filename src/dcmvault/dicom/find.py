@@ -1,0 +1,203 @@
+"""Asking a peer what it holds: C-FIND in the Study Root model, by UIDs only (PS3.4 Annex C).
+
+Answers are read as sets of UIDs. Peers repeat a UID once per frame, split a series in two, give
+counts that include objects of their own, or leave counts out: a count is only a hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dcmvault.dicom import command as commands
+from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
+from dcmvault.dicom.messages import Answer
+from dcmvault.dicom.pdu import ContextProposal
+from dcmvault.errors import DestinationError, MalformedDicomError
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+#: Implicit VR little endian is the syntax that every peer must take (PS3.5 section 10.1).
+FIND_PROPOSAL = ContextProposal(STUDY_ROOT_FIND, (IMPLICIT_VR_LITTLE_ENDIAN,))
+
+_Tag = tuple[int, int]
+_SOP_INSTANCE_UID: _Tag = (0x0008, 0x0018)
+_QUERY_LEVEL: _Tag = (0x0008, 0x0052)
+_STUDY_INSTANCE_UID: _Tag = (0x0020, 0x000D)
+_SERIES_INSTANCE_UID: _Tag = (0x0020, 0x000E)
+_STUDY_RELATED_SERIES: _Tag = (0x0020, 0x1206)
+_STUDY_RELATED_INSTANCES: _Tag = (0x0020, 0x1208)
+
+#: UIDs asked for in one question; lists grow quickly (PS3.4 section C.2.2.2.2).
+_UIDS_PER_QUESTION = 50
+#: More answers to one question are a defect of the peer.
+_MAX_ANSWERS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCounts:
+    """What a peer says about one study; None where it does not say.
+
+    `answers` is the number of its answers: 0 means that it knows no such study.
+    """
+
+    answers: int
+    series: int | None
+    instances: int | None
+
+
+@dataclass
+class StudyQuery:
+    """Questions about studies over one association, each noted in `asked` as raw proof.
+
+    Raises DestinationError when the peer refuses a question or caps its answer, and
+    AssociationLostError when it does not answer.
+    """
+
+    association: PeerAssociation
+    #: One row per question: level, UIDs asked for, number of answers, final status. JSON-able.
+    asked: list[Mapping[str, object]] = field(default_factory=list)
+
+    def study_counts(self, study_instance_uid: str) -> StudyCounts:
+        """Ask for (0020,1206) and (0020,1208) of one study.
+
+        Where a peer gives several rows for one study, the highest counts are returned: the sum
+        could count an instance twice.
+        """
+        rows = self._ask(
+            "STUDY",
+            {_STUDY_INSTANCE_UID: study_instance_uid},
+            (_STUDY_RELATED_SERIES, _STUDY_RELATED_INSTANCES),
+        )
+        series = [n for row in rows if (n := _integer(row.get(_STUDY_RELATED_SERIES))) is not None]
+        instances = [
+            n for row in rows if (n := _integer(row.get(_STUDY_RELATED_INSTANCES))) is not None
+        ]
+        return StudyCounts(len(rows), max(series, default=None), max(instances, default=None))
+
+    def series_uids(self, study_instance_uid: str) -> frozenset[str]:
+        """Return the Series Instance UIDs of one study."""
+        rows = self._ask(
+            "SERIES", {_STUDY_INSTANCE_UID: study_instance_uid}, (_SERIES_INSTANCE_UID,)
+        )
+        return frozenset(uid for row in rows if (uid := row.get(_SERIES_INSTANCE_UID, "")))
+
+    def instance_uids(
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        among: Collection[str] = (),
+    ) -> frozenset[str]:
+        """Return the SOP Instance UIDs of one series.
+
+        `among` asks for these UIDs only, which finds what a capped answer left out.
+        """
+        keys = {
+            _STUDY_INSTANCE_UID: study_instance_uid,
+            _SERIES_INSTANCE_UID: series_instance_uid,
+        }
+        wanted = sorted(among)
+        questions = [
+            keys | {_SOP_INSTANCE_UID: "\\".join(wanted[start : start + _UIDS_PER_QUESTION])}
+            for start in range(0, len(wanted), _UIDS_PER_QUESTION)
+        ] or [keys]
+        found: set[str] = set()
+        for question in questions:
+            rows = self._ask("IMAGE", question, (_SOP_INSTANCE_UID,))
+            found.update(uid for row in rows if (uid := row.get(_SOP_INSTANCE_UID, "")))
+        return frozenset(found)
+
+    def _ask(
+        self, level: str, keys: Mapping[_Tag, str], returned: Sequence[_Tag]
+    ) -> list[Mapping[_Tag, str]]:
+        peer = self.association.peer.name
+        context_id = self.association.context_id(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
+        if context_id is None:
+            raise DestinationError(
+                f"{peer} offers no query (C-FIND, Study Root)",
+                hint="Allow our AE title to query at the peer, or ask for the level `sent`.",
+            )
+        elements: dict[_Tag, bytes] = dict.fromkeys(returned, b"")
+        elements[_QUERY_LEVEL] = level.encode("ascii") + b" " * (len(level) % 2)
+        elements |= {tag: commands.encode_uid(value) for tag, value in keys.items()}
+        identifier = commands.encode_identifier((*tag, value) for tag, value in elements.items())
+        # A peer that ignores a key answers with more than was asked for.
+        fixed = {tag: value for tag, value in keys.items() if tag != _SOP_INSTANCE_UID}
+        rows: list[Mapping[_Tag, str]] = []
+        total = 0
+        status = 0
+        try:
+            for answer in self.association.find(context_id, STUDY_ROOT_FIND, identifier):
+                status = answer.status
+                if status not in (0xFF00, 0xFF01):
+                    break
+                total += 1
+                if total > _MAX_ANSWERS:
+                    raise MalformedDicomError("it answers without end")
+                row = _read_row(answer)
+                if all(row.get(tag) in (value, "", None) for tag, value in fixed.items()):
+                    rows.append(row)
+        except MalformedDicomError as error:
+            self.association.abort()
+            raise DestinationError(
+                f"{peer} answers queries with what is not DICOM: {error.message}",
+                hint="Look for a defect of the peer.",
+            ) from error
+        self.asked.append(
+            {
+                "level": level,
+                "series_instance_uid": keys.get(_SERIES_INSTANCE_UID, ""),
+                "uids_asked": len(keys.get(_SOP_INSTANCE_UID, "").split("\\"))
+                if _SOP_INSTANCE_UID in keys
+                else 0,
+                "answers": total,
+                "status": f"{status:04X}",
+            }
+        )
+        if status != 0:
+            raise _refused(peer, level, status, total)
+        return rows
+
+
+def _refused(peer: str, level: str, status: int, answers: int) -> DestinationError:
+    """Explain a final status of C-FIND (PS3.4 table C.4-1)."""
+    if 0xA700 <= status <= 0xA7FF:
+        return DestinationError(
+            f"{peer} answered {status:04X} (out of resources) to a query at {level} level after"
+            f" {answers} answers: its list is not complete",
+            hint="Raise the peer's limit of query answers.",
+        )
+    if 0xA900 <= status <= 0xA9FF:
+        meaning = "it does not support this query"
+    elif status == 0xFE00:
+        meaning = "it cancelled the query"
+    else:
+        meaning = "it could not process the query"
+    return DestinationError(
+        f"{peer} answered {status:04X} to a query at {level} level: {meaning}",
+        hint="Look at the peer's log and at what its conformance statement says about queries.",
+    )
+
+
+def _read_row(answer: Answer) -> Mapping[_Tag, str]:
+    """Read the text of what we asked for, without interpreting anything else."""
+    return {
+        tag: value.decode("ascii", "replace").strip("\0 ")
+        for tag, value in commands.decode_flat(answer.data_set)
+        if tag in _RETURNED
+    }
+
+
+_RETURNED = frozenset(
+    (
+        _SOP_INSTANCE_UID,
+        _STUDY_INSTANCE_UID,
+        _SERIES_INSTANCE_UID,
+        _STUDY_RELATED_SERIES,
+        _STUDY_RELATED_INSTANCES,
+    )
+)
+
+
+def _integer(text: str | None) -> int | None:
+    """Read an IS value; None when it is empty or no number."""
+    return int(text) if text and text.isdecimal() else None

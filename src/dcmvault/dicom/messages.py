@@ -1,0 +1,139 @@
+"""Requests and their answers over one channel: DIMSE messages as P-DATA (PS3.7, PS3.8 Annex E)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dcmvault.dicom import command as commands
+from dcmvault.dicom import pdu
+from dcmvault.dicom.channel import Channel, Peer
+from dcmvault.errors import AssociationLostError, MalformedDicomError
+
+_LONGEST_MESSAGE = 4 * 1024 * 1024
+#: The longest PDU we send, also to a peer without a limit.
+_LONGEST_SENT_PDU = 1024 * 1024
+#: Peers exist that announce nonsense; below this no command set fits.
+_SHORTEST_SENT_PDU = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response: its status, its command set and the data set that came with it."""
+
+    status: int
+    command: Mapping[int, bytes]
+    data_set: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: what is asked under which context, and the data set that goes with it.
+
+    `chunks` together have `length` bytes, and 0 means no data set.
+    """
+
+    context_id: int
+    field: int
+    sop_class_uid: str
+    sop_instance_uid: str = ""
+    chunks: Iterable[bytes | memoryview] = ()
+    length: int = 0
+
+
+class Messages:
+    """Sends one request at a time and assembles its answers. Errors leave it unusable."""
+
+    def __init__(self, peer: Peer, channel: Channel, maximum_length: int) -> None:
+        self._peer = peer
+        self._channel = channel
+        self._message_id = 0
+        #: Received and not used yet: one PDU may end one answer and begin the next.
+        self._values: deque[pdu.DataValue] = deque()
+        limit = maximum_length or _LONGEST_SENT_PDU
+        length = max(_SHORTEST_SENT_PDU, min(limit, _LONGEST_SENT_PDU))
+        #: Data bytes per PDU, even, as PS3.8 Annex E.1 wants of every fragment but the last.
+        self._fragment = (length - pdu.PDV_HEADER.size) & ~1
+
+    def send(self, request: Request) -> None:
+        """Send a request, its data set streamed as the chunks come."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        encoded = commands.encode_request(
+            request.field,
+            self._message_id,
+            request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            has_data_set=request.length > 0,
+        )
+        context_id = request.context_id
+        buffers = list(self._fragments(context_id, encoded, is_command=True, is_end=True))
+        remaining = request.length
+        for chunk in request.chunks:
+            remaining -= len(chunk)
+            buffers += self._fragments(context_id, chunk, is_command=False, is_end=remaining == 0)
+            # The command goes with the first data, in one call.
+            self._channel.send(buffers)
+            buffers = []
+        if buffers:
+            self._channel.send(buffers)
+
+    def answer(self, field: int) -> Answer:
+        """Return the next answer to the request with this command field.
+
+        It must be complete within `dimse_timeout_s`.
+        """
+        command: Mapping[int, bytes] | None = None
+        parts: dict[bool, bytearray] = {True: bytearray(), False: bytearray()}
+        deadline = time.monotonic() + self._peer.dimse_timeout_s
+        while True:
+            value = self._next_value(deadline)
+            parts[value.is_command] += value.fragment
+            if len(parts[value.is_command]) > _LONGEST_MESSAGE:
+                raise MalformedDicomError("a message without an end")
+            if not value.is_last:
+                continue
+            if value.is_command:
+                command = commands.decode_command(bytes(parts[True]))
+                self._check(command, field)
+                if commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET:
+                    continue
+            if command is None:
+                raise MalformedDicomError("a data set without a command")
+            status = commands.number(command, commands.STATUS)
+            return Answer(status, command, bytes(parts[False]))
+
+    def _next_value(self, deadline: float) -> pdu.DataValue:
+        while not self._values:
+            kind, body = self._channel.receive(self._peer.dimse_timeout_s, deadline)
+            if kind == pdu.A_RELEASE_RQ:
+                self._channel.send([pdu.release_response()])
+                raise AssociationLostError(
+                    f"{self._peer.name} ended the association instead of an answer"
+                )
+            if kind != pdu.P_DATA_TF:
+                raise MalformedDicomError(f"PDU type {kind:02X} instead of data")
+            self._values.extend(pdu.read_data_values(body))
+        return self._values.popleft()
+
+    def _check(self, command: Mapping[int, bytes], field: int) -> None:
+        if commands.number(command, commands.COMMAND_FIELD) != field | commands.RESPONSE:
+            raise MalformedDicomError("an answer to something else")
+        answered = commands.number(command, commands.MESSAGE_ID_BEING_RESPONDED_TO)
+        if answered != self._message_id:
+            raise MalformedDicomError("an answer to another message")
+
+    def _fragments(
+        self, context_id: int, data: bytes | memoryview, *, is_command: bool, is_end: bool
+    ) -> Iterator[bytes | memoryview]:
+        view = memoryview(data)
+        for start in range(0, len(view), self._fragment):
+            part = view[start : start + self._fragment]
+            control = pdu.IS_COMMAND if is_command else 0
+            if is_end and start + len(part) == len(view):
+                control |= pdu.IS_LAST
+            yield pdu.HEADER.pack(
+                pdu.P_DATA_TF, len(part) + pdu.PDV_HEADER.size
+            ) + pdu.PDV_HEADER.pack(len(part) + 2, context_id, control)
+            yield part

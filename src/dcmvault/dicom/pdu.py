@@ -1,0 +1,195 @@
+"""Protocol data units of the association requestor (PS3.8 section 9.3), to and from bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dcmvault.errors import MalformedDicomError
+
+A_ASSOCIATE_RQ = 0x01
+A_ASSOCIATE_AC = 0x02
+A_ASSOCIATE_RJ = 0x03
+P_DATA_TF = 0x04
+A_RELEASE_RQ = 0x05
+A_RELEASE_RP = 0x06
+A_ABORT = 0x07
+
+#: PDU type, reserved, length of what follows.
+HEADER = struct.Struct(">BxI")
+#: Length, presentation context id, message control header (PS3.8 sections 9.3.5.1 and E.2).
+PDV_HEADER = struct.Struct(">IBB")
+#: Bits of the message control header.
+IS_COMMAND = 0x01
+IS_LAST = 0x02
+
+#: PS3.7 Annex A.2.1, the only application context there is.
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+_ITEM = struct.Struct(">BxH")
+_ITEM_APPLICATION_CONTEXT = 0x10
+_ITEM_CONTEXT_RQ = 0x20
+_ITEM_CONTEXT_AC = 0x21
+_ITEM_ABSTRACT_SYNTAX = 0x30
+_ITEM_TRANSFER_SYNTAX = 0x40
+_ITEM_USER_INFORMATION = 0x50
+_ITEM_MAXIMUM_LENGTH = 0x51
+_ITEM_IMPLEMENTATION_CLASS = 0x52
+_ITEM_IMPLEMENTATION_VERSION = 0x55
+#: Version, reserved, called and calling AE title, reserved: what stands before the items.
+_ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextProposal:
+    """One presentation context to propose: an abstract syntax and transfer syntaxes for it."""
+
+    abstract_syntax_uid: str
+    transfer_syntax_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextAnswer:
+    """The acceptor's word on one context; `result` 0 accepts (PS3.8 table 9-18)."""
+
+    context_id: int
+    result: int
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What an A-ASSOCIATE-AC says; `maximum_length` 0 means unlimited (PS3.8 D.1)."""
+
+    answers: tuple[ContextAnswer, ...]
+    maximum_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataValue:
+    """One presentation data value of a P-DATA-TF."""
+
+    context_id: int
+    is_command: bool
+    is_last: bool
+    fragment: bytes
+
+
+def context_id_of(position: int) -> int:
+    """Return the presentation context id of the n-th proposal: odd, 1 to 255."""
+    return 2 * position + 1
+
+
+def _item(kind: int, body: bytes) -> bytes:
+    return _ITEM.pack(kind, len(body)) + body
+
+
+def associate_request(
+    called_ae_title: str,
+    calling_ae_title: str,
+    proposals: Sequence[ContextProposal],
+    *,
+    maximum_length: int,
+    implementation_class_uid: str,
+    implementation_version: str,
+) -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 section 9.3.2, user information by PS3.7 Annex D.3.3)."""
+    contexts = b"".join(
+        _item(
+            _ITEM_CONTEXT_RQ,
+            bytes([context_id_of(position), 0, 0, 0])
+            + _item(_ITEM_ABSTRACT_SYNTAX, proposal.abstract_syntax_uid.encode("ascii"))
+            + b"".join(
+                _item(_ITEM_TRANSFER_SYNTAX, uid.encode("ascii"))
+                for uid in proposal.transfer_syntax_uids
+            ),
+        )
+        for position, proposal in enumerate(proposals)
+    )
+    user = (
+        _item(_ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
+        + _item(_ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
+        + _item(_ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
+    )
+    body = (
+        _ASSOCIATE_FIXED.pack(
+            1, called_ae_title.encode("ascii").ljust(16), calling_ae_title.encode("ascii").ljust(16)
+        )
+        + _item(_ITEM_APPLICATION_CONTEXT, _APPLICATION_CONTEXT.encode("ascii"))
+        + contexts
+        + _item(_ITEM_USER_INFORMATION, user)
+    )
+    return HEADER.pack(A_ASSOCIATE_RQ, len(body)) + body
+
+
+def release_request() -> bytes:
+    """Encode an A-RELEASE-RQ (PS3.8 section 9.3.6)."""
+    return HEADER.pack(A_RELEASE_RQ, 4) + bytes(4)
+
+
+def release_response() -> bytes:
+    """Encode an A-RELEASE-RP (PS3.8 section 9.3.7)."""
+    return HEADER.pack(A_RELEASE_RP, 4) + bytes(4)
+
+
+def abort() -> bytes:
+    """Encode an A-ABORT by the service user (PS3.8 section 9.3.8)."""
+    return HEADER.pack(A_ABORT, 4) + bytes(4)
+
+
+def _items(body: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset < len(body):
+        if offset + _ITEM.size > len(body):
+            raise MalformedDicomError("an item of an A-ASSOCIATE-AC is cut short")
+        kind, length = _ITEM.unpack_from(body, offset)
+        offset += _ITEM.size
+        if offset + length > len(body):
+            raise MalformedDicomError("an item of an A-ASSOCIATE-AC is longer than its PDU")
+        yield kind, body[offset : offset + length]
+        offset += length
+
+
+def read_acceptance(body: bytes) -> Acceptance:
+    """Decode an A-ASSOCIATE-AC without its header (PS3.8 section 9.3.3)."""
+    answers: list[ContextAnswer] = []
+    maximum_length = 0
+    for kind, value in _items(body[_ASSOCIATE_FIXED.size :]):
+        if kind == _ITEM_CONTEXT_AC and len(value) >= 4:
+            syntaxes = [
+                text.rstrip(b"\0 ").decode("ascii", "replace")
+                for inner, text in _items(value[4:])
+                if inner == _ITEM_TRANSFER_SYNTAX
+            ]
+            answers.append(ContextAnswer(value[0], value[2], syntaxes[0] if syntaxes else ""))
+        elif kind == _ITEM_USER_INFORMATION:
+            for inner, number in _items(value):
+                if inner == _ITEM_MAXIMUM_LENGTH and len(number) == 4:
+                    maximum_length = int.from_bytes(number, "big")
+    return Acceptance(tuple(answers), maximum_length)
+
+
+def read_rejection(body: bytes) -> tuple[int, int, int]:
+    """Decode an A-ASSOCIATE-RJ: result, source, reason (PS3.8 section 9.3.4)."""
+    if len(body) < 4:
+        raise MalformedDicomError("an A-ASSOCIATE-RJ is cut short")
+    return body[1], body[2], body[3]
+
+
+def read_data_values(body: bytes) -> Iterator[DataValue]:
+    """Decode the data values of a P-DATA-TF without its header (PS3.8 section 9.3.5)."""
+    offset = 0
+    while offset < len(body):
+        if offset + PDV_HEADER.size > len(body):
+            raise MalformedDicomError("a presentation data value is cut short")
+        length, context_id, control = PDV_HEADER.unpack_from(body, offset)
+        end = offset + 4 + length
+        if length < 2 or end > len(body):
+            raise MalformedDicomError("a presentation data value is longer than its PDU")
+        yield DataValue(
+            context_id,
+            bool(control & IS_COMMAND),
+            bool(control & IS_LAST),
+            body[offset + PDV_HEADER.size : end],
+        )
+        offset = end

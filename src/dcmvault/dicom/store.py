@@ -1,0 +1,199 @@
+"""Sending one Part 10 file by C-STORE: our check before, the stream, the peer's status after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from pydicom.config import IGNORE
+from pydicom.uid import UID
+
+from dcmvault.dicom.association import PeerAssociation
+from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
+from dcmvault.errors import (
+    DestinationStoppedError,
+    EntryChangedError,
+    EntryUnreadableError,
+    EntryVanishedError,
+    InstanceDeferredError,
+    InstanceRefusedError,
+    InstanceUnsendableError,
+)
+from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceHeader, InstanceKind
+
+#: Read and sent at once; even, so that fragments stay even.
+_CHUNK = 1024 * 1024
+_UNSENDABLE_HINT = "Keep such instances in a vault or folder, which take them as they are."
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What went over the wire and what the peer said to it.
+
+    `status` is four hexadecimal digits; `warning` is empty for a plain success.
+    """
+
+    status: str
+    warning: str
+    file_sha256: bytes
+    transferred_bytes: int
+    #: The peer said that it had something under this UID before (0111).
+    already_there: bool
+
+
+def uid_words(uid: str) -> str:
+    """Name a UID of the Standard in words, with the UID itself; a private one is just itself."""
+    name = UID(uid, validation_mode=IGNORE).name
+    return uid if name == uid else f"{name} ({uid})"
+
+
+def check_sendable(file: InstanceFile) -> InstanceHeader:
+    """Return the header of a file that peers can take; InstanceUnsendableError for another.
+
+    An odd data set makes peers abort or hang, a truncated one too (PS3.5 section 7.1: all
+    lengths are even); without the four UIDs nothing can be stored or found again.
+    """
+    header = file.header
+    if header is None:
+        raise _unsendable("it does not parse as DICOM")
+    uids = {
+        "SOP Class UID": header.sop_class_uid,
+        "SOP Instance UID": header.sop_instance_uid,
+        "Study Instance UID": header.study_instance_uid,
+        "Series Instance UID": header.series_instance_uid,
+        "Transfer Syntax UID": header.transfer_syntax_uid,
+    }
+    for name, uid in uids.items():
+        if not uid:
+            raise _unsendable(f"it has no {name}")
+        if len(uid) > 64 or not set(uid) <= set("0123456789."):
+            raise _unsendable(f"its {name} is not a UID")
+    size = file.entry.fingerprint.size
+    if max(header.data_set_end, header.pixel_data_end) > size:
+        raise _unsendable("it is truncated")
+    length = header.data_set_end - header.data_set_start
+    if length <= 0:
+        raise _unsendable("its data set is empty")
+    if length % 2:
+        raise _unsendable("the length of its data set is odd")
+    return header
+
+
+def _unsendable(reason: str) -> InstanceUnsendableError:
+    return InstanceUnsendableError(f"the instance cannot be sent: {reason}", hint=_UNSENDABLE_HINT)
+
+
+def accepted_context(association: PeerAssociation, kind: InstanceKind) -> int:
+    """Return the presentation context for `kind`; InstanceUnsendableError if it was refused."""
+    context_id = association.context_id(kind.sop_class_uid, kind.transfer_syntax_uid)
+    if context_id is not None:
+        return context_id
+    reason = association.refusal(kind.sop_class_uid, kind.transfer_syntax_uid)
+    raise InstanceUnsendableError(
+        f"{association.peer.name} does not take {uid_words(kind.sop_class_uid)}"
+        f" as {uid_words(kind.transfer_syntax_uid)}: {reason or 'it was not proposed'}",
+        hint="Enable it at the peer, or keep these instances in a vault or folder.",
+    )
+
+
+def send_file(association: PeerAssociation, file: InstanceFile, header: InstanceHeader) -> Sent:
+    """Send one file's data set as it stands and hash the whole file in the same read.
+
+    `header` has passed `check_sendable`. Raises InstanceUnsendableError (no context for it),
+    EntryUnreadableError (the association may be aborted then: ask `is_open`),
+    InstanceRefusedError and InstanceDeferredError for the peer's word, DestinationStoppedError
+    for status 0124, AssociationLostError when the fate of the instance is unknown.
+    """
+    context_id = accepted_context(association, header.kind)
+    try:
+        with file.path.open("rb", buffering=0) as stream:
+            reader = _HashingReader(stream, file.entry.fingerprint)
+            reader.skip(header.data_set_start)
+            length = header.data_set_end - header.data_set_start
+            answer = association.store(
+                context_id,
+                header.sop_class_uid,
+                header.sop_instance_uid,
+                reader.chunks(length),
+                length,
+            )
+            reader.finish()
+    except FileNotFoundError as error:
+        raise EntryVanishedError("the file is gone") from error
+    except OSError as error:
+        raise EntryUnreadableError(
+            f"the file cannot be read ({error.strerror or type(error).__name__})",
+            hint="Check permissions and the disk it lies on.",
+        ) from error
+    meaning = store_status(answer.status)
+    status = f"{answer.status:04X}"
+    if meaning.kind in _FAILURES:
+        raise _failure(association.peer.name, status, meaning)
+    warning = "" if meaning.kind is StatusKind.STORED else f"{status}: {meaning.meaning}"
+    duplicate = meaning.kind is StatusKind.DUPLICATE
+    return Sent(status, warning, reader.digest(), length, duplicate)
+
+
+_FAILURES = frozenset({StatusKind.PERMANENT, StatusKind.RETRY_LATER, StatusKind.STOP_DESTINATION})
+
+
+def _failure(
+    peer: str, status: str, meaning: StatusMeaning
+) -> InstanceRefusedError | DestinationStoppedError:
+    message = f"{peer} answered {status}: {meaning.meaning}"
+    hint = f"{meaning.cause} {meaning.remedy}".strip()
+    if meaning.kind is StatusKind.STOP_DESTINATION:
+        return DestinationStoppedError(message, hint=hint)
+    if meaning.kind is StatusKind.RETRY_LATER:
+        return InstanceDeferredError(message, hint=hint, status=status)
+    return InstanceRefusedError(message, hint=hint, status=status)
+
+
+@dataclass
+class _HashingReader:
+    """Reads a file once, front to back, and checks that it stays what was planned."""
+
+    stream: BinaryIO
+    planned: Fingerprint
+    _sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def skip(self, length: int) -> None:
+        """Read what is hashed but not sent."""
+        for _chunk in self.chunks(length):
+            pass
+
+    def chunks(self, length: int) -> Iterator[memoryview]:
+        """Yield exactly `length` bytes; each chunk is valid until the next one is asked for."""
+        buffer = bytearray(min(length, _CHUNK))
+        while length:
+            view = memoryview(buffer)[: min(length, _CHUNK)]
+            filled = 0
+            while filled < len(view):
+                read = self.stream.readinto(view[filled:])  # type: ignore[attr-defined]
+                if not read:
+                    raise EntryChangedError("the file became shorter while it was read")
+                filled += read
+            self._sha256.update(view)
+            length -= len(view)
+            yield view
+
+    def finish(self) -> None:
+        """Read to the end; EntryChangedError if the file changed meanwhile."""
+        while chunk := self.stream.read(_CHUNK):
+            self._sha256.update(chunk)
+        self._check()
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of all that was read."""
+        return self._sha256.digest()
+
+    def _check(self) -> None:
+        stat = os.fstat(self.stream.fileno())
+        if (stat.st_size, stat.st_mtime_ns) != (self.planned.size, self.planned.mtime_ns):
+            raise EntryChangedError("the file is no longer what was planned")

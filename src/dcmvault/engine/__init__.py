@@ -1,1 +1,1 @@
-"""The durable engine behind the work queue."""
+"""The durable engine behind the work queue: the only code that knows DBOS Transact."""

@@ -1,0 +1,151 @@
+"""What the workflows of this process work with.
+
+The engine is one per process: workflows are functions registered under constant names, and find
+their stages here. A worker binds when it starts and unbinds when it has stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dbos import error as dbos_error
+
+from dcmvault.engine.client import HASTY_POLL_S, DurableQueue
+from dcmvault.engine.names import destination_queue
+from dcmvault.errors import StateError
+from dcmvault.model.identifiers import DestinationId
+from dcmvault.ports.queue import RunStages, StageInterruption
+
+_log = logging.getLogger(__name__)
+
+#: Ends of workflows that are remembered until the engine has written them down.
+_REMEMBERED_ENDS = 256
+
+
+class Binding:
+    """One worker's stages and queue, and what its workflows are doing. Safe for threads."""
+
+    def __init__(
+        self,
+        stages: RunStages,
+        queue: DurableQueue,
+        concurrency: Callable[[DestinationId], int],
+        stopping: threading.Event,
+    ) -> None:
+        self.stages = stages
+        self.queue = queue
+        self.stopping = stopping
+        #: Executions of workflows that ended here so far, in all and by queue.
+        self.ended_in_all = 0
+        self.ended_in: Counter[str] = Counter()
+        self._concurrency = concurrency
+        self._changed = threading.Condition()
+        self._running = 0
+        self._just_ended: deque[str] = deque(maxlen=_REMEMBERED_ENDS)
+
+    @property
+    def running(self) -> int:
+        """Count the workflows that are being executed."""
+        with self._changed:
+            return self._running
+
+    def open_queue(self, destination_id: DestinationId) -> None:
+        """Register a destination's queue if it is new, and have it looked at hastily from now."""
+        name = destination_queue(destination_id)
+        self.queue.ensure_queue(name, self._concurrency(destination_id))
+        self.queue.set_poll(name, HASTY_POLL_S)
+
+    def check_stop(self) -> None:
+        """Leave the workflow if the worker is stopping; it goes on at the next start."""
+        if self.stopping.is_set():
+            raise StageInterruption
+
+    def wait_for_job(self, seen: int, timeout_s: float) -> bool:
+        """Wait until more than `seen` workflows ended here, or the worker stops."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self.ended_in_all != seen or self.stopping.is_set(), timeout_s
+            )
+
+    def wake(self) -> None:
+        """Have the waiting workflows look at `stopping`."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until no workflow is executed; False if some still are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_s)
+
+    def unwritten_ends(self) -> Sequence[str]:
+        """Name the workflows whose function returned while the engine has not written it yet."""
+        with self._changed:
+            ids = list(self._just_ended)
+        written = self.queue.ended(ids) if ids else {}
+        return [workflow_id for workflow_id in ids if workflow_id not in written]
+
+    @contextmanager
+    def execution(self, workflow_id: str, queue: str) -> Iterator[None]:
+        """Surround a workflow's function: count it, and leave its state alone where it is not ours.
+
+        An Exception that leaves a workflow would be written down as its result. So a workflow
+        that was cancelled, taken over, or interrupted by the stop leaves by StageInterruption,
+        which the engine does not write down.
+        """
+        with self._changed:
+            self._running += 1
+        try:
+            yield
+            with self._changed:
+                self._just_ended.append(workflow_id)
+        except (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError):
+            raise StageInterruption from None
+        # Outermost frame of a workflow: the engine is being shut down beneath it.
+        except Exception:
+            if self.stopping.is_set():
+                _log.debug("workflow %s was interrupted", workflow_id, exc_info=True)
+                raise StageInterruption from None
+            _log.exception("workflow %s failed by a defect", workflow_id)
+            raise
+        finally:
+            with self._changed:
+                self._running -= 1
+                self.ended_in_all += 1
+                self.ended_in[queue] += 1
+                self._changed.notify_all()
+
+
+_lock = threading.Lock()
+_bound: Binding | None = None
+
+
+def bind(binding: Binding) -> None:
+    """Make a worker's binding that of this process; StateError if there is another."""
+    global _bound
+    with _lock:
+        if _bound is not None:
+            raise StateError("This process already runs a worker.", hint="Stop it first.")
+        _bound = binding
+
+
+def unbind(binding: Binding) -> None:
+    """Let another worker start in this process; harmless if another is bound already."""
+    global _bound
+    with _lock:
+        if _bound is binding:
+            _bound = None
+
+
+def bound() -> Binding:
+    """Give the binding of this process's worker, for a workflow that begins.
+
+    None is bound for a moment while a worker stops: what begins then is left for the next start.
+    """
+    binding = _bound
+    if binding is None:
+        raise StageInterruption
+    return binding

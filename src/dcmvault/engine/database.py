@@ -1,0 +1,98 @@
+"""Where durable work is written down: a SQLite file of ours, or a PostgreSQL database."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS
+from sqlalchemy.exc import SQLAlchemyError
+
+from dcmvault.engine.log import route_engine_log
+from dcmvault.errors import StateError
+
+#: How long a connection waits for another process's write (milliseconds).
+_BUSY_TIMEOUT_MS = 30_000
+#: PostgreSQL ends a session that stays idle in a transaction for so long: a frozen worker must
+#: not hold locks for ever (milliseconds).
+_IDLE_TRANSACTION_MS = 60_000
+
+
+class WorkDatabase:
+    """The database of durable work, of which any number of processes may hold one.
+
+    `address` is the path of a SQLite file (created with mode 0600) or a `postgresql://` URL.
+    """
+
+    def __init__(self, address: Path | str) -> None:
+        if isinstance(address, Path):
+            self.path: Path | None = address
+            self._url = sa.URL.create("sqlite", database=str(address))
+        else:
+            self.path = None
+            self._url = sa.make_url(address).set(drivername="postgresql+psycopg")
+        self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is a SQLite file: one worker at most."""
+        return self.path is not None
+
+    def prepare(self) -> sa.Engine:
+        """Create the database's tables, or bring them up to date, once; return its engine.
+
+        Safe for processes that do it at the same time: the migration holds SQLite's write lock
+        or an advisory lock of PostgreSQL. Raises StateError when the database cannot be used.
+        """
+        with self._lock:
+            if self._engine is None:
+                route_engine_log()
+                try:
+                    self._create_file()
+                    DBOS.migrate(self._url.render_as_string(hide_password=False))
+                    self._engine = self._open()
+                except (OSError, SQLAlchemyError) as error:
+                    raise StateError(
+                        f"The database of durable work cannot be opened ({type(error).__name__}).",
+                        hint="Check the state folder or the database server, and free space.",
+                    ) from error
+            return self._engine
+
+    def dispose(self) -> None:
+        """Close the connections; a later `prepare` opens them again."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def _create_file(self) -> None:
+        # Before SQLite does it, which would follow the umask; the -wal and -shm files inherit it.
+        if self.path is not None:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _open(self) -> sa.Engine:
+        # The pool serves one thread per queue and one per running workflow, briefly each.
+        engine = sa.create_engine(self._url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", _set_up_sqlite if self.is_embedded else _set_up_server)
+        with engine.connect():
+            pass
+        return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # A transaction takes the write lock at once: one that upgraded later could only fail.
+    connection.isolation_level = "IMMEDIATE"
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    # What is said to be done survives a power cut (NORMAL would only survive a crash).
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _set_up_server(connection: Any, _record: object) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_TRANSACTION_MS}")
+    connection.commit()

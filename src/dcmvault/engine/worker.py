@@ -1,0 +1,162 @@
+"""The worker: takes durable work from the queues and carries it out in this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from dbos import DBOS, DBOSPortableJSONSerializer
+
+import dcmvault.engine.workflows  # noqa: F401  (registers the workflows)
+from dcmvault.engine.binding import Binding, bind, unbind
+from dcmvault.engine.client import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, DurableQueue
+from dcmvault.engine.database import WorkDatabase
+from dcmvault.engine.names import (
+    APPLICATION,
+    APPLICATION_VERSION,
+    EMBEDDED_EXECUTOR,
+    RUNS_QUEUE,
+    destination_of,
+)
+from dcmvault.engine.pace import QueuePace
+from dcmvault.model.identifiers import DestinationId
+from dcmvault.ports.queue import RunStages
+
+_log = logging.getLogger(__name__)
+
+#: Runs carried out at once. A run holds its slot while it waits for its jobs, some of them perhaps
+#: on a paused queue, so this only bounds threads; the destinations' queues bound the work.
+_RUNS_AT_ONCE = 32
+#: Seconds that the engine gets, beyond the grace, to write down what has just ended.
+_WRITING_S = 2.0
+_WRITING_LOOK_S = 0.01
+#: Seconds between looks of the engine's listener for messages, which we do not send; its thread
+#: ends after the next look, so a stop waits for it.
+_LISTENER_POLL_S = 0.2
+#: Seconds between looks of the engine's scheduler, which we do not use.
+_SCHEDULER_POLL_S = 3600.0
+
+
+def two_at_once(_destination_id: DestinationId) -> int:
+    """Give every destination two jobs at a time, the default."""
+    return DEFAULT_CONCURRENCY
+
+
+class DurableWorker:
+    """The Worker (ports.queue) over the engine, of which a process has one: so at most one runs.
+
+    `concurrency` says how many of a destination's jobs this worker does at a time; it is asked at
+    the start and when a destination is new. `stopping` is set when the worker stops: stages look
+    at it and return early (see RunStages). A worker can be started again after its stop.
+
+    Of an embedded database at most one process may run a worker: hold its Ownership first.
+    """
+
+    def __init__(
+        self,
+        database: WorkDatabase,
+        stages: RunStages,
+        *,
+        concurrency: Callable[[DestinationId], int] = two_at_once,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self._database = database
+        self._stages = stages
+        self._concurrency = concurrency
+        self.stopping = stopping if stopping is not None else threading.Event()
+        self._binding: Binding | None = None
+        self._engine: DBOS | None = None
+        self._pace: QueuePace | None = None
+
+    @property
+    def running(self) -> int:
+        """Count the runs and jobs being carried out, those that outlived a stop included.
+
+        If some are left after `stop`, the interpreter's normal exit would wait for their threads:
+        flush, and leave by os._exit. What they do after the stop is not written down, and their
+        steps are repeated at the next start.
+        """
+        return self._binding.running if self._binding is not None else 0
+
+    def start(self) -> None:
+        """Begin to take work; unfinished work of a dead predecessor is taken up first.
+
+        Raises StateError if this process runs a worker already or the database cannot be used.
+        """
+        database = self._database.prepare()
+        queue = DurableQueue(self._database)
+        binding = Binding(self._stages, queue, self._concurrency, self.stopping)
+        bind(binding)
+        self.stopping.clear()
+        self._binding = binding
+        try:
+            self._open_queues(queue)
+            self._engine = DBOS(
+                config={
+                    "name": APPLICATION,
+                    "application_version": APPLICATION_VERSION,
+                    "executor_id": EMBEDDED_EXECUTOR,
+                    "system_database_engine": database,
+                    "run_migrations": False,
+                    "serializer": DBOSPortableJSONSerializer(),
+                    "enable_otlp": False,
+                    "log_level": "WARNING",
+                    "notification_listener_polling_interval_sec": _LISTENER_POLL_S,
+                    "scheduler_polling_interval_sec": _SCHEDULER_POLL_S,
+                }
+            )
+            DBOS.launch()
+        except BaseException:
+            DBOS.destroy()
+            self._engine = None
+            unbind(binding)
+            raise
+        self._pace = QueuePace(queue, binding)
+        self._pace.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more work; wait up to `grace_s` for running steps to end; harmless if stopped.
+
+        Interrupted runs and jobs stay unfinished in the database and go on at the next start.
+        """
+        engine, binding = self._engine, self._binding
+        if engine is None or binding is None:
+            return
+        # No further claims; the engine's own shutdown would first do this and then not wait.
+        for event in engine.background_thread_stop_events:
+            event.set()
+        self.stopping.set()
+        binding.wake()
+        if self._pace is not None:
+            self._pace.stop()
+        if binding.wait_until_idle(grace_s):
+            _wait_until_written(binding)
+        else:
+            _log.warning("%d runs or jobs did not end in time; they go on later", binding.running)
+        DBOS.destroy()
+        self._engine = None
+        unbind(binding)
+
+    def _open_queues(self, queue: DurableQueue) -> None:
+        # Before the launch: the engine looks for new queues only once per second.
+        queue.ensure_queue(RUNS_QUEUE, _RUNS_AT_ONCE)
+        for registered in queue.registered():
+            destination_id = destination_of(registered.name)
+            if destination_id is None:
+                registered.set_polling_interval_sec(RUNS_POLL_S)
+            else:
+                # All but a pause follows the configuration.
+                registered.set_worker_concurrency(self._concurrency(destination_id))
+                registered.set_polling_interval_sec(BUSY_POLL_S)
+
+
+def _wait_until_written(binding: Binding) -> None:
+    """Give the engine time to write down the results of workflows that have just returned.
+
+    Otherwise their last step would be read again, needlessly, at the next start.
+    """
+    deadline = time.monotonic() + _WRITING_S
+    while binding.unwritten_ends() and time.monotonic() < deadline:
+        time.sleep(_WRITING_LOOK_S)

@@ -1,0 +1,222 @@
+"""The two durable workflows: a run, and a job of it.
+
+A run plans, puts its jobs on their destinations' queues, waits for all of them and finishes; a job
+delivers batch after batch. A step's result is written down when it ends; after a crash the
+workflow is played again, written results are taken as they are, and the work goes on at the first
+step without one. So a workflow's own code must do the same each time: what depends on the world
+happens inside steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+
+from dcmvault.engine.binding import Binding, bound
+from dcmvault.engine.names import (
+    JOB_WORKFLOW,
+    RUN_WORKFLOW,
+    RUNS_QUEUE,
+    destination_queue,
+    job_workflow_id,
+    queue_order,
+)
+from dcmvault.errors import DcmvaultError
+from dcmvault.model.identifiers import JobId, RunId
+
+_log = logging.getLogger(__name__)
+
+#: Jobs of a run that are asked about at once while it waits for them.
+_WATCHED_JOBS = 100
+#: Seconds between looks at the jobs of a run: the shortest, just after one ended, and the longest.
+_SHORTEST_LOOK_S = 0.02
+_LONGEST_LOOK_S = 0.5
+#: Plans without a job after which `finish` must not ask for another.
+_IDLE_PLANS = 2
+
+#: What a step returns: JSON.
+_Result = dict[str, Any]
+
+
+@DBOS.workflow(name=RUN_WORKFLOW, max_recovery_attempts=None)
+def run_workflow(run_id: str) -> None:
+    """Carry out a run. It ends normally even when the run fails: the catalogue says how it went."""
+    binding = bound()
+    with binding.execution(run_id, RUNS_QUEUE):
+        run = _Run(binding, RunId(run_id))
+        try:
+            run.carry_out()
+        # Outermost frame of a run: a defect (or a full disk) must be told by the run, too.
+        except Exception:
+            if binding.stopping.is_set():
+                raise
+            _log.exception("run %s was ended by the durable engine", run_id)
+            run.fail(_internal_error())
+
+
+@DBOS.workflow(name=JOB_WORKFLOW)
+def job_workflow(job_id: str, queue: str, planning: int, attempt: int) -> _Result:
+    """Deliver a job's batches; return the id of the attempt enqueued for later, if any, as `next`.
+
+    A wait does not hold a slot of the queue: the next attempt is enqueued with the delay.
+    """
+    binding = bound()
+    with binding.execution(DBOS.workflow_id or "", queue):
+        while True:
+            batch = _step(binding, "deliver", lambda: _deliver(binding, JobId(job_id)))
+            if batch["remaining"] == 0:
+                break
+        if batch["wait_s"] is None:
+            return {"next": None}
+        successor = _enqueue_job(
+            JobId(job_id),
+            queue,
+            planning,
+            attempt + 1,
+            # Whoever moved this attempt in its queue meant the job.
+            order=binding.queue.order_of(DBOS.workflow_id or ""),
+            delay_s=batch["wait_s"],
+        )
+        return {"next": successor}
+
+
+class _Run:
+    """One run, from its plan to its end."""
+
+    def __init__(self, binding: Binding, run_id: RunId) -> None:
+        self._binding = binding
+        self._run_id = run_id
+
+    def carry_out(self) -> None:
+        """Plan, deliver and finish until the stages say that the run is closed."""
+        planning = idle_plans = 0
+        while True:
+            planning += 1
+            planned = _step(self._binding, "plan", self._plan)
+            if "error" in planned:
+                break
+            self._deliver(planning, planned["jobs"])
+            finished = _step(self._binding, "finish", self._finish)
+            if "error" in finished:
+                planned = finished
+                break
+            if finished["closed"]:
+                return
+            idle_plans = 0 if planned["jobs"] else idle_plans + 1
+            if idle_plans >= _IDLE_PLANS:
+                _log.error("run %s is not finished, but nothing is left to plan", self._run_id)
+                planned = {"error": _internal_error()}
+                break
+        _step(self._binding, "fail", lambda: self.fail(planned["error"]))
+
+    def _deliver(self, planning: int, jobs: Sequence[Sequence[Any]]) -> None:
+        """Put the jobs on their queues and wait until the last attempt at each has ended."""
+        open_ids = deque(
+            _enqueue_job(JobId(job_id), queue, planning, 1, order=order, delay_s=None)
+            for job_id, queue, order in jobs
+        )
+        pause_s = _SHORTEST_LOOK_S
+        while open_ids:
+            self._binding.check_stop()
+            seen = self._binding.ended_in_all
+            watched = [open_ids.popleft() for _ in range(min(_WATCHED_JOBS, len(open_ids)))]
+            ended = self._binding.queue.ended(watched)
+            successors: list[str] = []
+            for workflow_id, status in ended.items():
+                if status is None or status.status not in ("SUCCESS", "CANCELLED"):
+                    _log.error("job attempt %s ended without a result", workflow_id)
+                elif status.output and status.output["next"] is not None:
+                    successors.append(status.output["next"])
+            # Those at the front are the oldest; a successor waits for its delay anyway.
+            open_ids.extendleft(reversed([w for w in watched if w not in ended]))
+            open_ids.extend(successors)
+            if not ended:
+                woken = self._binding.wait_for_job(seen, pause_s)
+                pause_s = _SHORTEST_LOOK_S if woken else min(pause_s * 1.5, _LONGEST_LOOK_S)
+
+    def _plan(self) -> _Result:
+        def plan() -> _Result:
+            jobs = self._binding.stages.plan(self._run_id)
+            for destination_id in {job.destination_id for job in jobs}:
+                self._binding.open_queue(destination_id)
+            return {
+                "jobs": [
+                    [job.job_id, destination_queue(job.destination_id), queue_order(job.priority)]
+                    for job in jobs
+                ]
+            }
+
+        return self._caught(plan)
+
+    def _finish(self) -> _Result:
+        return self._caught(lambda: {"closed": self._binding.stages.finish(self._run_id)})
+
+    def _caught(self, stage: Callable[[], _Result]) -> _Result:
+        try:
+            return stage()
+        except DcmvaultError as error:
+            return {
+                "error": {"code": error.code, "message": error.message, "hint": error.hint},
+            }
+        # Outermost frame of a stage: a defect must end this run only, and be told.
+        except Exception:  # noqa: BLE001
+            _log.exception("run %s failed by a defect", self._run_id)
+            return {"error": _internal_error()}
+
+    def fail(self, error: dict[str, str]) -> _Result:
+        """Have the stages record that the run failed."""
+        try:
+            self._binding.stages.fail(self._run_id, error["code"], error["message"], error["hint"])
+        # Outermost frame of a stage: nobody is left to tell but the log.
+        except Exception:  # noqa: BLE001
+            _log.exception("the failure of run %s could not be recorded", self._run_id)
+        return {}
+
+
+def _internal_error() -> dict[str, str]:
+    return {
+        "code": "internal",
+        "message": "The run ended by a defect of dcmvault.",
+        "hint": "The log tells where; please report it.",
+    }
+
+
+def _deliver(binding: Binding, job_id: JobId) -> _Result:
+    try:
+        batch = binding.stages.deliver(job_id)
+    # Outermost frame of a stage: a defect must end this job only, and be told.
+    except Exception as error:  # noqa: BLE001
+        _log.exception("job %s failed by a defect", job_id)
+        _fail_job(binding, job_id, f"A defect of dcmvault ended the job ({type(error).__name__}).")
+        return {"remaining": 0, "wait_s": None}
+    return {"remaining": batch.remaining, "wait_s": batch.wait_s}
+
+
+def _fail_job(binding: Binding, job_id: JobId, message: str) -> None:
+    try:
+        binding.stages.fail_job(job_id, message)
+    # Outermost frame of a stage: nobody is left to tell but the log.
+    except Exception:  # noqa: BLE001
+        _log.exception("the failure of job %s could not be recorded", job_id)
+
+
+def _step(binding: Binding, name: str, stage: Callable[[], _Result]) -> _Result:
+    """Do a stage once and write its result down; take the written one if there is any.
+
+    No retries by the engine: they would hold the slot, and stages know better what to retry.
+    """
+    binding.check_stop()
+    return DBOS.run_step({"name": name}, stage)
+
+
+def _enqueue_job(
+    job_id: JobId, queue: str, planning: int, attempt: int, *, order: int, delay_s: float | None
+) -> str:
+    workflow_id = job_workflow_id(job_id, planning, attempt)
+    with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=order, delay_seconds=delay_s):
+        DBOS.enqueue_workflow(queue, job_workflow, job_id, queue, planning, attempt)
+    return workflow_id

@@ -308,6 +308,8 @@ def sshd() -> Iterator[Sshd]:
     program = require(find_program("sshd"), "openssh-server")
     keygen = require(find_program("ssh-keygen"), "openssh-client")
     user = pwd.getpwuid(os.geteuid()).pw_name
+    # Without PAM, sshd refuses an account without a password (Ubuntu's root) even by key.
+    use_pam = "yes" if _is_locked(user) else "no"
     if os.geteuid() == 0:
         # sshd as root insists on its empty folder, which its service would have made.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -326,7 +328,7 @@ def sshd() -> Iterator[Sshd]:
         (folder / "sshd_config").write_text(
             f"ListenAddress {HOST}:{port}\nHostKey {folder / 'host_key'}\n"
             f"AuthorizedKeysFile {folder / 'client_key.pub'}\nAllowUsers {user}\n"
-            "PermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM no\n"
+            f"PermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM {use_pam}\n"
             "KbdInteractiveAuthentication no\nStrictModes no\nMaxStartups 100\n"
             f"PidFile {folder / 'pid'}\nSubsystem sftp internal-sftp\n",
             encoding="utf-8",
@@ -335,6 +337,15 @@ def sshd() -> Iterator[Sshd]:
 
     with run_peer("sshd", prepare) as (process, folder, port):
         yield Sshd(process, folder, port, user=user)
+
+
+def _is_locked(user: str) -> bool:
+    """Say whether the account's password is locked; only root can know, for others it is not."""
+    try:
+        shadow = Path("/etc/shadow").read_text(encoding="utf-8")
+    except PermissionError:
+        return False
+    return any(line.startswith(f"{user}:!") for line in shadow.splitlines())
 
 
 #: What `scripts/peers start` can start.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dcmvault.config.sections import FolderSourceSection, HorosSourceSection
 from dcmvault.sources.folder import FolderSource
-from dcmvault.sources.horos.library import HorosSource
+from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.horos_library import build_library
 from dcmvault.testing.source_suite import KnownSource, SourceSuite, local_known_source

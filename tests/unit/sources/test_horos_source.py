@@ -17,7 +17,8 @@ import pytest
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.errors import SourceEmptyError, SourceUnavailableError
 from dcmvault.model.instance import Claim, Fingerprint, InstanceEntry, InstanceFile, StudyRef
-from dcmvault.sources.horos.library import ORPHANS, HorosSource
+from dcmvault.sources.horos import HorosSource
+from dcmvault.sources.horos.library import ORPHANS
 from dcmvault.testing.dicom_files import make_instance, make_uid
 from dcmvault.testing.horos_application import open_transaction, uncheckpointed_study
 from dcmvault.testing.horos_library import LibraryFacts, add_study, build_library

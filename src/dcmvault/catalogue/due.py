@@ -1,0 +1,280 @@
+"""Which present versions are due at a destination: one page at a time, no cursor kept open."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.rows import plan_item_of
+from dcmvault.catalogue.tables import (
+    EntryState,
+    entries,
+    holdings,
+    instances,
+    items,
+    jobs,
+    kinds,
+    run_destinations,
+    series,
+    studies,
+    versions,
+)
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import DestinationId, SourceId
+from dcmvault.model.plan import PlanItem
+
+#: Entries read in one transaction; a larger study is read whole.
+_PAGE = 5_000
+#: Studies looked at to fill a page.
+_STUDIES = 200
+#: Sorts after every Instance Number.
+_NO_NUMBER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class DueQuestion:
+    """What is asked about the present versions of a source at a destination."""
+
+    source_id: SourceId
+    destination_id: DestinationId
+    #: Versions held at this level are not due by themselves.
+    level: Level
+    #: Reason given for held versions that are due all the same: full | differential, or empty.
+    held_reason: str = ""
+    #: Held versions newer than this are due if `held_reason` is set.
+    held_after: int = 0
+    #: The run at this destination whose items are left out.
+    run_destination_id: int | None = None
+    #: Every present version is listed.
+    everything: bool = False
+
+
+def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]:
+    """List plan items by study, then opaque files; each page is one transaction."""
+    last_study = 0
+    while True:
+        with database.read() as connection:
+            some = _next_studies(connection, question.source_id, last_study)
+            page = _page_of_studies(connection, question, some) if some else []
+        if not some:
+            break
+        if page:
+            yield page
+        last_study = some[-1]
+    last_entry = 0
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(
+                _query(question)
+                .where(entries.c.study_id.is_(None), entries.c.id > last_entry)
+                .order_by(entries.c.id)
+                .limit(_PAGE)
+            ).all()
+            page = _plan_items(connection, question, rows)
+        if not rows:
+            return
+        yield page
+        last_entry = rows[-1].entry_id
+
+
+def _next_studies(connection: sa.Connection, source_id: SourceId, after: int) -> list[int]:
+    """Return the next studies that fill a page, at least one if there is any."""
+    found = connection.execute(
+        sa.select(entries.c.study_id, sa.func.count().label("entries"))
+        .where(entries.c.source_id == source_id, entries.c.study_id > after)
+        .group_by(entries.c.study_id)
+        .order_by(entries.c.study_id)
+        .limit(_STUDIES)
+    ).all()
+    some: list[int] = []
+    total = 0
+    for row in found:
+        total += row.entries
+        if some and total > _PAGE:
+            break
+        some.append(row.study_id)
+    return some
+
+
+def _page_of_studies(
+    connection: sa.Connection, question: DueQuestion, some: Sequence[int]
+) -> list[PlanItem]:
+    rows = connection.execute(_query(question).where(entries.c.study_id.in_(some))).all()
+    first_by_version: dict[int, Any] = {}
+    for row in sorted(rows, key=lambda row: row.entry_id):
+        first_by_version.setdefault(row.version_id, row)
+    return _plan_items(connection, question, sorted(first_by_version.values(), key=_order))
+
+
+def _order(row: Any) -> tuple[int, int, int, int]:
+    number = _NO_NUMBER if row.instance_number is None else row.instance_number
+    return row.study_id, row.series_id, number, row.version_id
+
+
+def _query(question: DueQuestion) -> sa.Select[Any]:
+    older = versions.alias("older")
+    level = sa.func.coalesce(holdings.c.level, 0)
+    query = (
+        sa.select(
+            entries.c.id.label("entry_id"),
+            entries.c.locator,
+            entries.c.size,
+            entries.c.mtime_ns,
+            entries.c.inode,
+            entries.c.claim,
+            entries.c.study_id,
+            versions.c.id.label("version_id"),
+            versions.c.instance_id,
+            versions.c.instance_number,
+            versions.c.opaque_reason,
+            versions.c.file_sha256,
+            instances.c.series_id,
+            instances.c.sop_instance_uid,
+            series.c.series_instance_uid,
+            studies.c.study_instance_uid,
+            kinds.c.sop_class_uid,
+            kinds.c.transfer_syntax_uid,
+            level.label("level"),
+            holdings.c.version_id.label("holding"),
+            holdings.c.object_key,
+            sa.exists()
+            .where(older.c.instance_id == versions.c.instance_id, older.c.id != versions.c.id)
+            .label("has_siblings"),
+        )
+        .select_from(entries)
+        .join(versions, versions.c.id == entries.c.version_id)
+        .outerjoin(instances, instances.c.id == versions.c.instance_id)
+        .outerjoin(series, series.c.id == instances.c.series_id)
+        .outerjoin(studies, studies.c.id == series.c.study_id)
+        .outerjoin(kinds, kinds.c.id == versions.c.kind_id)
+        .outerjoin(
+            holdings,
+            sa.and_(
+                holdings.c.version_id == versions.c.id,
+                holdings.c.destination_id == question.destination_id,
+            ),
+        )
+        .where(entries.c.source_id == question.source_id, entries.c.state == EntryState.PRESENT)
+    )
+    if not question.everything:
+        due = level < question.level
+        if question.held_reason:
+            due = sa.or_(due, versions.c.id > question.held_after)
+        query = query.where(due)
+    if question.run_destination_id is not None:
+        query = query.where(
+            ~sa.exists().where(
+                items.c.version_id == versions.c.id,
+                items.c.job_id == jobs.c.id,
+                jobs.c.run_destination_id == question.run_destination_id,
+            )
+        )
+    return query
+
+
+@dataclass(frozen=True, slots=True)
+class _Sibling:
+    """Another version of an instance."""
+
+    version_id: int
+    file_sha256: bytes
+    present: bool
+    there: bool  #: held or sent at the destination
+
+
+def _plan_items(
+    connection: sa.Connection, question: DueQuestion, rows: Sequence[Any]
+) -> list[PlanItem]:
+    siblings = _siblings(
+        connection,
+        question.destination_id,
+        {row.instance_id for row in rows if row.has_siblings},
+    )
+    planned_before = _planned_before(
+        connection,
+        question.destination_id,
+        [row.version_id for row in rows if row.holding is None],
+    )
+    found = []
+    for row in rows:
+        others = [one for one in siblings[row.instance_id] if one.version_id != row.version_id]
+        changed = any(one.version_id < row.version_id for one in others)
+        found.append(
+            plan_item_of(
+                row,
+                _reason(question, row, changed=changed, planned=row.version_id in planned_before),
+                held=row.level >= Level.SENT,
+                conflict=_is_conflict(row, others),
+                earlier_version_there=any(one.there and not one.present for one in others),
+            )
+        )
+    return found
+
+
+def _reason(question: DueQuestion, row: Any, *, changed: bool, planned: bool) -> str:
+    if row.level >= Level.SENT:
+        held = row.level >= question.level
+        return question.held_reason if held and question.held_reason else "level"
+    if row.holding is not None or planned:
+        return "not_held"
+    return "changed" if changed else "new"
+
+
+def _is_conflict(row: Any, others: Sequence[_Sibling]) -> bool:
+    """Say whether an older version with other content is present at the same time.
+
+    Contents that nobody read yet count as different.
+    """
+    present = [one for one in others if one.present and one.version_id < row.version_id]
+    if not present:
+        return False
+    first = min(present, key=lambda one: one.version_id)
+    return not row.file_sha256 or row.file_sha256 != first.file_sha256
+
+
+def _siblings(
+    connection: sa.Connection, destination_id: DestinationId, of_instances: Collection[int]
+) -> dict[int | None, list[_Sibling]]:
+    found: dict[int | None, list[_Sibling]] = defaultdict(list)
+    query = sa.select(
+        versions.c.id,
+        versions.c.instance_id,
+        versions.c.file_sha256,
+        sa.exists()
+        .where(entries.c.version_id == versions.c.id, entries.c.state == EntryState.PRESENT)
+        .label("present"),
+        sa.exists()
+        .where(
+            holdings.c.version_id == versions.c.id,
+            holdings.c.destination_id == destination_id,
+            holdings.c.level >= Level.SENT,
+        )
+        .label("there"),
+    )
+    for some in chunks(sorted(of_instances)):
+        for row in connection.execute(query.where(versions.c.instance_id.in_(some))):
+            found[row.instance_id].append(
+                _Sibling(row.id, row.file_sha256 or b"", bool(row.present), bool(row.there))
+            )
+    return found
+
+
+def _planned_before(
+    connection: sa.Connection, destination_id: DestinationId, version_ids: Sequence[int]
+) -> set[int]:
+    """Return those versions that some run had as items at the destination."""
+    query = (
+        sa.select(items.c.version_id)
+        .join(jobs, jobs.c.id == items.c.job_id)
+        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
+        .where(run_destinations.c.destination_id == destination_id)
+    )
+    found: set[int] = set()
+    for some in chunks(version_ids):
+        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
+    return found

@@ -1,0 +1,167 @@
+"""Rows for studies, series, instances and kinds: looked up in bulk, made at first sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.database import chunks, insert_new
+from dcmvault.catalogue.tables import instances, kinds, series, storable, studies
+from dcmvault.model.instance import InstanceHeader, InstanceIdentity, InstanceKind
+
+_K = TypeVar("_K")
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKeys:
+    """The keys of one instance's rows."""
+
+    instance_id: int
+    study_id: int
+
+
+def find_instances(
+    connection: sa.Connection, identities: Collection[InstanceIdentity]
+) -> dict[InstanceIdentity, InstanceKeys]:
+    """Look up instances; those without a row are left out."""
+    query = (
+        sa.select(
+            instances.c.id,
+            instances.c.sop_instance_uid,
+            series.c.study_id,
+            series.c.series_instance_uid,
+            studies.c.study_instance_uid,
+        )
+        .join(series, series.c.id == instances.c.series_id)
+        .join(studies, studies.c.id == series.c.study_id)
+    )
+    found = {}
+    uids = sorted({identity.sop_instance_uid for identity in identities})
+    for some in chunks(uids):
+        for row in connection.execute(query.where(instances.c.sop_instance_uid.in_(some))):
+            identity = InstanceIdentity(
+                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+            )
+            found[identity] = InstanceKeys(row.id, row.study_id)
+    wanted = set(identities)
+    return {identity: keys for identity, keys in found.items() if identity in wanted}
+
+
+def ensure_instances(
+    connection: sa.Connection, headers: Sequence[InstanceHeader]
+) -> dict[InstanceIdentity, InstanceKeys]:
+    """Return the keys of these instances' rows; the attributes last given win."""
+    study_ids = _ensure_studies(connection, headers)
+    series_ids = _ensure_series(connection, headers, study_ids)
+    wanted = {
+        header.identity: series_ids[
+            study_ids[header.study_instance_uid], header.series_instance_uid
+        ]
+        for header in headers
+    }
+    found = find_instances(connection, wanted.keys())
+    # Sorted, so that two writers never wait for each other's rows in a circle.
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        insert_new(
+            connection,
+            instances,
+            [
+                {"series_id": wanted[identity], "sop_instance_uid": identity.sop_instance_uid}
+                for identity in missing
+            ],
+        )
+        found |= find_instances(connection, missing)
+    return found
+
+
+def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> dict[str, int]:
+    rows = {
+        header.study_instance_uid: {
+            "study_instance_uid": header.study_instance_uid,
+            **_storable(asdict(header.study)),
+        }
+        for header in headers
+    }
+    among = studies.c.study_instance_uid.in_(list(rows))
+    found = _refresh(connection, studies, among, rows, _study_uid)
+    missing = sorted(rows.keys() - found.keys())
+    if missing:
+        insert_new(connection, studies, [rows[uid] for uid in missing])
+        found |= _refresh(connection, studies, among, rows, _study_uid)
+    return found
+
+
+def _ensure_series(
+    connection: sa.Connection, headers: Sequence[InstanceHeader], study_ids: Mapping[str, int]
+) -> dict[tuple[int, str], int]:
+    rows: dict[tuple[int, str], dict[str, object]] = {}
+    for header in headers:
+        study_id = study_ids[header.study_instance_uid]
+        rows[study_id, header.series_instance_uid] = {
+            "study_id": study_id,
+            "series_instance_uid": header.series_instance_uid,
+            **_storable(asdict(header.series)),
+        }
+    among = series.c.study_id.in_(sorted({study_id for study_id, _ in rows}))
+    found = _refresh(connection, series, among, rows, _series_key)
+    missing = sorted(rows.keys() - found.keys())
+    if missing:
+        insert_new(connection, series, [rows[key] for key in missing])
+        found |= _refresh(connection, series, among, rows, _series_key)
+    return found
+
+
+def _study_uid(row: Any) -> str:
+    return str(row.study_instance_uid)
+
+
+def _series_key(row: Any) -> tuple[int, str]:
+    return row.study_id, row.series_instance_uid
+
+
+def _refresh(
+    connection: sa.Connection,
+    table: sa.Table,
+    among: sa.ColumnElement[bool],
+    rows: Mapping[_K, Mapping[str, object]],
+    key_of: Callable[[Any], _K],
+) -> dict[_K, int]:
+    """Find the rows that exist, and write the attributes that are new in them."""
+    found: dict[_K, int] = {}
+    for row in connection.execute(sa.select(table).where(among)):
+        wanted = rows.get(key_of(row))
+        if wanted is None:
+            continue
+        found[key_of(row)] = row.id
+        old = row._mapping  # noqa: SLF001 - the documented name
+        changed = {name: value for name, value in wanted.items() if old[name] != value}
+        if changed:
+            connection.execute(sa.update(table).where(table.c.id == row.id).values(changed))
+    return found
+
+
+def _storable(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {name: storable(text) for name, text in attributes.items()}
+
+
+def ensure_kinds(
+    connection: sa.Connection, wanted: Collection[InstanceKind]
+) -> dict[InstanceKind, int]:
+    """Return the keys of these kinds; there are a few dozen in all."""
+    found = _read_kinds(connection)
+    missing = sorted(set(wanted) - found.keys())
+    if missing:
+        insert_new(connection, kinds, [asdict(kind) for kind in missing])
+        found = _read_kinds(connection)
+    return found
+
+
+def _read_kinds(connection: sa.Connection) -> dict[InstanceKind, int]:
+    return {
+        InstanceKind(row.sop_class_uid, row.transfer_syntax_uid): row.id
+        for row in connection.execute(sa.select(kinds))
+    }

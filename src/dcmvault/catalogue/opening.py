@@ -1,0 +1,58 @@
+"""Opening the catalogue: one database, five narrow ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcmvault.catalogue.database import Database, connect
+from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.migrate import migrate
+from dcmvault.catalogue.planning import PlansInDatabase
+from dcmvault.catalogue.runs import RunsInDatabase
+from dcmvault.catalogue.scan import SourcesInDatabase
+from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.ports.catalogue import (
+    JobCatalogue,
+    PlanCatalogue,
+    RunCatalogue,
+    SourceCatalogue,
+    StatusCatalogue,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """An open catalogue; hand each part of the flow the narrowest port it needs."""
+
+    sources: SourceCatalogue
+    plans: PlanCatalogue
+    jobs: JobCatalogue
+    runs: RunCatalogue
+    status: StatusCatalogue
+    database: Database
+
+    def close(self) -> None:
+        """Close all connections; what was written is durable already."""
+        self.database.close()
+
+
+def open_catalogue(url_or_path: str) -> Catalogue:
+    """Open the catalogue in a SQLite file, or at a `postgresql://` URL; made at first sight.
+
+    Several processes may open the same one at once. The schema is brought up to date first.
+    A file gets mode 0600. Raises StateError when it cannot be used or is of a newer release.
+    """
+    database = connect(url_or_path)
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return Catalogue(
+        sources=SourcesInDatabase(database),
+        plans=PlansInDatabase(database),
+        jobs=JobsInDatabase(database),
+        runs=RunsInDatabase(database),
+        status=StatusInDatabase(database),
+        database=database,
+    )

@@ -1,0 +1,320 @@
+"""Plans: what is due at a destination, and jobs written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
+from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
+from dcmvault.catalogue.due import DueQuestion, pages
+from dcmvault.catalogue.rows import job_of
+from dcmvault.catalogue.tables import (
+    STATE_COUNTERS,
+    EntryState,
+    destinations,
+    entries,
+    items,
+    jobs,
+    run_destinations,
+    runs,
+)
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import DestinationId, RunId, SourceId
+from dcmvault.model.job import ItemState, Job, JobState
+from dcmvault.model.plan import PlanItem, PlannedJob, RunKind, Strategy
+from dcmvault.model.report import RunState
+
+
+class PlansInDatabase:
+    """Implements `ports.catalogue.PlanCatalogue`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def destination(self, name: str) -> DestinationId:
+        """Return the id of the destination with this canonical address, made at first sight."""
+        with self._database.write() as connection:
+            return DestinationId(named_id(connection, destinations, name))
+
+    def due(
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        *,
+        strategy: Strategy,
+        level: Level,
+        run_id: RunId,
+    ) -> Iterator[PlanItem]:
+        """List present versions that are due, ordered by study, series, instance number.
+
+        Reasons: `not_held` for what a verification found missing or damaged, or what was an
+        item before and never got there; else `changed` or `new`; `level` for what is sent or
+        held below `level`; `full` or `differential` for what is held at it. Without a finished
+        full run a differential run considers everything.
+        """
+        with self._database.read() as connection:
+            run_destination_id = _find_run_destination(connection, run_id, destination_id)
+            held_after = 0
+            if strategy is Strategy.DIFFERENTIAL:
+                held_after = _newest_version_of_full(connection, source_id, destination_id)
+        question = DueQuestion(
+            source_id,
+            destination_id,
+            level,
+            held_reason="" if strategy is Strategy.INCREMENTAL else strategy.value,
+            held_after=held_after,
+            run_destination_id=run_destination_id,
+        )
+        for page in pages(self._database, question):
+            yield from page
+
+    def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
+        """List every present version; `held` is set where a receipt or holding exists."""
+        question = DueQuestion(source_id, destination_id, Level.PROVEN, everything=True)
+        for page in pages(self._database, question):
+            yield from page
+
+    def present_versions(self, source_id: SourceId) -> int:
+        """Count distinct present versions (what `selected + already_held` adds up to)."""
+        with self._database.read() as connection:
+            found = connection.scalar(
+                sa.select(sa.func.count(sa.distinct(entries.c.version_id))).where(
+                    entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT
+                )
+            )
+        return int(found or 0)
+
+    def add_jobs(
+        self, run_id: RunId, destination_id: DestinationId, planned: Sequence[PlannedJob]
+    ) -> list[Job]:
+        """Write jobs with their items; held items start as SENT, conflicts as CONFLICT.
+
+        Versions that are items of the run at this destination already are left out, as are
+        those whose entry was found to hold something else meanwhile, and jobs of which nothing
+        remains.
+        """
+        with self._database.write() as connection:
+            parent = ensure_run_destination(connection, run_id, destination_id)
+            versions_of_run = _versions_of_run(
+                connection, parent, [item.version_id for job in planned for item in job.items]
+            )
+            keys = []
+            for job in planned:
+                entry_ids = _entry_ids(connection, parent, job.items)
+                left = [
+                    item
+                    for item in job.items
+                    if item.version_id not in versions_of_run
+                    and (item.entry.locator, item.version_id) in entry_ids
+                ]
+                if left:
+                    versions_of_run.update(item.version_id for item in left)
+                    key = _write_job(connection, run_id, parent, job, left)
+                    _write_items(connection, key, left, entry_ids)
+                    keys.append(key)
+            return read_jobs(connection, keys)
+
+    def drop_unstarted_jobs(self, run_id: RunId) -> None:
+        """Forget the PENDING jobs of a run whose planning was interrupted."""
+        with self._database.write() as connection:
+            unstarted = connection.execute(
+                sa.select(jobs)
+                .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
+                .join(runs, runs.c.id == run_destinations.c.run_id)
+                .where(runs.c.run_id == run_id, jobs.c.state == JobState.PENDING)
+            ).all()
+            for job in unstarted:
+                _drop_job(connection, job)
+
+
+def _find_run_destination(
+    connection: sa.Connection, run_id: RunId, destination_id: DestinationId
+) -> int | None:
+    found: int | None = connection.scalar(
+        sa.select(run_destinations.c.id)
+        .join(runs, runs.c.id == run_destinations.c.run_id)
+        .where(runs.c.run_id == run_id, run_destinations.c.destination_id == destination_id)
+    )
+    return found
+
+
+def ensure_run_destination(
+    connection: sa.Connection, run_id: RunId, destination_id: DestinationId
+) -> int:
+    """Return the key of a run's part at one destination; KeyError for an unknown run."""
+    found = _find_run_destination(connection, run_id, destination_id)
+    if found is None:
+        run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
+        if run_key is None:
+            raise KeyError(run_id)
+        insert_new(
+            connection, run_destinations, [{"run_id": run_key, "destination_id": destination_id}]
+        )
+        found = _find_run_destination(connection, run_id, destination_id)
+    assert found is not None
+    return found
+
+
+def _newest_version_of_full(
+    connection: sa.Connection, source_id: SourceId, destination_id: DestinationId
+) -> int:
+    """Return the newest version that the last finished full run knew; 0 without such a run."""
+    found = connection.scalar(
+        sa.select(run_destinations.c.newest_version_id)
+        .join(runs, runs.c.id == run_destinations.c.run_id)
+        .where(
+            run_destinations.c.destination_id == destination_id,
+            runs.c.source_id == source_id,
+            runs.c.kind == RunKind.BACKUP.value,
+            runs.c.strategy == Strategy.FULL.value,
+            runs.c.state == RunState.FINISHED,
+        )
+        .order_by(runs.c.finished_at.desc(), runs.c.id.desc())
+        .limit(1)
+    )
+    return int(found or 0)
+
+
+def _versions_of_run(
+    connection: sa.Connection, run_destination_id: int, version_ids: Sequence[int]
+) -> set[int]:
+    query = (
+        sa.select(items.c.version_id)
+        .join(jobs, jobs.c.id == items.c.job_id)
+        .where(jobs.c.run_destination_id == run_destination_id)
+    )
+    found: set[int] = set()
+    for some in chunks(version_ids):
+        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
+    return found
+
+
+def _first_state(item: PlanItem) -> ItemState:
+    if item.held:
+        return ItemState.SENT
+    return ItemState.CONFLICT if item.conflict else ItemState.DUE
+
+
+def _write_job(
+    connection: sa.Connection,
+    run_id: RunId,
+    run_destination_id: int,
+    planned: PlannedJob,
+    left: Sequence[PlanItem],
+) -> int:
+    counts: dict[str, int] = {}
+    settled = 0
+    for item in left:
+        counter = STATE_COUNTERS[_first_state(item)]
+        counts[counter] = counts.get(counter, 0) + 1
+        if _first_state(item) is ItemState.CONFLICT:
+            settled += item.entry.fingerprint.size
+    size = sum(item.entry.fingerprint.size for item in left)
+    key = connection.scalar(
+        sa.insert(jobs)
+        .values(
+            run_destination_id=run_destination_id,
+            study_instance_uid=planned.study_instance_uid,
+            series_instance_uid=planned.series_instance_uid,
+            state=JobState.PENDING,
+            priority=planned.priority.value,
+            instances=len(left),
+            bytes=size,
+            **counts,
+        )
+        .returning(jobs.c.id)
+    )
+    assert key is not None
+    connection.execute(sa.update(jobs).where(jobs.c.id == key).values(job_id=f"{run_id}-j{key}"))
+    totals = {"items": len(left), "bytes": size, "settled_bytes": settled, **counts}
+    add_to_run(connection, run_destination_id, totals)
+    return int(key)
+
+
+def _entry_ids(
+    connection: sa.Connection, run_destination_id: int, planned: Sequence[PlanItem]
+) -> dict[tuple[str, int], int]:
+    """Find the entries' rows by locator and version; where sources share both, the run's own."""
+    own_source = (
+        sa.select(runs.c.source_id)
+        .join(run_destinations, run_destinations.c.run_id == runs.c.id)
+        .where(run_destinations.c.id == run_destination_id)
+        .scalar_subquery()
+    )
+    found: dict[tuple[str, int], int] = {}
+    for some in chunks([item.version_id for item in planned]):
+        query = (
+            sa.select(entries.c.id, entries.c.locator, entries.c.version_id)
+            .where(entries.c.version_id.in_(some))
+            .order_by(sa.case((entries.c.source_id == own_source, 1), else_=0), entries.c.id)
+        )
+        for row in connection.execute(query):
+            found[row.locator, row.version_id] = row.id
+    return found
+
+
+def _write_items(
+    connection: sa.Connection,
+    job_key: int,
+    left: Sequence[PlanItem],
+    entry_ids: Mapping[tuple[str, int], int],
+) -> None:
+    connection.execute(
+        sa.insert(items),
+        [
+            _item_row(item, job_key, position, entry_ids[item.entry.locator, item.version_id])
+            for position, item in enumerate(left)
+        ],
+    )
+
+
+def _item_row(item: PlanItem, job_key: int, position: int, entry_id: int) -> dict[str, Any]:
+    fingerprint = item.entry.fingerprint
+    return {
+        "job_id": job_key,
+        "position": position,
+        "version_id": item.version_id,
+        "entry_id": entry_id,
+        "size": fingerprint.size,
+        "mtime_ns": fingerprint.mtime_ns,
+        "inode": fingerprint.inode,
+        "state": _first_state(item),
+        "reason": item.reason,
+        "held": item.held,
+        "conflict": item.conflict,
+        "earlier_version_there": item.earlier_version_there,
+    }
+
+
+def read_jobs(connection: sa.Connection, keys: Sequence[int]) -> list[Job]:
+    """Read jobs by key, in the order of the keys."""
+    found: dict[int, Job] = {}
+    for some in chunks(keys):
+        rows = connection.execute(select_jobs().where(jobs.c.id.in_(some)))
+        found |= {row.id: job_of(row) for row in rows}
+    return [found[key] for key in keys]
+
+
+def select_jobs() -> sa.Select[Any]:
+    """Return the query that `job_of` reads."""
+    return (
+        sa.select(jobs, runs.c.run_id, run_destinations.c.destination_id)
+        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
+        .join(runs, runs.c.id == run_destinations.c.run_id)
+    )
+
+
+def _drop_job(connection: sa.Connection, job: Any) -> None:
+    settled = connection.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(items.c.size), 0)).where(
+            items.c.job_id == job.id, items.c.state.not_in(OPEN_STATES)
+        )
+    )
+    connection.execute(sa.delete(items).where(items.c.job_id == job.id))
+    connection.execute(sa.delete(jobs).where(jobs.c.id == job.id))
+    changes = {counter: -getattr(job, counter) for counter in STATE_COUNTERS.values()}
+    changes |= {"items": -job.instances, "bytes": -job.bytes, "settled_bytes": -int(settled or 0)}
+    add_to_run(connection, job.run_destination_id, changes)

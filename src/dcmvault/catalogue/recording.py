@@ -1,0 +1,255 @@
+"""Writing down what a pass read: which version of which instance an entry holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.identities import InstanceKeys, ensure_instances, ensure_kinds
+from dcmvault.catalogue.tables import EntryState, entries, storable, versions
+from dcmvault.model.identifiers import SourceId
+from dcmvault.model.instance import InstanceIdentity, InstanceKind, ScannedEntry
+
+#: The largest Instance Number kept for ordering; IS has at most 12 characters (PS3.5 6.2).
+_MAX_INSTANCE_NUMBER = 10**12
+
+
+class EntryRow(NamedTuple):
+    """What an entry's row says, as far as passes count by it."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    inode: int
+    state: EntryState
+    version_id: int | None
+    problem_code: str
+
+
+@dataclass(slots=True)
+class _Contents:
+    """The versions of the instances of one batch, those about to be made included."""
+
+    #: (instance, digest) to version; a negative one is a place in `made`.
+    by_digest: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    digest_of: dict[int, bytes] = field(default_factory=dict)
+    instance_of: dict[int, int | None] = field(default_factory=dict)
+    made: list[dict[str, Any]] = field(default_factory=list)
+    learned: dict[int, bytes] = field(default_factory=dict)
+
+    def add(self, version_id: int, instance_id: int | None, digest: bytes) -> None:
+        self.instance_of[version_id] = instance_id
+        self.digest_of[version_id] = digest
+        if digest and instance_id is not None:
+            self.by_digest.setdefault((instance_id, digest), version_id)
+
+    def make(self, row: dict[str, Any]) -> int:
+        self.made.append(row)
+        version_id = -len(self.made)
+        self.add(version_id, row["instance_id"], row["file_sha256"] or b"")
+        return version_id
+
+
+class Recorder:
+    """Records entries of one source for one run."""
+
+    def __init__(self, source_id: SourceId, run_key: int) -> None:
+        self._source_id = source_id
+        self._run_key = run_key
+        self._kinds: dict[InstanceKind, int] = {}
+
+    def record(
+        self, connection: sa.Connection, scanned: Sequence[ScannedEntry]
+    ) -> list[tuple[EntryRow | None, EntryRow]]:
+        """Write entries; return each one's row before (None if there was none) and after."""
+        written = []
+        # A locator given twice is written once, as given last.
+        for some in chunks(list({one.entry.locator: one for one in scanned}.values())):
+            written += self._record_chunk(connection, some)
+        return written
+
+    def _record_chunk(
+        self, connection: sa.Connection, scanned: Sequence[ScannedEntry]
+    ) -> list[tuple[EntryRow | None, EntryRow]]:
+        headers = [one.header for one in scanned if one.header is not None]
+        keys = ensure_instances(connection, headers) if headers else {}
+        wanted = {header.kind for header in headers}
+        if not wanted <= self._kinds.keys():
+            self._kinds = ensure_kinds(connection, wanted)
+        before = self._rows_before(connection, scanned)
+        contents = _read_contents(connection, keys, before)
+        planned = [
+            self._plan_row(one, before.get(one.entry.locator), keys, contents) for one in scanned
+        ]
+        made = _write_versions(connection, contents)
+        for row in planned:
+            if row["version_id"] is not None and row["version_id"] < 0:
+                row["version_id"] = made[-row["version_id"] - 1]
+        return self._write_rows(connection, planned, before)
+
+    def _rows_before(
+        self, connection: sa.Connection, scanned: Sequence[ScannedEntry]
+    ) -> dict[str, Any]:
+        query = sa.select(entries).where(
+            entries.c.source_id == self._source_id,
+            entries.c.locator.in_([one.entry.locator for one in scanned]),
+        )
+        return {row.locator: row for row in connection.execute(query)}
+
+    def _plan_row(
+        self,
+        one: ScannedEntry,
+        before: Any | None,
+        keys: Mapping[InstanceIdentity, InstanceKeys],
+        contents: _Contents,
+    ) -> dict[str, Any]:
+        row = {
+            "source_id": self._source_id,
+            "locator": one.entry.locator,
+            "size": one.entry.fingerprint.size,
+            "mtime_ns": one.entry.fingerprint.mtime_ns,
+            "inode": one.entry.fingerprint.inode,
+            "claim": one.entry.claim.value,
+            "state": EntryState.PRESENT,
+            "version_id": None,
+            "study_id": None,
+            "problem_code": "",
+            "problem": "",
+        }
+        if one.unreadable is not None:
+            if before is not None and before.version_id is not None:
+                # What it held may still be there when it can be read again.
+                for name in ("size", "mtime_ns", "inode", "version_id", "study_id"):
+                    row[name] = getattr(before, name)
+            row["state"] = EntryState.UNREADABLE
+            row["problem_code"] = one.unreadable.code
+            row["problem"] = storable(one.unreadable.message)
+        elif one.header is not None:
+            instance = keys[one.header.identity]
+            row["study_id"] = instance.study_id
+            row["version_id"] = self._version_of(one, before, instance.instance_id, contents)
+        elif one.opaque_reason:
+            row["version_id"] = self._version_of(one, before, None, contents)
+        return row
+
+    def _version_of(
+        self, one: ScannedEntry, before: Any | None, instance_id: int | None, contents: _Contents
+    ) -> int:
+        """Find the version that the entry holds, or make one."""
+        digest = one.file_sha256
+        if instance_id is not None and digest:
+            found = contents.by_digest.get((instance_id, digest))
+            if found is not None:
+                return found
+        if before is not None and before.version_id is not None:
+            fingerprint = one.entry.fingerprint
+            same_file = (before.size, before.mtime_ns, before.inode) == (
+                fingerprint.size,
+                fingerprint.mtime_ns,
+                fingerprint.inode,
+            )
+            version_id: int = before.version_id
+            same_identity = contents.instance_of[version_id] == instance_id
+            known = contents.digest_of[version_id]
+            if same_file and same_identity and (not digest or not known or digest == known):
+                if digest and not known:
+                    contents.learned[version_id] = digest
+                    contents.add(version_id, instance_id, digest)
+                return version_id
+        return contents.make(self._new_version(one, instance_id))
+
+    def _new_version(self, one: ScannedEntry, instance_id: int | None) -> dict[str, Any]:
+        header = one.header
+        return {
+            "instance_id": instance_id,
+            "kind_id": None if header is None else self._kinds[header.kind],
+            "file_sha256": one.file_sha256 or None,
+            "size": one.entry.fingerprint.size,
+            "instance_number": None if header is None else _number(header.instance_number),
+            "opaque_reason": storable(one.opaque_reason),
+            "first_run_id": self._run_key,
+        }
+
+    def _write_rows(
+        self,
+        connection: sa.Connection,
+        planned: Sequence[dict[str, Any]],
+        before: Mapping[str, Any],
+    ) -> list[tuple[EntryRow | None, EntryRow]]:
+        new = [row for row in planned if row["locator"] not in before]
+        if new:
+            made = connection.scalars(
+                sa.insert(entries).returning(entries.c.id, sort_by_parameter_order=True), new
+            )
+            for row, entry_id in zip(new, made, strict=True):
+                row["id"] = entry_id
+        old = [row for row in planned if row["locator"] in before]
+        for row in old:
+            row["id"] = before[row["locator"]].id
+        if old:
+            names = [name for name in old[0] if name not in {"id", "source_id", "locator"}]
+            connection.execute(
+                sa.update(entries)
+                .where(entries.c.id == sa.bindparam("key"))
+                .values({name: sa.bindparam(f"new_{name}") for name in names}),
+                [{"key": row["id"], **{f"new_{name}": row[name] for name in names}} for row in old],
+            )
+        return [
+            (
+                None if row["locator"] not in before else _entry_row(before[row["locator"]]),
+                EntryRow(*(row[name] for name in EntryRow._fields)),
+            )
+            for row in planned
+        ]
+
+
+def _entry_row(row: Any) -> EntryRow:
+    return EntryRow(*(getattr(row, name) for name in EntryRow._fields))
+
+
+def _read_contents(
+    connection: sa.Connection,
+    keys: Mapping[InstanceIdentity, InstanceKeys],
+    before: Mapping[str, Any],
+) -> _Contents:
+    contents = _Contents()
+    columns = sa.select(versions.c.id, versions.c.instance_id, versions.c.file_sha256)
+    found: list[Any] = []
+    of_instances = sorted({key.instance_id for key in keys.values()})
+    if of_instances:
+        found += connection.execute(columns.where(versions.c.instance_id.in_(of_instances))).all()
+    of_entries = sorted(
+        {row.version_id for row in before.values() if row.version_id is not None}
+        - {row.id for row in found}
+    )
+    if of_entries:
+        found += connection.execute(columns.where(versions.c.id.in_(of_entries))).all()
+    for row in sorted(found, key=lambda row: row.id):
+        contents.add(row.id, row.instance_id, row.file_sha256 or b"")
+    return contents
+
+
+def _write_versions(connection: sa.Connection, contents: _Contents) -> list[int]:
+    """Write learned digests and new versions; return the keys of the new ones in order."""
+    for version_id, digest in sorted((key, d) for key, d in contents.learned.items() if key > 0):
+        connection.execute(
+            sa.update(versions)
+            .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
+            .values(file_sha256=digest)
+        )
+    if not contents.made:
+        return []
+    statement = sa.insert(versions).returning(versions.c.id, sort_by_parameter_order=True)
+    return list(connection.scalars(statement, contents.made))
+
+
+def _number(text: str) -> int | None:
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if abs(number) < _MAX_INSTANCE_NUMBER else None

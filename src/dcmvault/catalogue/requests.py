@@ -1,0 +1,28 @@
+"""Run requests as canonical JSON: equal requests are equal text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from dcmvault.model.evidence import Level
+from dcmvault.model.job import Priority
+from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+
+
+def to_text(request: RunRequest) -> str:
+    """Write a request as canonical JSON."""
+    return json.dumps(asdict(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_text(text: str) -> RunRequest:
+    """Read what `to_text` wrote; a field that a newer release added has its default."""
+    fields = json.loads(text)
+    fields["kind"] = RunKind(fields["kind"])
+    fields["strategy"] = Strategy(fields["strategy"])
+    fields["priority"] = Priority(fields["priority"])
+    fields["destinations"] = tuple(
+        DestinationRequest(one["address"], None if one["level"] is None else Level(one["level"]))
+        for one in fields["destinations"]
+    )
+    return RunRequest(**fields)

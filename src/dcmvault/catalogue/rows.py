@@ -1,0 +1,58 @@
+"""From rows to values: entries, identities, kinds, plan items and jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
+from dcmvault.model.instance import (
+    Claim,
+    Fingerprint,
+    InstanceEntry,
+    InstanceIdentity,
+    InstanceKind,
+)
+from dcmvault.model.job import Job, Priority
+from dcmvault.model.plan import PlanItem
+
+
+def entry_of(row: Any) -> InstanceEntry:
+    """Make the entry of a row with locator, size, mtime_ns, inode and claim."""
+    return InstanceEntry(
+        row.locator, Fingerprint(row.size, row.mtime_ns, row.inode), Claim(row.claim)
+    )
+
+
+def plan_item_of(row: Any, reason: str, **flags: bool) -> PlanItem:
+    """Make the plan item of a row of entry, version, identity and holding columns."""
+    return PlanItem(
+        version_id=VersionId(row.version_id),
+        entry=entry_of(row),
+        identity=InstanceIdentity(
+            row.study_instance_uid or "",
+            row.series_instance_uid or "",
+            row.sop_instance_uid or "",
+        ),
+        kind=InstanceKind(row.sop_class_uid or "", row.transfer_syntax_uid or ""),
+        reason=reason,
+        opaque_reason=row.opaque_reason,
+        file_sha256=row.file_sha256 or b"",
+        object_key=row.object_key or "",
+        **flags,
+    )
+
+
+def job_of(row: Any) -> Job:
+    """Make the job of a row of `jobs` with run_id and destination_id."""
+    return Job(
+        job_id=JobId(row.job_id),
+        run_id=RunId(row.run_id),
+        destination_id=DestinationId(row.destination_id),
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        state=row.state,
+        priority=Priority(row.priority),
+        instances=row.instances,
+        bytes=row.bytes,
+        attempt=row.attempt,
+    )

@@ -1,0 +1,285 @@
+"""Runs: their lives, their counters, their ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue import requests
+from dcmvault.catalogue.counters import OPEN_STATES, UNDELIVERED_STATES, Move, count_moves
+from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.planning import ensure_run_destination, select_jobs
+from dcmvault.catalogue.rows import job_of
+from dcmvault.catalogue.run_report import ENDED_RUNS, assemble_report
+from dcmvault.catalogue.tables import (
+    STATE_COUNTERS,
+    EntryState,
+    entries,
+    items,
+    jobs,
+    run_destinations,
+    run_unreadable,
+    runs,
+    storable,
+    versions,
+)
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
+from dcmvault.model.job import JOB_TRANSITIONS, ItemState, Job, Priority
+from dcmvault.model.plan import RunRequest
+from dcmvault.model.report import RunReport, RunState
+from dcmvault.ports.catalogue import RunProgress, RunRecord, ScanCounts
+
+_OPEN_JOBS = [state for state, following in JOB_TRANSITIONS.items() if following]
+
+
+class RunsInDatabase:
+    """Implements `ports.catalogue.RunCatalogue`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create_run(self, run_id: RunId, request: RunRequest, now: datetime) -> None:
+        """Write down a run before it is enqueued."""
+        with self._database.write() as connection:
+            connection.execute(
+                sa.insert(runs).values(
+                    run_id=run_id,
+                    request=requests.to_text(request),
+                    kind=request.kind.value,
+                    strategy=request.strategy.value,
+                    state=RunState.PENDING,
+                    created_at=now,
+                )
+            )
+
+    def run(self, run_id: RunId) -> RunRecord:
+        """Return a run; KeyError if there is none."""
+        with self._database.read() as connection:
+            return _record(_row(connection, run_id))
+
+    def runs(self, limit: int = 20) -> list[RunRecord]:
+        """List runs, newest first."""
+        with self._database.read() as connection:
+            query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
+            return [_record(row) for row in connection.execute(query)]
+
+    def unfinished_run(self, request: RunRequest) -> RunRecord | None:
+        """Return the unfinished run of an equal request, if any; the newest of several."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(runs)
+                .where(runs.c.state.not_in(ENDED_RUNS), runs.c.request == requests.to_text(request))
+                .order_by(runs.c.id.desc())
+                .limit(1)
+            ).one_or_none()
+        return None if row is None else _record(row)
+
+    def continue_run(self, run_id: RunId, now: datetime) -> None:
+        """Note that the same work was asked for again: the run plans once more before it ends."""
+        with self._database.write() as connection:
+            row = _row(connection, run_id)
+            connection.execute(sa.update(runs).where(runs.c.id == row.id).values(continued_at=now))
+
+    def set_run_state(self, run_id: RunId, state: RunState, now: datetime) -> None:
+        """Move a run; sets `started_at`, `planned_at` (on RUNNING) and `finished_at` on the way.
+
+        A run that ended stays as it ended: a cancelled run is not finished by a late worker.
+        """
+        with self._database.write() as connection:
+            row = _row(connection, run_id, lock=True)
+            if row.state in ENDED_RUNS:
+                return
+            changes: dict[str, object] = {"state": state}
+            if state is not RunState.PENDING and row.started_at is None:
+                changes["started_at"] = now
+            if state is RunState.RUNNING:
+                changes["planned_at"] = now
+            if state in ENDED_RUNS:
+                changes["finished_at"] = now
+            connection.execute(sa.update(runs).where(runs.c.id == row.id).values(changes))
+
+    def record_plan(
+        self,
+        run_id: RunId,
+        *,
+        counts: ScanCounts | None,
+        already_held: Mapping[DestinationId, int],
+        levels: Mapping[DestinationId, Level],
+        warnings: Sequence[str],
+    ) -> None:
+        """Write what planning found (added up if a run plans more than once).
+
+        `already_held` and events (new, changed, gone) add up; what a pass found as a whole
+        (files that are not DICOM, unreadable entries) is as the last pass found it.
+        """
+        with self._database.write() as connection:
+            row = _row(connection, run_id, lock=True)
+            said = json.loads(row.warnings)
+            said += [text for text in map(storable, warnings) if text not in said]
+            changes: dict[str, object] = {"warnings": json.dumps(said, ensure_ascii=False)}
+            if counts is not None:
+                changes["not_dicom"] = counts.not_dicom
+                for name in ("new", "changed", "gone"):
+                    changes[name] = runs.c[name] + getattr(counts, name)
+                _keep_unreadable(connection, row)
+            connection.execute(sa.update(runs).where(runs.c.id == row.id).values(changes))
+            newest = connection.scalar(sa.select(sa.func.max(versions.c.id)))
+            for destination_id in sorted({*already_held, *levels}):
+                key = ensure_run_destination(connection, run_id, destination_id)
+                values: dict[str, object] = {
+                    "newest_version_id": newest or 0,
+                    "already_held": run_destinations.c.already_held
+                    + already_held.get(destination_id, 0),
+                }
+                if destination_id in levels:
+                    values["level"] = levels[destination_id].value
+                connection.execute(
+                    sa.update(run_destinations).where(run_destinations.c.id == key).values(values)
+                )
+
+    def add_stage_seconds(self, run_id: RunId, seconds: Mapping[str, float]) -> None:
+        """Add to the run's seconds by stage."""
+        with self._database.write() as connection:
+            row = _row(connection, run_id, lock=True)
+            stages = json.loads(row.stages)
+            for stage, more in seconds.items():
+                stages[stage] = stages.get(stage, 0.0) + more
+            connection.execute(
+                sa.update(runs).where(runs.c.id == row.id).values(stages=json.dumps(stages))
+            )
+
+    def set_scanned(self, run_id: RunId, entries: int) -> None:
+        """Note how many entries planning has listed, for progress."""
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(runs).where(runs.c.run_id == run_id).values(scanned=entries)
+            )
+
+    def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
+        """Write down the error that ended a run."""
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(runs)
+                .where(runs.c.run_id == run_id)
+                .values(error_code=code, error_message=message, error_hint=hint)
+            )
+
+    def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
+        """Mark what is not delivered yet as CANCELLED; return how many items."""
+        undelivered = sum(
+            (jobs.c[STATE_COUNTERS[state]] for state in UNDELIVERED_STATES), sa.literal(0)
+        )
+        query = (
+            sa.select(jobs.c.id)
+            .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
+            .join(runs, runs.c.id == run_destinations.c.run_id)
+            .where(runs.c.run_id == run_id, undelivered > 0)
+            .order_by(jobs.c.id)
+        )
+        if job_id is not None:
+            query = query.where(jobs.c.job_id == job_id)
+        cancelled = 0
+        with self._database.write() as connection:
+            for some in chunks(connection.scalars(query).all()):
+                cancelled += _cancel_items_of(connection, some)
+        return cancelled
+
+    def progress(self, run_id: RunId) -> RunProgress:
+        """Return live counters, cheaply."""
+        with self._database.read() as connection:
+            row = _row(connection, run_id)
+            parts = connection.execute(
+                sa.select(run_destinations).where(run_destinations.c.run_id == row.id)
+            ).all()
+        return _progress(row, parts)
+
+    def report(self, run_id: RunId, *, studies: bool = True) -> RunReport:
+        """Assemble the report of a run, finished or not."""
+        with self._database.read() as connection:
+            return assemble_report(connection, _row(connection, run_id), studies=studies)
+
+    def jobs(self, *, open_only: bool = True, limit: int = 1000) -> list[Job]:
+        """List jobs in queue order: by priority, then as planned."""
+        query = select_jobs().order_by(jobs.c.priority.desc(), jobs.c.id).limit(limit)
+        if open_only:
+            query = query.where(jobs.c.state.in_(_OPEN_JOBS))
+        with self._database.read() as connection:
+            return [job_of(row) for row in connection.execute(query)]
+
+    def set_job_priority(self, job_id: JobId, priority: Priority) -> None:
+        """Write a job's priority; KeyError if there is no such job."""
+        with self._database.write() as connection:
+            written = connection.execute(
+                sa.update(jobs).where(jobs.c.job_id == job_id).values(priority=priority.value)
+            )
+            if not written.rowcount:
+                raise KeyError(job_id)
+
+
+def _row(connection: sa.Connection, run_id: RunId, *, lock: bool = False) -> Any:
+    query = sa.select(runs).where(runs.c.run_id == run_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise KeyError(run_id)
+    return row
+
+
+def _record(row: Any) -> RunRecord:
+    return RunRecord(
+        run_id=RunId(row.run_id),
+        request=requests.from_text(row.request),
+        state=row.state,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        planned_at=row.planned_at,
+        continued_at=row.continued_at,
+    )
+
+
+def _keep_unreadable(connection: sa.Connection, run: Any) -> None:
+    """Copy what the source could not give into the run: the entries' rows move on."""
+    connection.execute(sa.delete(run_unreadable).where(run_unreadable.c.run_id == run.id))
+    connection.execute(
+        sa.insert(run_unreadable).from_select(
+            ["run_id", "entry_id", "code", "message"],
+            sa.select(
+                sa.literal(run.id), entries.c.id, entries.c.problem_code, entries.c.problem
+            ).where(entries.c.source_id == run.source_id, entries.c.state == EntryState.UNREADABLE),
+        )
+    )
+
+
+def _cancel_items_of(connection: sa.Connection, job_keys: Sequence[int]) -> int:
+    moves = []
+    for state in sorted(UNDELIVERED_STATES):
+        rows = connection.execute(
+            sa.update(items)
+            .where(items.c.job_id.in_(job_keys), items.c.state == state)
+            .values(state=ItemState.CANCELLED)
+            .returning(items.c.job_id, items.c.size)
+        )
+        moves += [Move(row.job_id, state, ItemState.CANCELLED, row.size) for row in rows]
+    count_moves(connection, moves)
+    return len(moves)
+
+
+def _progress(run: Any, parts: Sequence[Any]) -> RunProgress:
+    def total(*states: ItemState) -> int:
+        return sum(getattr(part, STATE_COUNTERS[state]) for part in parts for state in states)
+
+    return RunProgress(
+        state=run.state,
+        items=sum(part.items for part in parts),
+        settled=total(*(state for state in ItemState if state not in OPEN_STATES)),
+        sent=total(ItemState.SENT, ItemState.HELD),
+        failed=total(ItemState.FAILED),
+        bytes=sum(part.bytes for part in parts),
+        settled_bytes=sum(part.settled_bytes for part in parts),
+        scanned=run.scanned,
+    )

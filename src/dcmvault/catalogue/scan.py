@@ -1,0 +1,334 @@
+"""Passes over sources: what is listed, what is new, what is gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.database import Database, chunks, named_id
+from dcmvault.catalogue.identities import find_instances
+from dcmvault.catalogue.recording import Recorder
+from dcmvault.catalogue.rows import entry_of
+from dcmvault.catalogue.tables import EntryState, entries, runs, sources, versions
+from dcmvault.model.identifiers import RunId, SourceId, VersionId
+from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntry
+from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
+
+#: Entries looked at in one go when absences are searched for.
+_SWEEP = 10_000
+
+
+class SourcesInDatabase:
+    """Implements `ports.catalogue.SourceCatalogue`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def source(self, name: str) -> SourceId:
+        """Return the id of the source with this canonical address, made at first sight."""
+        with self._database.write() as connection:
+            return SourceId(named_id(connection, sources, name))
+
+    def present_instances(self, source_id: SourceId) -> int:
+        """Count the instances that the last believed pass saw."""
+        with self._database.read() as connection:
+            found = connection.scalar(
+                sa.select(sources.c.believed_instances).where(sources.c.id == source_id)
+            )
+        return int(found or 0)
+
+    def scan(self, source_id: SourceId, run_id: RunId) -> Scan:
+        """Begin a pass; KeyError for an unknown run."""
+        with self._database.write() as connection:
+            run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
+            if run_key is None:
+                raise KeyError(run_id)
+            connection.execute(
+                sa.update(runs).where(runs.c.id == run_key).values(source_id=source_id)
+            )
+            counters = sa.select(sources.c.entries, sources.c.instances, sources.c.counted).where(
+                sources.c.id == source_id
+            )
+            before = connection.execute(counters).one()
+            if not before.counted:
+                _count_source(connection, source_id)
+                before = connection.execute(counters).one()
+        return _Pass(self._database, source_id, run_key, before.entries, before.instances)
+
+
+class _Class(Enum):
+    """What an entry counts as."""
+
+    INSTANCE = "instance"
+    UNREADABLE = "unreadable"
+    NOT_DICOM = "not_dicom"
+
+
+class _Bitmap:
+    """A set of row keys at one bit each: 12 MB for 100 million."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, key: int) -> bool:
+        """Add a key; say whether it was new."""
+        byte, bit = divmod(key, 8)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits) + (len(self._bits) >> 3)))
+        new = not self._bits[byte] & 1 << bit
+        self._bits[byte] |= 1 << bit
+        return new
+
+    def __contains__(self, key: int) -> bool:
+        byte, bit = divmod(key, 8)
+        return byte < len(self._bits) and bool(self._bits[byte] & 1 << bit)
+
+
+class _Pass:
+    """One pass over one source, by one thread. What was seen is kept in memory until the end."""
+
+    def __init__(
+        self, database: Database, source_id: SourceId, run_key: int, entries_before: int, known: int
+    ) -> None:
+        self._database = database
+        self._source_id = source_id
+        self._run_key = run_key
+        self._entries_before = entries_before
+        self._known_before = known
+        self._recorder = Recorder(source_id, run_key)
+        self._seen = _Bitmap()
+        self._seen_by_class: Counter[_Class] = Counter()
+        #: Seen entries that were listed before this pass.
+        self._seen_before = 0
+        self._new = 0
+        self._changed = 0
+        self._wrote = False
+
+    def known(self, listed: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
+        """Look up entries by locator, in order; each counts as seen by this pass.
+
+        `KnownEntry.entry.expected_sop_instance_uid` is not remembered and empty.
+        """
+        rows: dict[str, Any] = {}
+        with self._database.read() as connection:
+            for some in chunks(listed):
+                query = sa.select(entries).where(
+                    entries.c.source_id == self._source_id,
+                    entries.c.locator.in_([entry.locator for entry in some]),
+                )
+                rows |= {row.locator: row for row in connection.execute(query)}
+        returned = [row for row in rows.values() if row.state is EntryState.GONE]
+        if returned:
+            self._bring_back(returned)
+        for row in rows.values():
+            self._see(row)
+        return [
+            None if entry.locator not in rows else _known(rows[entry.locator]) for entry in listed
+        ]
+
+    def versions(
+        self, identities: Sequence[InstanceIdentity]
+    ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
+        """List versions that present entries of any source have under these identities."""
+        found: dict[InstanceIdentity, list[KnownVersion]] = {}
+        with self._database.read() as connection:
+            keys = find_instances(connection, identities)
+            identity_of = {key.instance_id: identity for identity, key in keys.items()}
+            for some in chunks(sorted(identity_of)):
+                query = (
+                    sa.select(entries, versions.c.instance_id, versions.c.file_sha256)
+                    .join(versions, versions.c.id == entries.c.version_id)
+                    .where(versions.c.instance_id.in_(some), entries.c.state == EntryState.PRESENT)
+                    .order_by(versions.c.id, entries.c.id)
+                )
+                for row in connection.execute(query):
+                    among = found.setdefault(identity_of[row.instance_id], [])
+                    if not among or among[-1].version_id != row.version_id:
+                        among.append(_known_version(row))
+        return found
+
+    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
+        """Record a version's digest. One that is known already stays, whatever is given."""
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(versions)
+                .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
+                .values(file_sha256=file_sha256)
+            )
+
+    def record(self, scanned: Sequence[ScannedEntry]) -> None:
+        """Write down new and changed entries (studies, series, instances, versions).
+
+        Recording an entry again with the same fingerprint and identity keeps its version.
+        An entry that cannot be read now keeps what it was last known to hold, out of sight.
+        """
+        if not scanned:
+            return
+        with self._database.write() as connection:
+            written = self._recorder.record(connection, scanned)
+            self._begin_writing(connection)
+        for old, new in written:
+            self._recount(old, new)
+
+    def finish(self, *, believe_absence: bool) -> ScanCounts:
+        """End the pass. Entries not seen are marked gone only if `believe_absence`.
+
+        One transaction for all that is gone and for the source's counters.
+        """
+        gone = 0
+        with self._database.write() as connection:
+            if believe_absence and self._seen_before < self._entries_before:
+                gone = self._sweep(connection)
+            if self._wrote:
+                _count_source(connection, self._source_id)
+            changes: dict[str, Any] = {
+                "last_seen_at": sa.select(sa.func.coalesce(runs.c.started_at, runs.c.created_at))
+                .where(runs.c.id == self._run_key)
+                .scalar_subquery()
+            }
+            if believe_absence:
+                changes["believed_instances"] = sources.c.instances
+            connection.execute(
+                sa.update(sources).where(sources.c.id == self._source_id).values(changes)
+            )
+        counts = self._seen_by_class
+        return ScanCounts(
+            instances=counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
+            new=self._new,
+            changed=self._changed,
+            gone=gone,
+            not_dicom=counts[_Class.NOT_DICOM],
+            unreadable=counts[_Class.UNREADABLE],
+            known_before=self._known_before,
+        )
+
+    def _begin_writing(self, connection: sa.Connection) -> None:
+        """Note, with the pass's first change, that the source's counters no longer hold.
+
+        A pass that dies before its end leaves the note behind, for the next to count anew.
+        """
+        if not self._wrote:
+            connection.execute(
+                sa.update(sources).where(sources.c.id == self._source_id).values(counted=False)
+            )
+            self._wrote = True
+
+    def _see(self, row: Any) -> None:
+        if not self._seen.add(row.id):
+            return
+        self._seen_by_class[_class_of(row)] += 1
+        if row.state is not EntryState.GONE:
+            self._seen_before += 1
+        elif _class_of(row) is _Class.INSTANCE:
+            self._new += 1
+
+    def _recount(self, old: Any | None, new: Any) -> None:
+        """Count an entry by what it was recorded as, instead of what it was known as."""
+        what = _class_of(new)
+        if old is None:
+            self._seen.add(new.id)
+            self._new += what is not _Class.NOT_DICOM
+        else:
+            self._see(old)
+            self._seen_by_class[_class_of(old)] -= 1
+            fingerprint = (new.size, new.mtime_ns, new.inode)
+            if fingerprint != (old.size, old.mtime_ns, old.inode):
+                self._changed += what is not _Class.NOT_DICOM
+        self._seen_by_class[what] += 1
+
+    def _bring_back(self, rows: Sequence[Any]) -> None:
+        """Mark entries as present that were gone and are listed again."""
+        with self._database.write() as connection:
+            for some in chunks([row.id for row in rows]):
+                connection.execute(
+                    sa.update(entries)
+                    .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
+                    .values(
+                        state=sa.case(
+                            (entries.c.problem_code == "", EntryState.PRESENT),
+                            else_=EntryState.UNREADABLE,
+                        )
+                    )
+                )
+            self._begin_writing(connection)
+
+    def _sweep(self, connection: sa.Connection) -> int:
+        """Mark entries that were not seen as gone; return how many of them were instances."""
+        gone = 0
+        for page in self._listed_pages(connection):
+            absent = [row for row in page if row.id not in self._seen]
+            gone += sum(_class_of(row) is not _Class.NOT_DICOM for row in absent)
+            for some in chunks([row.id for row in absent]):
+                connection.execute(
+                    sa.update(entries).where(entries.c.id.in_(some)).values(state=EntryState.GONE)
+                )
+            self._wrote = self._wrote or bool(absent)
+        return gone
+
+    def _listed_pages(self, connection: sa.Connection) -> Iterator[Sequence[Any]]:
+        last = 0
+        while True:
+            page = connection.execute(
+                sa.select(entries.c.id, entries.c.problem_code, entries.c.version_id)
+                .where(
+                    entries.c.source_id == self._source_id,
+                    entries.c.state != EntryState.GONE,
+                    entries.c.id > last,
+                )
+                .order_by(entries.c.id)
+                .limit(_SWEEP)
+            ).all()
+            if not page:
+                return
+            yield page
+            last = page[-1].id
+
+
+def _class_of(row: Any) -> _Class:
+    if row.problem_code:
+        return _Class.UNREADABLE
+    return _Class.NOT_DICOM if row.version_id is None else _Class.INSTANCE
+
+
+def _known(row: Any) -> KnownEntry:
+    unreadable = bool(row.problem_code)
+    version_id = None if unreadable or row.version_id is None else VersionId(row.version_id)
+    return KnownEntry(entry_of(row), version_id, unreadable)
+
+
+def _known_version(row: Any) -> KnownVersion:
+    return KnownVersion(
+        VersionId(row.version_id),
+        entry_of(row),
+        SourceId(row.source_id),
+        row.file_sha256 or b"",
+    )
+
+
+def _count_source(connection: sa.Connection, source_id: SourceId) -> None:
+    """Write what a source lists now into its row, from the entries."""
+    listed = sa.and_(entries.c.source_id == source_id, entries.c.state != EntryState.GONE)
+    is_instance = sa.or_(entries.c.version_id.is_not(None), entries.c.problem_code != "")
+    totals = connection.execute(
+        sa.select(
+            sa.func.count().label("entries"),
+            sa.func.count(sa.case((is_instance, 1))).label("instances"),
+            sa.func.coalesce(sa.func.sum(sa.case((is_instance, entries.c.size))), 0).label("bytes"),
+            sa.func.count(sa.distinct(entries.c.study_id)).label("studies"),
+        ).where(listed)
+    ).one()
+    connection.execute(
+        sa.update(sources)
+        .where(sources.c.id == source_id)
+        .values(
+            entries=totals.entries,
+            instances=totals.instances,
+            bytes=int(totals.bytes),
+            studies=totals.studies,
+            counted=True,
+        )
+    )

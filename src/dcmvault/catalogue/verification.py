@@ -1,0 +1,214 @@
+"""Evidence: what should be looked for, and what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.counters import Move, count_moves
+from dcmvault.catalogue.database import chunks, upsert
+from dcmvault.catalogue.outcomes import read_items
+from dcmvault.catalogue.tables import (
+    HoldingState,
+    evidence,
+    holdings,
+    instances,
+    items,
+    run_destinations,
+    series,
+    studies,
+    versions,
+)
+from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level, Verification
+from dcmvault.model.identifiers import VersionId
+from dcmvault.model.instance import InstanceIdentity
+from dcmvault.model.job import ItemState
+from dcmvault.ports.catalogue import Item
+
+
+def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]) -> ExpectedStudy:
+    """Say what should be there for these items of one study; `job` is the job's row."""
+    expected = {
+        item.plan.version_id: ExpectedInstance(
+            version_id=item.plan.version_id,
+            identity=item.plan.identity,
+            size=item.plan.entry.fingerprint.size,
+            file_sha256=item.plan.file_sha256,
+            object_key=item.plan.object_key,
+        )
+        for item in of_items
+    }
+    asked = connection.scalar(
+        sa.select(run_destinations.c.level).where(run_destinations.c.id == job.run_destination_id)
+    )
+    if asked == Level.PRESENT and job.study_instance_uid:
+        named = {one.identity for one in expected.values()}
+        for other in _held_of_study(connection, job):
+            if other.identity not in named:
+                expected[other.version_id] = other
+                named.add(other.identity)
+    return ExpectedStudy(job.study_instance_uid, tuple(expected.values()))
+
+
+def _held_of_study(connection: sa.Connection, job: Any) -> list[ExpectedInstance]:
+    """List what the destination is said to hold of the job's study, newest version first."""
+    query = (
+        sa.select(
+            versions.c.id,
+            versions.c.size,
+            versions.c.file_sha256,
+            instances.c.sop_instance_uid,
+            series.c.series_instance_uid,
+            holdings.c.object_key,
+        )
+        .select_from(studies)
+        .join(series, series.c.study_id == studies.c.id)
+        .join(instances, instances.c.series_id == series.c.id)
+        .join(versions, versions.c.instance_id == instances.c.id)
+        .join(
+            holdings,
+            sa.and_(
+                holdings.c.version_id == versions.c.id,
+                holdings.c.destination_id == job.destination_id,
+            ),
+        )
+        .where(
+            studies.c.study_instance_uid == job.study_instance_uid,
+            holdings.c.level >= Level.SENT,
+        )
+        .order_by(versions.c.id.desc())
+    )
+    return [
+        ExpectedInstance(
+            version_id=VersionId(row.id),
+            identity=InstanceIdentity(
+                job.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+            ),
+            size=row.size,
+            file_sha256=row.file_sha256 or b"",
+            object_key=row.object_key,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def record_verification(
+    connection: sa.Connection, job: Any, of_items: Sequence[Item], verification: Verification
+) -> None:
+    """Write evidence, holdings and item states in one transaction; `job` is the job's row."""
+    evidence_id = _write_evidence(connection, job, verification)
+    _write_holdings(connection, job, verification, evidence_id)
+    rows = read_items(connection, [item.item_id for item in of_items])
+    moves = []
+    changes = []
+    for item in of_items:
+        row = rows[item.item_id]
+        if row.state is ItemState.CANCELLED:
+            continue
+        finding = verification.findings.get(item.plan.version_id, Finding.UNKNOWN)
+        held = finding is Finding.HELD
+        state = ItemState.HELD if held else ItemState.FAILED
+        moves.append(Move(row.job_id, row.state, state, row.size))
+        changes.append(
+            {
+                "key": row.id,
+                "new_state": state,
+                "new_code": "" if held else finding.value,
+                "new_message": (
+                    "" if held else _explanation(verification, item.plan.version_id, finding)
+                ),
+            }
+        )
+    if changes:
+        connection.execute(
+            sa.update(items)
+            .where(items.c.id == sa.bindparam("key"))
+            .values({name: sa.bindparam(f"new_{name}") for name in ("state", "code", "message")}),
+            changes,
+        )
+    count_moves(connection, moves)
+
+
+_EXPLANATIONS = {
+    Finding.MISSING: "the destination does not hold it",
+    Finding.DAMAGED: "the destination holds other bytes",
+    Finding.UNKNOWN: "the destination did not answer the question",
+}
+
+
+def _explanation(verification: Verification, version_id: VersionId, finding: Finding) -> str:
+    return verification.reasons.get(version_id) or _EXPLANATIONS[finding]
+
+
+def _write_evidence(connection: sa.Connection, job: Any, verification: Verification) -> int:
+    study_id = (
+        sa.select(studies.c.id)
+        .where(studies.c.study_instance_uid == verification.study_instance_uid)
+        .scalar_subquery()
+    )
+    run_key = (
+        sa.select(run_destinations.c.run_id)
+        .where(run_destinations.c.id == job.run_destination_id)
+        .scalar_subquery()
+    )
+    held = sum(finding is Finding.HELD for finding in verification.findings.values())
+    proof = {**verification.proof, "extras": list(verification.extras)}
+    key = connection.scalar(
+        sa.insert(evidence)
+        .values(
+            destination_id=job.destination_id,
+            study_id=study_id,
+            run_id=run_key,
+            level=verification.level.value,
+            observed_at=verification.observed_at,
+            held=held,
+            not_held=len(verification.findings) - held,
+            proof=json.dumps(proof, sort_keys=True, separators=(",", ":")),
+        )
+        .returning(evidence.c.id)
+    )
+    assert key is not None
+    return int(key)
+
+
+_REFUTED = {Finding.MISSING: HoldingState.MISSING, Finding.DAMAGED: HoldingState.DAMAGED}
+
+
+def _write_holdings(
+    connection: sa.Connection, job: Any, verification: Verification, evidence_id: int
+) -> None:
+    levels = _levels(connection, job, list(verification.findings))
+    rows = []
+    # Sorted, so that two writers never wait for each other's rows in a circle.
+    for version_id, finding in sorted(verification.findings.items()):
+        if finding is Finding.UNKNOWN:
+            continue
+        held = finding is Finding.HELD
+        if held and levels.get(version_id, 0) > verification.level:
+            continue
+        rows.append(
+            {
+                "destination_id": job.destination_id,
+                "version_id": version_id,
+                "state": HoldingState.HELD if held else _REFUTED[finding],
+                "level": verification.level.value if held else Level.NONE.value,
+                "verified_at": verification.observed_at,
+                "evidence_id": evidence_id,
+            }
+        )
+    upsert(connection, holdings, rows)
+
+
+def _levels(
+    connection: sa.Connection, job: Any, version_ids: Sequence[VersionId]
+) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for some in chunks(version_ids):
+        query = sa.select(holdings.c.version_id, holdings.c.level).where(
+            holdings.c.destination_id == job.destination_id, holdings.c.version_id.in_(some)
+        )
+        found |= {row.version_id: row.level for row in connection.execute(query)}
+    return found

@@ -1,0 +1,207 @@
+"""The front of a Part 10 file: preamble, file meta information, and how the data set is written.
+
+PS3.10 section 7.1. Files without preamble, or without any file meta information, are common in
+archives: they are read as other readers do, and what had to be assumed is said.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from dcmvault.dicom.byte_source import HEADER_BYTES, FileBytes
+from dcmvault.dicom.elements import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    HEADER_SIZES,
+    IMPLICIT_LITTLE,
+    Encoding,
+    looks_explicit,
+)
+from dcmvault.errors import MalformedDicomError
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+#: Implicit VR little endian with big endian pixels, by GE (private).
+_GE_PRIVATE = "1.2.840.113619.5.2"
+#: Data sets that are one deflated stream (PS3.5 A.5; PS3.5 A.6 and A.12 for JPIP).
+_DEFLATED = frozenset(
+    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+)
+
+_SOP_CLASS = 0x0002
+_SOP_INSTANCE = 0x0003
+_TRANSFER_SYNTAX = 0x0010
+_WANTED = frozenset({0x0000, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX})
+#: More than this before the data set is no file meta information.
+_MAX_META_ELEMENTS = 1000
+_MAX_UID_BYTES = 256
+_GROUP_2 = b"\x02\x00"
+_explicit_header = struct.Struct("<HH2sH").unpack_from
+_long_length = struct.Struct("<L").unpack_from
+_tag = struct.Struct("<HH").unpack_from
+
+
+@dataclass(slots=True)
+class FileMeta:
+    """What stands before the data set."""
+
+    has_preamble: bool = False
+    has_file_meta: bool = False
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    #: As stated, or assumed from the data set when nothing is stated (a flaw then says so).
+    transfer_syntax_uid: str = ""
+    data_set_start: int = 0
+    encoding: Encoding = EXPLICIT_LITTLE
+    deflated: bool = False
+    flaws: tuple[str, ...] = ()
+
+
+def read_file_meta(file: FileBytes) -> FileMeta:
+    """Read up to the data set.
+
+    Raises MalformedDicomError for an empty file and where neither file meta information nor a
+    data set begins.
+    """
+    if not file.size:
+        raise MalformedDicomError("The file is empty.")
+    head, _ = file.window(0)
+    meta = FileMeta()
+    start = 0
+    if head[128:132] == b"DICM":
+        meta.has_preamble = True
+        start = 132
+    elif not _begins_data_set(head):
+        raise MalformedDicomError(
+            "No DICM at byte 128, and no data set that DICOM knows begins at byte 0."
+        )
+    position = _read_group_2(file, meta, start)
+    meta.data_set_start = position
+    if position >= file.size:
+        raise MalformedDicomError(f"The file ends at byte {file.size}, before any data set.")
+    _find_encoding(file, meta, position)
+    return meta
+
+
+def _begins_data_set(head: bytes) -> bool:
+    """Say whether bytes without a preamble look like file meta information or a data set."""
+    if len(head) < 8:
+        return False
+    little_group, little_element = _tag(head, 0)
+    if head[:2] == _GROUP_2 and looks_explicit(head):
+        return head[4:6] in HEADER_SIZES
+    if little_group == 0x0008:
+        return head[4:6] in HEADER_SIZES or _short_implicit(head, little_element)
+    return head[:2] == b"\x00\x08" and head[4:6] in HEADER_SIZES
+
+
+def _short_implicit(head: bytes, element: int) -> bool:
+    # The first attributes of group 8 (group length, character set, image type, UIDs) are short.
+    return element <= 0x0060 and int.from_bytes(head[4:8], "little") <= 1024
+
+
+def _read_group_2(file: FileBytes, meta: FileMeta, position: int) -> int:
+    """Read the file meta information (explicit VR little endian); return where it ends."""
+    flaws: list[str] = []
+    begin, stated_end = position, -1
+    for _ in range(_MAX_META_ELEMENTS):
+        buffer, base = file.window(position)
+        at = position - base
+        if buffer[at : at + 2] != _GROUP_2 or len(buffer) - at < 8:
+            break
+        _, element, vr, length = _explicit_header(buffer, at)
+        size = HEADER_SIZES.get(vr)
+        if size == 12 and len(buffer) - at >= HEADER_BYTES:
+            length = _long_length(buffer, at + 8)[0]
+        elif size != 8:
+            raise MalformedDicomError(
+                f"The file meta information does not parse at byte {position}."
+            )
+        start = position + size
+        if start + length > file.size:
+            raise MalformedDicomError(
+                f"The file ends at byte {file.size}, inside its file meta information."
+            )
+        position = start + length
+        if element in _WANTED:
+            value = file.read(start, min(length, _MAX_UID_BYTES))
+            if element:
+                _keep(meta, element, value.rstrip(b"\0 ").decode("ascii", "replace"))
+            elif len(value) == 4:
+                stated_end = position + int.from_bytes(value, "little")
+    else:
+        raise MalformedDicomError(
+            f"More than {_MAX_META_ELEMENTS} elements of file meta information."
+        )
+    meta.has_file_meta = position > begin
+    if not meta.has_file_meta:
+        flaws.append("There is no file meta information.")
+    elif stated_end not in (-1, position):
+        flaws.append(
+            f"The file meta information ends at byte {position}, "
+            f"its group length says {stated_end}."
+        )
+    meta.flaws = tuple(flaws)
+    return position
+
+
+def _keep(meta: FileMeta, element: int, text: str) -> None:
+    if element == _TRANSFER_SYNTAX:
+        meta.transfer_syntax_uid = text
+    elif element == _SOP_INSTANCE:
+        meta.sop_instance_uid = text
+    else:
+        meta.sop_class_uid = text
+
+
+def _find_encoding(file: FileBytes, meta: FileMeta, position: int) -> None:
+    """Set encoding and transfer syntax; the first element header has the last word on VR."""
+    stated = meta.transfer_syntax_uid
+    if stated in _DEFLATED:
+        meta.deflated = True
+        return
+    buffer, base = file.window(position)
+    head = buffer[position - base : position - base + 8]
+    explicit = looks_explicit(head)
+    if not stated:
+        _assume_syntax(meta, head, explicit=explicit)
+        return
+    expects_explicit = stated not in (IMPLICIT_VR_LITTLE_ENDIAN, _GE_PRIVATE)
+    if stated == EXPLICIT_VR_BIG_ENDIAN:
+        meta.encoding = EXPLICIT_BIG
+    elif not expects_explicit:
+        meta.encoding = IMPLICIT_LITTLE
+    if explicit == expects_explicit or stated == EXPLICIT_VR_BIG_ENDIAN or len(head) < 8:
+        return
+    found = "explicit" if explicit else "implicit"
+    meta.encoding = EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE
+    meta.flaws += (f"The transfer syntax is {stated}, but the data set is in {found} VR.",)
+
+
+def _assume_syntax(meta: FileMeta, head: bytes, *, explicit: bool) -> None:
+    """Read the transfer syntax off the first element: low group numbers tell the byte order."""
+    big = len(head) >= 2 and head[0] < head[1] and explicit
+    if not explicit:
+        meta.encoding, meta.transfer_syntax_uid = IMPLICIT_LITTLE, IMPLICIT_VR_LITTLE_ENDIAN
+    elif big:
+        meta.encoding, meta.transfer_syntax_uid = EXPLICIT_BIG, EXPLICIT_VR_BIG_ENDIAN
+    else:
+        meta.encoding, meta.transfer_syntax_uid = EXPLICIT_LITTLE, EXPLICIT_VR_LITTLE_ENDIAN
+    meta.flaws += (
+        f"No transfer syntax is stated; the data set reads as {meta.transfer_syntax_uid}.",
+    )
+
+
+def claims_to_be_dicom(name: str, head: bytes) -> bool:
+    """Say whether a file is or claims to be DICOM, by its name and first bytes.
+
+    `head` should hold the first 132 bytes or more. What claims to be DICOM must be backed up
+    even if it does not parse; a name is enough for the claim.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    if name.lower().endswith((".dcm", ".dicom", ".ima", ".dcm30")):
+        return True
+    return _begins_data_set(head)

@@ -1,0 +1,433 @@
+"""The Part 10 scanner: identity and attributes of a DICOM file without decoding it.
+
+Own code instead of a library, because it meets every file of an archive, hostile ones too: it is
+iterative and bounded (see `elements`), reads by pread only what it needs, steps over large values,
+and says what is wrong with a file instead of mending it in silence. The data set is walked at the
+top level; sequences of defined length are looked into for a while, then stepped over.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
+from dcmvault.dicom.charset import decode_text
+from dcmvault.dicom.elements import (
+    FRAGMENT,
+    HEADER_SIZES,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    PIXEL_TAGS,
+    UNDEFINED_LENGTH,
+    DepthLimitError,
+    ElementLimitError,
+    ElementWalker,
+    Encoding,
+    Header,
+    TruncatedError,
+    name_of,
+)
+from dcmvault.dicom.file_meta import FileMeta, claims_to_be_dicom, read_file_meta
+from dcmvault.errors import MalformedDicomError
+from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
+
+__all__ = ["claims_to_be_dicom", "scan"]
+
+_CHARACTER_SET = 0x00080005
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
+_STUDY = 0x0020000D
+_SERIES = 0x0020000E
+_INSTANCE_NUMBER = 0x00200013
+
+_STUDY_TAGS = {
+    "patient_name": 0x00100010,
+    "patient_id": 0x00100020,
+    "patient_birth_date": 0x00100030,
+    "patient_sex": 0x00100040,
+    "study_date": 0x00080020,
+    "study_time": 0x00080030,
+    "study_description": 0x00081030,
+    "accession_number": 0x00080050,
+    "institution_name": 0x00080080,
+}
+_SERIES_TAGS = {
+    "modality": 0x00080060,
+    "series_number": 0x00200011,
+    "series_description": 0x0008103E,
+    "body_part_examined": 0x00180015,
+}
+_TEXT_TAGS = (
+    _CHARACTER_SET,
+    _SOP_CLASS,
+    _SOP_INSTANCE,
+    _STUDY,
+    _SERIES,
+    _INSTANCE_NUMBER,
+    *_STUDY_TAGS.values(),
+    *_SERIES_TAGS.values(),
+)
+_UIDS = (
+    (_STUDY, "Study Instance UID"),
+    (_SERIES, "Series Instance UID"),
+    (_SOP_CLASS, "SOP Class UID"),
+    (_SOP_INSTANCE, "SOP Instance UID"),
+)
+_LAST_TEXT_TAG = max(_TEXT_TAGS)
+
+#: Longest value kept of an attribute, bytes; text attributes are a tenth of it by PS3.5 6.2.
+_MAX_TEXT = 4096
+#: Elements looked at inside sequences of defined length, per file.
+_PROBE_ELEMENTS = 2000
+#: Inflated bytes within which the attributes of a deflated data set must come.
+_MAX_INFLATED = 64 << 20
+_MAX_FLAWS = 20
+#: No value of this length holds MAX_DEPTH items inside each other.
+_DEEP_BYTES = 16 * MAX_DEPTH - 1
+_ITEM_BYTES = b"\xfe\xff\x00\xe0"
+
+_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+
+
+def _raw(tag: int, order: str) -> int:
+    """Return a tag as one 32-bit number read in the given byte order (cheaper than two)."""
+    number: int = struct.unpack(order + "L", struct.pack(order + "HH", tag >> 16, tag & 0xFFFF))[0]
+    return number
+
+
+#: By byte order: what the fast loops look out for, as they read it. Pixel tags end the loop.
+_LOOKOUT: dict[str, dict[int, int]] = {
+    order: {_raw(tag, order): tag for tag in (*_TEXT_TAGS, *PIXEL_TAGS)} for order in "<>"
+}
+
+
+def scan(path: Path) -> InstanceHeader:
+    """Read what a Part 10 file says it is.
+
+    Pixels are never read. What is wrong though it parses is in `InstanceHeader.flaws`; UIDs that
+    the data set lacks are empty strings, never taken from elsewhere. The pixel data of an
+    encapsulated syntax end before their sequence delimitation item.
+    Raises MalformedDicomError for what cannot be read as DICOM or breaks a limit, and OSError.
+    """
+    with FileBytes(path) as file:
+        meta = read_file_meta(file)
+        if not meta.deflated:
+            return _Scan(file, meta, meta.data_set_start, meta.encoding).run()
+        inflated = InflatedBytes(file, meta.data_set_start, _MAX_INFLATED)
+        try:
+            header = _Scan(inflated, meta, 0, meta.encoding, deflated_end=file.size).run()
+        finally:
+            inflated.close()
+        return header
+
+
+class _Scan:
+    """One scan: state that the loops share."""
+
+    def __init__(
+        self,
+        source: ByteSource,
+        meta: FileMeta,
+        position: int,
+        encoding: Encoding,
+        *,
+        deflated_end: int = -1,
+    ) -> None:
+        self._source = source
+        self._meta = meta
+        self._encoding = encoding
+        self._position = position
+        self._deflated_end = deflated_end
+        self._found: dict[int, bytes] = {}
+        self._flaws: list[str] = list(meta.flaws)
+        self._odd: int = 0
+        self._allowance = MAX_ELEMENTS
+        self._probe_allowance = _PROBE_ELEMENTS
+        self._pixels = (-1, -1)
+        self._end = -1
+        self._walker: ElementWalker | None = None
+
+    def run(self) -> InstanceHeader:
+        """Walk the top level and put the header together."""
+        run = self._explicit_run if self._encoding.explicit else self._implicit_run
+        start = self._position
+        try:
+            while self._end < 0:
+                # After pixel data rubbish may come, at which the fast loops do not look twice.
+                if self._pixels[0] < 0:
+                    run()
+                if self._deflated_end >= 0 and self._identified() and self._past_text():
+                    break
+                self._odd_one_out()
+        except ElementLimitError as limit:
+            if not self._identified():
+                raise
+            self._flaw(limit.message)
+            self._end = self._source.size
+        if not self._found and self._position == start:
+            raise MalformedDicomError(f"No data element can be read from byte {start} on.")
+        return self._header()
+
+    # Fast loops: run over plain values and leave `_position` at the first that needs thought.
+
+    def _explicit_run(self) -> None:
+        order = ">" if self._encoding.big_endian else "<"
+        read_header = _EXPLICIT_HEADER[order]
+        read_long = self._encoding.long_length
+        sizes, lookout = HEADER_SIZES, _LOOKOUT[order]
+        source, size = self._source, self._source.size
+        position = self._position
+        allowance = self._allowance
+        while allowance > 0:
+            buffer, base = source.window(position)
+            at, last, total = position - base, len(buffer) - 12, size - base
+            if at > last:
+                break
+            while at <= last:
+                raw, vr, length = read_header(buffer, at)
+                begin = at + 8
+                if sizes.get(vr) != 8:
+                    if vr == b"SQ" or vr not in sizes:
+                        break
+                    length = read_long(buffer, begin)[0]
+                    begin = at + 12
+                stop = begin + length
+                if stop > total or length == UNDEFINED_LENGTH:
+                    break
+                if raw in lookout:
+                    tag = lookout[raw]
+                    if tag in PIXEL_TAGS:
+                        break
+                    self._keep(tag, base + begin, length)
+                if length & 1:
+                    self._odd = self._odd or base + at
+                at = stop
+                allowance -= 1
+            position = base + at
+            if at <= last:
+                break
+        self._allowance = allowance
+        self._position = position
+
+    def _implicit_run(self) -> None:
+        read_header = _IMPLICIT_HEADER
+        lookout = _LOOKOUT["<"]
+        source, size = self._source, self._source.size
+        position = self._position
+        allowance = self._allowance
+        while allowance > 0:
+            buffer, base = source.window(position)
+            at, last, total = position - base, len(buffer) - 12, size - base
+            if at > last:
+                break
+            while at <= last:
+                raw, length = read_header(buffer, at)
+                stop = at + 8 + length
+                if stop > total or length == UNDEFINED_LENGTH or not raw & 0xFFFF:
+                    break
+                if length > _DEEP_BYTES and self._may_be_sequence(
+                    raw << 16, b"", base + at + 8, base + stop
+                ):
+                    break
+                if raw in lookout:
+                    tag = lookout[raw]
+                    if tag in PIXEL_TAGS:
+                        break
+                    self._keep(tag, base + at + 8, length)
+                if length & 1:
+                    self._odd = self._odd or base + at
+                at = stop
+                allowance -= 1
+            position = base + at
+            if at <= last:
+                break
+        self._allowance = allowance
+        self._position = position
+
+    def _keep(self, tag: int, start: int, length: int) -> None:
+        self._found[tag] = self._source.read(start, min(length, _MAX_TEXT))
+
+    # Whatever the fast loops leave
+
+    def _odd_one_out(self) -> None:
+        """Take one element that is no plain value: sequences, pixel data, the end, damage."""
+        walker = self._walker
+        if walker is None:
+            hint = None if self._encoding.explicit else self._may_be_sequence
+            walker = ElementWalker(self._source, self._position, self._encoding, sequence_hint=hint)
+            self._walker = walker
+        walker.position = self._position
+        walker.allowance = self._allowance
+        if not walker.more():
+            self._end = self._position
+            if walker.trailing_start >= 0:
+                left = self._source.size - self._end
+                self._flaw(f"After the data set, {left} bytes at byte {self._end} do not parse.")
+            return
+        header = walker.peek()
+        stop = header.start + header.length
+        sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
+        if header.tag in PIXEL_TAGS:
+            self._take_pixels(walker, header)
+        elif sound and (
+            header.vr == b"SQ"
+            or (
+                not self._encoding.explicit
+                and self._may_be_sequence(header.tag, b"", header.start, stop)
+            )
+        ):
+            self._probe(walker, header)
+        else:
+            self._take_other(walker, header)
+        self._position = walker.position
+        self._allowance = walker.allowance
+
+    def _may_be_sequence(self, tag: int, _vr: bytes, start: int, end: int) -> bool:
+        """Say whether an implicit VR value may hide deep sequences: only those matter here."""
+        return (
+            end - start > _DEEP_BYTES
+            and not tag >> 16 & 1
+            and self._source.read(start, 4) == _ITEM_BYTES
+        )
+
+    def _take_pixels(self, walker: ElementWalker, header: Header) -> None:
+        last = header.start
+        try:
+            for event in walker.element():
+                if event.kind == FRAGMENT:
+                    last = event.end
+        except TruncatedError:
+            self._cut_off("Pixel Data", header)
+            self._pixels = (header.start, self._source.size)
+            return
+        end = last if header.length == UNDEFINED_LENGTH else header.start + header.length
+        self._pixels = (header.start, end)
+        if header.length != UNDEFINED_LENGTH and header.length & 1:
+            self._odd = self._odd or header.start
+
+    def _probe(self, walker: ElementWalker, header: Header) -> None:
+        """Look into a sequence of defined length; its end is known whatever is inside."""
+        stop = header.start + header.length
+        granted = min(self._probe_allowance, self._allowance)
+        walker.allowance = granted
+        walk = walker.element()
+        try:
+            deque(walk, maxlen=0)
+        except DepthLimitError:
+            raise
+        except ElementLimitError:
+            walker.allowance = 0
+            walker.abandon(stop)
+        except MalformedDicomError as error:
+            self._flaw(f"Inside {name_of(header.tag)}: {error.message}")
+            walker.abandon(stop)
+        used = granted - max(walker.allowance, 0)
+        self._probe_allowance -= used
+        walker.allowance = self._allowance - used - 1
+
+    def _take_other(self, walker: ElementWalker, header: Header) -> None:
+        try:
+            deque(walker.element(), maxlen=0)
+        except TruncatedError:
+            self._cut_off(name_of(header.tag), header)
+            return
+        if header.length == UNDEFINED_LENGTH:
+            return
+        if header.tag in _TEXT_TAGS:
+            self._keep(header.tag, header.start, header.length)
+        if header.tag >> 16 == 0xFFFE:
+            self._flaw(f"A delimiter without a sequence stands at byte {header.start - 8}.")
+        elif header.vr not in HEADER_SIZES and self._encoding.explicit:
+            what = "an unknown VR" if header.vr else "no VR in a data set of explicit VR"
+            self._flaw(f"{name_of(header.tag)} at byte {header.start} has {what}.")
+        if header.length & 1:
+            self._odd = self._odd or header.start
+
+    def _cut_off(self, what: str, header: Header) -> None:
+        """Note that the file ends inside a top-level element; the scan is over."""
+        size = self._source.size
+        if header.length == UNDEFINED_LENGTH:
+            self._flaw(f"{what} has no end, file has {size} bytes.")
+        else:
+            self._flaw(f"{what} ends at byte {header.start + header.length}, file has {size}.")
+        self._position = self._end = size
+        if self._walker is not None:
+            self._walker.abandon(size)
+
+    # The header
+
+    def _identified(self) -> bool:
+        found = self._found
+        return _SOP_INSTANCE in found and _STUDY in found and _SERIES in found
+
+    def _past_text(self) -> bool:
+        """Say whether the element at `_position` comes after all that are wanted."""
+        if _INSTANCE_NUMBER in self._found:
+            return True
+        group = self._source.read(self._position, 2)
+        return int.from_bytes(group, "little") > _LAST_TEXT_TAG >> 16
+
+    def _flaw(self, sentence: str) -> None:
+        if len(self._flaws) < _MAX_FLAWS:
+            self._flaws.append(sentence)
+
+    def _uid(self, tag: int) -> str:
+        return self._found.get(tag, b"").rstrip(b"\0 ").decode("ascii", "replace")
+
+    def _texts(self, tags: Mapping[str, int]) -> dict[str, str]:
+        found = self._found
+        character_set = found.get(_CHARACTER_SET, b"")
+        return {
+            name: decode_text(found[tag], character_set)
+            for name, tag in tags.items()
+            if tag in found
+        }
+
+    def _check_uids(self) -> None:
+        meta = self._meta
+        for tag, name in _UIDS:
+            uid = self._uid(tag)
+            if not uid:
+                self._flaw(f"{name} is missing.")
+            elif len(uid) > 64 or not _UID.fullmatch(uid):
+                self._flaw(f"{name} is not a valid UID.")
+        for tag, name, stated in (
+            (_SOP_CLASS, "SOP Class UID", meta.sop_class_uid),
+            (_SOP_INSTANCE, "SOP Instance UID", meta.sop_instance_uid),
+        ):
+            if stated and stated != self._uid(tag):
+                self._flaw(f"{name} differs between file meta information and data set.")
+
+    def _header(self) -> InstanceHeader:
+        meta = self._meta
+        self._check_uids()
+        if self._odd:
+            self._flaw(f"The element at byte {self._odd} has an odd length.")
+        deflated = self._deflated_end >= 0
+        pixels = (-1, -1) if deflated else self._pixels
+        number = self._texts({"instance_number": _INSTANCE_NUMBER})
+        return InstanceHeader(
+            sop_class_uid=self._uid(_SOP_CLASS),
+            sop_instance_uid=self._uid(_SOP_INSTANCE),
+            study_instance_uid=self._uid(_STUDY),
+            series_instance_uid=self._uid(_SERIES),
+            transfer_syntax_uid=meta.transfer_syntax_uid,
+            study=StudyAttributes(**self._texts(_STUDY_TAGS)),
+            series=SeriesAttributes(**self._texts(_SERIES_TAGS)),
+            instance_number=number.get("instance_number", ""),
+            data_set_start=meta.data_set_start,
+            data_set_end=self._deflated_end if deflated else self._end,
+            pixel_data_start=pixels[0],
+            pixel_data_end=pixels[1],
+            has_preamble=meta.has_preamble,
+            has_file_meta=meta.has_file_meta,
+            flaws=tuple(self._flaws),
+        )
+
+
+_EXPLICIT_HEADER = {order: struct.Struct(order + "L2sH").unpack_from for order in "<>"}
+_IMPLICIT_HEADER = struct.Struct("<LL").unpack_from

@@ -1,0 +1,1 @@
+"""The commands, one per module; each offers `command()` and is imported when it is called."""

@@ -1,0 +1,162 @@
+"""`dcmvault config`: write, check and show the configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import click
+
+from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.output import print_json, say
+from dcmvault.config.load import effective, load_settings
+from dcmvault.config.places import config_path, state_folder
+from dcmvault.config.template import render_template, write_template
+from dcmvault.errors import ConfigurationError
+from dcmvault.i18n import gettext as _
+from dcmvault.i18n import ngettext
+
+
+def command() -> click.Command:
+    """Build the group in the language in use."""
+    group = click.Group(
+        "config", help=_("Write, check and show the configuration."), no_args_is_help=False
+    )
+    for one in (_init_command(), _check_command(), _show_command()):
+        group.add_command(one)
+    return group
+
+
+def _init_command() -> click.Command:
+    return ExampleCommand(
+        "init",
+        callback=_init,
+        text=_("Write a commented configuration (mode 0600) into the state folder."),
+        params=[
+            click.Option(
+                ["--source"],
+                multiple=True,
+                metavar="ADDRESS",
+                help=_("A source to write down. May be given several times."),
+            ),
+            click.Option(
+                ["--to"],
+                multiple=True,
+                metavar="ADDRESS",
+                help=_("A destination to write down. May be given several times."),
+            ),
+            click.Option(
+                ["--language"],
+                type=click.Choice(["en", "pt-BR"]),
+                default=None,
+                help=_("Language to write down; by default the system's is used."),
+            ),
+            click.Option(
+                ["--force"], is_flag=True, help=_("Replace a configuration that is there already.")
+            ),
+        ],
+        examples=[
+            (
+                _("A Horos library and a PACS"),
+                'dcmvault config init --source "~/Documents/Horos Data" '
+                "--to dicom://ORTHANC@pacs:4242",
+            )
+        ],
+    )
+
+
+def _check_command() -> click.Command:
+    return ExampleCommand(
+        "check",
+        callback=_check,
+        text=_(
+            "Read the configuration and name every error in it. Exit status: 4 if there is one."
+        ),
+        params=[json_option()],
+        examples=[(_("After an edit"), "dcmvault config check")],
+    )
+
+
+def _show_command() -> click.Command:
+    return ExampleCommand(
+        "show",
+        callback=_show,
+        text=_("Show the configuration file, or with --effective what is in force."),
+        params=[
+            click.Option(
+                ["--effective", "effective_"],
+                is_flag=True,
+                help=_("Show all values in force, defaults included; secrets as references."),
+            ),
+            json_option(),
+        ],
+        examples=[(_("With all defaults"), "dcmvault config show --effective")],
+    )
+
+
+def _init(source: tuple[str, ...], to: tuple[str, ...], language: str | None, force: bool) -> int:
+    path = config_path(state_folder())
+    text = render_template(language=language or "", sources=source, destinations=to)
+    write_template(path, text, force=force)
+    say(str(path))
+    return 0
+
+
+def _check(as_json: bool) -> int:
+    path = config_path(state_folder())
+    settings = load_settings(path)
+    settings.database_url()
+    if as_json:
+        print_json({"path": str(path), "exists": path.exists(), "exit_status": 0})
+        return 0
+    if not path.exists():
+        say(_("There is no configuration file; defaults are used. It would be: %s") % path)
+        return 0
+    sources, destinations = len(settings.sources), len(settings.destinations)
+    say(
+        _("%(path)s is sound: %(sources)s, %(destinations)s.")
+        % {
+            "path": path,
+            "sources": ngettext("%d source", "%d sources", sources) % sources,
+            "destinations": ngettext("%d destination", "%d destinations", destinations)
+            % destinations,
+        }
+    )
+    return 0
+
+
+def _show(effective_: bool, as_json: bool) -> int:
+    path = config_path(state_folder())
+    if effective_ or as_json:
+        values = effective(load_settings(path))
+        if as_json:
+            print_json({"path": str(path), "settings": values, "exit_status": 0})
+        else:
+            say(_toml(values))
+        return 0
+    try:
+        say(path.read_text("utf-8").rstrip("\n"))
+    except FileNotFoundError:
+        say("# " + _("There is no configuration file; defaults are used. It would be: %s") % path)
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(
+            _("The configuration file cannot be read."), hint=str(path)
+        ) from None
+    return 0
+
+
+def _toml(values: Mapping[str, object], table: str = "") -> str:
+    """Write tables of texts, numbers and truth values as TOML."""
+    lines = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if not isinstance(value, Mapping)
+    ]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            name = f"{table}.{key}" if table else key
+            scalars = any(not isinstance(inner, Mapping) for inner in value.values())
+            lines += ["", f"[{name}]"] if scalars else []
+            if inner := _toml(value, name):
+                lines.append(inner)
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""`dcmvault node`: try the way to a destination, step by step."""
+
+from __future__ import annotations
+
+import click
+
+from dcmvault.app.node import echo
+from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.output import mark, print_json, printable, say
+from dcmvault.cli.session import current_settings
+from dcmvault.errors import DestinationUnreachableError
+from dcmvault.i18n import format_duration
+from dcmvault.i18n import gettext as _
+from dcmvault.model.probe import ProbeStep
+
+
+def command() -> click.Command:
+    """Build the group in the language in use."""
+    group = click.Group("node", help=_("Try the way to a destination."), no_args_is_help=False)
+    group.add_command(
+        ExampleCommand(
+            "echo",
+            callback=_echo,
+            text=_(
+                "Try a destination step by step: name, connection, association and C-ECHO for a "
+                "PACS, a test write for a folder. Exit status: 5 if a step fails."
+            ),
+            params=[click.Argument(["address"], metavar="ADDRESS|NAME"), json_option()],
+            examples=[
+                (_("A PACS by its address"), "dcmvault node echo dicom://ORTHANC@pacs:4242"),
+                (_("A destination by its configured name"), "dcmvault node echo pacs"),
+            ],
+        )
+    )
+    return group
+
+
+def _echo(address: str, as_json: bool) -> int:
+    steps = echo(current_settings(), address)
+    fine = all(step.ok for step in steps)
+    status = 0 if fine else DestinationUnreachableError.exit_status
+    if as_json:
+        print_json(
+            {
+                "address": address,
+                "ok": fine,
+                "steps": [_step_object(step) for step in steps],
+                "exit_status": status,
+            }
+        )
+        return status
+    width = max((len(step.name) for step in steps), default=0)
+    for step in steps:
+        took = format_duration(step.duration_s) if step.duration_s >= 0.05 else ""
+        line = f"{mark(step.ok)} {step.name.ljust(width)}  {printable(step.detail)}"
+        say(f"{line}  ({took})" if took else line)
+        if step.hint and not step.ok:
+            say(f"  → {printable(step.hint)}")
+    say(
+        _("%s answers.") % printable(address)
+        if fine
+        else _("%s does not work.") % printable(address)
+    )
+    return status
+
+
+def _step_object(step: ProbeStep) -> dict[str, object]:
+    return {
+        "name": step.name,
+        "ok": step.ok,
+        "detail": step.detail,
+        "hint": step.hint,
+        "duration_s": round(step.duration_s, 6),
+    }

@@ -1,0 +1,200 @@
+"""`dcmvault queue`: look at the work, pause and resume destinations, cancel and prioritise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from dcmvault.app import queue
+from dcmvault.cli.building import PRIORITIES, ExampleCommand, json_option, priority_of
+from dcmvault.cli.output import print_json, printable, say, table
+from dcmvault.cli.session import Session, current_settings, opened
+from dcmvault.cli.words import job_state_word, priority_word
+from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import gettext as _
+
+_SHOWN_JOBS = 50
+
+
+def command() -> click.Command:
+    """Build the group in the language in use."""
+    group = click.Group(
+        "queue",
+        help=_("Look at the work and steer it. Works while another process does the work, too."),
+        no_args_is_help=False,
+    )
+    for one in (_list_command(), _cancel_command(), _prioritise_command()):
+        group.add_command(one)
+    group.add_command(
+        _destination_command(
+            "pause",
+            _("Start no further job for DESTINATION; what is in flight ends."),
+            _pause,
+            "dcmvault queue pause pacs",
+        )
+    )
+    group.add_command(
+        _destination_command(
+            "resume",
+            _("Take up the work for DESTINATION again."),
+            _resume,
+            "dcmvault queue resume pacs",
+        )
+    )
+    return group
+
+
+def _list_command() -> click.Command:
+    return ExampleCommand(
+        "list",
+        callback=_list,
+        text=_("List the queues, and the jobs that have not ended, in their order."),
+        params=[json_option()],
+        examples=[(_("What is waiting"), "dcmvault queue list")],
+    )
+
+
+def _destination_command(
+    name: str, text: str, callback: Callable[..., int], example: str
+) -> click.Command:
+    return ExampleCommand(
+        name,
+        callback=callback,
+        text=text,
+        params=[click.Argument(["destination"], metavar="DESTINATION"), json_option()],
+        examples=[(_("By its configured name"), example)],
+    )
+
+
+def _cancel_command() -> click.Command:
+    return ExampleCommand(
+        "cancel",
+        callback=_cancel,
+        text=_("Cancel a run with all its jobs, or one job. What was delivered stays recorded."),
+        params=[click.Argument(["run_or_job"], metavar="RUN|JOB"), json_option()],
+        examples=[(_("A whole run"), "dcmvault queue cancel 20260131-020000-9f3c61d2")],
+    )
+
+
+def _prioritise_command() -> click.Command:
+    return ExampleCommand(
+        "prioritise",
+        callback=_prioritise,
+        text=_("Move a waiting JOB in its destination's queue."),
+        params=[
+            click.Argument(["job"], metavar="JOB"),
+            click.Argument(["priority"], type=click.Choice(PRIORITIES)),
+            json_option(),
+        ],
+        examples=[(_("Before all others"), "dcmvault queue prioritise JOB emergency")],
+    )
+
+
+def _list(as_json: bool) -> int:
+    with opened(current_settings()) as session:
+        queues, jobs = queue.queues(session.workplace), queue.jobs(session.workplace)
+    if as_json:
+        print_json(
+            {
+                "queues": [
+                    {
+                        "destination": one.destination,
+                        "paused": one.state.paused,
+                        "concurrency": one.state.concurrency,
+                        "waiting": one.state.waiting,
+                        "running": one.state.running,
+                    }
+                    for one in queues
+                ],
+                "jobs": [_job_object(view) for view in jobs],
+                "exit_status": 0,
+            }
+        )
+        return 0
+    if not queues and not jobs:
+        say(_("Nothing is queued."))
+    for one in queues:
+        state = one.state
+        words = {"waiting": format_number(state.waiting), "running": format_number(state.running)}
+        line = _("%(waiting)s waiting, %(running)s running") % words
+        paused = click.style(_("paused"), fg="yellow") + ", " if state.paused else ""
+        say(f"{printable(one.destination)}: {paused}{line}")
+    if jobs:
+        head = [_("Job"), _("State"), _("Priority"), _("Instances"), _("Size"), _("To")]
+        say(table(head, [_job_row(view) for view in jobs[:_SHOWN_JOBS]], right=frozenset({3, 4})))
+    if (more := len(jobs) - _SHOWN_JOBS) > 0:
+        say(ngettext("and %s more", "and %s more", more) % format_number(more))
+    return 0
+
+
+def _job_row(view: queue.JobView) -> list[str]:
+    job = view.job
+    return [
+        job.job_id,
+        job_state_word(job.state),
+        priority_word(job.priority),
+        format_number(job.instances),
+        format_bytes(job.bytes),
+        printable(view.destination),
+    ]
+
+
+def _job_object(view: queue.JobView) -> dict[str, object]:
+    job = view.job
+    return {
+        "job": job.job_id,
+        "run": job.run_id,
+        "destination": view.destination,
+        "study_instance_uid": job.study_instance_uid,
+        "series_instance_uid": job.series_instance_uid,
+        "state": job.state.value,
+        "priority": job.priority.name.lower(),
+        "instances": job.instances,
+        "bytes": job.bytes,
+        "attempt": job.attempt,
+    }
+
+
+def _pause(destination: str, as_json: bool) -> int:
+    return _steer(
+        lambda session: queue.pause(session.workplace, destination),
+        _("%s is paused; “dcmvault queue resume” takes it up again.") % printable(destination),
+        as_json=as_json,
+    )
+
+
+def _resume(destination: str, as_json: bool) -> int:
+    return _steer(
+        lambda session: queue.resume(session.workplace, destination),
+        _("%s is taken up again.") % printable(destination),
+        as_json=as_json,
+    )
+
+
+def _cancel(run_or_job: str, as_json: bool) -> int:
+    return _steer(
+        lambda session: queue.cancel(session.workplace, run_or_job),
+        _("%s is cancelled; what was delivered stays recorded.") % printable(run_or_job),
+        as_json=as_json,
+    )
+
+
+def _prioritise(job: str, priority: str, as_json: bool) -> int:
+    wanted = priority_of(priority)
+    return _steer(
+        lambda session: queue.prioritise(session.workplace, job, wanted),
+        _("%(job)s has the priority “%(priority)s” now.")
+        % {"job": printable(job), "priority": priority_word(wanted)},
+        as_json=as_json,
+    )
+
+
+def _steer(action: Callable[[Session], None], done: str, *, as_json: bool) -> int:
+    with opened(current_settings()) as session:
+        action(session)
+    if as_json:
+        print_json({"message": done, "exit_status": 0})
+    else:
+        say(done)
+    return 0

@@ -1,0 +1,158 @@
+"""`dcmvault status`: what is protected where, proven how, and when that was last seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from dcmvault.app.status import SourceView, recent_runs, status
+from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.output import format_age, mark, print_json, printable, say, table
+from dcmvault.cli.session import current_settings, opened
+from dcmvault.cli.words import run_kind_word, run_state_word
+from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.ports.catalogue import CoverageStatus, RunRecord
+
+_RUNS = 5
+
+
+def command() -> click.Command:
+    """Build the command in the language in use."""
+    return ExampleCommand(
+        "status",
+        callback=_status,
+        text=_("Show what is protected where, at which level of evidence, and how old that is."),
+        params=[json_option()],
+        examples=[(_("At a glance"), "dcmvault status")],
+    )
+
+
+def _status(as_json: bool) -> int:
+    settings = current_settings()
+    with opened(settings) as session:
+        views = status(session.workplace)
+        runs = recent_runs(session.workplace, _RUNS)
+    if as_json:
+        print_json(
+            {
+                "sources": [_source_object(view) for view in views],
+                "runs": [_run_object(run) for run in runs],
+                "exit_status": 0,
+            }
+        )
+        return 0
+    if not views:
+        say(_("Nothing was backed up yet. Begin with: dcmvault backup SOURCE --to DESTINATION"))
+    for view in views:
+        _say_source(view)
+    if runs:
+        say(_("Latest runs"))
+        say(table(_run_head(), [_run_row(run) for run in runs], right=frozenset()))
+    return 0
+
+
+def _say_source(view: SourceView) -> None:
+    source = view.source
+    say(click.style(printable(source.name), bold=True))
+    studies = ngettext("%s study", "%s studies", source.studies) % format_number(source.studies)
+    instances = ngettext("%s instance", "%s instances", source.instances)
+    seen = _("looked at %s") % format_age(source.last_seen_at)
+    size = format_bytes(source.bytes)
+    say(f"  {studies}, {instances % format_number(source.instances)}, {size}; {seen}")
+    for coverage in view.coverage:
+        _say_coverage(coverage)
+    if not view.coverage:
+        say(f"  {mark(ok=False)} " + _("not backed up anywhere"))
+    say()
+
+
+def _say_coverage(coverage: CoverageStatus) -> None:
+    say(f"  {mark(_is_protected(coverage))} {printable(coverage.destination)}")
+    protected = ngettext(
+        "%(protected)s of %(studies)s study protected",
+        "%(protected)s of %(studies)s studies protected",
+        coverage.studies,
+    )
+    held = ngettext(
+        "%(held)s of %(instances)s instance held",
+        "%(held)s of %(instances)s instances held",
+        coverage.instances,
+    )
+    words = {
+        "protected": format_number(coverage.studies_protected),
+        "studies": format_number(coverage.studies),
+        "held": format_number(coverage.instances_held),
+        "instances": format_number(coverage.instances),
+    }
+    levels = ", ".join(
+        f"{format_number(count)} {level.word}"
+        for level, count in sorted(coverage.by_level.items(), reverse=True)
+    )
+    say("    " + protected % words + ", " + held % words + (f" ({levels})" if levels else ""))
+    if coverage.oldest_evidence_at is not None:
+        say("    " + _("oldest evidence: %s") % format_age(coverage.oldest_evidence_at))
+
+
+def _is_protected(coverage: CoverageStatus) -> bool | None:
+    """Say yes only on evidence: what was merely sent is neither good nor bad."""
+    if coverage.instances_held < coverage.instances:
+        return False
+    claims = coverage.by_level.get(Level.SENT, 0) + coverage.by_level.get(Level.NONE, 0)
+    return None if claims or not coverage.instances else True
+
+
+def _run_head() -> list[str]:
+    return [_("Run"), _("What"), _("State"), _("When"), _("From"), _("To")]
+
+
+def _run_row(run: RunRecord) -> list[str]:
+    return [
+        run.run_id,
+        run_kind_word(run.request.kind),
+        run_state_word(run.state),
+        format_age(run.created_at),
+        printable(run.request.source),
+        printable(", ".join(one.address for one in run.request.destinations)),
+    ]
+
+
+def _source_object(view: SourceView) -> dict[str, object]:
+    source = view.source
+    return {
+        "name": source.name,
+        "studies": source.studies,
+        "instances": source.instances,
+        "bytes": source.bytes,
+        "last_seen_at": _time(source.last_seen_at),
+        "destinations": [
+            {
+                "name": coverage.destination,
+                "studies_protected": coverage.studies_protected,
+                "studies": coverage.studies,
+                "instances_held": coverage.instances_held,
+                "instances": coverage.instances,
+                "by_level": {level.word: count for level, count in coverage.by_level.items()},
+                "oldest_evidence_at": _time(coverage.oldest_evidence_at),
+            }
+            for coverage in view.coverage
+        ],
+    }
+
+
+def _run_object(run: RunRecord) -> dict[str, object]:
+    return {
+        "run": run.run_id,
+        "kind": run.request.kind.value,
+        "state": run.state.value,
+        "source": run.request.source,
+        "destinations": [one.address for one in run.request.destinations],
+        "created_at": _time(run.created_at),
+        "finished_at": _time(run.finished_at),
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")

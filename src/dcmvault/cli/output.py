@@ -1,0 +1,110 @@
+"""Where words meet the terminal: what is escaped, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dcmvault.i18n import format_number, ngettext
+from dcmvault.i18n import gettext as _
+
+#: Unicode categories that a terminal may obey instead of show, or that reorder what is shown.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything that could steer a terminal written as an escape.
+
+    For values that come from files, peers and paths; our own sentences need it not.
+    """
+    return "".join(
+        character
+        if unicodedata.category(character) not in _UNPRINTABLE
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+def say(text: str = "") -> None:
+    """Write a line of the answer (stdout)."""
+    click.echo(text)
+
+
+def tell(text: str) -> None:
+    """Write a line about how it goes (stderr)."""
+    click.echo(text, err=True)
+
+
+def tell_error(message: str, hint: str) -> None:
+    """Write an error for people: what happened, and what to do (stderr)."""
+    head = click.style("dcmvault: ", fg="red", bold=True)
+    tell(head + "\n".join(printable(line) for line in message.splitlines()))
+    if hint:
+        tell(f"  → {printable(hint)}")
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """Write the one object of `--json`, in ASCII: no consumer has to guess an encoding."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def mark(ok: bool | None) -> str:
+    """Return a coloured sign: good, bad, or neither."""
+    if ok is None:
+        return click.style("·", dim=True)
+    return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int]) -> str:
+    """Align rows under a head; the columns in `right` hold figures."""
+    lines = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    texts = []
+    for line in lines:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        texts.append("  ".join(cells).rstrip())
+    return "\n".join([click.style(texts[0], bold=True), *texts[1:]])
+
+
+def format_age(then: datetime | None, now: datetime | None = None) -> str:
+    """Say how long ago something was: 5 minutes ago, 3 days ago, never."""
+    if then is None:
+        return _("never")
+    minutes = int(((now or datetime.now(UTC)) - then).total_seconds() // 60)
+    if minutes < 1:
+        return _("just now")
+    if minutes < 60:
+        return ngettext("%s minute ago", "%s minutes ago", minutes) % minutes
+    hours = minutes // 60
+    if hours < 48:
+        return ngettext("%s hour ago", "%s hours ago", hours) % hours
+    days = hours // 24
+    return ngettext("%s day ago", "%s days ago", days) % format_number(days)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file with mode 0600, replacing an earlier one at once (OSError as it comes)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def is_operators_screen() -> bool:
+    """Say whether the answer goes to a person's terminal (not to a file, a mail or a pipe)."""
+    return sys.stdout.isatty()

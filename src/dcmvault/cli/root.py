@@ -1,0 +1,68 @@
+"""The group `dcmvault`: its commands in the order of the story, and the options for all."""
+
+from __future__ import annotations
+
+import click
+
+from dcmvault import __version__
+from dcmvault.cli.building import LazyGroup
+from dcmvault.i18n import gettext as _
+
+
+def N_(message: str) -> str:  # noqa: N802 - the usual name of the extraction mark
+    """Mark a message for the catalogues; it is looked up when shown."""
+    return message
+
+
+_COMMANDS = {
+    "demo": ("dcmvault.cli.commands.demo", N_("The whole story on real studies, in a minute.")),
+    "backup": ("dcmvault.cli.commands.backup", N_("Back up a source and verify what arrived.")),
+    "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
+    "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
+    "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
+    "queue": ("dcmvault.cli.commands.queue", N_("Look at the work and steer it.")),
+    "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
+    "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
+    "config": ("dcmvault.cli.commands.config", N_("Write, check and show the configuration.")),
+}
+
+
+def command_group() -> click.Group:
+    """Build the group in the language in use."""
+    return LazyGroup(
+        "dcmvault",
+        text=_("Back up DICOM studies, and prove it.")
+        + "\n\n"
+        + _(
+            "Sources and destinations are named by an address: a folder, an OsiriX or Horos "
+            "library (its folder, or horos:PATH), a PACS (dicom://CALLED@host:port?calling=AET), "
+            "or a name from the configuration."
+        ),
+        table=_COMMANDS,
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_version,
+                help=_("Show the version and exit."),
+            ),
+            click.Option(
+                ["--lang"],
+                type=click.Choice(["en", "pt-BR"]),
+                help=_("Language of this command."),
+            ),
+            click.Option(
+                ["--verbose"],
+                is_flag=True,
+                help=_("Show warnings on stderr that otherwise only the log has."),
+            ),
+        ],
+    )
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"dcmvault {__version__}")
+        context.exit()

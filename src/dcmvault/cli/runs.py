@@ -1,0 +1,41 @@
+"""What `backup` and `verify` share: carry a run out, show it on its way, and sum it up."""
+
+from __future__ import annotations
+
+from dcmvault.app.backup import follow, start
+from dcmvault.cli.interrupts import stoppable
+from dcmvault.cli.output import is_operators_screen, print_json, say, tell, tell_error
+from dcmvault.cli.progress import shown
+from dcmvault.cli.session import Session
+from dcmvault.cli.summary import summarise
+from dcmvault.i18n import gettext as _
+from dcmvault.model.plan import RunRequest
+from dcmvault.reports.summary import summary
+
+
+def carry_out(
+    session: Session,
+    request: RunRequest,
+    *,
+    as_json: bool,
+    progress: str,
+    extra: dict[str, object] | None = None,
+) -> int:
+    """Start (or continue) a run, follow it to its end, show its summary, return its exit status.
+
+    `extra` joins the JSON object. Raises RunInterruptedError on SIGINT and SIGTERM.
+    """
+    started = start(session.workplace, request)
+    if started.continued and progress not in {"json", "none"}:
+        tell(_("Continuing the unfinished run %s.") % started.run_id)
+    with stoppable() as stop, shown(progress) as watch:
+        report = follow(session.workplace, started.run_id, watch, stop)
+    if as_json:
+        print_json({**summary(report, session.settings.privacy), **(extra or {})})
+        return report.exit_status
+    if report.destinations:
+        say(summarise(report, show_locators=is_operators_screen()))
+    if report.error is not None:
+        _code, message, hint = report.error
+        tell_error(message, hint)
+    return report.exit_status

@@ -1,0 +1,156 @@
+"""The summary of a run for people: first the verdict, then figures, then what failed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from dcmvault.cli.output import printable
+from dcmvault.cli.words import reached_sentence, run_kind_word
+from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.plan import RunKind
+from dcmvault.model.report import Counts, DestinationReport, Failure, RunReport, RunState
+
+#: Failures that are shown by name; the others are counted and stand in the report.
+SHOWN_FAILURES = 20
+_SHOWN_WARNINGS = 20
+
+
+def summarise(report: RunReport, *, show_locators: bool) -> str:
+    """Write the summary of a run; `show_locators` only on the operator's own screen."""
+    lines: list[str] = []
+    for destination in report.destinations:
+        lines += [*_verdict(report, destination), *_figures(report, destination)]
+    lines += ["", *_facts(report)]
+    if report.warnings:
+        lines += ["", *_warnings(report.warnings)]
+    if report.failures:
+        lines += ["", *_failures(report, show_locators=show_locators)]
+    return "\n".join(lines)
+
+
+def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
+    counts = destination.counts
+    total = counts.selected + counts.already_held
+    short = counts.failed + counts.unreadable + counts.conflicts
+    left = max(counts.selected - counts.stored - short, 0)
+    words = {
+        "count": format_number(total),
+        "short": format_number(short),
+        "left": format_number(left),
+        "level": destination.level.word,
+        "destination": printable(destination.name),
+    }
+    if short:
+        sentence = ngettext(
+            "%(short)s of %(count)s instances did not reach “%(level)s” at %(destination)s.",
+            "%(short)s of %(count)s instances did not reach “%(level)s” at %(destination)s.",
+            short,
+        )
+        return [click.style(sentence % words, fg="red", bold=True)]
+    if left or report.state is RunState.CANCELLED:
+        sentence = _("%(left)s of %(count)s instances were left undone for %(destination)s.")
+        return [click.style(sentence % words, fg="yellow", bold=True)]
+    if not total:
+        sentence = _("The source holds no instances to keep at %(destination)s.")
+        return [click.style(sentence % words, fg="yellow", bold=True)]
+    # A claim is never green.
+    colour = "yellow" if destination.level <= Level.SENT else "green"
+    sentence = reached_sentence(destination.level, total) % words
+    lines = [click.style(sentence, fg=colour, bold=True)]
+    if destination.level <= Level.SENT:
+        lines.append("  " + _("The destination says that it took them; that is a claim, no proof."))
+    return lines
+
+
+def _figures(report: RunReport, destination: DestinationReport) -> list[str]:
+    counts = destination.counts
+    if not counts.selected:
+        return ["  " + _("Nothing was left to do.")] if counts.already_held else []
+    figures = [_reached(report.request.kind, counts)]
+    if counts.already_held:
+        figures.append(_("%s held from before") % format_number(counts.already_held))
+    for count, text in (
+        (counts.failed, _("%s failed")),
+        (counts.unreadable, _("%s unreadable")),
+        (counts.conflicts, _("%s in conflict")),
+    ):
+        if count:
+            figures.append(text % format_number(count))
+    figures.append(_("%s at the source") % format_bytes(destination.source_bytes))
+    if report.request.kind is RunKind.BACKUP:
+        figures.append(_("%s transferred") % format_bytes(destination.transferred_bytes))
+    return ["  " + ", ".join(figures)]
+
+
+def _reached(kind: RunKind, counts: Counts) -> str:
+    if kind is RunKind.VERIFY:
+        return _("%s verified") % format_number(counts.stored)
+    return _("%s stored") % format_number(counts.stored)
+
+
+def _facts(report: RunReport) -> list[str]:
+    facts = [(_("Run"), f"{report.run_id} ({run_kind_word(report.request.kind)})")]
+    studies = ngettext("%s study", "%s studies", report.studies) % format_number(report.studies)
+    facts.append((_("Source"), f"{printable(report.request.source)}: {studies}"))
+    if report.not_dicom:
+        files = ngettext("%s file", "%s files", report.not_dicom) % format_number(report.not_dicom)
+        facts.append((_("Not DICOM"), _("%s, left where they are") % files))
+    if report.finished_at is not None:
+        seconds = (report.finished_at - report.started_at).total_seconds()
+        stages = ", ".join(
+            f"{name} {format_duration(spent)}"
+            for name, spent in report.stages.items()
+            if spent >= 0.05
+        )
+        took = format_duration(seconds)
+        facts.append((_("Time"), f"{took} ({stages})" if stages else took))
+    width = max(len(name) for name, _fact in facts)
+    return [f"{name.ljust(width)}  {fact}" for name, fact in facts]
+
+
+def _warnings(warnings: Iterable[str]) -> list[str]:
+    texts = list(warnings)
+    lines = [click.style(_("Warnings"), fg="yellow", bold=True)]
+    lines += [f"  {printable(text)}" for text in texts[:_SHOWN_WARNINGS]]
+    if (more := len(texts) - _SHOWN_WARNINGS) > 0:
+        lines.append("  " + ngettext("and %s more", "and %s more", more) % format_number(more))
+    return lines
+
+
+def _failures(report: RunReport, *, show_locators: bool) -> list[str]:
+    """List failures by cause; the first SHOWN_FAILURES by name, the others counted."""
+    causes: dict[tuple[str, str, str, str], list[Failure]] = {}
+    for failure in report.failures:
+        cause = (failure.destination, failure.code, failure.status, failure.hint)
+        causes.setdefault(cause, []).append(failure)
+    lines = [click.style(_("What failed"), fg="red", bold=True)]
+    room = SHOWN_FAILURES
+    for (destination, code, status, hint), failures in causes.items():
+        count = ngettext("%s instance", "%s instances", len(failures))
+        where = " ".join(part for part in (code, status) if part)
+        lines.append(
+            f"  {count % format_number(len(failures))}, {printable(destination)}: "
+            f"{printable(failures[0].message)} [{printable(where)}]"
+        )
+        if hint:
+            lines.append(f"    → {printable(hint)}")
+        for failure in failures[: max(room, 0)]:
+            name = failure.sop_instance_uid or _("(no SOP Instance UID)")
+            locator = f"  {failure.locator}" if show_locators and failure.locator else ""
+            lines.append(f"    {printable(name + locator)}")
+        room -= len(failures)
+    if room < 0:
+        lines.append(
+            "  "
+            + ngettext(
+                "%(count)s more instance is named by: dcmvault report %(run)s",
+                "%(count)s more instances are named by: dcmvault report %(run)s",
+                -room,
+            )
+            % {"count": format_number(-room), "run": report.run_id}
+        )
+    return lines

@@ -1,0 +1,102 @@
+"""Words for the states and reasons of the model, in the language in use."""
+
+from __future__ import annotations
+
+from dcmvault.i18n import gettext as _
+from dcmvault.i18n import ngettext
+from dcmvault.model.evidence import Level
+from dcmvault.model.job import JobState, Priority
+from dcmvault.model.plan import RunKind
+from dcmvault.model.report import RunState
+
+
+def reason_word(reason: str) -> str:
+    """Say why an instance is due; an unknown reason stays as it is."""
+    words = {
+        "new": _("new"),
+        "changed": _("changed"),
+        "not_held": _("not held yet"),
+        "level": _("held, but not at this level"),
+        "full": _("held; verified again (full)"),
+        "differential": _("new since the last full run"),
+    }
+    return words.get(reason, reason)
+
+
+def run_state_word(state: RunState) -> str:
+    """Name the state of a run."""
+    return {
+        RunState.PENDING: _("waiting"),
+        RunState.PLANNING: _("planning"),
+        RunState.RUNNING: _("running"),
+        RunState.FINISHED: _("finished"),
+        RunState.FAILED: _("ended by an error"),
+        RunState.CANCELLED: _("cancelled"),
+    }[state]
+
+
+def run_kind_word(kind: RunKind) -> str:
+    """Name what a run is for."""
+    return {RunKind.BACKUP: _("backup"), RunKind.VERIFY: _("verification")}[kind]
+
+
+def job_state_word(state: JobState) -> str:
+    """Name the state of a job."""
+    return {
+        JobState.PENDING: _("planned"),
+        JobState.QUEUED: _("queued"),
+        JobState.IN_PROGRESS: _("in progress"),
+        JobState.VERIFYING: _("being verified"),
+        JobState.RETRYING: _("waiting to be tried again"),
+        JobState.COMPLETED: _("completed"),
+        JobState.FAILED: _("failed"),
+        JobState.CANCELLED: _("cancelled"),
+    }[state]
+
+
+def priority_word(priority: Priority) -> str:
+    """Name a priority."""
+    return {
+        Priority.LOW: _("low"),
+        Priority.NORMAL: _("normal"),
+        Priority.HIGH: _("high"),
+        Priority.URGENT: _("urgent"),
+        Priority.EMERGENCY: _("emergency"),
+    }[priority]
+
+
+def reached_sentence(level: Level, instances: int) -> str:
+    """Return the sentence for instances that all reached `level`: %(count)s, %(destination)s."""
+    match level:
+        case Level.PROVEN:
+            return ngettext(
+                "The %(count)s instance is proven at %(destination)s: read back, and equal.",
+                "All %(count)s instances are proven at %(destination)s: read back, and equal.",
+                instances,
+            )
+        case Level.COMMITTED:
+            return ngettext(
+                "The %(count)s instance is committed at %(destination)s: it promised to keep it.",
+                "All %(count)s instances are committed at %(destination)s: "
+                "it promised to keep them.",
+                instances,
+            )
+        case Level.COMPLETE:
+            return ngettext(
+                "The %(count)s instance is complete at %(destination)s: found there by name.",
+                "All %(count)s instances are complete at %(destination)s: "
+                "each was found there by name.",
+                instances,
+            )
+        case Level.PRESENT:
+            return ngettext(
+                "The %(count)s instance is present at %(destination)s: the counts agree.",
+                "All %(count)s instances are present at %(destination)s: the counts agree.",
+                instances,
+            )
+        case _:
+            return ngettext(
+                "The %(count)s instance was sent to %(destination)s. Nothing was verified.",
+                "All %(count)s instances were sent to %(destination)s. Nothing was verified.",
+                instances,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,20 +24,20 @@ from dcmvault.ports.catalogue import Item, Outcome
 _ENDED = [state for state, following in JOB_TRANSITIONS.items() if not following]
 
 
+@dataclass(frozen=True, slots=True)
 class JobsInDatabase:
     """Implements `ports.catalogue.JobCatalogue`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def job(self, job_id: JobId) -> Job:
         """Return a job; KeyError if there is none."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return job_of(_row(connection, job_id))
 
     def set_job_state(self, job_id: JobId, state: JobState, *, attempt: int | None = None) -> None:
         """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op)."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, job_id, lock=True)
             if state is not row.state and state not in JOB_TRANSITIONS[row.state]:
                 raise ValueError(f"job {job_id} cannot go from {row.state} to {state}")
@@ -47,13 +48,13 @@ class JobsInDatabase:
 
     def items(self, job_id: JobId, states: frozenset[ItemState], limit: int) -> list[Item]:
         """List items in plan order."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             query = select_items().where(jobs.c.job_id == job_id, items.c.state.in_(states))
             return [item_of(row) for row in connection.execute(query.limit(limit))]
 
     def count_items(self, job_id: JobId) -> Mapping[ItemState, int]:
         """Count a job's items by state; states without items are left out."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = _row(connection, job_id)
         return {state: count_of(row, state) for state in STATE_COUNTERS if count_of(row, state)}
 
@@ -66,12 +67,12 @@ class JobsInDatabase:
         its digest, and entry, item and receipt move to a version with the new content. Where
         two versions of one identity turn out to be equal, both stay.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             record_outcomes(connection, _row(connection, job_id), outcomes)
 
     def release_waiting(self, job_id: JobId) -> int:
         """Make WAITING items DUE again; return how many."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, job_id)
             sizes = connection.scalars(
                 sa.update(items)
@@ -90,7 +91,7 @@ class JobsInDatabase:
 
         Jobs that ended deliver nothing any more, whatever they left behind.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = _row(connection, job_id)
             waiting = sum(
                 (jobs.c[STATE_COUNTERS[state]] for state in UNDELIVERED_STATES), sa.literal(0)
@@ -109,7 +110,7 @@ class JobsInDatabase:
 
     def sent_items(self, job_id: JobId) -> list[Item]:
         """List the SENT items of the job's run, study and destination, whichever job has them."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = _row(connection, job_id)
             query = select_items().where(
                 _same_study(row),
@@ -124,7 +125,7 @@ class JobsInDatabase:
         At level `present`, whose evidence is a count, that is everything sent or held there of
         the study too; at other levels the items alone.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return expected_study(connection, _row(connection, job_id), items)
 
     def record_verification(
@@ -135,7 +136,7 @@ class JobsInDatabase:
         A holding never loses a higher level to evidence of a lower one. FAILED items have code
         `missing`, `damaged` or `unknown`. Items that were cancelled meanwhile stay cancelled.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             record_verification(connection, _row(connection, job_id), items, verification)
 
 

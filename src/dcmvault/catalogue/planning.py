@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,15 +29,15 @@ from dcmvault.model.plan import PlanItem, PlannedJob, RunKind, Strategy
 from dcmvault.model.report import RunState
 
 
+@dataclass(frozen=True, slots=True)
 class PlansInDatabase:
     """Implements `ports.catalogue.PlanCatalogue`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def destination(self, name: str) -> DestinationId:
         """Return the id of the destination with this canonical address, made at first sight."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             return DestinationId(named_id(connection, destinations, name))
 
     def due(
@@ -55,7 +56,7 @@ class PlansInDatabase:
         held below `level`; `full` or `differential` for what is held at it. Without a finished
         full run a differential run considers everything.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             run_destination_id = _find_run_destination(connection, run_id, destination_id)
             held_after = 0
             if strategy is Strategy.DIFFERENTIAL:
@@ -68,18 +69,18 @@ class PlansInDatabase:
             held_after=held_after,
             run_destination_id=run_destination_id,
         )
-        for page in pages(self._database, question):
+        for page in pages(self.database, question):
             yield from page
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
         """List every present version; `held` is set where a receipt or holding exists."""
         question = DueQuestion(source_id, destination_id, Level.PROVEN, everything=True)
-        for page in pages(self._database, question):
+        for page in pages(self.database, question):
             yield from page
 
     def present_versions(self, source_id: SourceId) -> int:
         """Count distinct present versions (what `selected + already_held` adds up to)."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = connection.scalar(
                 sa.select(sa.func.count(sa.distinct(entries.c.version_id))).where(
                     entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT
@@ -96,7 +97,7 @@ class PlansInDatabase:
         those whose entry was found to hold something else meanwhile, and jobs of which nothing
         remains.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             parent = ensure_run_destination(connection, run_id, destination_id)
             versions_of_run = _versions_of_run(
                 connection, parent, [item.version_id for job in planned for item in job.items]
@@ -115,11 +116,12 @@ class PlansInDatabase:
                     key = _write_job(connection, run_id, parent, job, left)
                     _write_items(connection, key, left, entry_ids)
                     keys.append(key)
+            _note_source(connection, parent)
             return read_jobs(connection, keys)
 
     def drop_unstarted_jobs(self, run_id: RunId) -> None:
         """Forget the PENDING jobs of a run whose planning was interrupted."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             unstarted = connection.execute(
                 sa.select(jobs)
                 .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
@@ -268,6 +270,28 @@ def _write_items(
             _item_row(item, job_key, position, entry_ids[item.entry.locator, item.version_id])
             for position, item in enumerate(left)
         ],
+    )
+
+
+def _note_source(connection: sa.Connection, run_destination_id: int) -> None:
+    """Say which source a run is about that makes no pass over it (a verification)."""
+    connection.execute(
+        sa.update(runs)
+        .where(
+            runs.c.id
+            == sa.select(run_destinations.c.run_id)
+            .where(run_destinations.c.id == run_destination_id)
+            .scalar_subquery(),
+            runs.c.source_id.is_(None),
+        )
+        .values(
+            source_id=sa.select(entries.c.source_id)
+            .join(items, items.c.entry_id == entries.c.id)
+            .join(jobs, jobs.c.id == items.c.job_id)
+            .where(jobs.c.run_destination_id == run_destination_id)
+            .limit(1)
+            .scalar_subquery()
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -37,15 +38,15 @@ from dcmvault.ports.catalogue import RunProgress, RunRecord, ScanCounts
 _OPEN_JOBS = [state for state, following in JOB_TRANSITIONS.items() if following]
 
 
+@dataclass(frozen=True, slots=True)
 class RunsInDatabase:
     """Implements `ports.catalogue.RunCatalogue`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def create_run(self, run_id: RunId, request: RunRequest, now: datetime) -> None:
         """Write down a run before it is enqueued."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 sa.insert(runs).values(
                     run_id=run_id,
@@ -59,18 +60,18 @@ class RunsInDatabase:
 
     def run(self, run_id: RunId) -> RunRecord:
         """Return a run; KeyError if there is none."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return _record(_row(connection, run_id))
 
     def runs(self, limit: int = 20) -> list[RunRecord]:
         """List runs, newest first."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
             return [_record(row) for row in connection.execute(query)]
 
     def unfinished_run(self, request: RunRequest) -> RunRecord | None:
         """Return the unfinished run of an equal request, if any; the newest of several."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = connection.execute(
                 sa.select(runs)
                 .where(runs.c.state.not_in(ENDED_RUNS), runs.c.request == requests.to_text(request))
@@ -81,7 +82,7 @@ class RunsInDatabase:
 
     def continue_run(self, run_id: RunId, now: datetime) -> None:
         """Note that the same work was asked for again: the run plans once more before it ends."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, run_id)
             connection.execute(sa.update(runs).where(runs.c.id == row.id).values(continued_at=now))
 
@@ -90,7 +91,7 @@ class RunsInDatabase:
 
         A run that ended stays as it ended: a cancelled run is not finished by a late worker.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, run_id, lock=True)
             if row.state in ENDED_RUNS:
                 return
@@ -114,13 +115,13 @@ class RunsInDatabase:
     ) -> None:
         """Write what planning found (added up if a run plans more than once).
 
-        `already_held` and events (new, changed, gone) add up; what a pass found as a whole
-        (files that are not DICOM, unreadable entries) is as the last pass found it.
+        Events (new, changed, gone) add up, and `already_held` does from the second plan on;
+        until the run is RUNNING its first plan may be repeated, and the last one counts. What
+        a pass found as a whole (not DICOM, unreadable) is as the last pass found it.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, run_id, lock=True)
-            said = json.loads(row.warnings)
-            said += [text for text in map(storable, warnings) if text not in said]
+            said = list(dict.fromkeys([*json.loads(row.warnings), *map(storable, warnings)]))
             changes: dict[str, object] = {"warnings": json.dumps(said, ensure_ascii=False)}
             if counts is not None:
                 changes["not_dicom"] = counts.not_dicom
@@ -131,11 +132,10 @@ class RunsInDatabase:
             newest = connection.scalar(sa.select(sa.func.max(versions.c.id)))
             for destination_id in sorted({*already_held, *levels}):
                 key = ensure_run_destination(connection, run_id, destination_id)
-                values: dict[str, object] = {
-                    "newest_version_id": newest or 0,
-                    "already_held": run_destinations.c.already_held
-                    + already_held.get(destination_id, 0),
-                }
+                held: Any = already_held.get(destination_id, 0)
+                if row.planned_at is not None:
+                    held = run_destinations.c.already_held + held
+                values = {"newest_version_id": newest or 0, "already_held": held}
                 if destination_id in levels:
                     values["level"] = levels[destination_id].value
                 connection.execute(
@@ -144,7 +144,7 @@ class RunsInDatabase:
 
     def add_stage_seconds(self, run_id: RunId, seconds: Mapping[str, float]) -> None:
         """Add to the run's seconds by stage."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             row = _row(connection, run_id, lock=True)
             stages = json.loads(row.stages)
             for stage, more in seconds.items():
@@ -155,14 +155,14 @@ class RunsInDatabase:
 
     def set_scanned(self, run_id: RunId, entries: int) -> None:
         """Note how many entries planning has listed, for progress."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 sa.update(runs).where(runs.c.run_id == run_id).values(scanned=entries)
             )
 
     def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Write down the error that ended a run."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 sa.update(runs)
                 .where(runs.c.run_id == run_id)
@@ -184,14 +184,14 @@ class RunsInDatabase:
         if job_id is not None:
             query = query.where(jobs.c.job_id == job_id)
         cancelled = 0
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for some in chunks(connection.scalars(query).all()):
                 cancelled += _cancel_items_of(connection, some)
         return cancelled
 
     def progress(self, run_id: RunId) -> RunProgress:
         """Return live counters, cheaply."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             row = _row(connection, run_id)
             parts = connection.execute(
                 sa.select(run_destinations).where(run_destinations.c.run_id == row.id)
@@ -200,7 +200,7 @@ class RunsInDatabase:
 
     def report(self, run_id: RunId, *, studies: bool = True) -> RunReport:
         """Assemble the report of a run, finished or not."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return assemble_report(connection, _row(connection, run_id), studies=studies)
 
     def jobs(self, *, open_only: bool = True, limit: int = 1000) -> list[Job]:
@@ -208,12 +208,12 @@ class RunsInDatabase:
         query = select_jobs().order_by(jobs.c.priority.desc(), jobs.c.id).limit(limit)
         if open_only:
             query = query.where(jobs.c.state.in_(_OPEN_JOBS))
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
     def set_job_priority(self, job_id: JobId, priority: Priority) -> None:
         """Write a job's priority; KeyError if there is no such job."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             written = connection.execute(
                 sa.update(jobs).where(jobs.c.job_id == job_id).values(priority=priority.value)
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,20 +23,20 @@ from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
 _SWEEP = 10_000
 
 
+@dataclass(frozen=True, slots=True)
 class SourcesInDatabase:
     """Implements `ports.catalogue.SourceCatalogue`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def source(self, name: str) -> SourceId:
         """Return the id of the source with this canonical address, made at first sight."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             return SourceId(named_id(connection, sources, name))
 
     def present_instances(self, source_id: SourceId) -> int:
         """Count the instances that the last believed pass saw."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = connection.scalar(
                 sa.select(sources.c.believed_instances).where(sources.c.id == source_id)
             )
@@ -43,7 +44,7 @@ class SourcesInDatabase:
 
     def scan(self, source_id: SourceId, run_id: RunId) -> Scan:
         """Begin a pass; KeyError for an unknown run."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
             if run_key is None:
                 raise KeyError(run_id)
@@ -57,7 +58,7 @@ class SourcesInDatabase:
             if not before.counted:
                 _count_source(connection, source_id)
                 before = connection.execute(counters).one()
-        return _Pass(self._database, source_id, run_key, before.entries, before.instances)
+        return _Pass(self.database, source_id, run_key, before.entries, before.instances)
 
 
 class _Class(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,15 +27,15 @@ from dcmvault.model.report import DestinationReport
 from dcmvault.ports.catalogue import CoverageStatus, SourceStatus
 
 
+@dataclass(frozen=True, slots=True)
 class StatusInDatabase:
     """Implements `ports.catalogue.StatusCatalogue`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def sources(self) -> list[SourceStatus]:
         """List sources that were ever seen."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(sa.select(sources).order_by(sources.c.id)).all()
         return [
             SourceStatus(
@@ -53,7 +54,7 @@ class StatusInDatabase:
 
         Only evidence counts as held or protected; what is merely sent shows in `by_level`.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = connection.execute(
                 sa.select(destinations)
                 .where(
@@ -69,7 +70,7 @@ class StatusInDatabase:
 
     def destination_name(self, destination_id: DestinationId) -> str:
         """Return the canonical address; KeyError if there is none."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             name = connection.scalar(
                 sa.select(destinations.c.name).where(destinations.c.id == destination_id)
             )
@@ -79,7 +80,7 @@ class StatusInDatabase:
 
     def counts(self) -> Mapping[str, int]:
         """Return row counts of the catalogue, for `doctor`; reads every table once."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return {
                 table.name: int(
                     connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0

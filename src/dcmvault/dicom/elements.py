@@ -8,35 +8,33 @@ implicit VR inside explicit VR, delimiters where none is needed, unknown VRs.
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dcmvault.dicom.byte_source import ByteSource
+from dcmvault.dicom.encoding import (
+    HEADER_SIZES,
+    IMPLICIT_LITTLE,
+    ITEM,
+    ITEM_DELIMITATION,
+    PIXEL_DATA,
+    PIXEL_TAGS,
+    SEQUENCE_DELIMITATION,
+    UNDEFINED_LENGTH,
+    Encoding,
+    Header,
+    looks_explicit,
+    name_of,
+    parse_header,
+)
+from dcmvault.dicom.plain_runs import run_over
 from dcmvault.errors import MalformedDicomError
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Items inside items, at most; real data sets need fewer than ten.
 MAX_DEPTH = 64
 #: Elements, items and fragments of one data set, at most.
 MAX_ELEMENTS = 1_000_000
-
-ITEM = 0xFFFEE000
-ITEM_DELIMITATION = 0xFFFEE00D
-SEQUENCE_DELIMITATION = 0xFFFEE0DD
-PIXEL_DATA = 0x7FE00010
-#: Pixel Data, Float Pixel Data, Double Float Pixel Data.
-PIXEL_TAGS = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})
-
-_SHORT_VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-_LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
-#: Bytes before the value by explicit VR (PS3.5 7.1.2).
-HEADER_SIZES: dict[bytes, int] = {
-    **dict.fromkeys(_SHORT_VRS, 8),
-    **dict.fromkeys(_LONG_VRS, 12),
-}
 
 #: Kinds of events.
 VALUE = 0
@@ -50,17 +48,10 @@ FRAGMENTS = 5
 FRAGMENT = 6
 
 
-class Event(NamedTuple):
-    """What the walker met. `start` and `end` are positions of the value in the byte source.
-
-    `end` is -1 for a sequence or item of undefined length. `vr` is empty in implicit VR.
-    """
-
-    kind: int
-    tag: int
-    vr: bytes
-    start: int
-    end: int
+#: What the walker met: (kind, tag, VR, start, end). VR is empty in implicit VR; start and end are
+#: positions of the value in the byte source, the end of undefined length is -1. A plain tuple,
+#: because there is one per element.
+Event: TypeAlias = tuple[int, int, bytes, int, int]
 
 
 class TruncatedError(MalformedDicomError):
@@ -75,42 +66,6 @@ class ElementLimitError(MalformedDicomError):
     """More elements than allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How element headers are written (PS3.5 7.1, 7.3)."""
-
-    explicit: bool
-    big_endian: bool
-    #: (group, element, VR, 16-bit length) and (group, element, 32-bit length) at an offset.
-    explicit_header: Callable[[bytes, int], tuple[int, int, bytes, int]]
-    plain_header: Callable[[bytes, int], tuple[int, int, int]]
-    long_length: Callable[[bytes, int], tuple[int]]
-
-
-def _encoding(order: str, *, explicit: bool) -> Encoding:
-    return Encoding(
-        explicit,
-        order == ">",
-        struct.Struct(order + "HH2sH").unpack_from,
-        struct.Struct(order + "HHL").unpack_from,
-        struct.Struct(order + "L").unpack_from,
-    )
-
-
-EXPLICIT_LITTLE = _encoding("<", explicit=True)
-IMPLICIT_LITTLE = _encoding("<", explicit=False)
-EXPLICIT_BIG = _encoding(">", explicit=True)
-
-
-class Header(NamedTuple):
-    """One element header. `vr` is empty where none is written."""
-
-    tag: int
-    vr: bytes
-    length: int
-    start: int  #: where the value begins
-
-
 class _Frame(NamedTuple):
     """An open container: the data set, a sequence, an item, or encapsulated pixel data."""
 
@@ -120,16 +75,6 @@ class _Frame(NamedTuple):
     end: int  #: of the container; of the container around it when the length is undefined
     undefined: bool
     encoding: Encoding
-
-
-def name_of(tag: int) -> str:
-    """Return a tag as people write it."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def looks_explicit(head: bytes) -> bool:
-    """Say whether an element header carries a VR (two upper-case letters after the tag)."""
-    return len(head) >= 6 and 0x41 <= head[4] <= 0x5A and 0x41 <= head[5] <= 0x5A
 
 
 class ElementWalker:
@@ -150,6 +95,8 @@ class ElementWalker:
         self.position = position
         #: Elements, items and fragments that may still come.
         self.allowance = MAX_ELEMENTS
+        #: Position of the first element of odd length that `skip` found in a sequence, or 0.
+        self.odd_at = 0
         #: Whether a top-level pixel data element was passed.
         self.pixels_seen = False
         #: Where bytes begin that are no part of the data set; -1 while there are none.
@@ -195,11 +142,35 @@ class ElementWalker:
                 yield self._next_in(frame)
             elif self._item_ended(frame):
                 self._frames.pop()
-                yield Event(ITEM_END, ITEM, b"", self.position, self.position)
+                yield (ITEM_END, ITEM, b"", self.position, self.position)
             else:
                 yield from self._plain_values(frame)
                 if not self._item_ended(frame, peek=True):
                     yield self._open_element(frame)
+        self.passed(tag)
+
+    def skip(self) -> None:
+        """Step over the one top-level element at `position` without events; as `element`."""
+        tag = self.peek().tag
+        self._open_element(self._frames[0])
+        while len(self._frames) > 1:
+            frame = self._frames[-1]
+            if frame.kind != ITEM_START:
+                self._next_in(frame)
+            elif self._item_ended(frame):
+                self._frames.pop()
+            else:
+                run = run_over(
+                    self._source, frame.encoding, self.position, frame.end, self.allowance, {}, {}
+                )
+                self.position, self.allowance, odd_at = run
+                self.odd_at = self.odd_at or odd_at
+                if not self._item_ended(frame, peek=True):
+                    self._open_element(frame)
+        self.passed(tag)
+
+    def passed(self, tag: int) -> None:
+        """Note the top-level tag that was stepped over last."""
         self._last_tag = tag
         self.pixels_seen |= tag in PIXEL_TAGS
 
@@ -220,7 +191,7 @@ class ElementWalker:
                 yield self._next_in(frame)
             elif self._item_ended(frame):
                 self._frames.pop()
-                yield Event(ITEM_END, ITEM, b"", self.position, self.position)
+                yield (ITEM_END, ITEM, b"", self.position, self.position)
             else:
                 yield self._open_element(frame)
 
@@ -235,28 +206,9 @@ class ElementWalker:
         return len(self._buffer) - at
 
     def _header(self, encoding: Encoding) -> Header | None:
-        """Parse the header at `position`; None if the bytes are none (or too few)."""
-        left = self._fill(self.position)
-        at = self.position - self._base
-        if left < 8:
-            return None
-        group, element, length = encoding.plain_header(self._buffer, at)
-        tag = group << 16 | element
-        if not encoding.explicit or group == 0xFFFE:
-            return Header(tag, b"", length, self.position + 8)
-        _, _, vr, short = encoding.explicit_header(self._buffer, at)
-        size = HEADER_SIZES.get(vr)
-        if size is None:
-            if not looks_explicit(self._buffer[at : at + 6]):
-                # Some writers change to implicit VR without notice; believed if it fits.
-                return Header(tag, b"", length, self.position + 8)
-            # PS3.5 6.2: VRs that may come have a 32-bit length after two reserved bytes.
-            size = 8 if short else 12
-        if size == 8:
-            return Header(tag, vr, short, self.position + 8)
-        if left < 12:
-            return None
-        return Header(tag, vr, encoding.long_length(self._buffer, at + 8)[0], self.position + 12)
+        """Parse the header at `position`; None if the bytes are too few."""
+        self._fill(self.position)
+        return parse_header(self._buffer, self.position - self._base, self._base, encoding)
 
     def _plausible(self, header: Header) -> bool:
         """Say whether a top-level header is one of this data set rather than rubbish after it."""
@@ -343,7 +295,7 @@ class ElementWalker:
                 return
             self._count()
             self.position = position = stop
-            yield Event(VALUE, tag, vr, start, stop)
+            yield (VALUE, tag, vr, start, stop)
 
     def _open_element(self, frame: _Frame) -> Event:
         """Step over a value, or into a sequence or encapsulated pixel data, at `position`."""
@@ -367,7 +319,7 @@ class ElementWalker:
         if self._hint is not None and length >= 8 and self._hint(tag, vr, start, stop):
             return self._push(_Frame(SEQUENCE, tag, start, stop, False, IMPLICIT_LITTLE), stop)
         self.position = stop
-        return Event(VALUE, tag, vr, start, stop)
+        return (VALUE, tag, vr, start, stop)
 
     def _open_undefined(self, frame: _Frame, header: Header) -> Event:
         tag, vr, _, start = header
@@ -389,7 +341,7 @@ class ElementWalker:
                 f"Sequences are nested deeper than {MAX_DEPTH} at byte {frame.start}."
             )
         vr = b"SQ" if frame.kind == SEQUENCE else b""
-        return Event(frame.kind, frame.tag, vr, frame.start, end)
+        return (frame.kind, frame.tag, vr, frame.start, end)
 
     def _next_in(self, frame: _Frame) -> Event:
         """Step to the next item or fragment of a sequence, or out of it."""
@@ -423,7 +375,7 @@ class ElementWalker:
             raise self._truncated(frame.tag, stop)
         if frame.kind == FRAGMENTS:
             self.position = stop
-            return Event(FRAGMENT, frame.tag, b"", start, stop)
+            return (FRAGMENT, frame.tag, b"", start, stop)
         return self._open_item(frame, start, stop)
 
     def _open_item(self, frame: _Frame, start: int, stop: int) -> Event:
@@ -437,11 +389,11 @@ class ElementWalker:
         undefined = stop < 0
         end = frame.end if undefined else stop
         self._push(_Frame(ITEM_START, frame.tag, start, end, undefined, encoding), stop)
-        return Event(ITEM_START, frame.tag, b"", start, stop)
+        return (ITEM_START, frame.tag, b"", start, stop)
 
     def _close(self) -> Event:
         frame = self._frames.pop()
-        return Event(SEQUENCE_END, frame.tag, b"", frame.start, self.position)
+        return (SEQUENCE_END, frame.tag, b"", frame.start, self.position)
 
     def _truncated(self, tag: int, needed: int) -> TruncatedError:
         top = self._frames[1].tag if len(self._frames) > 1 else tag

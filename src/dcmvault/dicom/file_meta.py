@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from dcmvault.dicom.byte_source import HEADER_BYTES, FileBytes
-from dcmvault.dicom.elements import (
+from dcmvault.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     HEADER_SIZES,

@@ -9,8 +9,6 @@ top level; sequences of defined length are looked into for a while, then stepped
 from __future__ import annotations
 
 import re
-import struct
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,20 +16,26 @@ from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
 from dcmvault.dicom.charset import decode_text
 from dcmvault.dicom.elements import (
     FRAGMENT,
-    HEADER_SIZES,
-    MAX_DEPTH,
     MAX_ELEMENTS,
-    PIXEL_TAGS,
-    UNDEFINED_LENGTH,
     DepthLimitError,
     ElementLimitError,
     ElementWalker,
+    TruncatedError,
+)
+from dcmvault.dicom.encoding import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    HEADER_SIZES,
+    ITEM_BYTES,
+    PIXEL_TAGS,
+    UNDEFINED_LENGTH,
     Encoding,
     Header,
-    TruncatedError,
     name_of,
+    parse_header,
 )
 from dcmvault.dicom.file_meta import FileMeta, claims_to_be_dicom, read_file_meta
+from dcmvault.dicom.plain_runs import DEEP_BYTES, MAX_TEXT, run_over
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
 
@@ -61,6 +65,7 @@ _SERIES_TAGS = {
     "series_description": 0x0008103E,
     "body_part_examined": 0x00180015,
 }
+_INSTANCE_TAGS = {"instance_number": _INSTANCE_NUMBER}
 _TEXT_TAGS = (
     _CHARACTER_SET,
     _SOP_CLASS,
@@ -79,29 +84,19 @@ _UIDS = (
 )
 _LAST_TEXT_TAG = max(_TEXT_TAGS)
 
-#: Longest value kept of an attribute, bytes; text attributes are a tenth of it by PS3.5 6.2.
-_MAX_TEXT = 4096
 #: Elements looked at inside sequences of defined length, per file.
-_PROBE_ELEMENTS = 2000
+_PROBE_ELEMENTS = 256
 #: Inflated bytes within which the attributes of a deflated data set must come.
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
-#: No value of this length holds MAX_DEPTH items inside each other.
-_DEEP_BYTES = 16 * MAX_DEPTH - 1
-_ITEM_BYTES = b"\xfe\xff\x00\xe0"
 
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 
 
-def _raw(tag: int, order: str) -> int:
-    """Return a tag as one 32-bit number read in the given byte order (cheaper than two)."""
-    number: int = struct.unpack(order + "L", struct.pack(order + "HH", tag >> 16, tag & 0xFFFF))[0]
-    return number
-
-
-#: By byte order: what the fast loops look out for, as they read it. Pixel tags end the loop.
-_LOOKOUT: dict[str, dict[int, int]] = {
-    order: {_raw(tag, order): tag for tag in (*_TEXT_TAGS, *PIXEL_TAGS)} for order in "<>"
+#: What the hot loops look out for, as they read it: raw tag to tag.
+_WANTED = {
+    big: {encoding.raw_tag(tag): tag for tag in _TEXT_TAGS}
+    for big, encoding in ((False, EXPLICIT_LITTLE), (True, EXPLICIT_BIG))
 }
 
 
@@ -153,115 +148,61 @@ class _Scan:
 
     def run(self) -> InstanceHeader:
         """Walk the top level and put the header together."""
-        run = self._explicit_run if self._encoding.explicit else self._implicit_run
-        start = self._position
+        source, start = self._source, self._position
+        wanted = _WANTED[self._encoding.big_endian]
         try:
             while self._end < 0:
-                # After pixel data rubbish may come, at which the fast loops do not look twice.
+                # After pixel data rubbish may come, at which the hot loops do not look twice.
                 if self._pixels[0] < 0:
-                    run()
+                    position, encoding = self._position, self._encoding
+                    self._position, self._allowance, odd_at = run_over(
+                        source,
+                        encoding,
+                        position,
+                        source.size,
+                        self._allowance,
+                        wanted,
+                        self._found,
+                    )
+                    self._odd = self._odd or odd_at
                 if self._deflated_end >= 0 and self._identified() and self._past_text():
                     break
-                self._odd_one_out()
+                if self._position == source.size:
+                    self._end = self._position
+                elif not self._native_pixels():
+                    self._odd_one_out()
         except ElementLimitError as limit:
             if not self._identified():
                 raise
             self._flaw(limit.message)
-            self._end = self._source.size
+            self._end = source.size
         if not self._found and self._position == start:
             raise MalformedDicomError(f"No data element can be read from byte {start} on.")
         return self._header()
 
-    # Fast loops: run over plain values and leave `_position` at the first that needs thought.
-
-    def _explicit_run(self) -> None:
-        order = ">" if self._encoding.big_endian else "<"
-        read_header = _EXPLICIT_HEADER[order]
-        read_long = self._encoding.long_length
-        sizes, lookout = HEADER_SIZES, _LOOKOUT[order]
-        source, size = self._source, self._source.size
-        position = self._position
-        allowance = self._allowance
-        while allowance > 0:
-            buffer, base = source.window(position)
-            at, last, total = position - base, len(buffer) - 12, size - base
-            if at > last:
-                break
-            while at <= last:
-                raw, vr, length = read_header(buffer, at)
-                begin = at + 8
-                if sizes.get(vr) != 8:
-                    if vr == b"SQ" or vr not in sizes:
-                        break
-                    length = read_long(buffer, begin)[0]
-                    begin = at + 12
-                stop = begin + length
-                if stop > total or length == UNDEFINED_LENGTH:
-                    break
-                if raw in lookout:
-                    tag = lookout[raw]
-                    if tag in PIXEL_TAGS:
-                        break
-                    self._keep(tag, base + begin, length)
-                if length & 1:
-                    self._odd = self._odd or base + at
-                at = stop
-                allowance -= 1
-            position = base + at
-            if at <= last:
-                break
-        self._allowance = allowance
-        self._position = position
-
-    def _implicit_run(self) -> None:
-        read_header = _IMPLICIT_HEADER
-        lookout = _LOOKOUT["<"]
-        source, size = self._source, self._source.size
-        position = self._position
-        allowance = self._allowance
-        while allowance > 0:
-            buffer, base = source.window(position)
-            at, last, total = position - base, len(buffer) - 12, size - base
-            if at > last:
-                break
-            while at <= last:
-                raw, length = read_header(buffer, at)
-                stop = at + 8 + length
-                if stop > total or length == UNDEFINED_LENGTH or not raw & 0xFFFF:
-                    break
-                if length > _DEEP_BYTES and self._may_be_sequence(
-                    raw << 16, b"", base + at + 8, base + stop
-                ):
-                    break
-                if raw in lookout:
-                    tag = lookout[raw]
-                    if tag in PIXEL_TAGS:
-                        break
-                    self._keep(tag, base + at + 8, length)
-                if length & 1:
-                    self._odd = self._odd or base + at
-                at = stop
-                allowance -= 1
-            position = base + at
-            if at <= last:
-                break
-        self._allowance = allowance
-        self._position = position
+    def _native_pixels(self) -> bool:
+        """Step over whole native pixel data at `_position`; False for anything else."""
+        buffer, base = self._source.window(self._position)
+        header = parse_header(buffer, self._position - base, base, self._encoding)
+        if header is None or header.tag not in PIXEL_TAGS or self._pixels[0] >= 0:
+            return False
+        stop = header.start + header.length
+        if header.length == UNDEFINED_LENGTH or stop > self._source.size or header.vr == b"SQ":
+            return False
+        self._pixels = (header.start, stop)
+        if header.length & 1:
+            self._odd = self._odd or self._position
+        self._position = stop
+        return True
 
     def _keep(self, tag: int, start: int, length: int) -> None:
-        self._found[tag] = self._source.read(start, min(length, _MAX_TEXT))
+        self._found[tag] = self._source.read(start, min(length, MAX_TEXT))
 
-    # Whatever the fast loops leave
+    # Whatever the hot loops leave
 
     def _odd_one_out(self) -> None:
         """Take one element that is no plain value: sequences, pixel data, the end, damage."""
-        walker = self._walker
-        if walker is None:
-            hint = None if self._encoding.explicit else self._may_be_sequence
-            walker = ElementWalker(self._source, self._position, self._encoding, sequence_hint=hint)
-            self._walker = walker
-        walker.position = self._position
-        walker.allowance = self._allowance
+        walker = self._walk_on()
         if not walker.more():
             self._end = self._position
             if walker.trailing_start >= 0:
@@ -273,39 +214,53 @@ class _Scan:
         sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
         if header.tag in PIXEL_TAGS:
             self._take_pixels(walker, header)
-        elif sound and (
-            header.vr == b"SQ"
-            or (
-                not self._encoding.explicit
-                and self._may_be_sequence(header.tag, b"", header.start, stop)
-            )
-        ):
+        elif sound and (header.vr == b"SQ" or self._may_be_sequence(header)):
             self._probe(walker, header)
         else:
             self._take_other(walker, header)
         self._position = walker.position
         self._allowance = walker.allowance
+        self._odd = self._odd or walker.odd_at
 
-    def _may_be_sequence(self, tag: int, _vr: bytes, start: int, end: int) -> bool:
-        """Say whether an implicit VR value may hide deep sequences: only those matter here."""
+    def _walk_on(self) -> ElementWalker:
+        """Return the walker, set to where the scan is."""
+        walker = self._walker
+        if walker is None:
+            hint = None if self._encoding.explicit else self._hides_items
+            walker = ElementWalker(self._source, self._position, self._encoding, sequence_hint=hint)
+            self._walker = walker
+        if self._pixels[0] >= 0 and not walker.pixels_seen:
+            walker.passed(max(PIXEL_TAGS))
+        walker.position = self._position
+        walker.allowance = self._allowance
+        return walker
+
+    def _may_be_sequence(self, header: Header) -> bool:
+        end = header.start + header.length
+        return not self._encoding.explicit and self._hides_items(
+            header.tag, header.vr, header.start, end
+        )
+
+    def _hides_items(self, tag: int, _vr: bytes, start: int, end: int) -> bool:
+        """Say whether an implicit VR value may be a deep sequence: only those matter here."""
         return (
-            end - start > _DEEP_BYTES
+            end - start >= DEEP_BYTES
             and not tag >> 16 & 1
-            and self._source.read(start, 4) == _ITEM_BYTES
+            and self._source.read(start, 4) == ITEM_BYTES
         )
 
     def _take_pixels(self, walker: ElementWalker, header: Header) -> None:
         last = header.start
         try:
-            for event in walker.element():
-                if event.kind == FRAGMENT:
-                    last = event.end
+            for kind, _, _, _, end in walker.element():
+                if kind == FRAGMENT:
+                    last = end
         except TruncatedError:
             self._cut_off("Pixel Data", header)
             self._pixels = (header.start, self._source.size)
             return
-        end = last if header.length == UNDEFINED_LENGTH else header.start + header.length
-        self._pixels = (header.start, end)
+        stop = last if header.length == UNDEFINED_LENGTH else header.start + header.length
+        self._pixels = (header.start, stop)
         if header.length != UNDEFINED_LENGTH and header.length & 1:
             self._odd = self._odd or header.start
 
@@ -314,9 +269,8 @@ class _Scan:
         stop = header.start + header.length
         granted = min(self._probe_allowance, self._allowance)
         walker.allowance = granted
-        walk = walker.element()
         try:
-            deque(walk, maxlen=0)
+            walker.skip()
         except DepthLimitError:
             raise
         except ElementLimitError:
@@ -331,7 +285,7 @@ class _Scan:
 
     def _take_other(self, walker: ElementWalker, header: Header) -> None:
         try:
-            deque(walker.element(), maxlen=0)
+            walker.skip()
         except TruncatedError:
             self._cut_off(name_of(header.tag), header)
             return
@@ -378,9 +332,15 @@ class _Scan:
     def _uid(self, tag: int) -> str:
         return self._found.get(tag, b"").rstrip(b"\0 ").decode("ascii", "replace")
 
-    def _texts(self, tags: Mapping[str, int]) -> dict[str, str]:
+    def _texts(self, tags: Mapping[str, int], character_set: bytes | None) -> dict[str, str]:
+        """Decode attributes; `character_set` is None where all that was found is plain ASCII."""
         found = self._found
-        character_set = found.get(_CHARACTER_SET, b"")
+        if character_set is None:
+            return {
+                name: found[tag].rstrip(b"\0 ").decode("ascii")
+                for name, tag in tags.items()
+                if tag in found
+            }
         return {
             name: decode_text(found[tag], character_set)
             for name, tag in tags.items()
@@ -399,7 +359,7 @@ class _Scan:
             (_SOP_CLASS, "SOP Class UID", meta.sop_class_uid),
             (_SOP_INSTANCE, "SOP Instance UID", meta.sop_instance_uid),
         ):
-            if stated and stated != self._uid(tag):
+            if stated and stated != (self._uid(tag) or stated):
                 self._flaw(f"{name} differs between file meta information and data set.")
 
     def _header(self) -> InstanceHeader:
@@ -409,16 +369,18 @@ class _Scan:
             self._flaw(f"The element at byte {self._odd} has an odd length.")
         deflated = self._deflated_end >= 0
         pixels = (-1, -1) if deflated else self._pixels
-        number = self._texts({"instance_number": _INSTANCE_NUMBER})
+        text = b"".join(self._found.values())
+        plain = text.isascii() and b"\x1b" not in text
+        character_set = None if plain else self._found.get(_CHARACTER_SET, b"")
         return InstanceHeader(
             sop_class_uid=self._uid(_SOP_CLASS),
             sop_instance_uid=self._uid(_SOP_INSTANCE),
             study_instance_uid=self._uid(_STUDY),
             series_instance_uid=self._uid(_SERIES),
             transfer_syntax_uid=meta.transfer_syntax_uid,
-            study=StudyAttributes(**self._texts(_STUDY_TAGS)),
-            series=SeriesAttributes(**self._texts(_SERIES_TAGS)),
-            instance_number=number.get("instance_number", ""),
+            study=StudyAttributes(**self._texts(_STUDY_TAGS, character_set)),
+            series=SeriesAttributes(**self._texts(_SERIES_TAGS, character_set)),
+            instance_number=self._texts(_INSTANCE_TAGS, character_set).get("instance_number", ""),
             data_set_start=meta.data_set_start,
             data_set_end=self._deflated_end if deflated else self._end,
             pixel_data_start=pixels[0],
@@ -427,7 +389,3 @@ class _Scan:
             has_file_meta=meta.has_file_meta,
             flaws=tuple(self._flaws),
         )
-
-
-_EXPLICIT_HEADER = {order: struct.Struct(order + "L2sH").unpack_from for order in "<>"}
-_IMPLICIT_HEADER = struct.Struct("<LL").unpack_from

@@ -1,0 +1,246 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no request.
+
+The page carries its own Content Security Policy: even if a value slipped through the escaping,
+the browser would run nothing and fetch nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dcmvault.i18n import format_bytes, format_duration, format_number, language, ngettext
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.plan import RunKind
+from dcmvault.model.report import DestinationReport, RunReport, StudyReport
+from dcmvault.reports.bars import Bar, bar
+from dcmvault.reports.escaping import visible
+from dcmvault.reports.grouping import (
+    FailureGroup,
+    StudyRow,
+    by_cause,
+    by_study,
+    level_label,
+)
+from dcmvault.reports.summary import duration_s, lowest_level
+from dcmvault.reports.times import age_of_evidence, utc
+from dcmvault.reports.wording import (
+    hidden_files_note,
+    level_meaning,
+    outcomes,
+    stage_label,
+    state_label,
+    verdict,
+)
+
+#: A page stays readable and small; the rest is in the CSV, and the page says so.
+_MOST_STUDIES = 1000
+_MOST_FAILURES_OF_A_CAUSE = 200
+
+
+def render(report: RunReport) -> str:
+    """Render the page in the language in use."""
+    environment = _environment()
+    # Only these two files of ours are trusted as they are.
+    style = Markup(environment.get_template("style.css").render())  # noqa: S704
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    names = [part.name for part in report.destinations]
+    rows = by_study(report.study_reports, names)
+    return environment.get_template("report.html").render(
+        language=language().replace("_", "-"),
+        style=style,
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'",
+        words=_words(report),
+        report=report,
+        verdict=verdict(report),
+        figures=_figures(report),
+        facts=_facts(report),
+        parts=[_part(part, report) for part in report.destinations],
+        stages=_stages(report),
+        groups=[_group(group) for group in by_cause(report.failures)],
+        hidden_files=hidden_files_note(report.failures),
+        names=names,
+        has_patients=any(row.patient or row.description for row in rows),
+        studies=[_study(row, names, report) for row in rows[:_MOST_STUDIES]],
+        studies_left_out=_left_out(len(rows) - _MOST_STUDIES),
+        levels=[(level.word, level_meaning(level), _tone(level)) for level in list(Level)[1:]],
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("dcmvault.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalised,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _finalised(value: object) -> object:
+    """Make controls and direction marks of every shown text visible, before it is escaped."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(value)
+    return value
+
+
+def _words(report: RunReport) -> dict[str, str]:
+    """Return the page's fixed words."""
+    kind = report.request.kind
+    return {
+        "title": _("Verification report") if kind is RunKind.VERIFY else _("Backup report"),
+        "destinations": _("Evidence by destination"),
+        "stages": _("Time by stage"),
+        "stages_note": _("Stages work side by side: their sum may exceed the duration."),
+        "failures": _("What did not reach its level"),
+        "next_step": _("Next step"),
+        "study": _("Study"),
+        "instance": _("Instance"),
+        "file": _("File at the source"),
+        "message": _("What happened"),
+        "studies": _("Studies, as evidence stood when the run ended"),
+        "date": _("Date"),
+        "modality": _("Modality"),
+        "patient": _("Patient"),
+        "opaque": _("files that are not valid DICOM"),
+        "warnings": _("Warnings"),
+        "how_to_read": _("How to read this"),
+        "claim_note": _(
+            "What a destination says about itself is a claim. Only what was looked up or read back "
+            "afterwards is evidence, and only evidence is shown in green. From the weakest to the "
+            "strongest:"
+        ),
+        "run": _("The run"),
+        "asked": _("level asked"),
+        "footer": _("Made by dcmvault. Times are UTC."),
+    }
+
+
+def _figures(report: RunReport) -> list[tuple[str, str]]:
+    """Return the big numbers: value and label."""
+    counts = report.counts
+    claim = lowest_level(report) <= Level.SENT
+    seconds = duration_s(report)
+    moved = sum(part.transferred_bytes for part in report.destinations)
+    return [
+        (format_number(report.studies), ngettext("study", "studies", report.studies)),
+        (format_number(counts.selected), _("due in this run")),
+        (format_number(counts.stored), _("sent") if claim else _("reached the level")),
+        (
+            format_number(counts.already_held),
+            _("sent earlier") if claim else _("held already"),
+        ),
+        (format_bytes(moved), _("transferred")),
+        ("–" if seconds is None else format_duration(seconds), _("duration")),
+    ]
+
+
+def _facts(report: RunReport) -> list[tuple[str, str]]:
+    return [
+        (_("Run"), report.run_id),
+        (_("State"), state_label(report.state)),
+        (_("Source"), report.request.source),
+        (_("Strategy"), report.request.strategy.value),
+        (_("Started"), utc(report.started_at)),
+        (_("Finished"), utc(report.finished_at)),
+        (_("Files that are not DICOM"), format_number(report.not_dicom)),
+        (_("Exit status"), str(report.exit_status)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One destination with its evidence bar."""
+
+    name: str
+    level: str
+    bar: Bar
+    volume: str
+
+
+def _part(part: DestinationReport, report: RunReport) -> _Part:
+    ends = outcomes(part, report.request.kind)
+    volume = _("%(source)s at the source, %(transferred)s transferred") % {
+        "source": format_bytes(part.source_bytes),
+        "transferred": format_bytes(part.transferred_bytes),
+    }
+    segments = [
+        (outcome.kind, outcome.label, float(outcome.count), format_number(outcome.count))
+        for outcome in ends
+    ]
+    return _Part(part.name, part.level.word, bar(segments), volume)
+
+
+def _stages(report: RunReport) -> Bar:
+    return bar(
+        [
+            (f"stage{number % 5}", stage_label(stage), seconds, format_duration(seconds))
+            for number, (stage, seconds) in enumerate(report.stages.items())
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A cause, cut to what a page can show."""
+
+    group: FailureGroup
+    count: str
+    #: Set when all failures say the same; then the rows do not repeat it.
+    message: str
+    has_files: bool
+    left_out: str
+
+
+def _group(group: FailureGroup) -> _Group:
+    count, messages = len(group.failures), group.messages
+    has_files = any(failure.locator for failure in group.failures)
+    left_out = _left_out(count - _MOST_FAILURES_OF_A_CAUSE)
+    group.failures = group.failures[:_MOST_FAILURES_OF_A_CAUSE]
+    message = messages[0] if len(messages) == 1 else ""
+    return _Group(group, format_number(count), message, has_files, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One study at one destination."""
+
+    tone: str
+    held: str
+    level: str
+    age: str
+
+
+def _study(row: StudyRow, names: list[str], report: RunReport) -> tuple[StudyRow, list[_Cell]]:
+    return row, [_cell(row.at.get(name), report) for name in names]
+
+
+def _cell(there: StudyReport | None, report: RunReport) -> _Cell:
+    if there is None:
+        return _Cell("none", "–", "", "")
+    held = f"{format_number(there.held)} / {format_number(there.instances)}"
+    tone = "bad" if there.held < there.instances else _tone(there.level)
+    return _Cell(tone, held, level_label(there), age_of_evidence(there, report))
+
+
+def _tone(level: Level) -> str:
+    if level > Level.SENT:
+        return "good"
+    return "claim" if level is Level.SENT else "bad"
+
+
+def _left_out(count: int) -> str:
+    if count <= 0:
+        return ""
+    text = ngettext(
+        "... and %(n)s more: see the CSV or JSON report.",
+        "... and %(n)s more: see the CSV or JSON report.",
+        count,
+    )
+    return text % {"n": format_number(count)}

@@ -1,0 +1,17 @@
+"""A report as JSON: the summary and every study at every destination."""
+
+from __future__ import annotations
+
+import json
+
+from dcmvault.model.report import Privacy, RunReport
+from dcmvault.reports.summary import study_rows, summary
+
+
+def render(report: RunReport) -> str:
+    """Render one object of a report that was redacted before.
+
+    ASCII only, so that no value can command a terminal.
+    """
+    content = {**summary(report, Privacy.FULL), "study_reports": study_rows(report, Privacy.FULL)}
+    return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,94 @@
+"""A report's rows put together as a reader looks for them: failures by cause, studies by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import Failure, StudyReport
+from dcmvault.reports.wording import cause_title, next_step
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Failures of one cause at one destination, and the one thing to do about them."""
+
+    destination: str
+    code: str
+    status: str
+    title: str
+    next_step: str
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[str]:
+        """The different messages, in order of appearance."""
+        return list(dict.fromkeys(failure.message for failure in self.failures if failure.message))
+
+
+def by_cause(failures: Sequence[Failure]) -> list[FailureGroup]:
+    """Group failures by destination, code, status and hint; the largest group first."""
+    groups: dict[tuple[str, str, str, str], FailureGroup] = {}
+    for failure in failures:
+        key = (failure.destination, failure.code, failure.status, failure.hint)
+        if key not in groups:
+            hint = failure.hint or next_step(failure.code)
+            title = cause_title(failure.code)
+            groups[key] = FailureGroup(*key[:3], title, hint)
+        groups[key].failures.append(failure)
+    return sorted(groups.values(), key=lambda group: -len(group.failures))
+
+
+@dataclass(slots=True)
+class StudyRow:
+    """One study and what is known of it at each destination."""
+
+    study_instance_uid: str
+    study_date: str
+    modalities: str
+    patient: str
+    description: str
+    at: dict[str, StudyReport] = field(default_factory=dict)
+
+    def is_whole(self, destinations: Sequence[str]) -> bool:
+        """Whether every destination has evidence of every instance."""
+        return all(
+            (there := self.at.get(name)) is not None
+            and there.held >= there.instances
+            and there.level > Level.SENT
+            for name in destinations
+        )
+
+
+def by_study(reports: Sequence[StudyReport], destinations: Sequence[str]) -> list[StudyRow]:
+    """Put a study's destinations in one row: first what is not whole, then the newest."""
+    rows: dict[str, StudyRow] = {}
+    for report in reports:
+        row = rows.setdefault(report.study_instance_uid, _row(report))
+        row.at[report.destination] = report
+    newest = sorted(rows.values(), key=lambda row: row.study_date, reverse=True)
+    return sorted(newest, key=lambda row: row.is_whole(destinations))
+
+
+def _row(report: StudyReport) -> StudyRow:
+    return StudyRow(
+        study_instance_uid=report.study_instance_uid,
+        study_date=readable_date(report.study_date),
+        modalities=report.modalities.replace("\\", " "),
+        patient=" · ".join(part for part in (report.patient_name, report.patient_id) if part),
+        description=report.study_description,
+    )
+
+
+def level_label(study: StudyReport) -> str:
+    """Return the level's word, or say that something of the study is not there."""
+    return _("incomplete") if study.held < study.instances else study.level.word
+
+
+def readable_date(date: str) -> str:
+    """Write a DA value (PS3.5 section 6.2: YYYYMMDD) as YYYY-MM-DD; leave anything else."""
+    if len(date) == 8 and date.isascii() and date.isdecimal():
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    return date

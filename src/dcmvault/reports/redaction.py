@@ -1,0 +1,33 @@
+"""Privacy: patient data leaves a report before a renderer sees it, so that none can leak it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dcmvault.model.report import Privacy, RunReport
+from dcmvault.reports.escaping import locator_token
+
+
+def redacted(report: RunReport, privacy: Privacy) -> RunReport:
+    """Return the report with only the patient data that `privacy` allows.
+
+    File names at the source may contain names: below FULL a stable token stands for each.
+    """
+    if privacy is Privacy.FULL:
+        return report
+    keep_ids = privacy is Privacy.IDS
+    return replace(
+        report,
+        failures=tuple(
+            replace(failure, locator=locator_token(failure.locator)) for failure in report.failures
+        ),
+        study_reports=tuple(
+            replace(
+                study,
+                patient_name="",
+                patient_id=study.patient_id if keep_ids else "",
+                study_description="",
+            )
+            for study in report.study_reports
+        ),
+    )

@@ -1,0 +1,28 @@
+"""Times and ages as reports write them: UTC, with its name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from dcmvault.i18n import format_duration
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import RunReport, StudyReport
+
+
+def utc(moment: datetime | None) -> str:
+    """Write a moment as 2026-01-31 02:00:05 UTC; a dash for none."""
+    return "–" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age_of_evidence(study: StudyReport, report: RunReport) -> str:
+    """Say how old a study's evidence was when the run ended (or began, while it runs).
+
+    A report is read later, so its times are relative to the run, never to the reader.
+    """
+    if study.level <= Level.SENT or study.verified_at is None:
+        return _("never verified")
+    seconds = ((report.finished_at or report.started_at) - study.verified_at).total_seconds()
+    if seconds < 1:
+        return _("fresh evidence")
+    return _("evidence %(age)s old") % {"age": format_duration(seconds)}

@@ -1,0 +1,268 @@
+"""What a report says: verdicts, outcomes, levels and causes in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dcmvault.i18n import format_number, ngettext
+from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Level
+from dcmvault.model.plan import RunKind
+from dcmvault.model.report import DestinationReport, Failure, RunReport, RunState
+from dcmvault.reports.escaping import STAND_IN
+
+
+class Tone(StrEnum):
+    """How a verdict looks. Only evidence is GOOD; a claim never is."""
+
+    GOOD = "good"
+    CLAIM = "claim"
+    BAD = "bad"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one sentence that a hurried reader needs, and the one after it."""
+
+    tone: Tone
+    headline: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many of a destination's instances ended in one way."""
+
+    kind: str  #: stored | held | claimed | failed | unreadable | conflict | open
+    label: str
+    count: int
+
+
+def verdict(report: RunReport) -> Verdict:
+    """Judge a run."""
+    if report.error is not None:
+        _code, message, hint = report.error
+        return Verdict(Tone.BAD, _("The run ended by an error."), f"{message} {hint}".strip())
+    if report.state is RunState.CANCELLED:
+        return Verdict(
+            Tone.OPEN,
+            _("The run was cancelled."),
+            _("What is counted here was finished before; the same command does the rest."),
+        )
+    if report.state is not RunState.FINISHED:
+        return Verdict(
+            Tone.OPEN,
+            _("The run is not finished."),
+            _("These are its figures so far; ask again for the final ones."),
+        )
+    return _of_finished_run(report)
+
+
+def _of_finished_run(report: RunReport) -> Verdict:
+    counts = report.counts
+    short = counts.selected - counts.stored
+    if short > 0 or report.exit_status != 0:
+        return _fallen_short(max(short, 0), counts.selected)
+    total = counts.stored + counts.already_held
+    if total == 0:
+        return Verdict(
+            Tone.OPEN,
+            _("There was nothing to back up."),
+            _("The source holds no instances. If it should, check that its disk is mounted."),
+        )
+    claimed = sum(
+        part.counts.stored + part.counts.already_held
+        for part in report.destinations
+        if part.level <= Level.SENT
+    )
+    return _claimed(claimed, total) if claimed else _all_well(report, total)
+
+
+def _claimed(claimed: int, total: int) -> Verdict:
+    if claimed == total:
+        headline = ngettext(
+            "%(n)s copy was sent, and nothing was verified.",
+            "%(n)s copies were sent, and nothing was verified.",
+            total,
+        )
+    else:
+        headline = ngettext(
+            "%(n)s of %(all)s copies was sent without being verified.",
+            "%(n)s of %(all)s copies were sent without being verified.",
+            claimed,
+        )
+    return Verdict(
+        Tone.CLAIM,
+        headline % {"n": format_number(claimed), "all": format_number(total)},
+        _("The destination says that it took them. That is a claim, not evidence."),
+    )
+
+
+def _fallen_short(short: int, selected: int) -> Verdict:
+    if not short:
+        return Verdict(
+            Tone.BAD,
+            _("The run finished, but not as it should."),
+            _("The warnings below say why."),
+        )
+    return Verdict(
+        Tone.BAD,
+        ngettext(
+            "%(n)s of %(selected)s copy did not reach its level.",
+            "%(n)s of %(selected)s copies did not reach their level.",
+            selected,
+        )
+        % {"n": format_number(short), "selected": format_number(selected)},
+        _("Each one is named below, with its cause and what to do next."),
+    )
+
+
+def _all_well(report: RunReport, total: int) -> Verdict:
+    counts = report.counts
+    figures = {
+        "n": format_number(total),
+        "stored": format_number(counts.stored),
+        "held": format_number(counts.already_held),
+    }
+    if report.request.kind is RunKind.VERIFY:
+        headline = ngettext("%(n)s copy is verified.", "All %(n)s copies are verified.", total)
+        return Verdict(
+            Tone.GOOD,
+            headline % figures,
+            _("Every copy was looked for, and found as it should be."),
+        )
+    headline = ngettext(
+        "%(n)s copy is backed up and verified.",
+        "All %(n)s copies are backed up and verified.",
+        total,
+    )
+    if counts.selected == 0:
+        detail = _("Nothing was due: every copy was held already at the level asked for.")
+    else:
+        detail = _("%(stored)s reached the level in this run; %(held)s were held already.")
+    return Verdict(Tone.GOOD, headline % figures, detail % figures)
+
+
+def outcomes(part: DestinationReport, kind: RunKind) -> list[Outcome]:
+    """Split a destination's instances by what became of them; empty parts are left out."""
+    counts = part.counts
+    claim = part.level <= Level.SENT
+    stored = _("verified in this run") if kind is RunKind.VERIFY else _("stored and verified")
+    settled = counts.stored + counts.failed + counts.unreadable + counts.conflicts
+    parts = [
+        Outcome("claimed", _("sent, not verified"), counts.stored)
+        if claim
+        else Outcome("stored", stored, counts.stored),
+        Outcome("claimed", _("sent earlier, not verified"), counts.already_held)
+        if claim
+        else Outcome("held", _("held already"), counts.already_held),
+        Outcome("failed", _("failed"), counts.failed),
+        Outcome("unreadable", _("unreadable at the source"), counts.unreadable),
+        Outcome("conflict", _("in conflict"), counts.conflicts),
+        Outcome("open", _("not done"), max(counts.selected - settled, 0)),
+    ]
+    return [outcome for outcome in parts if outcome.count]
+
+
+def hidden_files_note(failures: Iterable[Failure]) -> str:
+    """Say how to see file names, where tokens stand for them; empty where none does."""
+    if any(failure.locator.startswith(STAND_IN) for failure in failures):
+        return _(
+            "File names may contain patient names, so a token stands for each. "
+            "`dcmvault report --privacy full` shows them."
+        )
+    return ""
+
+
+def level_meaning(level: Level) -> str:
+    """Say what a level is worth."""
+    meanings: Mapping[Level, str] = {
+        Level.NONE: _("Nothing supports this copy."),
+        Level.SENT: _("The destination said that it took the copy. A claim, not evidence."),
+        Level.PRESENT: _(
+            "The destination lists at least as many instances of the study as there are (a PACS), "
+            "or every file is there with its size (a folder)."
+        ),
+        Level.COMPLETE: _(
+            "The destination lists every single instance by its UID (a PACS), or every file is "
+            "there with its size (a folder). Its content was not looked at."
+        ),
+        Level.COMMITTED: _(
+            "The destination took responsibility for every instance. It did not prove its content."
+        ),
+        Level.PROVEN: _("Every copy was read back, and its content is identical."),
+    }
+    return meanings[level]
+
+
+def stage_label(stage: str) -> str:
+    """Name a stage of the flow."""
+    labels: Mapping[str, str] = {
+        "scan": _("scan the source"),
+        "plan": _("plan"),
+        "read": _("read"),
+        "encode": _("encode"),
+        "deliver": _("deliver"),
+        "verify": _("verify"),
+    }
+    return labels.get(stage, stage)
+
+
+def state_label(state: RunState) -> str:
+    """Name a run's state."""
+    labels: Mapping[RunState, str] = {
+        RunState.PENDING: _("waiting"),
+        RunState.PLANNING: _("planning"),
+        RunState.RUNNING: _("running"),
+        RunState.FINISHED: _("finished"),
+        RunState.FAILED: _("ended by an error"),
+        RunState.CANCELLED: _("cancelled"),
+    }
+    return labels[state]
+
+
+def cause_title(code: str) -> str:
+    """Say what kind of failure a code is; a code that is not known speaks for itself."""
+    titles: Mapping[str, str] = {
+        "unreadable": _("The file cannot be read"),
+        "vanished": _("The file was gone when it was to be read"),
+        "changed_while_reading": _("The file changed while it was read"),
+        "malformed_dicom": _("The file is not valid DICOM"),
+        "not_dicom": _("A PACS cannot take a file that is not valid DICOM"),
+        "unreachable": _("The destination could not be reached"),
+        "association_rejected": _("The destination rejected the association"),
+        "association_lost": _("The association was lost"),
+        "destination_stopped": _("The destination cannot be used"),
+        "refused": _("The destination refused the instance"),
+        "refused_for_now": _("The destination refused the instance for now, each time"),
+        "cannot_be_sent": _("The destination does not take this kind of instance"),
+        "missing": _("Not there when it was looked for"),
+        "damaged": _("The copy is damaged"),
+        "unknown": _("The destination gave no answer about it"),
+        "cannot_verify": _("It could not be verified"),
+        "conflict": _("Two contents under one UID: a PACS keeps one"),
+    }
+    return titles.get(code, code)
+
+
+def next_step(code: str) -> str:
+    """Say what to do about a failure that brought no hint of its own."""
+    again = _("Run the same backup again: it sends only what is missing.")
+    steps: Mapping[str, str] = {
+        "unreadable": _("Check the file and the disk it is on, then run the same backup again."),
+        "vanished": _("If it was not deleted on purpose, look for it at the source."),
+        "changed_while_reading": again,
+        "unreachable": _("Check with `dcmvault node probe`, then run the same backup again."),
+        "association_lost": again,
+        "refused_for_now": again,
+        "refused": _("Ask who runs the destination, and show them the status."),
+        "missing": again,
+        "damaged": again,
+        "unknown": _("Verify again when the destination is less busy."),
+        "cannot_verify": _("Verify again when the destination is less busy."),
+        "conflict": _("A folder destination keeps both; find out which one is right."),
+    }
+    return steps.get(code, "")

@@ -17,7 +17,7 @@ from tests.integration.engine_world import EngineWorld, eventually, stop_process
 from dcmvault.engine.client import DurableQueue
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.worker import DurableWorker
-from dcmvault.errors import StateError
+from dcmvault.errors import ConfigurationError, StateError
 from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.testing.scripted_stages import ScriptedJob
@@ -330,6 +330,29 @@ def test_killed_worker_loses_nothing_and_repeats_only_what_was_in_flight(
     assert not embedded.stages.events("fail", "fail_job")
 
 
+@pytest.mark.peers
+def test_living_worker_takes_over_the_work_of_a_killed_one(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    with ExitStack() as stack:
+        world = EngineWorld(tmp_path, postgresql_url, stack)
+        first = world.start_process()
+        world.submit("run", *(ScriptedJob(f"job-{n}", batches=3, takes_s=0.2) for n in range(8)))
+        eventually(lambda: world.jobs("end"))
+        second = world.start_process()
+        assert world.runs("plan") == ["run"]
+        eventually(lambda: second.pid in {event.pid for event in world.stages.events("start")})
+        first.kill()
+        first.wait()
+        killed_at = len(world.stages.events())
+        world.await_finish("run")
+        assert {event.pid for event in world.stages.events()[killed_at:]} == {second.pid}
+        assert world.runs("plan") == ["run"]
+        assert [world.stages.delivered(f"job-{n}") for n in range(8)] == [3] * 8
+        assert len(world.jobs("start")) - 8 * 3 <= 2
+        stop_process(second)
+
+
 def test_process_runs_one_worker_at_a_time(embedded: EngineWorld, tmp_path: Path) -> None:
     embedded.worker.stop(grace_s=0)
     embedded.worker.start()
@@ -361,6 +384,12 @@ def test_unusable_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("this is not a database, but long enough to be looked at" * 40)
     with pytest.raises(StateError, match="cannot be opened"):
         DurableQueue(WorkDatabase(tmp_path / "text"))
+
+
+@pytest.mark.parametrize("address", ["mysql://host/name", "name", "postgresql:/x y"])
+def test_address_of_another_kind_of_database_is_told(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="postgresql://"):
+        WorkDatabase(address)
 
 
 def test_processes_may_create_the_database_at_once(tmp_path: Path) -> None:

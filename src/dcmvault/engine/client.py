@@ -69,6 +69,7 @@ class DurableQueue:
             sa.column("status", sa.Text),
             sa.column("queue_name", sa.Text),
             sa.column("priority", sa.Integer),
+            sa.column("executor_id", sa.Text),
             schema=schema,
         )
         self._queues = sa.table(
@@ -93,7 +94,10 @@ class DurableQueue:
             )
 
     def pause(self, queue: str) -> None:
-        """Start no further job of this queue, until `resume`; running jobs end."""
+        """Start no further job of this queue, until `resume`; running jobs end.
+
+        Acts when the workers next look at the queue: within 0.1 s, or 2 s if it was empty.
+        """
         self.ensure_queue(queue).set_limiter({"limit": 0, "period": 1.0})
 
     def resume(self, queue: str) -> None:
@@ -200,6 +204,28 @@ class DurableQueue:
         statement = sa.select(workflows.c.priority).where(workflows.c.workflow_uuid == workflow_id)
         with self._engine.connect() as connection:
             return int(connection.execute(statement).scalar_one())
+
+    def executors_at_work(self) -> Sequence[str]:
+        """Name the workers, dead or alive, under whose names work is being carried out."""
+        workflows = self._workflows
+        statement = (
+            sa.select(workflows.c.executor_id)
+            .distinct()
+            .where(workflows.c.status.in_(_RUNNING), workflows.c.executor_id.is_not(None))
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def hand_back(self, executor: str) -> None:
+        """Put the unfinished work of a worker that is known to be dead back on its queues."""
+        unfinished = self._client.list_workflows(
+            executor_id=executor, status=list(_RUNNING), load_input=False, load_output=False
+        )
+        by_queue: dict[str | None, list[str]] = {}
+        for workflow in unfinished:
+            by_queue.setdefault(workflow.queue_name, []).append(workflow.workflow_id)
+        for queue, workflow_ids in by_queue.items():
+            self._client.resume_workflows(workflow_ids, queue_name=queue)
 
     def _counts(self) -> Mapping[tuple[str, str], int]:
         workflows = self._workflows

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS
-from sqlalchemy.exc import SQLAlchemyError
+from dbos import error as dbos_error
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dcmvault.engine.log import route_engine_log
-from dcmvault.errors import StateError
+from dcmvault.errors import ConfigurationError, StateError
 
 #: How long a connection waits for another process's write (milliseconds).
 _BUSY_TIMEOUT_MS = 30_000
@@ -24,7 +28,8 @@ _IDLE_TRANSACTION_MS = 60_000
 class WorkDatabase:
     """The database of durable work, of which any number of processes may hold one.
 
-    `address` is the path of a SQLite file (created with mode 0600) or a `postgresql://` URL.
+    `address` is the path of a SQLite file (created with mode 0600) or a `postgresql://` URL;
+    ConfigurationError if it is neither.
     """
 
     def __init__(self, address: Path | str) -> None:
@@ -33,7 +38,7 @@ class WorkDatabase:
             self._url = sa.URL.create("sqlite", database=str(address))
         else:
             self.path = None
-            self._url = sa.make_url(address).set(drivername="postgresql+psycopg")
+            self._url = _server_url(address)
         self._lock = threading.Lock()
         self._engine: sa.Engine | None = None
 
@@ -45,17 +50,19 @@ class WorkDatabase:
     def prepare(self) -> sa.Engine:
         """Create the database's tables, or bring them up to date, once; return its engine.
 
-        Safe for processes that do it at the same time: the migration holds SQLite's write lock
-        or an advisory lock of PostgreSQL. Raises StateError when the database cannot be used.
+        Safe for processes that do it at the same time: they wait for each other at a lock file
+        beside the SQLite file, or at an advisory lock of PostgreSQL. Raises StateError when the
+        database cannot be used.
         """
         with self._lock:
             if self._engine is None:
                 route_engine_log()
                 try:
-                    self._create_file()
-                    DBOS.migrate(self._url.render_as_string(hide_password=False))
-                    self._engine = self._open()
-                except (OSError, SQLAlchemyError) as error:
+                    with self._alone():
+                        self._create_file()
+                        DBOS.migrate(self._url.render_as_string(hide_password=False))
+                        self._engine = self._open()
+                except (OSError, SQLAlchemyError, dbos_error.DBOSException) as error:
                     raise StateError(
                         f"The database of durable work cannot be opened ({type(error).__name__}).",
                         hint="Check the state folder or the database server, and free space.",
@@ -69,6 +76,20 @@ class WorkDatabase:
                 self._engine.dispose()
                 self._engine = None
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # SQLite itself does not wait when two processes turn a new file to WAL at once.
+        if self.path is None:
+            yield
+            return
+        lock_path = self.path.with_name(f"{self.path.name}.lock")
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def _create_file(self) -> None:
         # Before SQLite does it, which would follow the umask; the -wal and -shm files inherit it.
         if self.path is not None:
@@ -81,6 +102,19 @@ class WorkDatabase:
         with engine.connect():
             pass
         return engine
+
+
+def _server_url(address: str) -> sa.URL:
+    try:
+        url = sa.make_url(address)
+    except ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            "The database must be given as postgresql://USER@HOST/NAME.",
+            hint="Leave `database` out to keep everything in the state folder.",
+        )
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

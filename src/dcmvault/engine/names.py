@@ -45,6 +45,11 @@ def job_workflow_id(job_id: JobId, planning: int, attempt: int) -> str:
     return f"{job_prefix(job_id)}{planning}.{attempt}"
 
 
+def job_of(workflow_id: str) -> JobId:
+    """Say at which job a workflow is an attempt."""
+    return JobId(workflow_id.rpartition("/")[0])
+
+
 def queue_order(priority: Priority) -> int:
     """Translate a priority to the engine's: 1 is first, larger numbers come later."""
     return 1 + Priority.EMERGENCY - priority

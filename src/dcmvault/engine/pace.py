@@ -6,11 +6,7 @@ none; and a free slot stays empty until the next look.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import Counter
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from dcmvault.engine.binding import Binding
 from dcmvault.engine.client import (
@@ -22,10 +18,6 @@ from dcmvault.engine.client import (
 )
 from dcmvault.engine.names import RUNS_QUEUE
 
-_log = logging.getLogger(__name__)
-
-#: Seconds between decisions.
-_TICK_S = 1.0
 #: A queue without work to start for so many decisions is looked at seldom.
 _PATIENCE_TICKS = 5
 #: Jobs that end between two decisions from which on empty slots would cost more than looks.
@@ -36,32 +28,21 @@ _IDLE_POLL_S = 2.0
 _IDLE_RUNS_POLL_S = 1.0
 
 
-class QueuePace(threading.Thread):
-    """Decides once per second how often each queue is looked at, by all workers."""
+class QueuePace:
+    """Decides how often each queue is looked at, by all workers; asked about once per second."""
 
     def __init__(self, queue: DurableQueue, binding: Binding) -> None:
-        super().__init__(name="dcmvault-queue-pace", daemon=True)
         self._queue = queue
         self._binding = binding
-        self._stop_event = threading.Event()
         self._idle_ticks: Counter[str] = Counter()
         self._ended_before: Counter[str] = Counter()
 
-    def run(self) -> None:
-        """Decide once per tick until `stop`."""
-        while not self._stop_event.wait(_TICK_S):
-            try:
-                for look in self._queue.looks():
-                    poll_s = self._decide(look)
-                    if poll_s != look.poll_s:
-                        self._queue.set_poll(look.name, poll_s)
-            except SQLAlchemyError as error:
-                _log.warning("the queues' pace could not be set (%s)", type(error).__name__)
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._stop_event.set()
-        self.join()
+    def adjust(self) -> None:
+        """Look at all queues once, and change what should be changed."""
+        for look in self._queue.looks():
+            poll_s = self._decide(look)
+            if poll_s != look.poll_s:
+                self._queue.set_poll(look.name, poll_s)
 
     def _decide(self, look: QueueLook) -> float:
         name = look.name

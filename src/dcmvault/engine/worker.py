@@ -13,14 +13,15 @@ import dcmvault.engine.workflows  # noqa: F401  (registers the workflows)
 from dcmvault.engine.binding import Binding, bind, unbind
 from dcmvault.engine.client import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, DurableQueue
 from dcmvault.engine.database import WorkDatabase
+from dcmvault.engine.executor import ExecutorName
 from dcmvault.engine.names import (
     APPLICATION,
     APPLICATION_VERSION,
-    EMBEDDED_EXECUTOR,
     RUNS_QUEUE,
     destination_of,
 )
 from dcmvault.engine.pace import QueuePace
+from dcmvault.engine.upkeep import Upkeep
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.ports.queue import RunStages
 
@@ -68,7 +69,8 @@ class DurableWorker:
         self.stopping = stopping if stopping is not None else threading.Event()
         self._binding: Binding | None = None
         self._engine: DBOS | None = None
-        self._pace: QueuePace | None = None
+        self._executor = ExecutorName(database)
+        self._upkeep: Upkeep | None = None
 
     @property
     def running(self) -> int:
@@ -97,7 +99,7 @@ class DurableWorker:
                 config={
                     "name": APPLICATION,
                     "application_version": APPLICATION_VERSION,
-                    "executor_id": EMBEDDED_EXECUTOR,
+                    "executor_id": self._executor.acquire(),
                     "system_database_engine": database,
                     "run_migrations": False,
                     "serializer": DBOSPortableJSONSerializer(),
@@ -109,12 +111,11 @@ class DurableWorker:
             )
             DBOS.launch()
         except BaseException:
-            DBOS.destroy()
-            self._engine = None
-            unbind(binding)
+            self._shut_down(binding)
             raise
-        self._pace = QueuePace(queue, binding)
-        self._pace.start()
+        pace = QueuePace(queue, binding)
+        self._upkeep = Upkeep((pace.adjust, lambda: self._executor.take_over(queue)))
+        self._upkeep.start()
 
     def stop(self, grace_s: float) -> None:
         """Take no more work; wait up to `grace_s` for running steps to end; harmless if stopped.
@@ -129,14 +130,18 @@ class DurableWorker:
             event.set()
         self.stopping.set()
         binding.wake()
-        if self._pace is not None:
-            self._pace.stop()
+        if self._upkeep is not None:
+            self._upkeep.stop()
         if binding.wait_until_idle(grace_s):
             _wait_until_written(binding)
         else:
             _log.warning("%d runs or jobs did not end in time; they go on later", binding.running)
+        self._shut_down(binding)
+
+    def _shut_down(self, binding: Binding) -> None:
         DBOS.destroy()
         self._engine = None
+        self._executor.release()
         unbind(binding)
 
     def _open_queues(self, queue: DurableQueue) -> None:

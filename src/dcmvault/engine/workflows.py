@@ -22,6 +22,7 @@ from dcmvault.engine.names import (
     RUN_WORKFLOW,
     RUNS_QUEUE,
     destination_queue,
+    job_of,
     job_workflow_id,
     queue_order,
 )
@@ -129,6 +130,8 @@ class _Run:
             for workflow_id, status in ended.items():
                 if status is None or status.status not in ("SUCCESS", "CANCELLED"):
                     _log.error("job attempt %s ended without a result", workflow_id)
+                    job_id = job_of(workflow_id)
+                    _fail_job(self._binding, job_id, "The durable engine gave the job up.")
                 elif status.output and status.output["next"] is not None:
                     successors.append(status.output["next"])
             # Those at the front are the oldest; a successor waits for its delay anyway.

@@ -9,8 +9,6 @@ is swept a day later. Folders are made with mode 0700 and files with 0600: they 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -21,19 +19,20 @@ from pathlib import Path
 
 from dcmvault.errors import ObjectExistsError, ObjectMissingError
 from dcmvault.object_stores.keys import check_key, is_valid_key
-from dcmvault.object_stores.local_errors import (
-    disk_errors,
-    reading_errors,
-    root_missing,
-    says_no_hard_links,
+from dcmvault.object_stores.local_disk import (
+    give_name,
+    make_folder,
+    same_bytes,
+    sweep,
+    sync,
+    sync_folder,
 )
+from dcmvault.object_stores.local_errors import disk_errors, reading_errors, root_missing
 from dcmvault.ports.clock import Clock
 
 _STAGING = ".staging"
-_LOCK = "rename.lock"
 #: Seconds after which a staged file belongs to nobody any more.
 _STALE_S = 24 * 3600
-_COMPARE_BYTES = 1 << 20
 
 
 class LocalStore:
@@ -107,7 +106,7 @@ class LocalStore:
                 path.unlink()
             except FileNotFoundError:
                 raise ObjectMissingError(f"no object {key}") from None
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def evict(self, key: str) -> bool:
         """Drop the object's pages from the operating system's cache (Linux and BSD)."""
@@ -129,55 +128,24 @@ class LocalStore:
         """Give a staged file its key; False when the same bytes were there already."""
         path = self._path(key)
         with disk_errors():
-            _sync(descriptor)
+            sync(descriptor)
             try:
                 self._make_folders(path.parent)
-                new = self._name(staged, path)
+                new = give_name(staged, path)
             except FileNotFoundError:
                 # Somebody removed the folder between our making it and using it, or before.
                 with self._lock:
                     self._durable_folders.clear()
                 self._make_folders(path.parent)
-                new = self._name(staged, path)
-            if not new and not _same_bytes(descriptor, path):
+                new = give_name(staged, path)
+            if not new and not same_bytes(descriptor, path):
                 raise ObjectExistsError(
                     f"other bytes are stored under {key}",
                     hint="The stored object is damaged, or was put there by something else.",
                 )
             # Also when it was there: the other writer may not have come this far yet.
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return new
-
-    def _name(self, staged: Path, path: Path) -> bool:
-        """Name the staged file `path` unless something has that name; say whether it did."""
-        try:
-            os.link(staged, path, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if not says_no_hard_links(error):
-                raise
-        else:
-            return True
-        return self._rename(staged, path)
-
-    def _rename(self, staged: Path, path: Path) -> bool:
-        """Do `_name` on a file system without hard links (exFAT, many network mounts).
-
-        A rename replaces what is there, so writers take turns under a lock that the system
-        releases when its holder dies. Two hosts that share such a file system without sharing
-        its locks must not write the same folder at once.
-        """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(staged.parent / _LOCK, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.path.lexists(path):
-                return False
-            staged.rename(path)
-            return True
-        finally:
-            os.close(descriptor)
 
     def _staging(self) -> Path:
         """Return the staging folder, made if needed; sweep it once in this store's life."""
@@ -186,21 +154,14 @@ class LocalStore:
             if not self._root.is_dir():
                 if not self._root.parent.is_dir():
                     raise root_missing()
-                _make_folder(self._root)
+                make_folder(self._root)
             with contextlib.suppress(FileExistsError):
                 staging.mkdir(0o700)
         with self._lock:
             swept, self._swept = self._swept, True
         if not swept:
-            self._sweep(staging)
+            sweep(staging, before=self._clock.now().timestamp() - _STALE_S)
         return staging
-
-    def _sweep(self, staging: Path) -> None:
-        oldest = self._clock.now().timestamp() - _STALE_S
-        for path in staging.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if path.name != _LOCK and path.lstat().st_mtime < oldest:
-                    path.unlink()
 
     def _make_folders(self, folder: Path) -> None:
         """Make the folders down to `folder`, each with a durable name."""
@@ -210,7 +171,7 @@ class LocalStore:
             if folder in self._durable_folders:
                 return
         self._make_folders(folder.parent)
-        _make_folder(folder)
+        make_folder(folder)
         with self._lock:
             self._durable_folders.add(folder)
 
@@ -286,58 +247,3 @@ class LocalStagedObject:
             # What cannot be removed now (disk gone, read-only) is swept later.
             with contextlib.suppress(OSError):
                 self._path.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(0o700)
-    _sync_folder(folder.parent)
-
-
-def _sync(descriptor: int) -> None:
-    """Bring a file's bytes to the medium, past the drive's own cache where that can be asked."""
-    if sys.platform == "darwin":
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        except OSError:  # network mounts refuse it
-            os.fsync(descriptor)
-    else:
-        os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (fsync(2): a file's fsync does not do that)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; their server orders the names.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _same_bytes(descriptor: int, path: Path) -> bool:
-    """Compare a staged file with what has its name; what cannot be read is not the same."""
-    try:
-        other = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-    try:
-        size = os.fstat(descriptor).st_size
-        if os.fstat(other).st_size != size:
-            return False
-        for start in range(0, size, _COMPARE_BYTES):
-            theirs = os.pread(other, _COMPARE_BYTES, start)
-            if os.pread(descriptor, _COMPARE_BYTES, start) != theirs:
-                return False
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.EISDIR):
-            return False
-        raise
-    finally:
-        os.close(other)
-    return True

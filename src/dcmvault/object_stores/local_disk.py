@@ -1,0 +1,112 @@
+"""What a file system is asked to do so that names and bytes survive a crash and a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from dcmvault.object_stores.local_errors import says_no_hard_links
+
+_LOCK = "rename.lock"
+_COMPARE_BYTES = 1 << 20
+
+
+def give_name(staged: Path, path: Path) -> bool:
+    """Name the staged file `path` unless something has that name; say whether it did."""
+    try:
+        os.link(staged, path, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if not says_no_hard_links(error):
+            raise
+    else:
+        return True
+    return _rename(staged, path)
+
+
+def _rename(staged: Path, path: Path) -> bool:
+    """Do `give_name` on a file system without hard links (exFAT, many network mounts).
+
+    A rename replaces what is there, so writers take turns under a lock that the system
+    releases when its holder dies. Two hosts that share such a file system without sharing
+    its locks must not write the same folder at once.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(staged.parent / _LOCK, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            return False
+        staged.rename(path)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def sweep(staging: Path, *, before: float) -> None:
+    """Remove staged files last written before this time (seconds since the epoch)."""
+    for path in staging.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if path.name != _LOCK and path.lstat().st_mtime < before:
+                path.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that its owner alone can read, with a durable name."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    sync_folder(folder.parent)
+
+
+def sync(descriptor: int) -> None:
+    """Bring a file's bytes to the medium, past the drive's own cache where that can be asked."""
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # network mounts refuse it
+            os.fsync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (fsync(2): a file's fsync does not do that)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; their server orders the names.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def same_bytes(descriptor: int, path: Path) -> bool:
+    """Compare a staged file with what has its name; what cannot be read is not the same."""
+    try:
+        other = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+    try:
+        size = os.fstat(descriptor).st_size
+        if os.fstat(other).st_size != size:
+            return False
+        for start in range(0, size, _COMPARE_BYTES):
+            theirs = os.pread(other, _COMPARE_BYTES, start)
+            if os.pread(descriptor, _COMPARE_BYTES, start) != theirs:
+                return False
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EISDIR):
+            return False
+        raise
+    finally:
+        os.close(other)
+    return True

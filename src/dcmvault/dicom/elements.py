@@ -134,40 +134,32 @@ class ElementWalker:
 
     def element(self) -> Iterator[Event]:
         """Yield the events of the one top-level element at `position`; call `more` first."""
-        tag = self.peek().tag
-        yield self._open_element(self._frames[0])
+        header = self.peek()
+        yield self._open_element(self._frames[0], header)
         while len(self._frames) > 1:
             frame = self._frames[-1]
             if frame.kind != ITEM_START:
                 yield self._next_in(frame)
-            elif self._item_ended(frame):
-                self._frames.pop()
-                yield (ITEM_END, ITEM, b"", self.position, self.position)
             else:
                 yield from self._plain_values(frame)
-                if not self._item_ended(frame, peek=True):
-                    yield self._open_element(frame)
-        self.passed(tag)
+                yield self._next_in_item(frame)
+        self.passed(header.tag)
 
-    def skip(self) -> None:
-        """Step over the one top-level element at `position` without events; as `element`."""
-        tag = self.peek().tag
-        self._open_element(self._frames[0])
+    def skip(self, header: Header) -> None:
+        """Step over the one top-level element at `position`, which has this header."""
+        self._open_element(self._frames[0], header)
         while len(self._frames) > 1:
             frame = self._frames[-1]
             if frame.kind != ITEM_START:
                 self._next_in(frame)
-            elif self._item_ended(frame):
-                self._frames.pop()
-            else:
-                run = run_over(
-                    self._source, frame.encoding, self.position, frame.end, self.allowance, {}, {}
-                )
-                self.position, self.allowance, odd_at = run
-                self.odd_at = self.odd_at or odd_at
-                if not self._item_ended(frame, peek=True):
-                    self._open_element(frame)
-        self.passed(tag)
+                continue
+            run = run_over(
+                self._source, frame.encoding, self.position, frame.end, self.allowance, {}, {}
+            )
+            self.position, self.allowance, odd_at = run
+            self.odd_at = self.odd_at or odd_at
+            self._next_in_item(frame)
+        self.passed(header.tag)
 
     def passed(self, tag: int) -> None:
         """Note the top-level tag that was stepped over last."""
@@ -189,11 +181,8 @@ class ElementWalker:
             frame = self._frames[-1]
             if frame.kind != ITEM_START:
                 yield self._next_in(frame)
-            elif self._item_ended(frame):
-                self._frames.pop()
-                yield (ITEM_END, ITEM, b"", self.position, self.position)
             else:
-                yield self._open_element(frame)
+                yield self._next_in_item(frame)
 
     # Headers
 
@@ -237,25 +226,25 @@ class ElementWalker:
                 f"More elements than the limit of {MAX_ELEMENTS} up to byte {self.position}."
             )
 
-    def _item_ended(self, frame: _Frame, *, peek: bool = False) -> bool:
-        """Say whether the item is over; steps over its delimiter unless only peeking."""
-        if not frame.undefined:
-            if self.position < frame.end:
-                return False
-            if self.position > frame.end:
+    def _next_in_item(self, frame: _Frame) -> Event:
+        """Step out of the item if it is over, else over or into its next element."""
+        position = self.position
+        if position >= frame.end and not frame.undefined:
+            if position > frame.end:
                 raise MalformedDicomError(
-                    f"An element before byte {self.position} runs past its item's end "
+                    f"An element before byte {position} runs past its item's end "
                     f"at byte {frame.end}."
                 )
-            return True
-        if self._fill(self.position) < 8:
-            raise self._truncated(frame.tag, self.position)
-        group, element, _ = frame.encoding.plain_header(self._buffer, self.position - self._base)
-        if group << 16 | element != ITEM_DELIMITATION:
-            return False
-        if not peek:
-            self.position += 8
-        return True
+            self._frames.pop()
+            return (ITEM_END, ITEM, b"", position, position)
+        header = self._header(frame.encoding)
+        if header is None:
+            raise self._truncated(frame.tag, position)
+        if header.tag == ITEM_DELIMITATION and frame.undefined:
+            self.position = header.start
+            self._frames.pop()
+            return (ITEM_END, ITEM, b"", position, position)
+        return self._open_element(frame, header)
 
     def _plain_values(self, frame: _Frame) -> Iterator[Event]:
         """Yield the run of values that need no thought; stop before anything else.
@@ -297,11 +286,8 @@ class ElementWalker:
             self.position = position = stop
             yield (VALUE, tag, vr, start, stop)
 
-    def _open_element(self, frame: _Frame) -> Event:
+    def _open_element(self, frame: _Frame, header: Header) -> Event:
         """Step over a value, or into a sequence or encapsulated pixel data, at `position`."""
-        header = self._header(frame.encoding)
-        if header is None:
-            raise self._truncated(frame.tag, self.position)
         self._count()
         tag, vr, length, start = header
         if length == UNDEFINED_LENGTH:

@@ -30,7 +30,7 @@ HEADER_SIZES: dict[bytes, int] = {
 class Encoding:
     """How element headers are written.
 
-    The last five fields serve the hot loops, which read a tag as one 32-bit and a VR as one
+    The last fields serve the hot loops, which read a tag as one 32-bit and a VR as one
     16-bit integer in the file's byte order ("raw").
     """
 
@@ -43,8 +43,8 @@ class Encoding:
     #: (raw tag, raw VR, 16-bit length), or in implicit VR (raw tag, 32-bit length, 0).
     raw_header: Callable[[bytes, int], tuple[int, int, int]]
     raw_short_vrs: frozenset[int]
-    #: Without SQ.
     raw_long_vrs: frozenset[int]
+    raw_sq: int
     raw_pixel_tags: frozenset[int]
 
     def raw_tag(self, tag: int) -> int:
@@ -63,7 +63,8 @@ def _encoding(order: str, *, explicit: bool) -> Encoding:
         struct.Struct(order + "L").unpack_from,
         struct.Struct(order + "LHH").unpack_from,
         frozenset(int.from_bytes(vr, name) for vr in _SHORT_VRS),
-        frozenset(int.from_bytes(vr, name) for vr in _LONG_VRS if vr != b"SQ"),
+        frozenset(int.from_bytes(vr, name) for vr in _LONG_VRS),
+        int.from_bytes(b"SQ", name),
         frozenset((t & 0xFFFF) << 16 | t >> 16 if swap else t for t in PIXEL_TAGS),
     )
 

@@ -37,7 +37,6 @@ _WANTED = frozenset({0x0000, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX})
 #: More than this before the data set is no file meta information.
 _MAX_META_ELEMENTS = 1000
 _MAX_UID_BYTES = 256
-_GROUP_2 = b"\x02\x00"
 _explicit_header = struct.Struct("<HH2sH").unpack_from
 _long_length = struct.Struct("<L").unpack_from
 _tag = struct.Struct("<HH").unpack_from
@@ -90,7 +89,7 @@ def _begins_data_set(head: bytes) -> bool:
     if len(head) < 8:
         return False
     little_group, little_element = _tag(head, 0)
-    if head[:2] == _GROUP_2 and looks_explicit(head):
+    if little_group == 0x0002 and looks_explicit(head):
         return head[4:6] in HEADER_SIZES
     if little_group == 0x0008:
         return head[4:6] in HEADER_SIZES or _short_implicit(head, little_element)
@@ -102,16 +101,18 @@ def _short_implicit(head: bytes, element: int) -> bool:
     return element <= 0x0060 and int.from_bytes(head[4:8], "little") <= 1024
 
 
-def _read_group_2(file: FileBytes, meta: FileMeta, position: int) -> int:
+def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
     """Read the file meta information (explicit VR little endian); return where it ends."""
-    flaws: list[str] = []
-    begin, stated_end = position, -1
+    values: dict[int, bytes] = {}
+    position, stated_end = begin, -1
     for _ in range(_MAX_META_ELEMENTS):
         buffer, base = file.window(position)
         at = position - base
-        if buffer[at : at + 2] != _GROUP_2 or len(buffer) - at < 8:
+        if len(buffer) - at < 8:
             break
-        _, element, vr, length = _explicit_header(buffer, at)
+        group, element, vr, length = _explicit_header(buffer, at)
+        if group != 2:
+            break
         size = HEADER_SIZES.get(vr)
         if size == 12 and len(buffer) - at >= HEADER_BYTES:
             length = _long_length(buffer, at + 8)[0]
@@ -120,40 +121,35 @@ def _read_group_2(file: FileBytes, meta: FileMeta, position: int) -> int:
                 f"The file meta information does not parse at byte {position}."
             )
         start = position + size
-        if start + length > file.size:
+        position = start + length
+        if position > file.size:
             raise MalformedDicomError(
                 f"The file ends at byte {file.size}, inside its file meta information."
             )
-        position = start + length
         if element in _WANTED:
-            value = file.read(start, min(length, _MAX_UID_BYTES))
-            if element:
-                _keep(meta, element, value.rstrip(b"\0 ").decode("ascii", "replace"))
-            elif len(value) == 4:
-                stated_end = position + int.from_bytes(value, "little")
+            values[element] = file.read(start, min(length, _MAX_UID_BYTES))
+            if not element and length == 4:
+                stated_end = position + int.from_bytes(values[element], "little")
     else:
         raise MalformedDicomError(
             f"More than {_MAX_META_ELEMENTS} elements of file meta information."
         )
     meta.has_file_meta = position > begin
     if not meta.has_file_meta:
-        flaws.append("There is no file meta information.")
+        meta.flaws += ("There is no file meta information.",)
     elif stated_end not in (-1, position):
-        flaws.append(
+        meta.flaws += (
             f"The file meta information ends at byte {position}, "
-            f"its group length says {stated_end}."
+            f"its group length says {stated_end}.",
         )
-    meta.flaws = tuple(flaws)
+    meta.sop_class_uid = _uid(values.get(_SOP_CLASS, b""))
+    meta.sop_instance_uid = _uid(values.get(_SOP_INSTANCE, b""))
+    meta.transfer_syntax_uid = _uid(values.get(_TRANSFER_SYNTAX, b""))
     return position
 
 
-def _keep(meta: FileMeta, element: int, text: str) -> None:
-    if element == _TRANSFER_SYNTAX:
-        meta.transfer_syntax_uid = text
-    elif element == _SOP_INSTANCE:
-        meta.sop_instance_uid = text
-    else:
-        meta.sop_class_uid = text
+def _uid(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def _find_encoding(file: FileBytes, meta: FileMeta, position: int) -> None:

@@ -48,39 +48,19 @@ _STUDY = 0x0020000D
 _SERIES = 0x0020000E
 _INSTANCE_NUMBER = 0x00200013
 
-_STUDY_TAGS = {
-    "patient_name": 0x00100010,
-    "patient_id": 0x00100020,
-    "patient_birth_date": 0x00100030,
-    "patient_sex": 0x00100040,
-    "study_date": 0x00080020,
-    "study_time": 0x00080030,
-    "study_description": 0x00081030,
-    "accession_number": 0x00080050,
-    "institution_name": 0x00080080,
+_UIDS = {
+    _STUDY: "Study Instance UID",
+    _SERIES: "Series Instance UID",
+    _SOP_CLASS: "SOP Class UID",
+    _SOP_INSTANCE: "SOP Instance UID",
 }
-_SERIES_TAGS = {
-    "modality": 0x00080060,
-    "series_number": 0x00200011,
-    "series_description": 0x0008103E,
-    "body_part_examined": 0x00180015,
-}
-_INSTANCE_TAGS = {"instance_number": _INSTANCE_NUMBER}
-_TEXT_TAGS = (
-    _CHARACTER_SET,
-    _SOP_CLASS,
-    _SOP_INSTANCE,
-    _STUDY,
-    _SERIES,
-    _INSTANCE_NUMBER,
-    *_STUDY_TAGS.values(),
-    *_SERIES_TAGS.values(),
-)
-_UIDS = (
-    (_STUDY, "Study Instance UID"),
-    (_SERIES, "Series Instance UID"),
-    (_SOP_CLASS, "SOP Class UID"),
-    (_SOP_INSTANCE, "SOP Instance UID"),
+#: Character set, UIDs, and what `InstanceHeader` shows of study, series and instance.
+_TEXT_TAGS = frozenset(
+    {
+        *(_CHARACTER_SET, _INSTANCE_NUMBER, *_UIDS),
+        *(0x00080020, 0x00080030, 0x00080050, 0x00080060, 0x00080080, 0x00081030, 0x0008103E),
+        *(0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00180015, 0x00200011),
+    }
 )
 _LAST_TEXT_TAG = max(_TEXT_TAGS)
 
@@ -90,7 +70,7 @@ _PROBE_ELEMENTS = 256
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
 
-_UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+_valid_uid = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+").fullmatch
 
 
 #: What the hot loops look out for, as they read it: raw tag to tag.
@@ -121,7 +101,23 @@ def scan(path: Path) -> InstanceHeader:
 
 
 class _Scan:
-    """One scan: state that the loops share."""
+    """One scan: where it is, and what it found."""
+
+    __slots__ = (
+        "_allowance",
+        "_deflated_end",
+        "_encoding",
+        "_end",
+        "_flaws",
+        "_found",
+        "_meta",
+        "_odd",
+        "_pixels",
+        "_position",
+        "_probe_allowance",
+        "_source",
+        "_walker",
+    )
 
     def __init__(
         self,
@@ -169,7 +165,7 @@ class _Scan:
                     break
                 if self._position == source.size:
                     self._end = self._position
-                elif not self._native_pixels():
+                else:
                     self._odd_one_out()
         except ElementLimitError as limit:
             if not self._identified():
@@ -180,21 +176,6 @@ class _Scan:
             raise MalformedDicomError(f"No data element can be read from byte {start} on.")
         return self._header()
 
-    def _native_pixels(self) -> bool:
-        """Step over whole native pixel data at `_position`; False for anything else."""
-        buffer, base = self._source.window(self._position)
-        header = parse_header(buffer, self._position - base, base, self._encoding)
-        if header is None or header.tag not in PIXEL_TAGS or self._pixels[0] >= 0:
-            return False
-        stop = header.start + header.length
-        if header.length == UNDEFINED_LENGTH or stop > self._source.size or header.vr == b"SQ":
-            return False
-        self._pixels = (header.start, stop)
-        if header.length & 1:
-            self._odd = self._odd or self._position
-        self._position = stop
-        return True
-
     def _keep(self, tag: int, start: int, length: int) -> None:
         self._found[tag] = self._source.read(start, min(length, MAX_TEXT))
 
@@ -202,25 +183,28 @@ class _Scan:
 
     def _odd_one_out(self) -> None:
         """Take one element that is no plain value: sequences, pixel data, the end, damage."""
-        walker = self._walk_on()
-        if not walker.more():
-            self._end = self._position
-            if walker.trailing_start >= 0:
-                left = self._source.size - self._end
-                self._flaw(f"After the data set, {left} bytes at byte {self._end} do not parse.")
-            return
-        header = walker.peek()
+        buffer, base = self._source.window(self._position)
+        header = parse_header(buffer, self._position - base, base, self._encoding)
+        if header is None or header.vr not in HEADER_SIZES or self._pixels[0] >= 0:
+            # Not surely an element: the walker knows what to make of it, or raises.
+            walker = self._walk_on()
+            if not walker.more():
+                self._end = self._position
+                if walker.trailing_start >= 0:
+                    left = self._source.size - self._end
+                    self._flaw(
+                        f"After the data set, {left} bytes at byte {self._end} do not parse."
+                    )
+                return
+            header = walker.peek()
         stop = header.start + header.length
         sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
         if header.tag in PIXEL_TAGS:
-            self._take_pixels(walker, header)
+            self._take_pixels(header, sound=sound)
         elif sound and (header.vr == b"SQ" or self._may_be_sequence(header)):
-            self._probe(walker, header)
+            self._probe(header)
         else:
-            self._take_other(walker, header)
-        self._position = walker.position
-        self._allowance = walker.allowance
-        self._odd = self._odd or walker.odd_at
+            self._take_other(header)
 
     def _walk_on(self) -> ElementWalker:
         """Return the walker, set to where the scan is."""
@@ -249,28 +233,35 @@ class _Scan:
             and self._source.read(start, 4) == ITEM_BYTES
         )
 
-    def _take_pixels(self, walker: ElementWalker, header: Header) -> None:
-        last = header.start
+    def _take_pixels(self, header: Header, *, sound: bool) -> None:
+        stop = header.start + header.length
+        if sound and header.vr != b"SQ":
+            self._pixels = (header.start, stop)
+            if header.length & 1:
+                self._odd = self._odd or self._position
+            self._position = stop
+            return
+        walker = self._walk_on()
+        stop = header.start
         try:
             for kind, _, _, _, end in walker.element():
                 if kind == FRAGMENT:
-                    last = end
+                    stop = end
         except TruncatedError:
             self._cut_off("Pixel Data", header)
             self._pixels = (header.start, self._source.size)
             return
-        stop = last if header.length == UNDEFINED_LENGTH else header.start + header.length
         self._pixels = (header.start, stop)
-        if header.length != UNDEFINED_LENGTH and header.length & 1:
-            self._odd = self._odd or header.start
+        self._walked(walker)
 
-    def _probe(self, walker: ElementWalker, header: Header) -> None:
+    def _probe(self, header: Header) -> None:
         """Look into a sequence of defined length; its end is known whatever is inside."""
         stop = header.start + header.length
         granted = min(self._probe_allowance, self._allowance)
+        walker = self._walk_on()
         walker.allowance = granted
         try:
-            walker.skip()
+            walker.skip(header)
         except DepthLimitError:
             raise
         except ElementLimitError:
@@ -282,13 +273,16 @@ class _Scan:
         used = granted - max(walker.allowance, 0)
         self._probe_allowance -= used
         walker.allowance = self._allowance - used - 1
+        self._walked(walker)
 
-    def _take_other(self, walker: ElementWalker, header: Header) -> None:
+    def _take_other(self, header: Header) -> None:
+        walker = self._walk_on()
         try:
-            walker.skip()
+            walker.skip(header)
         except TruncatedError:
             self._cut_off(name_of(header.tag), header)
             return
+        self._walked(walker)
         if header.length == UNDEFINED_LENGTH:
             return
         if header.tag in _TEXT_TAGS:
@@ -300,6 +294,11 @@ class _Scan:
             self._flaw(f"{name_of(header.tag)} at byte {header.start} has {what}.")
         if header.length & 1:
             self._odd = self._odd or header.start
+
+    def _walked(self, walker: ElementWalker) -> None:
+        self._position = walker.position
+        self._allowance = walker.allowance
+        self._odd = self._odd or walker.odd_at
 
     def _cut_off(self, what: str, header: Header) -> None:
         """Note that the file ends inside a top-level element; the scan is over."""
@@ -329,58 +328,69 @@ class _Scan:
         if len(self._flaws) < _MAX_FLAWS:
             self._flaws.append(sentence)
 
-    def _uid(self, tag: int) -> str:
-        return self._found.get(tag, b"").rstrip(b"\0 ").decode("ascii", "replace")
-
-    def _texts(self, tags: Mapping[str, int], character_set: bytes | None) -> dict[str, str]:
-        """Decode attributes; `character_set` is None where all that was found is plain ASCII."""
+    def _texts(self) -> dict[int, str]:
+        """Decode everything found, padding stripped."""
         found = self._found
-        if character_set is None:
-            return {
-                name: found[tag].rstrip(b"\0 ").decode("ascii")
-                for name, tag in tags.items()
-                if tag in found
-            }
+        together = b"".join(found.values())
+        if together.isascii() and b"\x1b" not in together:
+            return {tag: raw.rstrip(b"\0 ").decode("ascii") for tag, raw in found.items()}
+        character_set = found.get(_CHARACTER_SET, b"")
         return {
-            name: decode_text(found[tag], character_set)
-            for name, tag in tags.items()
-            if tag in found
+            tag: raw.rstrip(b"\0 ").decode("ascii", "replace")
+            if tag in _UIDS
+            else decode_text(raw, character_set)
+            for tag, raw in found.items()
         }
 
-    def _check_uids(self) -> None:
-        meta = self._meta
-        for tag, name in _UIDS:
-            uid = self._uid(tag)
+    def _check_uids(self, texts: Mapping[int, str]) -> None:
+        for tag, name in _UIDS.items():
+            uid = texts.get(tag, "")
             if not uid:
                 self._flaw(f"{name} is missing.")
-            elif len(uid) > 64 or not _UID.fullmatch(uid):
+            elif len(uid) > 64 or not _valid_uid(uid):
                 self._flaw(f"{name} is not a valid UID.")
-        for tag, name, stated in (
-            (_SOP_CLASS, "SOP Class UID", meta.sop_class_uid),
-            (_SOP_INSTANCE, "SOP Instance UID", meta.sop_instance_uid),
+        meta = self._meta
+        for tag, stated in (
+            (_SOP_CLASS, meta.sop_class_uid),
+            (_SOP_INSTANCE, meta.sop_instance_uid),
         ):
-            if stated and stated != (self._uid(tag) or stated):
+            if stated and texts.get(tag, stated) != stated:
+                name = _UIDS[tag]
                 self._flaw(f"{name} differs between file meta information and data set.")
 
     def _header(self) -> InstanceHeader:
         meta = self._meta
-        self._check_uids()
+        texts = self._texts()
+        self._check_uids(texts)
         if self._odd:
             self._flaw(f"The element at byte {self._odd} has an odd length.")
         deflated = self._deflated_end >= 0
         pixels = (-1, -1) if deflated else self._pixels
-        text = b"".join(self._found.values())
-        plain = text.isascii() and b"\x1b" not in text
-        character_set = None if plain else self._found.get(_CHARACTER_SET, b"")
+        text = texts.get
         return InstanceHeader(
-            sop_class_uid=self._uid(_SOP_CLASS),
-            sop_instance_uid=self._uid(_SOP_INSTANCE),
-            study_instance_uid=self._uid(_STUDY),
-            series_instance_uid=self._uid(_SERIES),
+            sop_class_uid=text(_SOP_CLASS, ""),
+            sop_instance_uid=text(_SOP_INSTANCE, ""),
+            study_instance_uid=text(_STUDY, ""),
+            series_instance_uid=text(_SERIES, ""),
             transfer_syntax_uid=meta.transfer_syntax_uid,
-            study=StudyAttributes(**self._texts(_STUDY_TAGS, character_set)),
-            series=SeriesAttributes(**self._texts(_SERIES_TAGS, character_set)),
-            instance_number=self._texts(_INSTANCE_TAGS, character_set).get("instance_number", ""),
+            study=StudyAttributes(
+                patient_name=text(0x00100010, ""),
+                patient_id=text(0x00100020, ""),
+                patient_birth_date=text(0x00100030, ""),
+                patient_sex=text(0x00100040, ""),
+                study_date=text(0x00080020, ""),
+                study_time=text(0x00080030, ""),
+                study_description=text(0x00081030, ""),
+                accession_number=text(0x00080050, ""),
+                institution_name=text(0x00080080, ""),
+            ),
+            series=SeriesAttributes(
+                modality=text(0x00080060, ""),
+                series_number=text(0x00200011, ""),
+                series_description=text(0x0008103E, ""),
+                body_part_examined=text(0x00180015, ""),
+            ),
+            instance_number=text(_INSTANCE_NUMBER, ""),
             data_set_start=meta.data_set_start,
             data_set_end=self._deflated_end if deflated else self._end,
             pixel_data_start=pixels[0],

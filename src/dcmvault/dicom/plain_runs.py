@@ -1,8 +1,8 @@
 """Runs of plain values: the two hot loops of the scanner, one per kind of header.
 
-A plain value has a known VR, a defined length, and fits. Everything else (sequences, pixel data,
-delimiters, damage) ends the run, and code that is written for clarity takes over. In a typical
-header nine elements of ten are stepped over here, so the loops use local variables only.
+A plain value has a known VR, a defined length, and fits. Everything else (sequences but short
+ones, pixel data, delimiters, damage) ends the run, and code written for clarity takes over. In a
+typical header nine elements of ten are stepped over here, so the loops use local variables only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dcmvault.dicom.encoding import ITEM_BYTES, UNDEFINED_LENGTH, Encoding
 
 #: Longest value kept of an attribute, bytes; text attributes are a tenth of it by PS3.5 6.2.
 MAX_TEXT = 4096
-#: An implicit VR value may be a sequence; only from this length on can it be too deep a one.
+#: A sequence shorter than this cannot be too deep; of defined length it is a value like others.
 DEEP_BYTES = 1024
 
 
@@ -58,7 +58,7 @@ def _explicit_run(
 ) -> Run:
     read_header, read_long = encoding.raw_header, encoding.long_length
     short_vrs, long_vrs = encoding.raw_short_vrs, encoding.raw_long_vrs
-    pixel_tags = encoding.raw_pixel_tags
+    pixel_tags, sequence = encoding.raw_pixel_tags, encoding.raw_sq
     odd_at = 0
     while allowance > 0:
         buffer, base = source.window(position)
@@ -73,6 +73,8 @@ def _explicit_run(
             elif vr in long_vrs and raw not in pixel_tags:
                 value = at + 12
                 length = read_long(buffer, at + 8)[0]
+                if vr == sequence and length >= DEEP_BYTES:
+                    return Run(base + at, allowance, odd_at)
             else:
                 return Run(base + at, allowance, odd_at)
             stop = value + length

@@ -21,11 +21,11 @@ from dcmvault.errors import ObjectExistsError, ObjectMissingError
 from dcmvault.object_stores.keys import check_key, is_valid_key
 from dcmvault.object_stores.local_disk import (
     give_name,
+    make_durable,
     make_folder,
+    make_names_durable,
     same_bytes,
     sweep,
-    sync,
-    sync_folder,
 )
 from dcmvault.object_stores.local_errors import disk_errors, reading_errors, root_missing
 from dcmvault.ports.clock import Clock
@@ -106,7 +106,7 @@ class LocalStore:
                 path.unlink()
             except FileNotFoundError:
                 raise ObjectMissingError(f"no object {key}") from None
-            sync_folder(path.parent)
+            make_names_durable(path.parent)
 
     def evict(self, key: str) -> bool:
         """Drop the object's pages from the operating system's cache (Linux and BSD)."""
@@ -128,7 +128,7 @@ class LocalStore:
         """Give a staged file its key; False when the same bytes were there already."""
         path = self._path(key)
         with disk_errors():
-            sync(descriptor)
+            make_durable(descriptor)
             try:
                 self._make_folders(path.parent)
                 new = give_name(staged, path)
@@ -144,7 +144,7 @@ class LocalStore:
                     hint="The stored object is damaged, or was put there by something else.",
                 )
             # Also when it was there: the other writer may not have come this far yet.
-            sync_folder(path.parent)
+            make_names_durable(path.parent)
         return new
 
     def _staging(self) -> Path:

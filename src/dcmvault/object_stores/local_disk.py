@@ -60,10 +60,10 @@ def make_folder(folder: Path) -> None:
     """Make a folder that its owner alone can read, with a durable name."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
-    sync_folder(folder.parent)
+    make_names_durable(folder.parent)
 
 
-def sync(descriptor: int) -> None:
+def make_durable(descriptor: int) -> None:
     """Bring a file's bytes to the medium, past the drive's own cache where that can be asked."""
     if sys.platform == "darwin":
         try:
@@ -74,11 +74,11 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
+def make_names_durable(folder: Path) -> None:
     """Make the names in a folder durable (fsync(2): a file's fsync does not do that)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync(descriptor)
+        make_durable(descriptor)
     except OSError as error:
         # Some network file systems cannot sync a folder; their server orders the names.
         if error.errno != errno.EINVAL:

@@ -9,12 +9,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from dcmvault import i18n
 from dcmvault.cli.interrupts import interrupt_on_sigterm
-from dcmvault.cli.logs import log_path
+from dcmvault.cli.logs import log_path, start_log
 from dcmvault.cli.output import print_json, tell_error
 from dcmvault.cli.root import command_group
 from dcmvault.config.places import config_path, configured_language, state_folder
@@ -23,6 +24,8 @@ from dcmvault.i18n import gettext as _
 
 _log = logging.getLogger(__name__)
 
+#: Set by a shell that asks for completions.
+_COMPLETION = "_DCMVAULT_COMPLETE"
 _ERROR, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -32,6 +35,8 @@ def main() -> None:
     if not sys.warnoptions:
         # Libraries warn with values that they read, which may be patient data.
         warnings.simplefilter("ignore")
+    # Libraries also log values: what no handler of ours takes is not shown at all.
+    logging.getLogger().addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -92,6 +97,8 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _show(error.code, error.message, error.hint, error.exit_status, as_json=as_json)
     except SystemExit:
+        if _COMPLETION in os.environ:
+            raise
         # The reader of our output went away (a closed pipe); there is nobody to tell.
         _silence_stdout()
         return _ERROR
@@ -103,6 +110,9 @@ def run(arguments: Sequence[str]) -> int:
 def _show_unexpected(error: Exception, *, as_json: bool) -> int:
     if _debugging():
         traceback.print_exc()
+    if not logging.getLogger("dcmvault").handlers:
+        with suppress(OSError):
+            start_log(state_folder())
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
     return _show(
         "unexpected",

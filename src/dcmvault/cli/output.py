@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,22 +14,7 @@ import click
 
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
-
-#: Unicode categories that a terminal may obey instead of show, or that reorder what is shown.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """Return `text` with everything that could steer a terminal written as an escape.
-
-    For values that come from files, peers and paths; our own sentences need it not.
-    """
-    return "".join(
-        character
-        if unicodedata.category(character) not in _UNPRINTABLE
-        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for character in text
-    )
+from dcmvault.reports.escaping import visible
 
 
 def say(text: str = "") -> None:
@@ -46,9 +30,9 @@ def tell(text: str) -> None:
 def tell_error(message: str, hint: str) -> None:
     """Write an error for people: what happened, and what to do (stderr)."""
     head = click.style("dcmvault: ", fg="red", bold=True)
-    tell(head + "\n".join(printable(line) for line in message.splitlines()))
+    tell(head + "\n".join(visible(line) for line in message.splitlines()))
     if hint:
-        tell(f"  → {printable(hint)}")
+        tell(f"  → {visible(hint)}")
 
 
 def print_json(value: Mapping[str, object]) -> None:

@@ -6,17 +6,20 @@ from collections.abc import Iterable
 
 import click
 
-from dcmvault.cli.output import printable
 from dcmvault.cli.words import reached_sentence, run_kind_word
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Counts, DestinationReport, Failure, RunReport, RunState
+from dcmvault.model.report import Counts, DestinationReport, RunReport, RunState
+from dcmvault.reports.escaping import visible
+from dcmvault.reports.grouping import by_cause
+from dcmvault.reports.wording import stage_label
 
 #: Failures that are shown by name; the others are counted and stand in the report.
 SHOWN_FAILURES = 20
 _SHOWN_WARNINGS = 20
+_MESSAGES_OF_A_CAUSE = 3
 
 
 def summarise(report: RunReport, *, show_locators: bool) -> str:
@@ -42,7 +45,7 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
         "short": format_number(short),
         "left": format_number(left),
         "level": destination.level.word,
-        "destination": printable(destination.name),
+        "destination": visible(destination.name),
     }
     if short:
         sentence = ngettext(
@@ -95,14 +98,14 @@ def _reached(kind: RunKind, counts: Counts) -> str:
 def _facts(report: RunReport) -> list[str]:
     facts = [(_("Run"), f"{report.run_id} ({run_kind_word(report.request.kind)})")]
     studies = ngettext("%s study", "%s studies", report.studies) % format_number(report.studies)
-    facts.append((_("Source"), f"{printable(report.request.source)}: {studies}"))
+    facts.append((_("Source"), f"{visible(report.request.source)}: {studies}"))
     if report.not_dicom:
         files = ngettext("%s file", "%s files", report.not_dicom) % format_number(report.not_dicom)
         facts.append((_("Not DICOM"), _("%s, left where they are") % files))
     if report.finished_at is not None:
         seconds = (report.finished_at - report.started_at).total_seconds()
         stages = ", ".join(
-            f"{name} {format_duration(spent)}"
+            f"{stage_label(name)} {format_duration(spent)}"
             for name, spent in report.stages.items()
             if spent >= 0.05
         )
@@ -115,7 +118,7 @@ def _facts(report: RunReport) -> list[str]:
 def _warnings(warnings: Iterable[str]) -> list[str]:
     texts = list(warnings)
     lines = [click.style(_("Warnings"), fg="yellow", bold=True)]
-    lines += [f"  {printable(text)}" for text in texts[:_SHOWN_WARNINGS]]
+    lines += [f"  {visible(text)}" for text in texts[:_SHOWN_WARNINGS]]
     if (more := len(texts) - _SHOWN_WARNINGS) > 0:
         lines.append("  " + ngettext("and %s more", "and %s more", more) % format_number(more))
     return lines
@@ -123,34 +126,26 @@ def _warnings(warnings: Iterable[str]) -> list[str]:
 
 def _failures(report: RunReport, *, show_locators: bool) -> list[str]:
     """List failures by cause; the first SHOWN_FAILURES by name, the others counted."""
-    causes: dict[tuple[str, str, str, str], list[Failure]] = {}
-    for failure in report.failures:
-        cause = (failure.destination, failure.code, failure.status, failure.hint)
-        causes.setdefault(cause, []).append(failure)
     lines = [click.style(_("What failed"), fg="red", bold=True)]
     room = SHOWN_FAILURES
-    for (destination, code, status, hint), failures in causes.items():
-        count = ngettext("%s instance", "%s instances", len(failures))
-        where = " ".join(part for part in (code, status) if part)
-        lines.append(
-            f"  {count % format_number(len(failures))}, {printable(destination)}: "
-            f"{printable(failures[0].message)} [{printable(where)}]"
-        )
-        if hint:
-            lines.append(f"    → {printable(hint)}")
-        for failure in failures[: max(room, 0)]:
+    for group in by_cause(report.failures):
+        count = ngettext("%s instance", "%s instances", len(group.failures))
+        status = f" [{group.status}]" if group.status else ""
+        head = f"{count % format_number(len(group.failures))}, {group.destination}: {group.title}"
+        lines.append(f"  {visible(head + status)}")
+        lines += [f"    {visible(message)}" for message in group.messages[:_MESSAGES_OF_A_CAUSE]]
+        if group.next_step:
+            lines.append(f"    → {visible(group.next_step)}")
+        for failure in group.failures[: max(room, 0)]:
             name = failure.sop_instance_uid or _("(no SOP Instance UID)")
             locator = f"  {failure.locator}" if show_locators and failure.locator else ""
-            lines.append(f"    {printable(name + locator)}")
-        room -= len(failures)
+            lines.append(f"    {visible(name + locator)}")
+        room -= len(group.failures)
     if room < 0:
-        lines.append(
-            "  "
-            + ngettext(
-                "%(count)s more instance is named by: dcmvault report %(run)s",
-                "%(count)s more instances are named by: dcmvault report %(run)s",
-                -room,
-            )
-            % {"count": format_number(-room), "run": report.run_id}
+        more = ngettext(
+            "%(count)s more instance is named by: dcmvault report %(run)s",
+            "%(count)s more instances are named by: dcmvault report %(run)s",
+            -room,
         )
+        lines.append("  " + more % {"count": format_number(-room), "run": report.run_id})
     return lines

@@ -7,7 +7,6 @@ from dcmvault.i18n import ngettext
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import RunState
 
 
 def reason_word(reason: str) -> str:
@@ -21,18 +20,6 @@ def reason_word(reason: str) -> str:
         "differential": _("new since the last full run"),
     }
     return words.get(reason, reason)
-
-
-def run_state_word(state: RunState) -> str:
-    """Name the state of a run."""
-    return {
-        RunState.PENDING: _("waiting"),
-        RunState.PLANNING: _("planning"),
-        RunState.RUNNING: _("running"),
-        RunState.FINISHED: _("finished"),
-        RunState.FAILED: _("ended by an error"),
-        RunState.CANCELLED: _("cancelled"),
-    }[state]
 
 
 def run_kind_word(kind: RunKind) -> str:

@@ -14,13 +14,14 @@ from dcmvault.cli.building import (
     priority_of,
     progress_option,
 )
-from dcmvault.cli.output import print_json, printable, say
+from dcmvault.cli.output import print_json, say
 from dcmvault.cli.runs import carry_out
 from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import reason_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunKind, RunRequest, Strategy
+from dcmvault.reports.escaping import visible
 
 
 def command() -> click.Command:
@@ -151,7 +152,7 @@ def _foretell(
                 )
             else:
                 name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
-                say(f"{name}  {printable(destination)}  {reason_word(item.reason)}")
+                say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
     if as_json:
         return {
             "studies": seen.studies,
@@ -173,7 +174,7 @@ def _foretell(
     for one in seen.destinations:
         due = ngettext("%s instance due", "%s instances due", one.selected)
         say(
-            f"{printable(one.name)}: {due % format_number(one.selected)} "
+            f"{visible(one.name)}: {due % format_number(one.selected)} "
             f"({format_bytes(one.bytes)}), "
             + _("%(held)s held already, level “%(level)s”")
             % {"held": format_number(one.already_held), "level": one.level.word}

@@ -6,12 +6,13 @@ import click
 
 from dcmvault.app.node import echo
 from dcmvault.cli.building import ExampleCommand, json_option
-from dcmvault.cli.output import mark, print_json, printable, say
+from dcmvault.cli.output import mark, print_json, say
 from dcmvault.cli.session import current_settings
 from dcmvault.errors import DestinationUnreachableError
 from dcmvault.i18n import format_duration
 from dcmvault.i18n import gettext as _
 from dcmvault.model.probe import ProbeStep
+from dcmvault.reports.escaping import visible
 
 
 def command() -> click.Command:
@@ -52,15 +53,11 @@ def _echo(address: str, as_json: bool) -> int:
     width = max((len(step.name) for step in steps), default=0)
     for step in steps:
         took = format_duration(step.duration_s) if step.duration_s >= 0.05 else ""
-        line = f"{mark(step.ok)} {step.name.ljust(width)}  {printable(step.detail)}"
+        line = f"{mark(step.ok)} {step.name.ljust(width)}  {visible(step.detail)}"
         say(f"{line}  ({took})" if took else line)
         if step.hint and not step.ok:
-            say(f"  → {printable(step.hint)}")
-    say(
-        _("%s answers.") % printable(address)
-        if fine
-        else _("%s does not work.") % printable(address)
-    )
+            say(f"  → {visible(step.hint)}")
+    say(_("%s answers.") % visible(address) if fine else _("%s does not work.") % visible(address))
     return status
 
 

@@ -8,11 +8,12 @@ import click
 
 from dcmvault.app import queue
 from dcmvault.cli.building import PRIORITIES, ExampleCommand, json_option, priority_of
-from dcmvault.cli.output import print_json, printable, say, table
+from dcmvault.cli.output import print_json, say, table
 from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import job_state_word, priority_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.reports.escaping import visible
 
 _SHOWN_JOBS = 50
 
@@ -119,7 +120,7 @@ def _list(as_json: bool) -> int:
         words = {"waiting": format_number(state.waiting), "running": format_number(state.running)}
         line = _("%(waiting)s waiting, %(running)s running") % words
         paused = click.style(_("paused"), fg="yellow") + ", " if state.paused else ""
-        say(f"{printable(one.destination)}: {paused}{line}")
+        say(f"{visible(one.destination)}: {paused}{line}")
     if jobs:
         head = [_("Job"), _("State"), _("Priority"), _("Instances"), _("Size"), _("To")]
         say(table(head, [_job_row(view) for view in jobs[:_SHOWN_JOBS]], right=frozenset({3, 4})))
@@ -136,7 +137,7 @@ def _job_row(view: queue.JobView) -> list[str]:
         priority_word(job.priority),
         format_number(job.instances),
         format_bytes(job.bytes),
-        printable(view.destination),
+        visible(view.destination),
     ]
 
 
@@ -159,7 +160,7 @@ def _job_object(view: queue.JobView) -> dict[str, object]:
 def _pause(destination: str, as_json: bool) -> int:
     return _steer(
         lambda session: queue.pause(session.workplace, destination),
-        _("%s is paused; “dcmvault queue resume” takes it up again.") % printable(destination),
+        _("%s is paused; “dcmvault queue resume” takes it up again.") % visible(destination),
         as_json=as_json,
     )
 
@@ -167,7 +168,7 @@ def _pause(destination: str, as_json: bool) -> int:
 def _resume(destination: str, as_json: bool) -> int:
     return _steer(
         lambda session: queue.resume(session.workplace, destination),
-        _("%s is taken up again.") % printable(destination),
+        _("%s is taken up again.") % visible(destination),
         as_json=as_json,
     )
 
@@ -175,7 +176,7 @@ def _resume(destination: str, as_json: bool) -> int:
 def _cancel(run_or_job: str, as_json: bool) -> int:
     return _steer(
         lambda session: queue.cancel(session.workplace, run_or_job),
-        _("%s is cancelled; what was delivered stays recorded.") % printable(run_or_job),
+        _("%s is cancelled; what was delivered stays recorded.") % visible(run_or_job),
         as_json=as_json,
     )
 
@@ -185,7 +186,7 @@ def _prioritise(job: str, priority: str, as_json: bool) -> int:
     return _steer(
         lambda session: queue.prioritise(session.workplace, job, wanted),
         _("%(job)s has the priority “%(priority)s” now.")
-        % {"job": printable(job), "priority": priority_word(wanted)},
+        % {"job": visible(job), "priority": priority_word(wanted)},
         as_json=as_json,
     )
 

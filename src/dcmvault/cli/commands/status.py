@@ -8,13 +8,15 @@ import click
 
 from dcmvault.app.status import SourceView, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
-from dcmvault.cli.output import format_age, mark, print_json, printable, say, table
+from dcmvault.cli.output import format_age, mark, print_json, say, table
 from dcmvault.cli.session import current_settings, opened
-from dcmvault.cli.words import run_kind_word, run_state_word
+from dcmvault.cli.words import run_kind_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import CoverageStatus, RunRecord
+from dcmvault.reports.escaping import visible
+from dcmvault.reports.wording import state_label
 
 _RUNS = 5
 
@@ -56,7 +58,7 @@ def _status(as_json: bool) -> int:
 
 def _say_source(view: SourceView) -> None:
     source = view.source
-    say(click.style(printable(source.name), bold=True))
+    say(click.style(visible(source.name), bold=True))
     studies = ngettext("%s study", "%s studies", source.studies) % format_number(source.studies)
     instances = ngettext("%s instance", "%s instances", source.instances)
     seen = _("looked at %s") % format_age(source.last_seen_at)
@@ -70,7 +72,7 @@ def _say_source(view: SourceView) -> None:
 
 
 def _say_coverage(coverage: CoverageStatus) -> None:
-    say(f"  {mark(_is_protected(coverage))} {printable(coverage.destination)}")
+    say(f"  {mark(_is_protected(coverage))} {visible(coverage.destination)}")
     protected = ngettext(
         "%(protected)s of %(studies)s study protected",
         "%(protected)s of %(studies)s studies protected",
@@ -112,10 +114,10 @@ def _run_row(run: RunRecord) -> list[str]:
     return [
         run.run_id,
         run_kind_word(run.request.kind),
-        run_state_word(run.state),
+        state_label(run.state),
         format_age(run.created_at),
-        printable(run.request.source),
-        printable(", ".join(one.address for one in run.request.destinations)),
+        visible(run.request.source),
+        visible(", ".join(one.address for one in run.request.destinations)),
     ]
 
 

@@ -82,22 +82,18 @@ class DimseDestination:
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
         """Return the SOP Instance UIDs that the peer names at IMAGE level, each once.
 
-        Raises DestinationUnreachableError also when the peer refuses or caps the question.
+        Raises DestinationError when the peer has no query, refuses the question or caps the
+        answer, DestinationUnreachableError when it cannot be reached.
         """
-        try:
-            with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
-                query = StudyQuery(association)
-                series = (
-                    frozenset({series_instance_uid})
-                    if series_instance_uid
-                    else query.series_uids(study_instance_uid)
-                )
-                found = [query.instance_uids(study_instance_uid, uid) for uid in sorted(series)]
-                return frozenset().union(*found)
-        except DestinationUnreachableError:
-            raise
-        except DestinationError as error:
-            raise DestinationUnreachableError(error.message, hint=error.hint) from error
+        with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
+            query = StudyQuery(association)
+            series = (
+                frozenset({series_instance_uid})
+                if series_instance_uid
+                else query.series_uids(study_instance_uid)
+            )
+            found = [query.instance_uids(study_instance_uid, uid) for uid in sorted(series)]
+            return frozenset().union(*found)
 
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
         """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series."""

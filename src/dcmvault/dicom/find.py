@@ -27,6 +27,7 @@ _SERIES_INSTANCE_UID: _Tag = (0x0020, 0x000E)
 _STUDY_RELATED_SERIES: _Tag = (0x0020, 0x1206)
 _STUDY_RELATED_INSTANCES: _Tag = (0x0020, 0x1208)
 
+_UID_LIST_CHARACTERS = frozenset("0123456789.\\")
 #: UIDs asked for in one question; lists grow quickly (PS3.4 section C.2.2.2.2).
 _UIDS_PER_QUESTION = 50
 #: More answers to one question are a defect of the peer.
@@ -116,6 +117,8 @@ class StudyQuery:
                 f"{peer} offers no query (C-FIND, Study Root)",
                 hint="Allow our AE title to query at the peer, or ask for the level `sent`.",
             )
+        if any(set(value) - _UID_LIST_CHARACTERS for value in keys.values()):
+            return []  # no instance has such a UID, and a wildcard must not become one
         elements: dict[_Tag, bytes] = dict.fromkeys(returned, b"")
         elements[_QUERY_LEVEL] = level.encode("ascii") + b" " * (len(level) % 2)
         elements |= {tag: commands.encode_uid(value) for tag, value in keys.items()}

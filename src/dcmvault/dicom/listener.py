@@ -11,7 +11,6 @@ import os
 import secrets
 import threading
 from collections.abc import Collection
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -21,7 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dcmvault.dicom.query_answers import InstanceIndex
-from dcmvault.dicom.received import part10_head, read_received, read_stored
+from dcmvault.dicom.received import ReceivedInstance, part10_head, read_received
 from dcmvault.dicom.scp_setup import new_scp, send_at_once
 from dcmvault.errors import MalformedDicomError
 
@@ -131,7 +130,7 @@ class Listener:
             leftover.unlink()
         for path in sorted(self._folder.glob("*.dcm")):
             try:
-                self._index.add(read_stored(path))
+                self._index.add(read_received(path))
             except MalformedDicomError as error:
                 _log.warning("a file in the listener's folder is not its own: %s", error.message)
 
@@ -139,48 +138,41 @@ class Listener:
         request = cast(C_STORE, event.request)
         if request.DataSet is None:
             return _CANNOT_UNDERSTAND
-        sop_class_uid = str(request.AffectedSOPClassUID)
         sop_instance_uid = str(request.AffectedSOPInstanceUID)
-        syntax = str(event.context.transfer_syntax)
-        data = request.DataSet.getbuffer()
-        try:
-            received = read_received(BytesIO(data), sop_class_uid, syntax)
-        except MalformedDicomError as error:
-            _log.warning("refused an instance: %s", error.message)
-            return _CANNOT_UNDERSTAND
-        if received.identity.sop_instance_uid != sop_instance_uid:
-            return _DOES_NOT_MATCH_SOP_CLASS
-        head = part10_head(sop_class_uid, sop_instance_uid, syntax)
-        try:
-            with self._commit:
-                status = self._keep(self._path(sop_instance_uid), head, data)
-                if status == _STORED:
-                    self._index.add(received)
-        except OSError as error:
-            _log.error("cannot keep an instance: %s", error.strerror)
-            return _OUT_OF_RESOURCES
-        return status
-
-    def _keep(self, path: Path, head: bytes, data: memoryview) -> int:
-        """Write a file durably under its name, unless there is one already."""
-        if path.exists():
-            stored = path.read_bytes()
-            is_same = stored[: len(head)] == head and stored[len(head) :] == data
-            return _STORED if is_same else _DUPLICATE
+        head = part10_head(
+            str(request.AffectedSOPClassUID), sop_instance_uid, str(event.context.transfer_syntax)
+        )
         partial = self._folder / f".{secrets.token_hex(8)}.part"
         try:
             with partial.open("xb") as stream:
                 stream.write(head)
-                stream.write(data)
+                stream.write(request.DataSet.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
-            partial.rename(path)
-        except OSError:
+            received = read_received(partial)
+            if received.identity.sop_instance_uid != sop_instance_uid:
+                return _DOES_NOT_MATCH_SOP_CLASS
+            with self._commit:
+                return self._keep(partial, received)
+        except MalformedDicomError as error:
+            _log.warning("refused an instance: %s", error.message)
+            return _CANNOT_UNDERSTAND
+        except OSError as error:
+            _log.error("cannot keep an instance: %s", error.strerror)
+            return _OUT_OF_RESOURCES
+        finally:
             partial.unlink(missing_ok=True)
-            raise
+
+    def _keep(self, partial: Path, received: ReceivedInstance) -> int:
+        """Give a durable file its name, durably, unless the name is taken."""
+        path = self._path(received.identity.sop_instance_uid)
+        if path.exists():
+            return _STORED if path.read_bytes() == partial.read_bytes() else _DUPLICATE
+        partial.rename(path)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+        self._index.add(received)
         return _STORED

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
@@ -26,6 +26,8 @@ from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceHeader, I
 
 #: Read and sent at once; even, so that fragments stay even.
 _CHUNK = 1024 * 1024
+_EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 _UNSENDABLE_HINT = "Keep such instances in a vault or folder, which take them as they are."
 
 
@@ -53,8 +55,9 @@ def uid_words(uid: str) -> str:
 def check_sendable(file: InstanceFile) -> InstanceHeader:
     """Return the header of a file that peers can take; InstanceUnsendableError for another.
 
-    An odd data set makes peers abort or hang, a truncated one too (PS3.5 section 7.1: all
-    lengths are even); without the four UIDs nothing can be stored or found again.
+    Without its UIDs nothing can be stored or found again. Data sets of odd length and truncated
+    ones make peers abort or hang (PS3.5 section 7.1: all lengths are even); what shows only in
+    the bytes is checked by `send_file` before it sends any.
     """
     header = file.header
     if header is None:
@@ -74,16 +77,27 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
     size = file.entry.fingerprint.size
     if max(header.data_set_end, header.pixel_data_end) > size:
         raise _unsendable("it is truncated")
-    length = header.data_set_end - header.data_set_start
-    if length <= 0:
+    if header.data_set_end <= header.data_set_start:
         raise _unsendable("its data set is empty")
-    if length % 2:
-        raise _unsendable("the length of its data set is odd")
     return header
 
 
 def _unsendable(reason: str) -> InstanceUnsendableError:
     return InstanceUnsendableError(f"the instance cannot be sent: {reason}", hint=_UNSENDABLE_HINT)
+
+
+def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> bool:
+    """Say whether the file ends inside its pixel data, by the length in their element header.
+
+    A sound encapsulated element is followed by its delimitation item (PS3.5 Annex A.4).
+    """
+    if header.pixel_data_start < 4 or header.pixel_data_end < size:
+        return False
+    order: Literal["little", "big"] = (
+        "big" if header.transfer_syntax_uid == _EXPLICIT_VR_BIG_ENDIAN else "little"
+    )
+    length = int.from_bytes(os.pread(descriptor, 4, header.pixel_data_start - 4), order)
+    return length == _UNDEFINED_LENGTH or header.pixel_data_start + length > size
 
 
 def accepted_context(association: PeerAssociation, kind: InstanceKind) -> int:
@@ -111,8 +125,12 @@ def send_file(association: PeerAssociation, file: InstanceFile, header: Instance
     try:
         with file.path.open("rb", buffering=0) as stream:
             reader = _HashingReader(stream, file.entry.fingerprint)
-            reader.skip(header.data_set_start)
             length = header.data_set_end - header.data_set_start
+            if _pixels_are_cut_off(stream.fileno(), header, file.entry.fingerprint.size):
+                raise _unsendable("it is truncated")
+            if length % 2:
+                raise _unsendable("the length of its data set is odd")
+            reader.skip(header.data_set_start)
             answer = association.store(
                 context_id,
                 header.sop_class_uid,

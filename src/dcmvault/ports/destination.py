@@ -83,7 +83,8 @@ class Listable(Protocol):
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
         """Return the SOP Instance UIDs held of a study, or of one of its series.
 
-        Raises DestinationUnreachableError when it cannot answer; an empty set is an answer.
+        Raises DestinationUnreachableError when it cannot answer, DestinationError when it does
+        not answer this question (no query, or a capped list); an empty set is an answer.
         """
         ...
 

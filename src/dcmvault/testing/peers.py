@@ -17,12 +17,12 @@ import json
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -34,7 +34,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dcmvault.dicom.command import decode_flat
 from dcmvault.dicom.query_answers import InstanceIndex
-from dcmvault.dicom.received import read_received
+from dcmvault.dicom.received import part10_head, read_received
 from dcmvault.dicom.scp_setup import new_scp, send_at_once
 from dcmvault.testing.peer_faults import (
     FAULTS,
@@ -169,17 +169,24 @@ class SimulatedPacs:
         if action.delay_s:
             self._stopping.wait(action.delay_s)
         if action.keeps:
-            data = request.DataSet.getvalue() if request.DataSet else b""
-            self._index.add(
-                read_received(
-                    BytesIO(data),
-                    str(request.AffectedSOPClassUID),
-                    str(event.context.transfer_syntax),
-                )
-            )
+            self._keep(request, str(event.context.transfer_syntax))
         if action.ending is not None:
             self._end(event, action.ending)
         return action.status
+
+    def _keep(self, request: C_STORE, transfer_syntax_uid: str) -> None:
+        """Note who it is; nobody asks a simulated PACS for its bytes."""
+        with tempfile.NamedTemporaryFile(suffix=".dcm") as stream:
+            stream.write(
+                part10_head(
+                    str(request.AffectedSOPClassUID),
+                    str(request.AffectedSOPInstanceUID),
+                    transfer_syntax_uid,
+                )
+            )
+            stream.write(request.DataSet.getvalue() if request.DataSet else b"")
+            stream.flush()
+            self._index.add(read_received(Path(stream.name)))
 
     def _end(self, event: evt.Event, ending: Ending) -> None:
         if ending is Ending.HANG:

@@ -105,11 +105,14 @@ def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
     """Read the file meta information (explicit VR little endian); return where it ends."""
     values: dict[int, bytes] = {}
     position, stated_end = begin, -1
+    buffer, base = file.window(begin)
     for _ in range(_MAX_META_ELEMENTS):
-        buffer, base = file.window(position)
         at = position - base
-        if len(buffer) - at < 8:
-            break
+        if at + HEADER_BYTES > len(buffer):
+            buffer, base = file.window(position)
+            at = position - base
+            if len(buffer) - at < 8:
+                break
         group, element, vr, length = _explicit_header(buffer, at)
         if group != 2:
             break

@@ -15,7 +15,6 @@ from pathlib import Path
 from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
 from dcmvault.dicom.charset import decode_text
 from dcmvault.dicom.elements import (
-    FRAGMENT,
     MAX_ELEMENTS,
     DepthLimitError,
     ElementLimitError,
@@ -26,8 +25,10 @@ from dcmvault.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     HEADER_SIZES,
+    ITEM,
     ITEM_BYTES,
     PIXEL_TAGS,
+    SEQUENCE_DELIMITATION,
     UNDEFINED_LENGTH,
     Encoding,
     Header,
@@ -199,7 +200,7 @@ class _Scan:
             header = walker.peek()
         stop = header.start + header.length
         sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
-        if header.tag in PIXEL_TAGS:
+        if header.tag in PIXEL_TAGS and header.vr != b"SQ":
             self._take_pixels(header, sound=sound)
         elif sound and (header.vr == b"SQ" or self._may_be_sequence(header)):
             self._probe(header)
@@ -235,24 +236,42 @@ class _Scan:
 
     def _take_pixels(self, header: Header, *, sound: bool) -> None:
         stop = header.start + header.length
-        if sound and header.vr != b"SQ":
-            self._pixels = (header.start, stop)
+        if sound:
             if header.length & 1:
                 self._odd = self._odd or self._position
             self._position = stop
-            return
-        walker = self._walk_on()
-        stop = header.start
-        try:
-            for kind, _, _, _, end in walker.element():
-                if kind == FRAGMENT:
-                    stop = end
-        except TruncatedError:
+        elif header.length != UNDEFINED_LENGTH:
             self._cut_off("Pixel Data", header)
-            self._pixels = (header.start, self._source.size)
-            return
+            stop = self._source.size
+        else:
+            stop = self._fragments_end(header.start)
+        if stop < 0:
+            self._cut_off("Pixel Data", header)
+            stop = self._source.size
         self._pixels = (header.start, stop)
-        self._walked(walker)
+
+    def _fragments_end(self, position: int) -> int:
+        """Walk over the items of encapsulated pixel data (PS3.5 A.4); set `_position` after them.
+
+        Returns where the sequence delimitation item begins; -1 if the data end before it.
+        """
+        source, plain_header = self._source, self._encoding.plain_header
+        while self._allowance > 0:
+            buffer, base = source.window(position)
+            at = position - base
+            if len(buffer) - at < 8:
+                return -1
+            group, element, length = plain_header(buffer, at)
+            if group << 16 | element == SEQUENCE_DELIMITATION:
+                self._position = position + 8
+                return position
+            if group << 16 | element != ITEM or length == UNDEFINED_LENGTH:
+                raise MalformedDicomError(f"No fragment of Pixel Data begins at byte {position}.")
+            position += 8 + length
+            self._allowance -= 1
+            if position > source.size:
+                return -1
+        raise ElementLimitError(f"More fragments than the limit of {MAX_ELEMENTS} elements.")
 
     def _probe(self, header: Header) -> None:
         """Look into a sequence of defined length; its end is known whatever is inside."""

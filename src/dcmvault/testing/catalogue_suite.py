@@ -13,6 +13,7 @@ from dcmvault.model.job import ItemState, JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import Counts, RunState
 from dcmvault.ports.catalogue import Outcome
+from dcmvault.testing.catalogue_history import History
 from dcmvault.testing.catalogue_world import (
     OpenedCatalogue,
     World,
@@ -169,7 +170,7 @@ class ScanSuite(_Opening):
     def test_versions_of_any_source_are_listed(self) -> None:
         """A second source meets what the first one has."""
         world = self.world()
-        other = World(world.catalogue, source_name="/other")
+        other = World(world.catalogue, source_name="/other", label="second")
         world.scan(world.run(), [scanned("a", "x", header(1, 1, 1), compared=True)])
         scan_pass = world.catalogue.sources.scan(other.source, other.run())
         found = scan_pass.versions([identity(1, 1, 1), identity(9, 9, 9)])
@@ -305,7 +306,7 @@ class DueSuite(_Opening):
     def test_a_conflict_may_lie_in_another_source(self) -> None:
         """The first seen wins over sources."""
         world = self.world()
-        other = World(world.catalogue, source_name="/other")
+        other = World(world.catalogue, source_name="/other", label="second")
         world.scan(world.run(), [scanned("a", "x", header(1, 1, 1), compared=True)])
         other.scan(other.run(), [scanned("a", "y", header(1, 1, 1), compared=True)])
         assert [item.conflict for item in world.due(world.run())] == [False]
@@ -645,5 +646,18 @@ class RunSuite(_Opening):
         assert again.catalogue.status.counts()["holdings"] == 1
 
 
-class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite):
+class HistorySuite(_Opening):
+    """Random histories, compared with a model in memory after every step."""
+
+    #: Seeds of the histories; each is a few dozen steps.
+    seeds: Sequence[int] = range(3)
+
+    def test_random_histories_agree_with_the_model(self) -> None:
+        """What is due, held and in conflict is what a simple model says."""
+        catalogue = self.open_catalogue()
+        for seed in self.seeds:
+            History(catalogue, seed).play(steps=20)
+
+
+class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite):
     """Tests of the contracts in `dcmvault.ports.catalogue`."""

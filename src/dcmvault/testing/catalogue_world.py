@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -134,8 +134,8 @@ class World:
     source_name: str = "/library"
     destination_name: str = "dicom://PACS@peer:104?calling=DCMVAULT"
     now: datetime = START
-    #: Content of the file behind each locator that a pass was told of.
-    contents: dict[str, str] = field(default_factory=dict)
+    #: Part of the runs' names; worlds over one catalogue need different ones.
+    label: str = "first"
     _runs: int = 0
 
     @property
@@ -158,7 +158,7 @@ class World:
     ) -> RunId:
         """Create a run and start it."""
         self._runs += 1
-        run_id = RunId(f"{self.source_name[1:]}-{self._runs:04d}")
+        run_id = RunId(f"{self.label}-{self._runs:04d}")
         request = RunRequest(
             kind, self.source_name, (DestinationRequest(self.destination_name),), strategy
         )

@@ -1,0 +1,103 @@
+"""The schema that revisions make is the one that the code works with."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import dcmvault.catalogue.migrations
+from dcmvault.catalogue import open_catalogue
+from dcmvault.catalogue.database import Database, connect
+from dcmvault.catalogue.migrate import REVISIONS, migrate
+from dcmvault.catalogue.tables import metadata
+from dcmvault.errors import StateError
+
+
+def _differences(database: Database) -> list[object]:
+    # SQLite quotes an empty default another way than it was given; PostgreSQL compares them.
+    opts = {"compare_type": True, "compare_server_default": not database.is_sqlite}
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts=opts)
+        return list(compare_metadata(context, metadata))
+
+
+def _check_upgrade(url: str) -> None:
+    database = connect(url)
+    try:
+        assert _differences(database) != []
+        migrate(database)
+        assert _differences(database) == []
+        with database.read() as connection:
+            version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        assert version == REVISIONS[-1]
+        migrate(database)
+    finally:
+        database.close()
+
+
+def test_upgrade_makes_the_tables_in_sqlite(tmp_path: Path) -> None:
+    _check_upgrade(str(tmp_path / "catalogue.sqlite3"))
+
+
+@pytest.mark.peers
+def test_upgrade_makes_the_tables_in_postgresql(postgresql_url: str) -> None:
+    _check_upgrade(postgresql_url)
+
+
+def test_revisions_are_the_shipped_ones() -> None:
+    folder = Path(dcmvault.catalogue.migrations.__file__).parent
+    shipped = [script.revision for script in ScriptDirectory(str(folder)).walk_revisions()]
+    assert tuple(reversed(shipped)) == REVISIONS
+
+
+def _check_newer(url: str) -> None:
+    open_catalogue(url).close()
+    database = connect(url)
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(StateError, match="newer release"):
+        open_catalogue(url)
+
+
+def test_a_newer_schema_is_refused_in_sqlite(tmp_path: Path) -> None:
+    _check_newer(str(tmp_path / "catalogue.sqlite3"))
+
+
+@pytest.mark.peers
+def test_a_newer_schema_is_refused_in_postgresql(postgresql_url: str) -> None:
+    _check_newer(postgresql_url)
+
+
+def _open_at_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for opened in threads.map(open_catalogue, [url] * 4):
+            assert opened.status.sources() == []
+            opened.close()
+
+
+def test_opening_at_once_makes_one_schema_in_sqlite(tmp_path: Path) -> None:
+    _open_at_once(str(tmp_path / "catalogue.sqlite3"))
+
+
+@pytest.mark.peers
+def test_opening_at_once_makes_one_schema_in_postgresql(postgresql_url: str) -> None:
+    _open_at_once(postgresql_url)
+
+
+def test_opening_an_up_to_date_catalogue_imports_no_alembic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "catalogue.sqlite3")
+    open_catalogue(path).close()
+    for name in [name for name in sys.modules if name.split(".")[0] == "alembic"]:
+        monkeypatch.delitem(sys.modules, name)
+    open_catalogue(path).close()
+    assert "alembic" not in sys.modules

@@ -1,0 +1,69 @@
+"""Large sources: pages, absences and chunks meet at their edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dcmvault.catalogue import due, open_catalogue, scan
+from dcmvault.catalogue.scan import _Bitmap
+from dcmvault.model.instance import ScannedEntry
+from dcmvault.testing.catalogue_world import World, entry, header, scanned
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    yield World(opened)
+    opened.close()
+
+
+@pytest.mark.parametrize("page", [1, 7, 10_000])
+def test_pages_leave_nothing_out(world: World, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr(due, "_PAGE", page)
+    monkeypatch.setattr(due, "_STUDIES", 3)
+    listed = [
+        scanned(f"{study}/{number}", f"{study}/{number}", header(study, 1, number))
+        for study in range(1, 9)
+        for number in range(1, 5)
+    ]
+    opaque = [ScannedEntry(entry(f"x{n}", f"x{n}"), opaque_reason="broken") for n in range(15)]
+    world.scan(world.run(), [*listed, *opaque])
+    found = [item.entry.locator for item in world.due(world.run())]
+    assert found == [one.entry.locator for one in [*listed, *opaque]]
+
+
+def test_jobs_may_be_written_while_due_is_read(world: World) -> None:
+    listed = [scanned(str(n), str(n), header(n, 1, 1)) for n in range(1, 30)]
+    run_id = world.run()
+    world.scan(run_id, listed)
+    for item in world.due(run_id):
+        world.plan(run_id, [item])
+    assert world.catalogue.runs.progress(run_id).items == len(listed)
+
+
+def test_absences_are_found_over_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "_SWEEP", 7)
+    listed = [scanned(str(n), str(n), header(1, 1, n)) for n in range(50)]
+    world.scan(world.run(), listed)
+    counts = world.scan(world.run(), listed[10:20])
+    assert (counts.gone, counts.instances) == (40, 10)
+    assert len(world.due(world.run())) == 10
+
+
+def test_more_entries_than_one_statement_takes(world: World) -> None:
+    listed = [scanned(str(n), str(n), header(n % 3, n % 5, n)) for n in range(1201)]
+    assert world.scan(world.run(), listed).new == 1201
+    assert world.scan(world.run(), listed).known_before == 1201
+    assert len(world.due(world.run())) == 1201
+
+
+def test_a_bitmap_holds_keys() -> None:
+    bitmap = _Bitmap()
+    keys = [0, 1, 7, 8, 9, 1000, 123_457]
+    assert [bitmap.add(key) for key in keys] == [True] * len(keys)
+    assert not bitmap.add(1000)
+    assert [key in bitmap for key in keys] == [True] * len(keys)
+    assert not any(key in bitmap for key in (2, 999, 1001, 10_000_000))

@@ -36,6 +36,7 @@ from dcmvault.ports.catalogue import (
 )
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, Verifier
+from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class BackupStages:
                     self.sources,
                     run_id,
                     include_other_files=request.include_other_files,
-                    listed=lambda entries: self.runs.set_scanned(run_id, entries),
+                    listed=lambda entries: self._listed(run_id, entries),
                 )
         jobs: list[Job] = []
         selected: dict[DestinationId, int] = {}
@@ -135,6 +136,28 @@ class BackupStages:
         self.runs.record_error(run_id, code, message, hint)
         self.runs.set_run_state(run_id, RunState.FAILED, self.clock.now())
 
+    def fail_job(self, job_id: JobId, message: str) -> None:
+        """Fail a job that cannot go on; what it did not settle is due in the next run."""
+        job = self.jobs.job(job_id)
+        open_states = frozenset({ItemState.DUE, ItemState.WAITING, ItemState.SENT})
+        while items := self.jobs.items(job_id, open_states, BATCH_INSTANCES):
+            self.jobs.record_outcomes(
+                job_id,
+                [
+                    Outcome(
+                        item.item_id,
+                        ItemState.FAILED,
+                        item.attempts,
+                        code="internal",
+                        message=message,
+                        hint="The log tells where; please report it.",
+                    )
+                    for item in items
+                ],
+            )
+        if job.state not in _ENDED:
+            self.jobs.set_job_state(job_id, JobState.FAILED)
+
     def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
         """Return the destination's circuit breaker, shared by all its jobs in this process."""
         with self._lock:
@@ -145,6 +168,11 @@ class BackupStages:
             if self.plans.destination(wanted.address) == job.destination_id:
                 return wanted.address
         raise KeyError(job.destination_id)
+
+    def _listed(self, run_id: RunId, entries: int) -> None:
+        self.runs.set_scanned(run_id, entries)
+        if self.stopping.is_set():
+            raise StageInterruption
 
     def _plan_destination(
         self,

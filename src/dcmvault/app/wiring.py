@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from dcmvault.app.stages import BackupStages
     from dcmvault.catalogue import Catalogue
+    from dcmvault.engine.database import WorkDatabase
     from dcmvault.engine.ownership import Ownership
 
 #: Jobs that run at once for one destination (the number of associations at first).
@@ -69,9 +70,9 @@ def build_destination(section: DestinationSection, clock: Clock) -> Destination:
 
         return DimseDestination(section, clock)
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
-    from dcmvault.object_stores.local import LocalObjectStore  # noqa: PLC0415 - when needed
+    from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
-    return FolderDestination(section, LocalObjectStore(section.path), clock)
+    return FolderDestination(section, LocalStore(section.path, clock), clock)
 
 
 @dataclass(slots=True)
@@ -87,6 +88,7 @@ class Workplace:
     catalogue: Catalogue
     queue: WorkQueue
     ownership: Ownership
+    _work_database: WorkDatabase
     _worker: Worker | None = None
 
     @property
@@ -101,9 +103,9 @@ class Workplace:
 
             stages = self._stages()
             self._worker = DurableWorker(
-                engine_database(self.home, self.settings),
+                self._work_database,
                 stages,
-                concurrency=JOBS_PER_DESTINATION,
+                concurrency=lambda _destination_id: JOBS_PER_DESTINATION,
                 stopping=stages.stopping,
             )
             self._worker.start()
@@ -119,6 +121,7 @@ class Workplace:
     def close(self) -> None:
         """Stop working and close what is open."""
         self.rest()
+        self._work_database.dispose()
         self.catalogue.close()
 
     def destination(self, address: str) -> Destination:
@@ -172,16 +175,6 @@ class Workplace:
         self.close()
 
 
-def engine_database(home: Path, settings: Settings) -> str:
-    """Return the database of the durable engine: a path, or the configured PostgreSQL URL."""
-    return settings.database_url() or str(home / "engine.sqlite3")
-
-
-def catalogue_database(home: Path, settings: Settings) -> str:
-    """Return the database of the catalogue: a path, or the configured PostgreSQL URL."""
-    return settings.database_url() or str(home / "catalogue.sqlite3")
-
-
 def open_workplace(home: Path, settings: Settings) -> Workplace:
     """Open a state folder, made (mode 0700) if there is none.
 
@@ -189,6 +182,7 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
     """
     from dcmvault.catalogue import open_catalogue  # noqa: PLC0415 - imported when needed
     from dcmvault.engine.client import DurableQueue  # noqa: PLC0415 - imported when needed
+    from dcmvault.engine.database import WorkDatabase  # noqa: PLC0415 - imported when needed
     from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
 
     try:
@@ -198,11 +192,14 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
             f"the state folder cannot be made: {error.strerror}",
             hint="Set DCMVAULT_HOME to a folder that you may write to.",
         ) from error
+    database = settings.database_url()
+    work = WorkDatabase(database or home / "engine.sqlite3")
     return Workplace(
         home,
         settings,
         SystemClock(),
-        open_catalogue(catalogue_database(home, settings)),
-        DurableQueue(engine_database(home, settings)),
+        open_catalogue(database or str(home / "catalogue.sqlite3")),
+        DurableQueue(work),
         Ownership(home),
+        work,
     )

@@ -43,11 +43,11 @@ _S = JobState
 #: Which states may follow which. A state may always be written again (steps repeat after a crash).
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
     {
-        _S.PENDING: frozenset({_S.QUEUED, _S.IN_PROGRESS, _S.CANCELLED}),
-        _S.QUEUED: frozenset({_S.IN_PROGRESS, _S.CANCELLED}),
+        _S.PENDING: frozenset({_S.QUEUED, _S.IN_PROGRESS, _S.FAILED, _S.CANCELLED}),
+        _S.QUEUED: frozenset({_S.IN_PROGRESS, _S.FAILED, _S.CANCELLED}),
         _S.IN_PROGRESS: frozenset({_S.VERIFYING, _S.RETRYING, _S.FAILED, _S.CANCELLED}),
         _S.VERIFYING: frozenset({_S.COMPLETED, _S.RETRYING, _S.FAILED, _S.CANCELLED}),
-        _S.RETRYING: frozenset({_S.QUEUED, _S.IN_PROGRESS, _S.CANCELLED}),
+        _S.RETRYING: frozenset({_S.QUEUED, _S.IN_PROGRESS, _S.FAILED, _S.CANCELLED}),
         _S.COMPLETED: frozenset(),
         _S.FAILED: frozenset(),
         _S.CANCELLED: frozenset(),

@@ -116,7 +116,11 @@ class RunReport:
     exit_status: int
     stages: Mapping[str, float] = field(default_factory=dict)  #: seconds by stage
     failures: tuple[Failure, ...] = ()
+    #: Sentences about the run as a whole.
     warnings: tuple[str, ...] = ()
+    #: Instances that reached their level although something about them is worth a word: a file
+    #: that does not parse, truncated pixel data, a status with a warning.
+    warned: tuple[Failure, ...] = ()
     study_reports: tuple[StudyReport, ...] = ()
     #: Set when the run ended by an error of its own: (code, message, hint).
     error: tuple[str, str, str] | None = None

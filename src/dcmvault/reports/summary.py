@@ -46,6 +46,7 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         "exit_status": report.exit_status,
         "failures": [_failure(failure) for failure in report.failures],
         "warnings": list(report.warnings),
+        "warned": [_failure(warned) for warned in report.warned],
         "destinations": [_destination(part) for part in report.destinations],
         "error": _error(report),
     }

@@ -12,6 +12,7 @@ from typing import IO
 
 from dcmvault.engine.client import DurableQueue
 from dcmvault.engine.database import WorkDatabase
+from dcmvault.engine.ledger import Ledger
 from dcmvault.engine.worker import DurableWorker
 from dcmvault.model.identifiers import RunId
 from dcmvault.testing.scripted_stages import ScriptedJob, ScriptedStages
@@ -38,6 +39,7 @@ class EngineWorld:
         self.database = WorkDatabase(address)
         stack.callback(self.database.dispose)
         self.queue = DurableQueue(self.database)
+        self.ledger = Ledger(self.database)
         self.worker = DurableWorker(self.database, self.stages, stopping=self.stages.stopping)
         stack.callback(self.worker.stop, grace_s=20)
 
@@ -48,7 +50,7 @@ class EngineWorld:
 
     def await_finish(self, run_id: str) -> None:
         """Wait until the run was asked to finish and its workflow is written down as ended."""
-        eventually(lambda: self.queue.ended([run_id]))
+        eventually(lambda: self.ledger.ended([run_id]))
         assert self.runs("finish")[-1:] == [run_id] or run_id in self.runs("finish")
 
     def runs(self, kind: str) -> list[str]:

@@ -111,7 +111,7 @@ def test_moved_job_keeps_its_place_after_a_wait(world: EngineWorld) -> None:
     world.queue.prioritise(JobId("job"), Priority.EMERGENCY)
     world.stages.open_gate("gate")
     world.await_finish("run")
-    orders = [world.queue.order_of(f"job/1.{attempt}") for attempt in (1, 2)]
+    orders = [world.ledger.order_of(f"job/1.{attempt}") for attempt in (1, 2)]
     assert orders == [1, 1]
 
 
@@ -155,7 +155,7 @@ def test_cancelled_run_stops_at_the_next_batch_and_starts_nothing_more(world: En
     world.await_finish("other")
     assert len(set(world.jobs("start"))) == 3
     assert world.runs("finish") == ["other"]
-    assert world.queue.ended(["run"])["run"] is not None
+    assert world.ledger.ended(["run"])["run"] is not None
     world.queue.cancel(RunId("unknown"))
 
 
@@ -221,7 +221,7 @@ def test_blocked_destination_does_not_block_another(world: EngineWorld) -> None:
 def test_error_of_a_stage_ends_its_run_with_code_and_hint(world: EngineWorld) -> None:
     world.worker.start()
     world.queue.submit(RunId("unavailable-source"))
-    eventually(lambda: world.queue.ended(["unavailable-source"]))
+    eventually(lambda: world.ledger.ended(["unavailable-source"]))
     (failure,) = world.stages.events("fail")
     assert failure.run == "unavailable-source"
     assert failure.text == "source_unavailable: The source is not mounted. Mount it."
@@ -235,8 +235,8 @@ def test_defects_end_their_run_or_job_only(
     world.queue.submit(RunId("undelivered-run"))
     world.submit("run", ScriptedJob("broken", defect="boom"), ScriptedJob("whole", batches=2))
     world.await_finish("run")
-    eventually(lambda: world.queue.ended(["defect-in-plan"]))
-    eventually(lambda: world.queue.ended(["undelivered-run"]))
+    eventually(lambda: world.ledger.ended(["defect-in-plan"]))
+    eventually(lambda: world.ledger.ended(["undelivered-run"]))
     failures = {event.run: event.text for event in world.stages.events("fail")}
     assert set(failures) == {"defect-in-plan", "undelivered-run"}
     assert all(text.startswith("internal: ") for text in failures.values())
@@ -261,7 +261,7 @@ def test_stop_leaves_work_that_the_next_start_goes_on_with(world: EngineWorld) -
     world.worker.stop(grace_s=20)
     assert world.worker.running == 0
     assert world.jobs("end") == []
-    assert not world.queue.ended(["run"])
+    assert not world.ledger.ended(["run"])
     world.stages.open_gate("gate")
     world.stages.open_gate("interrupted-gate")
     world.worker.start()
@@ -271,17 +271,22 @@ def test_stop_leaves_work_that_the_next_start_goes_on_with(world: EngineWorld) -
     assert not world.stages.events("fail", "fail_job")
 
 
-def test_step_that_outlives_the_grace_is_repeated_by_the_next_start(embedded: EngineWorld) -> None:
+@pytest.mark.parametrize("waits_for_it", [True, False])
+def test_step_that_outlives_the_grace_is_repeated_by_the_next_start(
+    embedded: EngineWorld, waits_for_it: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     embedded.worker.start()
     embedded.submit("run", ScriptedJob("slow", batches=2, takes_s=0.5))
     eventually(lambda: embedded.jobs("start"))
     embedded.worker.stop(grace_s=0)
     assert embedded.worker.running == 1
-    assert not embedded.queue.ended(["run"])
-    eventually(lambda: embedded.worker.running == 0)
+    assert not embedded.ledger.ended(["run"])
+    if waits_for_it:
+        eventually(lambda: embedded.worker.running == 0)
     embedded.worker.start()
     embedded.await_finish("run")
     assert embedded.stages.delivered("slow") == 2
+    assert not [record for record in caplog.records if record.exc_info]
     assert not embedded.stages.events("fail", "fail_job")
 
 
@@ -311,7 +316,7 @@ def test_killed_worker_loses_nothing_and_repeats_only_what_was_in_flight(
         ),
     )
     killed = 0
-    while killed < kills and not embedded.queue.ended(["run"]):
+    while killed < kills and not embedded.ledger.ended(["run"]):
         process = embedded.start_process()
         threading.Event().wait(rng.uniform(0.0, 0.6))
         process.kill()

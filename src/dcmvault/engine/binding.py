@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from dbos import error as dbos_error
 
-from dcmvault.engine.client import HASTY_POLL_S, DurableQueue
+from dcmvault.engine.ledger import HASTY_POLL_S, Ledger
 from dcmvault.engine.names import destination_queue
 from dcmvault.errors import StateError
 from dcmvault.model.identifiers import DestinationId
@@ -32,13 +32,15 @@ class Binding:
     def __init__(
         self,
         stages: RunStages,
-        queue: DurableQueue,
+        ledger: Ledger,
         concurrency: Callable[[DestinationId], int],
         stopping: threading.Event,
     ) -> None:
         self.stages = stages
-        self.queue = queue
-        self.stopping = stopping
+        self.ledger = ledger
+        self._stopping = stopping
+        #: Once stopped, for ever: `stopping` is cleared when the worker starts again.
+        self._stopped = False
         #: Executions of workflows that ended here so far, in all and by queue.
         self.ended_in_all = 0
         self.ended_in: Counter[str] = Counter()
@@ -56,24 +58,31 @@ class Binding:
     def open_queue(self, destination_id: DestinationId) -> None:
         """Register a destination's queue if it is new, and have it looked at hastily from now."""
         name = destination_queue(destination_id)
-        self.queue.ensure_queue(name, self._concurrency(destination_id))
-        self.queue.set_poll(name, HASTY_POLL_S)
+        self.ledger.ensure_queue(name, self._concurrency(destination_id))
+        self.ledger.set_poll(name, HASTY_POLL_S)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the worker stops, or has stopped."""
+        return self._stopped or self._stopping.is_set()
 
     def check_stop(self) -> None:
         """Leave the workflow if the worker is stopping; it goes on at the next start."""
-        if self.stopping.is_set():
+        if self.is_stopping:
             raise StageInterruption
 
     def wait_for_job(self, seen: int, timeout_s: float) -> bool:
         """Wait until more than `seen` workflows ended here, or the worker stops."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: self.ended_in_all != seen or self.stopping.is_set(), timeout_s
+                lambda: self.ended_in_all != seen or self.is_stopping, timeout_s
             )
 
-    def wake(self) -> None:
-        """Have the waiting workflows look at `stopping`."""
+    def stop(self) -> None:
+        """Ask stages and workflows to come to an end, now."""
+        self._stopping.set()
         with self._changed:
+            self._stopped = True
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout_s: float) -> bool:
@@ -85,7 +94,7 @@ class Binding:
         """Name the workflows whose function returned while the engine has not written it yet."""
         with self._changed:
             ids = list(self._just_ended)
-        written = self.queue.ended(ids) if ids else {}
+        written = self.ledger.ended(ids) if ids else {}
         return [workflow_id for workflow_id in ids if workflow_id not in written]
 
     @contextmanager
@@ -106,7 +115,7 @@ class Binding:
             raise StageInterruption from None
         # Outermost frame of a workflow: the engine is being shut down beneath it.
         except Exception:
-            if self.stopping.is_set():
+            if self.is_stopping:
                 _log.debug("workflow %s was interrupted", workflow_id, exc_info=True)
                 raise StageInterruption from None
             _log.exception("workflow %s failed by a defect", workflow_id)

@@ -14,8 +14,8 @@ import logging
 
 import sqlalchemy as sa
 
-from dcmvault.engine.client import DurableQueue
 from dcmvault.engine.database import WorkDatabase
+from dcmvault.engine.ledger import Ledger
 from dcmvault.engine.names import EMBEDDED_EXECUTOR
 from dcmvault.errors import StateError
 
@@ -63,19 +63,19 @@ class ExecutorName:
             self._session.close()
             self._session = None
 
-    def take_over(self, queue: DurableQueue) -> None:
+    def take_over(self, ledger: Ledger) -> None:
         """Take up the work of workers that died; nothing on an embedded database."""
         if self._session is None:
             return
         self._keep(self._session)
-        for executor in queue.executors_at_work():
+        for executor in ledger.executors_at_work():
             number = _number(executor)
             if number is None or number == self._number:
                 continue
             if self._lock(self._session, number):
                 try:
                     _log.warning("the work of a dead worker (%s) is taken over", executor)
-                    queue.hand_back(executor)
+                    ledger.hand_back(executor)
                 finally:
                     self._session.execute(
                         sa.select(sa.func.pg_advisory_unlock(_LOCK_CLASS, number))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 
 from dcmvault.engine.binding import Binding
-from dcmvault.engine.client import (
+from dcmvault.engine.ledger import (
     BUSY_POLL_S,
     HASTY_POLL_S,
     RUNS_POLL_S,
-    DurableQueue,
+    Ledger,
     QueueLook,
 )
 from dcmvault.engine.names import RUNS_QUEUE
@@ -31,18 +31,18 @@ _IDLE_RUNS_POLL_S = 1.0
 class QueuePace:
     """Decides how often each queue is looked at, by all workers; asked about once per second."""
 
-    def __init__(self, queue: DurableQueue, binding: Binding) -> None:
-        self._queue = queue
+    def __init__(self, ledger: Ledger, binding: Binding) -> None:
+        self._ledger = ledger
         self._binding = binding
         self._idle_ticks: Counter[str] = Counter()
         self._ended_before: Counter[str] = Counter()
 
     def adjust(self) -> None:
         """Look at all queues once, and change what should be changed."""
-        for look in self._queue.looks():
+        for look in self._ledger.looks():
             poll_s = self._decide(look)
             if poll_s != look.poll_s:
-                self._queue.set_poll(look.name, poll_s)
+                self._ledger.set_poll(look.name, poll_s)
 
     def _decide(self, look: QueueLook) -> float:
         name = look.name

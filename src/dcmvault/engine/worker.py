@@ -11,9 +11,9 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 
 import dcmvault.engine.workflows  # noqa: F401  (registers the workflows)
 from dcmvault.engine.binding import Binding, bind, unbind
-from dcmvault.engine.client import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, DurableQueue
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.executor import ExecutorName
+from dcmvault.engine.ledger import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, Ledger
 from dcmvault.engine.names import (
     APPLICATION,
     APPLICATION_VERSION,
@@ -88,13 +88,13 @@ class DurableWorker:
         Raises StateError if this process runs a worker already or the database cannot be used.
         """
         database = self._database.prepare()
-        queue = DurableQueue(self._database)
-        binding = Binding(self._stages, queue, self._concurrency, self.stopping)
+        ledger = Ledger(self._database)
+        binding = Binding(self._stages, ledger, self._concurrency, self.stopping)
         bind(binding)
         self.stopping.clear()
         self._binding = binding
         try:
-            self._open_queues(queue)
+            self._open_queues(ledger)
             self._engine = DBOS(
                 config={
                     "name": APPLICATION,
@@ -113,8 +113,8 @@ class DurableWorker:
         except BaseException:
             self._shut_down(binding)
             raise
-        pace = QueuePace(queue, binding)
-        self._upkeep = Upkeep((pace.adjust, lambda: self._executor.take_over(queue)))
+        pace = QueuePace(ledger, binding)
+        self._upkeep = Upkeep((pace.adjust, lambda: self._executor.take_over(ledger)))
         self._upkeep.start()
 
     def stop(self, grace_s: float) -> None:
@@ -128,15 +128,16 @@ class DurableWorker:
         # No further claims; the engine's own shutdown would first do this and then not wait.
         for event in engine.background_thread_stop_events:
             event.set()
-        self.stopping.set()
-        binding.wake()
+        binding.stop()
         if self._upkeep is not None:
             self._upkeep.stop()
-        if binding.wait_until_idle(grace_s):
-            _wait_until_written(binding)
-        else:
-            _log.warning("%d runs or jobs did not end in time; they go on later", binding.running)
-        self._shut_down(binding)
+        try:
+            if binding.wait_until_idle(grace_s):
+                _wait_until_written(binding)
+            else:
+                _log.warning("%d runs or jobs go on at the next start", binding.running)
+        finally:
+            self._shut_down(binding)
 
     def _shut_down(self, binding: Binding) -> None:
         DBOS.destroy()
@@ -144,10 +145,10 @@ class DurableWorker:
         self._executor.release()
         unbind(binding)
 
-    def _open_queues(self, queue: DurableQueue) -> None:
+    def _open_queues(self, ledger: Ledger) -> None:
         # Before the launch: the engine looks for new queues only once per second.
-        queue.ensure_queue(RUNS_QUEUE, _RUNS_AT_ONCE)
-        for registered in queue.registered():
+        ledger.ensure_queue(RUNS_QUEUE, _RUNS_AT_ONCE)
+        for registered in ledger.registered():
             destination_id = destination_of(registered.name)
             if destination_id is None:
                 registered.set_polling_interval_sec(RUNS_POLL_S)

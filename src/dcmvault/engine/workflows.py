@@ -53,7 +53,7 @@ def run_workflow(run_id: str) -> None:
             run.carry_out()
         # Outermost frame of a run: a defect (or a full disk) must be told by the run, too.
         except Exception:
-            if binding.stopping.is_set():
+            if binding.is_stopping:
                 raise
             _log.exception("run %s was ended by the durable engine", run_id)
             run.fail(_internal_error())
@@ -79,7 +79,7 @@ def job_workflow(job_id: str, queue: str, planning: int, attempt: int) -> _Resul
             planning,
             attempt + 1,
             # Whoever moved this attempt in its queue meant the job.
-            order=binding.queue.order_of(DBOS.workflow_id or ""),
+            order=binding.ledger.order_of(DBOS.workflow_id or ""),
             delay_s=batch["wait_s"],
         )
         return {"next": successor}
@@ -125,7 +125,7 @@ class _Run:
             self._binding.check_stop()
             seen = self._binding.ended_in_all
             watched = [open_ids.popleft() for _ in range(min(_WATCHED_JOBS, len(open_ids)))]
-            ended = self._binding.queue.ended(watched)
+            ended = self._binding.ledger.ended(watched)
             successors: list[str] = []
             for workflow_id, status in ended.items():
                 if status is None or status.status not in ("SUCCESS", "CANCELLED"):

@@ -151,6 +151,8 @@ def _cut(path: Path, by: int) -> InstanceFile:
 def test_unsendable_files_are_named_and_spare_the_others(tmp_path: Path) -> None:
     made = study_files(tmp_path / "s", 4)
     rle = study_files(tmp_path / "r", 1, transfer_syntax=pydicom.uid.RLELossless)
+    implicit = pydicom.uid.ImplicitVRLittleEndian
+    implicit_file = study_files(tmp_path / "i", 1, transfer_syntax=implicit)[0]
     no_study = make_instance(tmp_path / "n.dcm", "", make_uid(1), make_uid(2)).path
     files = [
         _cut(made[0].path, 100),
@@ -160,6 +162,8 @@ def test_unsendable_files_are_named_and_spare_the_others(tmp_path: Path) -> None
         with_header(made[2], sop_instance_uid="1.2.3*"),
         with_header(made[2], data_set_end=made[2].entry.fingerprint.size - 1),
         file_of(no_study),
+        with_header(made[2], transfer_syntax_uid=implicit),
+        with_header(implicit_file, transfer_syntax_uid=pydicom.uid.JPEGBaseline8Bit),
         made[3],
     ]
     with SimulatedPacs() as pacs:
@@ -168,6 +172,7 @@ def test_unsendable_files_are_named_and_spare_the_others(tmp_path: Path) -> None
         assert pacs.associations == 1
     assert isinstance(outcomes.pop(), Receipt)
     words = ["truncated"] * 3 + ["no Series", "SOP Instance UID is not", "odd", "no Study"]
+    words += ["not encoded as Implicit", "not encoded as JPEG"]
     for outcome, word in zip(outcomes, words, strict=True):
         assert isinstance(outcome, InstanceUnsendableError)
         assert word in outcome.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -212,6 +213,19 @@ def test_refused_image_level_leaves_the_question_open(tmp_path: Path) -> None:
     assert set(complete.findings.values()) == {Finding.UNKNOWN}
     assert all("A900" in reason for reason in complete.reasons.values())
     assert set(present.findings.values()) == {Finding.HELD}
+
+
+def test_peer_that_stops_answering_leaves_the_rest_open(tmp_path: Path) -> None:
+    files = study_files(tmp_path, 2, series=3)
+    with SimulatedPacs(queries=QueryBehaviour(silent_from=2)) as pacs:
+        destination = destination_at(pacs.port, dimse_timeout_s=2)
+        put_each(destination, files)
+        found = destination.verify(expected(files), Level.COMPLETE)
+        counted = Counter(found.findings.values())
+        assert counted == {Finding.HELD: 2, Finding.UNKNOWN: 4}
+        assert len(found.reasons) == 4
+        with pytest.raises(DestinationUnreachableError):
+            destination.verify(expected(files), Level.COMPLETE)
 
 
 def test_extras_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
-from dcmvault.dicom.association import PeerAssociation
+from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
 from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
 from dcmvault.errors import (
     DestinationStoppedError,
@@ -27,6 +27,7 @@ from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceHeader, I
 #: Read and sent at once; even, so that fragments stay even.
 _CHUNK = 1024 * 1024
 _EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _UNSENDABLE_HINT = "Keep such instances in a vault or folder, which take them as they are."
 
@@ -86,6 +87,23 @@ def _unsendable(reason: str) -> InstanceUnsendableError:
     return InstanceUnsendableError(f"the instance cannot be sent: {reason}", hint=_UNSENDABLE_HINT)
 
 
+def _check_bytes(descriptor: int, header: InstanceHeader, size: int) -> None:
+    """Raise InstanceUnsendableError for what shows only in the file's bytes."""
+    syntax = header.transfer_syntax_uid
+    if _pixels_are_cut_off(descriptor, header, size):
+        raise _unsendable("it is truncated")
+    if (header.data_set_end - header.data_set_start) % 2:
+        # Not even a deflated one can be padded on the way: DCMTK aborts at the padding.
+        raise _unsendable("the length of its data set is odd")
+    if syntax == _DEFLATED:
+        return
+    # Tag, then in explicit VR two capital letters (PS3.5 section 7.1.2). Peers that are told
+    # one encoding and get the other hang or store nonsense.
+    vr = os.pread(descriptor, 2, header.data_set_start + 4)
+    if (vr.isalpha() and vr.isupper()) is (syntax == IMPLICIT_VR_LITTLE_ENDIAN):
+        raise _unsendable(f"its data set is not encoded as {uid_words(syntax)}")
+
+
 def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> bool:
     """Say whether the file ends inside its pixel data, by the length in their element header.
 
@@ -126,10 +144,7 @@ def send_file(association: PeerAssociation, file: InstanceFile, header: Instance
         with file.path.open("rb", buffering=0) as stream:
             reader = _HashingReader(stream, file.entry.fingerprint)
             length = header.data_set_end - header.data_set_start
-            if _pixels_are_cut_off(stream.fileno(), header, file.entry.fingerprint.size):
-                raise _unsendable("it is truncated")
-            if length % 2:
-                raise _unsendable("the length of its data set is odd")
+            _check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
             reader.skip(header.data_set_start)
             answer = association.store(
                 context_id,

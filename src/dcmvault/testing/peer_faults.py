@@ -101,6 +101,8 @@ class QueryBehaviour:
     gives_counts: bool = True
     #: Levels refused with A900.
     refuses_levels: Collection[str] = ()
+    #: From this question on (counted from 1) nothing is answered; 0 means never.
+    silent_from: int = 0
 
 
 def _status(text: str) -> int:

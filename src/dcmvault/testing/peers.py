@@ -73,6 +73,7 @@ class SimulatedPacs:
         self.associations = 0
         self.most_associations = 0
         self._standing = 0
+        self._questions = 0
         self._fault = fault
         self._queries = queries or QueryBehaviour()
         self._address = ("127.0.0.1", port)
@@ -205,6 +206,12 @@ class SimulatedPacs:
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         behaviour = self._queries
+        with self._lock:
+            self._questions += 1
+            is_silent = 0 < behaviour.silent_from <= self._questions
+        if is_silent:
+            self._stopping.wait()
+            return
         identifier = cast(C_FIND, event.request).Identifier
         keys = dict(decode_flat(identifier.getvalue() if identifier else b""))
         level = keys.get(_QUERY_LEVEL, b"").decode("ascii").strip()

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +93,25 @@ def test_sizes_have_human_units(size: int, expected: str) -> None:
 def test_durations_have_two_units_at_most(seconds: float, expected: str) -> None:
     i18n.use_language("en")
     assert i18n.format_duration(seconds) == expected
+
+
+def test_every_message_is_translated() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "messages"
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_message_hides_in_an_f_string() -> None:
+    """The extraction does not look into f-strings."""
+    names = {"_", "gettext", "ngettext"}
+    for path in Path(i18n.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                calls = {
+                    call.func.id
+                    for call in ast.walk(node)
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+                }
+                assert not calls & names, f"{path.name}, line {node.lineno}"

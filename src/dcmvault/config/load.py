@@ -50,9 +50,9 @@ def load_settings(path: Path) -> Settings:
     except FileNotFoundError:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or _("not UTF-8 text")
         raise ConfigurationError(
-            _("The configuration file cannot be read."),
-            hint=f"{path}: {getattr(error, 'strerror', None) or _('not UTF-8 text')}",
+            _("The configuration file cannot be read."), hint=f"{path}: {reason}"
         ) from None
     try:
         table = tomllib.loads(text)
@@ -213,7 +213,7 @@ class _Reader:
         if kind == "extra_forbidden":
             known = self._known.get(path[:-1], ())
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
-            self._add(path, f"{_('There is no such key.')} {meant}")
+            self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":  # only `language` is one
             self._add(path, _one_of(("en", "pt-BR")))
         elif kind == "enum":  # only `privacy` is one

@@ -48,9 +48,9 @@ def _from_file(where: str) -> str:
         mode = path.stat().st_mode
         secret = path.read_text("utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or _("not UTF-8 text")
         raise ConfigurationError(
-            _("The file that should hold a secret cannot be read."),
-            hint=f"{where}: {getattr(error, 'strerror', None) or _('not UTF-8 text')}",
+            _("The file that should hold a secret cannot be read."), hint=f"{where}: {reason}"
         ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(

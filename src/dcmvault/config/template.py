@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +24,12 @@ def render_template(
     """
     retry = RetrySection()
     lines = [
-        *_comment(_("Configuration of dcmvault. Every key is optional; `dcmvault config check`")),
-        *_comment(_("finds what is wrong, `dcmvault config show --effective` what is in force.")),
+        *_comment(
+            _(
+                "Configuration of dcmvault. Every key is optional; `dcmvault config check` finds "
+                "what is wrong, `dcmvault config show --effective` shows what is in force."
+            )
+        ),
         "",
         *_comment(_("Language of words and figures: “en”, “pt-BR”, or empty (as the system).")),
         f"language = {_text(language)}",
@@ -32,23 +37,41 @@ def render_template(
         *_comment(_("Patient data in reports: “off” (none), “ids” (patient IDs) or “full”.")),
         'privacy = "off"',
         "",
-        *_comment(_("Where the catalogue is. Empty: SQLite in the state folder. Else PostgreSQL:")),
-        *_comment(_("“postgresql://user@host/name”, or “env:NAME” or “file:PATH” for a URL with")),
-        *_comment(_("a password. Passwords never stand in this file.")),
+        *_comment(
+            _(
+                "Where the catalogue is. Empty: SQLite in the state folder. Else PostgreSQL: "
+                "“postgresql://user@host/name”, or “env:NAME” or “file:PATH” for a URL with a "
+                "password. Passwords never stand in this file."
+            )
+        ),
         'database = ""',
         "",
-        *_comment(_("How often and how long a refused instance is tried again, in one run.")),
+        *_comment(
+            _(
+                "How often a refused instance is tried in one run: attempts in all, seconds before "
+                "the second (twice as long each time), the share by which waits vary, and the "
+                "longest wait in seconds."
+            )
+        ),
         "[retry]",
-        f"attempts = {retry.attempts}  # {_('in all, the first one included')}",
-        f"wait_s = {retry.wait_s}  # {_('seconds before the second; twice as long each time')}",
-        f"jitter = {retry.jitter}  # {_('waits vary by this share')}",
-        f"longest_wait_s = {retry.longest_wait_s}  # {_('no wait is longer')}",
+        f"attempts = {retry.attempts}",
+        f"wait_s = {retry.wait_s}",
+        f"jitter = {retry.jitter}",
+        f"longest_wait_s = {retry.longest_wait_s}",
         "",
-        *_comment(_("Sources: where studies are. A folder, or an OsiriX or Horos library.")),
-        *_comment(_("Then: dcmvault backup NAME --to NAME")),
+        *_comment(
+            _(
+                "Sources: where studies are. A folder, or an OsiriX or Horos library. With a name, "
+                "the command is short: dcmvault backup NAME --to NAME"
+            )
+        ),
         *_source_tables(sources),
-        *_comment(_("Destinations: where copies go. “level” is the evidence asked by default:")),
-        *_comment(_("sent, present, complete (PACS), proven (folder: read back and compared).")),
+        *_comment(
+            _(
+                "Destinations: where copies go. “level” is the evidence asked by default: sent, "
+                "present, complete (PACS) or proven (folder: read back and compared)."
+            )
+        ),
         *_destination_tables(destinations),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -82,7 +105,7 @@ def write_template(path: Path, text: str, *, force: bool = False) -> None:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {text}"]
+    return textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
 
 
 def _text(value: str) -> str:

@@ -8,6 +8,7 @@ implicit VR inside explicit VR, delimiters where none is needed, unknown VRs.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
@@ -35,6 +36,13 @@ from dcmvault.errors import MalformedDicomError
 MAX_DEPTH = 64
 #: Elements, items and fragments of one data set, at most.
 MAX_ELEMENTS = 1_000_000
+
+#: An item or the end of an empty sequence, in both byte orders.
+_SEQUENCE_BEGINS = frozenset(
+    struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
+    for order in "<>"
+    for tag in (ITEM, SEQUENCE_DELIMITATION)
+)
 
 #: Kinds of events.
 VALUE = 0
@@ -208,8 +216,9 @@ class ElementWalker:
         if encoding.explicit and not header.vr and header.tag >> 16 != 0xFFFE:
             return fits and header.tag > self._last_tag
         if self.pixels_seen:
-            known = fits or header.length == UNDEFINED_LENGTH
-            return known and (encoding.explicit or header.tag > self._last_tag)
+            if header.length == UNDEFINED_LENGTH:
+                fits = self._source.read(header.start, 4) in _SEQUENCE_BEGINS
+            return fits and (encoding.explicit or header.tag > self._last_tag)
         return True
 
     def _only_padding(self) -> bool:

@@ -295,7 +295,7 @@ class _Scan:
         self._walked(walker)
 
     def _take_other(self, header: Header) -> None:
-        walker = self._walk_on()
+        walker, position = self._walk_on(), self._position
         try:
             walker.skip(header)
         except TruncatedError:
@@ -307,12 +307,12 @@ class _Scan:
         if header.tag in _TEXT_TAGS:
             self._keep(header.tag, header.start, header.length)
         if header.tag >> 16 == 0xFFFE:
-            self._flaw(f"A delimiter without a sequence stands at byte {header.start - 8}.")
+            self._flaw(f"A delimiter without a sequence stands at byte {position}.")
         elif header.vr not in HEADER_SIZES and self._encoding.explicit:
             what = "an unknown VR" if header.vr else "no VR in a data set of explicit VR"
-            self._flaw(f"{name_of(header.tag)} at byte {header.start} has {what}.")
+            self._flaw(f"{name_of(header.tag)} at byte {position} has {what}.")
         if header.length & 1:
-            self._odd = self._odd or header.start
+            self._odd = self._odd or position
 
     def _walked(self, walker: ElementWalker) -> None:
         self._position = walker.position

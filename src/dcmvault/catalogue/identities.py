@@ -79,12 +79,10 @@ def ensure_instances(
 
 
 def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> dict[str, int]:
+    newest = {header.study_instance_uid: header for header in headers}
     rows = {
-        header.study_instance_uid: {
-            "study_instance_uid": header.study_instance_uid,
-            **_storable(asdict(header.study)),
-        }
-        for header in headers
+        uid: {"study_instance_uid": uid, **_storable(asdict(header.study))}
+        for uid, header in newest.items()
     }
     among = studies.c.study_instance_uid.in_(list(rows))
     found = _refresh(connection, studies, among, rows, _study_uid)
@@ -98,14 +96,18 @@ def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]
 def _ensure_series(
     connection: sa.Connection, headers: Sequence[InstanceHeader], study_ids: Mapping[str, int]
 ) -> dict[tuple[int, str], int]:
-    rows: dict[tuple[int, str], dict[str, object]] = {}
-    for header in headers:
-        study_id = study_ids[header.study_instance_uid]
-        rows[study_id, header.series_instance_uid] = {
+    newest = {
+        (study_ids[header.study_instance_uid], header.series_instance_uid): header
+        for header in headers
+    }
+    rows = {
+        (study_id, uid): {
             "study_id": study_id,
-            "series_instance_uid": header.series_instance_uid,
+            "series_instance_uid": uid,
             **_storable(asdict(header.series)),
         }
+        for (study_id, uid), header in newest.items()
+    }
     among = series.c.study_id.in_(sorted({study_id for study_id, _ in rows}))
     found = _refresh(connection, series, among, rows, _series_key)
     missing = sorted(rows.keys() - found.keys())

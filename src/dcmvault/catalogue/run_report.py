@@ -12,21 +12,17 @@ import sqlalchemy as sa
 from dcmvault import errors
 from dcmvault.catalogue import requests
 from dcmvault.catalogue.counters import OPEN_STATES, count_of
-from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.study_reports import study_reports
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
-    EntryState,
     destinations,
     entries,
-    holdings,
     instances,
     items,
     jobs,
     run_destinations,
     run_unreadable,
     runs,
-    series,
-    studies,
     versions,
 )
 from dcmvault.model.evidence import Level
@@ -38,7 +34,6 @@ from dcmvault.model.report import (
     Failure,
     RunReport,
     RunState,
-    StudyReport,
 )
 
 #: States that a run never leaves.
@@ -85,11 +80,12 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
         destinations=reports,
         studies=len({uid for uids in touched.values() for uid in uids}),
         not_dicom=run.not_dicom,
-        exit_status=_exit_status(run, reports, unreadable=len(unreadable)),
+        exit_status=_exit_status(connection, run, reports, unreadable=len(unreadable)),
         stages=json.loads(run.stages),
         failures=tuple(_failures(connection, parts, unreadable, ended=ended)),
+        warned=tuple(_warned(connection, parts)),
         warnings=tuple(json.loads(run.warnings)),
-        study_reports=tuple(_study_reports(connection, run, parts, touched)) if studies else (),
+        study_reports=tuple(study_reports(connection, run, parts, touched)) if studies else (),
         error=(
             None if run.error_code is None else (run.error_code, run.error_message, run.error_hint)
         ),
@@ -145,13 +141,34 @@ def destination_report(
     )
 
 
-def _exit_status(run: Any, reports: Sequence[DestinationReport], *, unreadable: int) -> int:
+def _exit_status(
+    connection: sa.Connection, run: Any, reports: Sequence[DestinationReport], *, unreadable: int
+) -> int:
     if run.state is RunState.CANCELLED:
         return _INTERRUPTED
     if run.state is RunState.FAILED:
         return _status_by_code().get(run.error_code or "", errors.DcmvaultError.exit_status)
     reached = all(report.counts.stored == report.counts.selected for report in reports)
-    return 0 if reached and not unreadable else _NOT_ALL
+    if reached and not unreadable:
+        return 0
+    if not unreadable and not any(report.counts.stored for report in reports):
+        causes = {_status_by_code().get(code, _NOT_ALL) for code in _failed_codes(connection, run)}
+        if len(causes) == 1:
+            # Nothing at all was reached, for one kind of reason: that reason is the answer.
+            return max(causes.pop(), _NOT_ALL)
+    return _NOT_ALL
+
+
+def _failed_codes(connection: sa.Connection, run: Any) -> Sequence[str]:
+    """List the codes of the items that did not reach their level."""
+    return connection.scalars(
+        sa.select(items.c.code)
+        .distinct()
+        .select_from(run_destinations)
+        .join(jobs, jobs.c.run_destination_id == run_destinations.c.id)
+        .join(items, items.c.job_id == jobs.c.id)
+        .where(run_destinations.c.run_id == run.id, items.c.state != ItemState.HELD)
+    ).all()
 
 
 def _status_by_code() -> dict[str, int]:
@@ -181,6 +198,39 @@ def _touched_studies(
     return found
 
 
+def _select_items() -> sa.Select[Any]:
+    return (
+        sa.select(
+            items.c.state,
+            items.c.code,
+            items.c.status,
+            items.c.message,
+            items.c.hint,
+            jobs.c.study_instance_uid,
+            instances.c.sop_instance_uid,
+            entries.c.locator,
+        )
+        .select_from(jobs)
+        .join(items, items.c.job_id == jobs.c.id)
+        .join(entries, entries.c.id == items.c.entry_id)
+        .join(versions, versions.c.id == items.c.version_id)
+        .outerjoin(instances, instances.c.id == versions.c.instance_id)
+        .order_by(items.c.id)
+    )
+
+
+def _warned(connection: sa.Connection, parts: Sequence[Any]) -> Iterator[Failure]:
+    """List instances that are held although something about them is worth a word."""
+    for part in parts:
+        query = _select_items().where(
+            jobs.c.run_destination_id == part.id,
+            items.c.state == ItemState.HELD,
+            items.c.code != "",
+        )
+        for row in connection.execute(query):
+            yield _failure(row, part.name)
+
+
 def _failures(
     connection: sa.Connection, parts: Sequence[Any], unreadable: Sequence[Any], *, ended: bool
 ) -> Iterator[Failure]:
@@ -191,24 +241,8 @@ def _failures(
     ]
     some_wanted = sum((jobs.c[STATE_COUNTERS[state]] for state in wanted), sa.literal(0))
     for part in parts:
-        query = (
-            sa.select(
-                items.c.state,
-                items.c.code,
-                items.c.status,
-                items.c.message,
-                items.c.hint,
-                jobs.c.study_instance_uid,
-                instances.c.sop_instance_uid,
-                entries.c.locator,
-            )
-            .select_from(jobs)
-            .join(items, items.c.job_id == jobs.c.id)
-            .join(entries, entries.c.id == items.c.entry_id)
-            .join(versions, versions.c.id == items.c.version_id)
-            .outerjoin(instances, instances.c.id == versions.c.instance_id)
-            .where(jobs.c.run_destination_id == part.id, some_wanted > 0, items.c.state.in_(wanted))
-            .order_by(items.c.id)
+        query = _select_items().where(
+            jobs.c.run_destination_id == part.id, some_wanted > 0, items.c.state.in_(wanted)
         )
         for row in connection.execute(query):
             yield _failure(row, part.name)
@@ -236,88 +270,3 @@ def _failure(row: Any, destination: str) -> Failure:
         hint=row.hint or hint,
         locator=row.locator,
     )
-
-
-def _study_reports(
-    connection: sa.Connection, run: Any, parts: Sequence[Any], touched: Mapping[int, Sequence[str]]
-) -> Iterator[StudyReport]:
-    for part in parts:
-        for some in chunks(touched.get(part.id, [])):
-            yield from _reports_of(connection, run, part, some)
-
-
-def _reports_of(
-    connection: sa.Connection, run: Any, part: Any, uids: Sequence[str]
-) -> Iterator[StudyReport]:
-    level = sa.func.coalesce(holdings.c.level, 0)
-    present = (
-        sa.select(entries.c.study_id, entries.c.version_id)
-        .distinct()
-        .where(entries.c.state == EntryState.PRESENT)
-    )
-    if run.source_id is not None:
-        present = present.where(entries.c.source_id == run.source_id)
-    ids = {
-        row.id: row
-        for row in connection.execute(
-            sa.select(studies).where(studies.c.study_instance_uid.in_(uids))
-        )
-    }
-    shown = present.where(entries.c.study_id.in_(ids)).subquery()
-    # A claim counts only where nothing but claims was asked for.
-    least = Level.SENT if part.level <= Level.SENT else Level.PRESENT
-    is_held = level >= least
-    evidence = {
-        row.study_id: row
-        for row in connection.execute(
-            sa.select(
-                shown.c.study_id,
-                sa.func.count().label("instances"),
-                sa.func.count(sa.case((is_held, 1))).label("held"),
-                sa.func.min(level).label("level"),
-                sa.func.min(sa.case((is_held, holdings.c.verified_at))).label("verified_at"),
-            )
-            .select_from(shown)
-            .outerjoin(
-                holdings,
-                sa.and_(
-                    holdings.c.version_id == shown.c.version_id,
-                    holdings.c.destination_id == part.destination_id,
-                ),
-            )
-            .group_by(shown.c.study_id)
-        )
-    }
-    modalities = _modalities(connection, list(ids))
-    by_uid = {row.study_instance_uid: row for row in ids.values()}
-    for uid in uids:
-        study = by_uid.get(uid)
-        found = None if study is None else evidence.get(study.id)
-        if study is None or found is None:
-            continue
-        yield StudyReport(
-            study_instance_uid=uid,
-            destination=part.name,
-            modalities=", ".join(modalities[study.id]),
-            study_date=study.study_date,
-            instances=found.instances,
-            held=found.held,
-            level=Level(found.level) if found.held == found.instances else Level.NONE,
-            verified_at=found.verified_at,
-            patient_name=study.patient_name,
-            patient_id=study.patient_id,
-            study_description=study.study_description,
-        )
-
-
-def _modalities(connection: sa.Connection, study_ids: Sequence[int]) -> Mapping[int, list[str]]:
-    found: dict[int, list[str]] = defaultdict(list)
-    query = (
-        sa.select(series.c.study_id, series.c.modality)
-        .distinct()
-        .where(series.c.study_id.in_(study_ids), series.c.modality != "")
-        .order_by(series.c.study_id, series.c.modality)
-    )
-    for row in connection.execute(query):
-        found[row.study_id].append(row.modality)
-    return found

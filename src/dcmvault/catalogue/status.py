@@ -26,6 +26,9 @@ from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.report import DestinationReport
 from dcmvault.ports.catalogue import CoverageStatus, SourceStatus
 
+#: A literal, not a parameter: PostgreSQL must see the same expression in SELECT and GROUP BY.
+_LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
+
 
 @dataclass(frozen=True, slots=True)
 class StatusInDatabase:
@@ -90,7 +93,6 @@ class StatusInDatabase:
 
 
 def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) -> CoverageStatus:
-    level = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
     present = (
         sa.select(entries.c.study_id, entries.c.version_id)
         .distinct()
@@ -105,51 +107,56 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
         holdings.c.version_id == present.c.version_id,
         holdings.c.destination_id == destination.id,
     )
-    by_level: dict[Level, int] = {}
-    oldest = None
-    instances = 0
-    rows = connection.execute(
-        sa.select(
-            level.label("level"),
-            sa.func.count().label("instances"),
-            sa.func.min(holdings.c.verified_at, type_=Moment).label("oldest"),
+    copies = present.outerjoin(holdings, there)
+    by_level = {
+        Level(row.level): row
+        for row in connection.execute(
+            sa.select(
+                _LEVEL.label("level"),
+                sa.func.count().label("instances"),
+                sa.func.min(holdings.c.verified_at, type_=Moment).label("oldest"),
+            )
+            .select_from(copies)
+            .group_by(_LEVEL)
+            .order_by(_LEVEL)
         )
-        .select_from(present)
-        .outerjoin(holdings, there)
-        .group_by(level)
+    }
+    held = [row for level, row in by_level.items() if level >= Level.PRESENT]
+    studies, protected = _count_studies(connection, copies, present)
+    return CoverageStatus(
+        source_id=source_id,
+        destination_id=DestinationId(destination.id),
+        destination=destination.name,
+        studies_protected=protected,
+        studies=studies,
+        instances_held=sum(row.instances for row in held),
+        instances=sum(row.instances for row in by_level.values()),
+        by_level={
+            level: row.instances for level, row in by_level.items() if level is not Level.NONE
+        },
+        oldest_evidence_at=min((row.oldest for row in held if row.oldest), default=None),
+        last_run=_last_run(connection, source_id, DestinationId(destination.id)),
     )
-    for row in rows:
-        instances += row.instances
-        if row.level >= Level.SENT:
-            by_level[Level(row.level)] = row.instances
-        if row.level >= Level.PRESENT and row.oldest is not None:
-            oldest = row.oldest if oldest is None else min(oldest, row.oldest)
+
+
+def _count_studies(
+    connection: sa.Connection, copies: sa.FromClause, present: sa.Subquery
+) -> tuple[int, int]:
+    """Count studies, and those of which every present version is held."""
     least = (
-        sa.select(sa.func.min(level).label("level"))
-        .select_from(present)
-        .outerjoin(holdings, there)
+        sa.select(sa.func.min(_LEVEL).label("level"))
+        .select_from(copies)
         .where(present.c.study_id.is_not(None))
         .group_by(present.c.study_id)
         .subquery()
     )
-    totals = connection.execute(
+    row = connection.execute(
         sa.select(
             sa.func.count().label("studies"),
             sa.func.count(sa.case((least.c.level >= Level.PRESENT, 1))).label("protected"),
         ).select_from(least)
     ).one()
-    return CoverageStatus(
-        source_id=source_id,
-        destination_id=DestinationId(destination.id),
-        destination=destination.name,
-        studies_protected=totals.protected,
-        studies=totals.studies,
-        instances_held=sum(n for reached, n in by_level.items() if reached >= Level.PRESENT),
-        instances=instances,
-        by_level=dict(sorted(by_level.items())),
-        oldest_evidence_at=oldest,
-        last_run=_last_run(connection, source_id, DestinationId(destination.id)),
-    )
+    return row.studies, row.protected
 
 
 def _last_run(

@@ -99,9 +99,10 @@ def record_verification(
     connection: sa.Connection, job: Any, of_items: Sequence[Item], verification: Verification
 ) -> None:
     """Write evidence, holdings and item states in one transaction; `job` is the job's row."""
+    # Items are locked before holdings, as by `record_outcomes`: no two wait in a circle.
+    rows = read_items(connection, [item.item_id for item in of_items])
     evidence_id = _write_evidence(connection, job, verification)
     _write_holdings(connection, job, verification, evidence_id)
-    rows = read_items(connection, [item.item_id for item in of_items])
     moves = []
     changes = []
     for item in of_items:
@@ -116,9 +117,12 @@ def record_verification(
             {
                 "key": row.id,
                 "new_state": state,
-                "new_code": "" if held else finding.value,
+                # What was worth a word at delivery still is when the copy is held.
+                "new_code": row.code if held else finding.value,
                 "new_message": (
-                    "" if held else _explanation(verification, item.plan.version_id, finding)
+                    row.message
+                    if held
+                    else _explanation(verification, item.plan.version_id, finding)
                 ),
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -304,3 +305,20 @@ def identity(study: int, series: int, instance: int) -> InstanceIdentity:
 def with_digest(one: ScannedEntry, content: str) -> ScannedEntry:
     """Add the digest that stands for `content`."""
     return replace(one, file_sha256=digest(content))
+
+
+def reasons(items: Sequence[PlanItem]) -> list[tuple[str, str, bool]]:
+    """Return locator, reason and `held` of each item."""
+    return [(item.entry.locator, item.reason, item.held) for item in items]
+
+
+class CatalogueCases(ABC):
+    """Every suite opens the catalogue that its subclass provides."""
+
+    @abstractmethod
+    def open_catalogue(self) -> OpenedCatalogue:
+        """Open the catalogue of this test; the same one each time within one test."""
+
+    def world(self) -> World:
+        """Return a world over the catalogue."""
+        return World(self.open_catalogue())

@@ -1,0 +1,100 @@
+"""How studies stand at a destination when a run ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.tables import EntryState, entries, holdings, series, studies
+from dcmvault.model.evidence import Level
+from dcmvault.model.report import StudyReport
+
+
+def study_reports(
+    connection: sa.Connection, run: Any, parts: Sequence[Any], touched: Mapping[int, Sequence[str]]
+) -> Iterator[StudyReport]:
+    """Report the studies that a run touched, by its parts at destinations.
+
+    `instances` are the versions that the run's source has now. A claim counts as held only
+    where nothing but claims was asked for.
+    """
+    for part in parts:
+        for uids in chunks(touched.get(part.id, [])):
+            yield from _reports_of(connection, run, part, uids)
+
+
+def _reports_of(
+    connection: sa.Connection, run: Any, part: Any, uids: Sequence[str]
+) -> Iterator[StudyReport]:
+    rows = connection.execute(
+        sa.select(studies).where(studies.c.study_instance_uid.in_(uids))
+    ).all()
+    by_uid = {row.study_instance_uid: row for row in rows}
+    keys = [row.id for row in rows]
+    evidence = _evidence(connection, run, part, keys)
+    modalities = _modalities(connection, keys)
+    for uid in uids:
+        study = by_uid.get(uid)
+        found = None if study is None else evidence.get(study.id)
+        if study is None or found is None:
+            continue
+        yield StudyReport(
+            study_instance_uid=uid,
+            destination=part.name,
+            modalities=", ".join(modalities[study.id]),
+            study_date=study.study_date,
+            instances=found.instances,
+            held=found.held,
+            level=Level(found.level) if found.held == found.instances else Level.NONE,
+            verified_at=found.verified_at,
+            patient_name=study.patient_name,
+            patient_id=study.patient_id,
+            study_description=study.study_description,
+        )
+
+
+def _evidence(
+    connection: sa.Connection, run: Any, part: Any, study_keys: Sequence[int]
+) -> Mapping[int, Any]:
+    """Sum up, by study, what is held of its present versions; at `sent`, receipts too."""
+    present = sa.select(entries.c.study_id, entries.c.version_id).where(
+        entries.c.state == EntryState.PRESENT, entries.c.study_id.in_(study_keys)
+    )
+    if run.source_id is not None:
+        present = present.where(entries.c.source_id == run.source_id)
+    shown = present.distinct().subquery()
+    level = sa.func.coalesce(holdings.c.level, 0)
+    is_held = level >= (Level.SENT if part.level <= Level.SENT else Level.PRESENT)
+    there = sa.and_(
+        holdings.c.version_id == shown.c.version_id,
+        holdings.c.destination_id == part.destination_id,
+    )
+    query = (
+        sa.select(
+            shown.c.study_id,
+            sa.func.count().label("instances"),
+            sa.func.count(sa.case((is_held, 1))).label("held"),
+            sa.func.min(level).label("level"),
+            sa.func.min(sa.case((is_held, holdings.c.verified_at))).label("verified_at"),
+        )
+        .select_from(shown.outerjoin(holdings, there))
+        .group_by(shown.c.study_id)
+    )
+    return {row.study_id: row for row in connection.execute(query)}
+
+
+def _modalities(connection: sa.Connection, study_ids: Sequence[int]) -> Mapping[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    query = (
+        sa.select(series.c.study_id, series.c.modality)
+        .distinct()
+        .where(series.c.study_id.in_(study_ids), series.c.modality != "")
+        .order_by(series.c.study_id, series.c.modality)
+    )
+    for row in connection.execute(query):
+        found[row.study_id].append(row.modality)
+    return found

@@ -34,7 +34,7 @@ from dcmvault.errors import (
     MalformedDicomError,
 )
 from dcmvault.model.evidence import Finding, Level
-from dcmvault.model.instance import InstanceFile
+from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.corpus import real_files
 from dcmvault.testing.dicom_files import make_instance, make_uid
@@ -125,6 +125,14 @@ def test_a_kind_that_was_not_announced_is_negotiated(tmp_path: Path) -> None:
             delivery.put(file)
         assert pacs.associations == 2
         assert pacs.held() == set(sop_uids(files))
+
+
+def test_kinds_that_no_peer_can_be_told_are_not_proposed(tmp_path: Path) -> None:
+    (file,) = study_files(tmp_path, 1)
+    odd_kinds = {InstanceKind("", ""), InstanceKind("1.2.\ufffd", "1.2"), *kinds_of([file])}
+    with SimulatedPacs() as pacs, destination_at(pacs.port).open(odd_kinds) as delivery:
+        delivery.put(file)
+        assert pacs.associations == 1
 
 
 def test_an_idle_association_that_the_peer_ended_is_made_anew(tmp_path: Path) -> None:

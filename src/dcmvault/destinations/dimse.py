@@ -16,6 +16,7 @@ from dcmvault.dicom.association import (
     open_association,
 )
 from dcmvault.dicom.channel import Peer, connect, resolve
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import check_sendable, send_file
@@ -149,7 +150,7 @@ class DimseDestination:
 
 def _offers(association: PeerAssociation) -> str:
     (syntax,) = FIND_PROPOSAL.transfer_syntax_uids
-    if association.context_id(STUDY_ROOT_FIND, syntax) is None:
+    if association.contexts.id_of(STUDY_ROOT_FIND, syntax) is None:
         return "accepted; no query (C-FIND), so nothing can be verified"
     return "accepted, with query (C-FIND)"
 
@@ -228,7 +229,7 @@ class DimseDelivery:
 
     def _association_for(self, kind: InstanceKind) -> PeerAssociation:
         pair = (kind.sop_class_uid, kind.transfer_syntax_uid)
-        if self._association.still_stands() and pair in self._association.negotiated():
+        if self._association.still_stands() and pair in self._association.contexts.negotiated():
             return self._association
         self._association.release()
         if kind not in self._kinds:
@@ -240,6 +241,8 @@ class DimseDelivery:
     def _associate(self, kinds: Collection[InstanceKind]) -> PeerAssociation:
         """Associate for the first kinds of the list, as many as fit beside Verification."""
         proposals = [
-            ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,)) for kind in kinds
+            ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
+            for kind in kinds
+            if is_usable_uid(kind.sop_class_uid) and is_usable_uid(kind.transfer_syntax_uid)
         ]
         return open_association(self._peer, proposals[: MAX_CONTEXTS - 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.find import StudyQuery
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level, Verification
@@ -83,7 +84,7 @@ def _is_askable(instance: ExpectedInstance) -> bool:
         identity.series_instance_uid,
         identity.sop_instance_uid,
     )
-    return all(uid and set(uid) <= set("0123456789.") for uid in uids)
+    return all(is_usable_uid(uid) for uid in uids)
 
 
 def _look_for_count(

@@ -87,7 +87,7 @@ def negotiate(
     except BaseException:
         channel.close()
         raise
-    if not association.accepts_anything:
+    if not association.contexts.accepts_anything:
         association.abort()
         raise AssociationRejectedError(
             f"{peer.name} accepts none of the services asked for",
@@ -105,6 +105,45 @@ def _rejected(peer: Peer, result: int, source: int, reason: int) -> DestinationU
     return AssociationRejectedError(
         f"{peer.name} rejects the association: {words.reason}", hint=words.remedy
     )
+
+
+class NegotiatedContexts:
+    """Which pairs of abstract and transfer syntax were proposed, and what the peer said."""
+
+    def __init__(
+        self, proposals: Sequence[pdu.ContextProposal], acceptance: pdu.Acceptance
+    ) -> None:
+        self._accepted: dict[tuple[str, str], int] = {}
+        self._refused: dict[tuple[str, str], int] = {}
+        answers = {answer.context_id: answer for answer in acceptance.answers}
+        for position, proposal in enumerate(proposals):
+            answer = answers.get(pdu.context_id_of(position))
+            for uid in proposal.transfer_syntax_uids:
+                pair = (proposal.abstract_syntax_uid, uid)
+                if answer is not None and answer.result == 0 and answer.transfer_syntax_uid == uid:
+                    self._accepted[pair] = answer.context_id
+                else:
+                    self._refused[pair] = answer.result if answer is not None else 2
+
+    @property
+    def accepts_anything(self) -> bool:
+        """Whether the peer accepted any context at all."""
+        return bool(self._accepted)
+
+    def id_of(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> int | None:
+        """Return the accepted presentation context of this pair, None when there is none."""
+        return self._accepted.get((abstract_syntax_uid, transfer_syntax_uid))
+
+    def refusal(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> str | None:
+        """Return why a proposed pair was refused, in words; None when it was not."""
+        result = self._refused.get((abstract_syntax_uid, transfer_syntax_uid))
+        if result is None:
+            return None
+        return CONTEXT_RESULTS.get(result, "the peer answers with another transfer syntax")
+
+    def negotiated(self) -> Collection[tuple[str, str]]:
+        """Return the pairs that were proposed, whatever the answer."""
+        return self._accepted.keys() | self._refused.keys()
 
 
 class PeerAssociation:
@@ -126,42 +165,13 @@ class PeerAssociation:
         self._messages = Messages(peer, channel, acceptance.maximum_length)
         self._open = True
         self._in_flight = False
-        self._accepted: dict[tuple[str, str], int] = {}
-        self._refused: dict[tuple[str, str], int] = {}
-        answers = {answer.context_id: answer for answer in acceptance.answers}
-        for position, proposal in enumerate(proposals):
-            answer = answers.get(pdu.context_id_of(position))
-            for uid in proposal.transfer_syntax_uids:
-                pair = (proposal.abstract_syntax_uid, uid)
-                if answer is not None and answer.result == 0 and answer.transfer_syntax_uid == uid:
-                    self._accepted[pair] = answer.context_id
-                else:
-                    self._refused[pair] = answer.result if answer is not None else 2
+        #: What may be sent under which context.
+        self.contexts = NegotiatedContexts(proposals, acceptance)
 
     @property
     def is_open(self) -> bool:
         """Whether a further request makes sense, as far as we know."""
         return self._open
-
-    @property
-    def accepts_anything(self) -> bool:
-        """Whether the peer accepted any context at all."""
-        return bool(self._accepted)
-
-    def context_id(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> int | None:
-        """Return the accepted presentation context of this pair, None when there is none."""
-        return self._accepted.get((abstract_syntax_uid, transfer_syntax_uid))
-
-    def refusal(self, abstract_syntax_uid: str, transfer_syntax_uid: str) -> str | None:
-        """Return why a proposed pair was refused, in words; None when it was not."""
-        result = self._refused.get((abstract_syntax_uid, transfer_syntax_uid))
-        if result is None:
-            return None
-        return CONTEXT_RESULTS.get(result, "the peer answers with another transfer syntax")
-
-    def negotiated(self) -> Collection[tuple[str, str]]:
-        """Return the pairs that were proposed, whatever the answer."""
-        return self._accepted.keys() | self._refused.keys()
 
     def still_stands(self) -> bool:
         """Say whether the peer left an idle association alone; one that it ended is closed.
@@ -176,7 +186,7 @@ class PeerAssociation:
 
     def echo(self) -> int:
         """Send a C-ECHO and return its status (PS3.7 section 9.1.5)."""
-        context_id = self._accepted.get((VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN))
+        context_id = self.contexts.id_of(VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
         if context_id is None:
             raise AssociationRejectedError(
                 f"{self.peer.name} does not offer verification (C-ECHO)",

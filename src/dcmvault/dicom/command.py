@@ -32,6 +32,7 @@ NO_DATA_SET = 0x0101
 _DATA_SET_FOLLOWS = 0x0001
 _MEDIUM_PRIORITY = 0x0000
 
+_UID_CHARACTERS = frozenset("0123456789.")
 _ELEMENT = struct.Struct("<HHI")
 
 
@@ -44,6 +45,14 @@ def encode_uid(uid: str) -> bytes:
     """Encode a UID, padded to even length with NUL (PS3.5 section 9.1)."""
     value = uid.encode("ascii")
     return value + b"\0" * (len(value) % 2)
+
+
+def is_usable_uid(text: str) -> bool:
+    """Say whether peers can be told this UID: 1 to 64 digits and dots.
+
+    Laxer than PS3.5 section 9.1: real archives hold UIDs with leading zeros, and peers take them.
+    """
+    return 0 < len(text) <= 64 and set(text) <= _UID_CHARACTERS
 
 
 def _us(number: int) -> bytes:

@@ -111,7 +111,7 @@ class StudyQuery:
         self, level: str, keys: Mapping[_Tag, str], returned: Sequence[_Tag]
     ) -> list[Mapping[_Tag, str]]:
         peer = self.association.peer.name
-        context_id = self.association.context_id(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
+        context_id = self.association.contexts.id_of(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
         if context_id is None:
             raise DestinationError(
                 f"{peer} offers no query (C-FIND, Study Root)",

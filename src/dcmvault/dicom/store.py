@@ -12,6 +12,7 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
 from dcmvault.errors import (
     DestinationStoppedError,
@@ -73,7 +74,7 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
     for name, uid in uids.items():
         if not uid:
             raise _unsendable(f"it has no {name}")
-        if len(uid) > 64 or not set(uid) <= set("0123456789."):
+        if not is_usable_uid(uid):
             raise _unsendable(f"its {name} is not a UID")
     size = file.entry.fingerprint.size
     if max(header.data_set_end, header.pixel_data_end) > size:
@@ -120,10 +121,10 @@ def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> b
 
 def accepted_context(association: PeerAssociation, kind: InstanceKind) -> int:
     """Return the presentation context for `kind`; InstanceUnsendableError if it was refused."""
-    context_id = association.context_id(kind.sop_class_uid, kind.transfer_syntax_uid)
+    context_id = association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid)
     if context_id is not None:
         return context_id
-    reason = association.refusal(kind.sop_class_uid, kind.transfer_syntax_uid)
+    reason = association.contexts.refusal(kind.sop_class_uid, kind.transfer_syntax_uid)
     raise InstanceUnsendableError(
         f"{association.peer.name} does not take {uid_words(kind.sop_class_uid)}"
         f" as {uid_words(kind.transfer_syntax_uid)}: {reason or 'it was not proposed'}",

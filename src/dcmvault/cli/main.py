@@ -6,6 +6,7 @@ import gettext as process_gettext
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,18 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
+    _leave(status)
+
+
+def _leave(status: int) -> None:
+    """End the process; work that outlived its grace must not hold it back.
+
+    What such work does from here on is not written down, and is repeated at the next start.
+    """
+    if any(not t.daemon for t in threading.enumerate() if t is not threading.main_thread()):
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

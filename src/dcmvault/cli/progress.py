@@ -58,6 +58,8 @@ def sentence(progress: RunProgress, standing: Standing) -> str:
             "share": share,
         }
     ]
+    if standing.items and standing.done >= standing.items > progress.settled:
+        return ", ".join([*parts, _("verifying")])
     if standing.instances_per_s > 0:
         parts.append(_("%s instances/s") % format_number(standing.instances_per_s))
     if standing.bytes_per_s > 0:

@@ -10,6 +10,7 @@ from dcmvault.cli.session import Session
 from dcmvault.cli.summary import summarise
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
+from dcmvault.model.report import Privacy
 from dcmvault.reports.summary import summary
 
 
@@ -31,9 +32,9 @@ def carry_out(
     with stoppable() as stop, shown(progress) as watch:
         report = follow(session.workplace, started.run_id, watch, stop)
     if as_json:
-        print_json({**summary(report, session.settings.privacy), **(extra or {})})
+        print_json({**summary(report, Privacy.FULL), **(extra or {})})
         return report.exit_status
-    if report.destinations:
+    if report.error is None or report.counts.selected:
         say(summarise(report, show_locators=is_operators_screen()))
     if report.error is not None:
         _code, message, hint = report.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
@@ -11,9 +11,10 @@ from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Counts, DestinationReport, RunReport, RunState
+from dcmvault.model.report import Counts, DestinationReport, Failure, RunReport, RunState
 from dcmvault.reports.escaping import visible
-from dcmvault.reports.grouping import by_cause
+from dcmvault.reports.grouping import by_cause, warning_sentences
+from dcmvault.reports.redaction import redacted
 from dcmvault.reports.wording import stage_label
 
 #: Failures that are shown by name; the others are counted and stand in the report.
@@ -28,8 +29,9 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
     for destination in report.destinations:
         lines += [*_verdict(report, destination), *_figures(report, destination)]
     lines += ["", *_facts(report)]
-    if report.warnings:
-        lines += ["", *_warnings(report.warnings)]
+    shown = report if show_locators else redacted(report, Privacy.OFF)
+    if warnings := warning_sentences(shown):
+        lines += ["", *_warnings(warnings)]
     if report.failures:
         lines += ["", *_failures(report, show_locators=show_locators)]
     return "\n".join(lines)
@@ -97,8 +99,11 @@ def _reached(kind: RunKind, counts: Counts) -> str:
 
 def _facts(report: RunReport) -> list[str]:
     facts = [(_("Run"), f"{report.run_id} ({run_kind_word(report.request.kind)})")]
-    studies = ngettext("%s study", "%s studies", report.studies) % format_number(report.studies)
-    facts.append((_("Source"), f"{visible(report.request.source)}: {studies}"))
+    source = visible(report.request.source)
+    if report.studies:
+        studies = ngettext("%s study", "%s studies", report.studies)
+        source = f"{source}: {studies % format_number(report.studies)}"
+    facts.append((_("Source"), source))
     if report.not_dicom:
         files = ngettext("%s file", "%s files", report.not_dicom) % format_number(report.not_dicom)
         facts.append((_("Not DICOM"), _("%s, left where they are") % files))
@@ -115,8 +120,18 @@ def _facts(report: RunReport) -> list[str]:
     return [f"{name.ljust(width)}  {fact}" for name, fact in facts]
 
 
-def _warnings(warnings: Iterable[str]) -> list[str]:
-    texts = list(warnings)
+def _worded(warned: Iterable[Failure], *, show_locators: bool) -> Iterator[str]:
+    """Say of each instance what is worth a word though it reached its level."""
+    for one in warned:
+        yield f"{_name(one, show_locators=show_locators)}: {one.message}"
+
+
+def _name(failure: Failure, *, show_locators: bool) -> str:
+    name = failure.sop_instance_uid or _("(no SOP Instance UID)")
+    return f"{name}  {failure.locator}" if show_locators and failure.locator else name
+
+
+def _warnings(texts: Sequence[str]) -> list[str]:
     lines = [click.style(_("Warnings"), fg="yellow", bold=True)]
     lines += [f"  {visible(text)}" for text in texts[:_SHOWN_WARNINGS]]
     if (more := len(texts) - _SHOWN_WARNINGS) > 0:
@@ -137,9 +152,7 @@ def _failures(report: RunReport, *, show_locators: bool) -> list[str]:
         if group.next_step:
             lines.append(f"    → {visible(group.next_step)}")
         for failure in group.failures[: max(room, 0)]:
-            name = failure.sop_instance_uid or _("(no SOP Instance UID)")
-            locator = f"  {failure.locator}" if show_locators and failure.locator else ""
-            lines.append(f"    {visible(name + locator)}")
+            lines.append(f"    {visible(_name(failure, show_locators=show_locators))}")
         room -= len(group.failures)
     if room < 0:
         more = ngettext(

@@ -81,6 +81,13 @@ def test_the_sentence_says_where_a_run_stands() -> None:
     )
 
 
+def test_what_is_delivered_and_not_settled_is_being_verified() -> None:
+    now = replace(RUNNING, sent=1000, settled=500)
+    assert sentence(now, Pace().observe(0.0, now)) == (
+        "1,000 of 1,000 instances (100 %), verifying"
+    )
+
+
 def test_plain_lines_are_few() -> None:
     lines: list[str] = []
     clock = Ticks()

@@ -121,6 +121,13 @@ def test_file_names_are_for_the_operators_screen_and_cannot_steer_it() -> None:
     assert "jane" not in shown(report)
 
 
+def test_instances_that_deserve_a_word_are_warned_of() -> None:
+    warned = replace(a_failure(7), message="Truncated pixel data.")
+    report = replace(a_report(Counts(selected=1, stored=1)), warned=(warned,))
+    assert "  1.2.7: Truncated pixel data." in shown(report)
+    assert "  1.2.7  /studies/7: Truncated pixel data." in shown(report, show_locators=True)
+
+
 def test_many_warnings_are_counted() -> None:
     report = replace(
         a_report(Counts(selected=1, stored=1)), warnings=tuple(f"w{n}" for n in range(25))

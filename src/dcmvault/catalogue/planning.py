@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,8 +129,8 @@ class PlansInDatabase:
                 .join(runs, runs.c.id == run_destinations.c.run_id)
                 .where(runs.c.run_id == run_id, jobs.c.state == JobState.PENDING)
             ).all()
-            for job in unstarted:
-                _drop_job(connection, job)
+            for some in chunks(unstarted):
+                _drop_jobs(connection, some)
 
 
 def _find_run_destination(
@@ -331,14 +332,25 @@ def select_jobs() -> sa.Select[Any]:
     )
 
 
-def _drop_job(connection: sa.Connection, job: Any) -> None:
-    settled = connection.scalar(
-        sa.select(sa.func.coalesce(sa.func.sum(items.c.size), 0)).where(
-            items.c.job_id == job.id, items.c.state.not_in(OPEN_STATES)
+def _drop_jobs(connection: sa.Connection, dropped: Sequence[Any]) -> None:
+    keys = [job.id for job in dropped]
+    settled = {
+        row.job_id: int(row.bytes)
+        for row in connection.execute(
+            sa.select(items.c.job_id, sa.func.sum(items.c.size).label("bytes"))
+            .where(items.c.job_id.in_(keys), items.c.state.not_in(OPEN_STATES))
+            .group_by(items.c.job_id)
         )
-    )
-    connection.execute(sa.delete(items).where(items.c.job_id == job.id))
-    connection.execute(sa.delete(jobs).where(jobs.c.id == job.id))
-    changes = {counter: -getattr(job, counter) for counter in STATE_COUNTERS.values()}
-    changes |= {"items": -job.instances, "bytes": -job.bytes, "settled_bytes": -int(settled or 0)}
-    add_to_run(connection, job.run_destination_id, changes)
+    }
+    connection.execute(sa.delete(items).where(items.c.job_id.in_(keys)))
+    connection.execute(sa.delete(jobs).where(jobs.c.id.in_(keys)))
+    changes: dict[int, Counter[str]] = defaultdict(Counter)
+    for job in dropped:
+        of_part = changes[job.run_destination_id]
+        for counter in STATE_COUNTERS.values():
+            of_part[counter] -= getattr(job, counter)
+        of_part["items"] -= job.instances
+        of_part["bytes"] -= job.bytes
+        of_part["settled_bytes"] -= settled.get(job.id, 0)
+    for run_destination_id, of_part in sorted(changes.items()):
+        add_to_run(connection, run_destination_id, of_part)

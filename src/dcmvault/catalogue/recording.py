@@ -27,6 +27,7 @@ class EntryRow(NamedTuple):
     inode: int
     state: EntryState
     version_id: int | None
+    study_id: int | None
     problem_code: str
 
 
@@ -187,9 +188,10 @@ class Recorder:
             )
             for row, entry_id in zip(new, made, strict=True):
                 row["id"] = entry_id
-        old = [row for row in planned if row["locator"] in before]
-        for row in old:
-            row["id"] = before[row["locator"]].id
+        for row in planned:
+            if row["locator"] in before:
+                row["id"] = before[row["locator"]].id
+        old = [row for row in planned if row["locator"] in before and _differs(row, before)]
         if old:
             names = [name for name in old[0] if name not in {"id", "source_id", "locator"}]
             connection.execute(
@@ -205,6 +207,11 @@ class Recorder:
             )
             for row in planned
         ]
+
+
+def _differs(row: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    old = before[row["locator"]]
+    return any(getattr(old, name) != value for name, value in row.items())
 
 
 def _entry_row(row: Any) -> EntryRow:

@@ -171,7 +171,8 @@ class _Pass:
             return
         with self._database.write() as connection:
             written = self._recorder.record(connection, scanned)
-            self._begin_writing(connection)
+            if any(old != new for old, new in written):
+                self._begin_writing(connection)
         for old, new in written:
             self._recount(old, new)
 

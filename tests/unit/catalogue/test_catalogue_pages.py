@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from dcmvault.catalogue import due, open_catalogue, scan
 from dcmvault.catalogue.scan import _Bitmap
 from dcmvault.model.instance import ScannedEntry
-from dcmvault.testing.catalogue_world import World, entry, header, scanned
+from dcmvault.testing.catalogue_world import World, entry, header, scanned, unreadable
 
 
 @pytest.fixture
@@ -58,6 +60,38 @@ def test_more_entries_than_one_statement_takes(world: World) -> None:
     assert world.scan(world.run(), listed).new == 1201
     assert world.scan(world.run(), listed).known_before == 1201
     assert len(world.due(world.run())) == 1201
+
+
+def test_unchanged_entries_cost_no_write(tmp_path: Path) -> None:
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    world = World(opened)
+    listed = [scanned(str(n), str(n), header(1, 1, n)) for n in range(20)]
+    listed.append(unreadable("locked"))
+    world.scan(world.run(), listed)
+    run_id = world.run()
+    written: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith(("SELECT", "BEGIN")):
+            written.append(statement.split()[1])
+
+    sa.event.listen(opened.database._readers, "before_cursor_execute", note)
+    world.scan(run_id, listed)
+    opened.close()
+    assert written == ["runs", "sources"]
+
+
+def test_dropped_jobs_leave_no_count_behind(world: World) -> None:
+    head = header(1, 1, 1)
+    run_id = world.run()
+    world.scan(run_id, [scanned(name, name, head, compared=True) for name in "ab"])
+    before = world.catalogue.runs.progress(run_id)
+    items = world.due(run_id)
+    assert [item.conflict for item in items] == [False, True]
+    world.plan(run_id, items)
+    world.catalogue.plans.drop_unstarted_jobs(run_id)
+    after = world.catalogue.runs.progress(run_id)
+    assert replace(after, state=before.state) == before
 
 
 def test_a_bitmap_holds_keys() -> None:

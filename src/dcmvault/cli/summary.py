@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -11,7 +11,7 @@ from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Counts, DestinationReport, Failure, RunReport, RunState
+from dcmvault.model.report import Counts, DestinationReport, Privacy, RunReport, RunState
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import by_cause, warning_sentences
 from dcmvault.reports.redaction import redacted
@@ -24,16 +24,19 @@ _MESSAGES_OF_A_CAUSE = 3
 
 
 def summarise(report: RunReport, *, show_locators: bool) -> str:
-    """Write the summary of a run; `show_locators` only on the operator's own screen."""
+    """Write the summary of a run.
+
+    `show_locators` only on the operator's own screen; elsewhere a token stands for each file name.
+    """
+    report = report if show_locators else redacted(report, Privacy.OFF)
     lines: list[str] = []
     for destination in report.destinations:
         lines += [*_verdict(report, destination), *_figures(report, destination)]
     lines += ["", *_facts(report)]
-    shown = report if show_locators else redacted(report, Privacy.OFF)
-    if warnings := warning_sentences(shown):
+    if warnings := warning_sentences(report):
         lines += ["", *_warnings(warnings)]
     if report.failures:
-        lines += ["", *_failures(report, show_locators=show_locators)]
+        lines += ["", *_failures(report)]
     return "\n".join(lines)
 
 
@@ -120,17 +123,6 @@ def _facts(report: RunReport) -> list[str]:
     return [f"{name.ljust(width)}  {fact}" for name, fact in facts]
 
 
-def _worded(warned: Iterable[Failure], *, show_locators: bool) -> Iterator[str]:
-    """Say of each instance what is worth a word though it reached its level."""
-    for one in warned:
-        yield f"{_name(one, show_locators=show_locators)}: {one.message}"
-
-
-def _name(failure: Failure, *, show_locators: bool) -> str:
-    name = failure.sop_instance_uid or _("(no SOP Instance UID)")
-    return f"{name}  {failure.locator}" if show_locators and failure.locator else name
-
-
 def _warnings(texts: Sequence[str]) -> list[str]:
     lines = [click.style(_("Warnings"), fg="yellow", bold=True)]
     lines += [f"  {visible(text)}" for text in texts[:_SHOWN_WARNINGS]]
@@ -139,7 +131,7 @@ def _warnings(texts: Sequence[str]) -> list[str]:
     return lines
 
 
-def _failures(report: RunReport, *, show_locators: bool) -> list[str]:
+def _failures(report: RunReport) -> list[str]:
     """List failures by cause; the first SHOWN_FAILURES by name, the others counted."""
     lines = [click.style(_("What failed"), fg="red", bold=True)]
     room = SHOWN_FAILURES
@@ -152,7 +144,8 @@ def _failures(report: RunReport, *, show_locators: bool) -> list[str]:
         if group.next_step:
             lines.append(f"    → {visible(group.next_step)}")
         for failure in group.failures[: max(room, 0)]:
-            lines.append(f"    {visible(_name(failure, show_locators=show_locators))}")
+            name = failure.sop_instance_uid or _("(no SOP Instance UID)")
+            lines.append(f"    {visible(f'{name}  {failure.locator}'.rstrip())}")
         room -= len(group.failures)
     if room < 0:
         more = ngettext(

@@ -32,6 +32,13 @@ class ExampleCommand(click.Command):
         super().__init__(name, callback=callback, params=list(params), help=text)
         self.examples = tuple(examples)
 
+    def get_short_help_str(
+        self,
+        limit: int = 45,  # noqa: ARG002 - click's signature; lines are wrapped, not cut
+    ) -> str:
+        """Return the first sentence of the help."""
+        return (self.help or "").partition("\n\n")[0].partition(". ")[0].removesuffix(".") + "."
+
     def format_epilog(
         self,
         ctx: click.Context,  # noqa: ARG002 - click's signature
@@ -44,6 +51,22 @@ class ExampleCommand(click.Command):
             for purpose, line in self.examples:
                 formatter.write(f"{'':>{formatter.current_indent}}# {purpose}\n")
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+class FamilyGroup(click.Group):
+    """A group of related commands, listed in the order given."""
+
+    def __init__(self, name: str, *, text: str, members: Sequence[click.Command]) -> None:
+        super().__init__(name, help=text, no_args_is_help=False)
+        for member in members:
+            self.add_command(member)
+
+    def list_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+    ) -> list[str]:
+        """Return names in the order given."""
+        return list(self.commands)
 
 
 class LazyGroup(click.Group):

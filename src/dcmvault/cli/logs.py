@@ -68,6 +68,14 @@ def start_log(home: Path, *, verbose: bool = False) -> None:
         logger.addHandler(handler)
 
 
+def current_log() -> Path | None:
+    """Return the file that is logged to, if `start_log` was called."""
+    for handler in logging.getLogger("dcmvault").handlers:
+        if isinstance(handler, _PrivateRotatingFile):
+            return Path(handler.baseFilename)
+    return None
+
+
 def stop_log() -> None:
     """Close what `start_log` opened."""
     logger = logging.getLogger("dcmvault")

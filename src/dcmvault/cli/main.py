@@ -16,7 +16,7 @@ import click
 
 from dcmvault import i18n
 from dcmvault.cli.interrupts import interrupt_on_sigterm
-from dcmvault.cli.logs import log_path, start_log
+from dcmvault.cli.logs import current_log, start_log
 from dcmvault.cli.output import print_json, tell_error
 from dcmvault.cli.root import command_group
 from dcmvault.config.places import config_path, configured_language, state_folder
@@ -123,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
 def _show_unexpected(error: Exception, *, as_json: bool) -> int:
     if _debugging():
         traceback.print_exc()
-    if not logging.getLogger("dcmvault").handlers:
+    if current_log() is None:
         with suppress(OSError):
             start_log(state_folder())
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
@@ -131,7 +131,7 @@ def _show_unexpected(error: Exception, *, as_json: bool) -> int:
         "unexpected",
         _("Something unexpected happened (%s); this is a defect of dcmvault.")
         % type(error).__name__,
-        _("The log has the details, without patient data: %s") % log_path(state_folder()),
+        _("The log has the details, without patient data: %s") % (current_log() or "-"),
         _ERROR,
         as_json=as_json,
     )

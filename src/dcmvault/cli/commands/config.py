@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import click
 
-from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import print_json, say
 from dcmvault.config.load import effective, load_settings
 from dcmvault.config.places import config_path, state_folder
@@ -19,12 +19,11 @@ from dcmvault.i18n import ngettext
 
 def command() -> click.Command:
     """Build the group in the language in use."""
-    group = click.Group(
-        "config", help=_("Write, check and show the configuration."), no_args_is_help=False
+    return FamilyGroup(
+        "config",
+        text=_("Write, check and show the configuration."),
+        members=[_init_command(), _check_command(), _show_command()],
     )
-    for one in (_init_command(), _check_command(), _show_command()):
-        group.add_command(one)
-    return group
 
 
 def _init_command() -> click.Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dcmvault.app.node import echo
-from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import mark, print_json, say
 from dcmvault.cli.session import current_settings
 from dcmvault.errors import DestinationUnreachableError
@@ -17,23 +17,23 @@ from dcmvault.reports.escaping import visible
 
 def command() -> click.Command:
     """Build the group in the language in use."""
-    group = click.Group("node", help=_("Try the way to a destination."), no_args_is_help=False)
-    group.add_command(
-        ExampleCommand(
-            "echo",
-            callback=_echo,
-            text=_(
-                "Try a destination step by step: name, connection, association and C-ECHO for a "
-                "PACS, a test write for a folder. Exit status: 5 if a step fails."
-            ),
-            params=[click.Argument(["address"], metavar="ADDRESS|NAME"), json_option()],
-            examples=[
-                (_("A PACS by its address"), "dcmvault node echo dicom://ORTHANC@pacs:4242"),
-                (_("A destination by its configured name"), "dcmvault node echo pacs"),
-            ],
-        )
+    return FamilyGroup("node", text=_("Try the way to a destination."), members=[_echo_command()])
+
+
+def _echo_command() -> click.Command:
+    return ExampleCommand(
+        "echo",
+        callback=_echo,
+        text=_(
+            "Try a destination step by step: name, connection, association and C-ECHO for a "
+            "PACS, a test write for a folder. Exit status: 5 if a step fails."
+        ),
+        params=[click.Argument(["address"], metavar="ADDRESS|NAME"), json_option()],
+        examples=[
+            (_("A PACS by its address"), "dcmvault node echo dicom://ORTHANC@pacs:4242"),
+            (_("A destination by its configured name"), "dcmvault node echo pacs"),
+        ],
     )
-    return group
 
 
 def _echo(address: str, as_json: bool) -> int:

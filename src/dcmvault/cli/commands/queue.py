@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from dcmvault.app import queue
-from dcmvault.cli.building import PRIORITIES, ExampleCommand, json_option, priority_of
+from dcmvault.cli.building import PRIORITIES, ExampleCommand, FamilyGroup, json_option, priority_of
 from dcmvault.cli.output import print_json, say, table
 from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import job_state_word, priority_word
@@ -20,30 +20,27 @@ _SHOWN_JOBS = 50
 
 def command() -> click.Command:
     """Build the group in the language in use."""
-    group = click.Group(
+    return FamilyGroup(
         "queue",
-        help=_("Look at the work and steer it. Works while another process does the work, too."),
-        no_args_is_help=False,
+        text=_("Look at the work and steer it. Works while another process does the work, too."),
+        members=[
+            _list_command(),
+            _destination_command(
+                "pause",
+                _("Start no further job for DESTINATION; what is in flight ends."),
+                _pause,
+                "dcmvault queue pause pacs",
+            ),
+            _destination_command(
+                "resume",
+                _("Take up the work for DESTINATION again."),
+                _resume,
+                "dcmvault queue resume pacs",
+            ),
+            _cancel_command(),
+            _prioritise_command(),
+        ],
     )
-    for one in (_list_command(), _cancel_command(), _prioritise_command()):
-        group.add_command(one)
-    group.add_command(
-        _destination_command(
-            "pause",
-            _("Start no further job for DESTINATION; what is in flight ends."),
-            _pause,
-            "dcmvault queue pause pacs",
-        )
-    )
-    group.add_command(
-        _destination_command(
-            "resume",
-            _("Take up the work for DESTINATION again."),
-            _resume,
-            "dcmvault queue resume pacs",
-        )
-    )
-    return group
 
 
 def _list_command() -> click.Command:

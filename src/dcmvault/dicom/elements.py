@@ -34,8 +34,9 @@ from dcmvault.errors import MalformedDicomError
 
 #: Items inside items, at most; real data sets need fewer than ten.
 MAX_DEPTH = 64
-#: Elements, items and fragments of one data set, at most.
+#: Elements and fragments of one data set, at most; a sequence or an item counts as four.
 MAX_ELEMENTS = 1_000_000
+_CONTAINER_COST = 3
 
 #: An item or the end of an empty sequence, in both byte orders.
 _SEQUENCE_BEGINS = frozenset(
@@ -330,6 +331,7 @@ class ElementWalker:
     def _push(self, frame: _Frame, end: int) -> Event:
         self._frames.append(frame)
         self.position = frame.start
+        self.allowance -= _CONTAINER_COST
         # Sequences and items come in pairs.
         if len(self._frames) > 2 * MAX_DEPTH + 1:
             raise DepthLimitError(

@@ -65,8 +65,8 @@ _TEXT_TAGS = frozenset(
 )
 _LAST_TEXT_TAG = max(_TEXT_TAGS)
 
-#: Elements looked at inside sequences of defined length, per file.
-_PROBE_ELEMENTS = 256
+#: Elements looked at inside sequences of defined length, per file (counted as MAX_ELEMENTS are).
+_PROBE_ELEMENTS = 1024
 #: Inflated bytes within which the attributes of a deflated data set must come.
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
@@ -322,6 +322,10 @@ class _Scan:
     def _cut_off(self, what: str, header: Header) -> None:
         """Note that the file ends inside a top-level element; the scan is over."""
         size = self._source.size
+        if self._deflated_end >= 0:
+            raise MalformedDicomError(
+                f"{what} of the deflated data set goes on past the {size} inflated bytes to be had."
+            )
         if header.length == UNDEFINED_LENGTH:
             self._flaw(f"{what} has no end, file has {size} bytes.")
         else:

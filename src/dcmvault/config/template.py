@@ -22,7 +22,6 @@ def render_template(
     `sources` and `destinations` are addresses: they are checked (AddressError) and named
     `main`, `source2` ... and `pacs` or `disk`. Without any, examples stand there as comments.
     """
-    retry = RetrySection()
     lines = [
         *_comment(
             _(
@@ -46,18 +45,7 @@ def render_template(
         ),
         'database = ""',
         "",
-        *_comment(
-            _(
-                "How often a refused instance is tried in one run: attempts in all, seconds before "
-                "the second (twice as long each time), the share by which waits vary, and the "
-                "longest wait in seconds."
-            )
-        ),
-        "[retry]",
-        f"attempts = {retry.attempts}",
-        f"wait_s = {retry.wait_s}",
-        f"jitter = {retry.jitter}",
-        f"longest_wait_s = {retry.longest_wait_s}",
+        *_retry_table(),
         "",
         *_comment(
             _(
@@ -102,6 +90,24 @@ def write_template(path: Path, text: str, *, force: bool = False) -> None:
         raise ConfigurationError(
             _("The configuration file cannot be written."), hint=f"{path}: {error.strerror}"
         ) from None
+
+
+def _retry_table() -> list[str]:
+    retry = RetrySection()
+    return [
+        *_comment(
+            _(
+                "How often a refused instance is tried in one run: attempts in all, seconds before "
+                "the second (twice as long each time), the share by which waits vary, and the "
+                "longest wait in seconds."
+            )
+        ),
+        "[retry]",
+        f"attempts = {retry.attempts}",
+        f"wait_s = {retry.wait_s}",
+        f"jitter = {retry.jitter}",
+        f"longest_wait_s = {retry.longest_wait_s}",
+    ]
 
 
 def _comment(text: str) -> list[str]:

@@ -63,7 +63,7 @@ class FileBytes:
     def window(self, position: int) -> tuple[bytes, int]:
         """Return a buffer around `position`; a large one while reading goes straight on."""
         end = self._base + len(self._window)
-        if position < self._base or position + HEADER_BYTES > end:
+        if position < self._base or (position + HEADER_BYTES > end and end < self.size):
             step = _NEXT_WINDOW if self._base <= position <= end else _JUMP_WINDOW
             self._window = os.pread(self._descriptor, step, position)
             self._base = position

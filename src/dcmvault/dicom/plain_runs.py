@@ -63,7 +63,7 @@ def _explicit_run(
     while allowance > 0:
         buffer, base = source.window(position)
         at, total, filled = position - base, end - base, len(buffer)
-        last = min(filled - 12, total - 8)
+        last = min(filled, total) - 8
         if at > last:
             break
         while at <= last:
@@ -72,6 +72,8 @@ def _explicit_run(
                 value = at + 8
             elif vr in long_vrs and raw not in pixel_tags:
                 value = at + 12
+                if value > filled:
+                    return Run(base + at, allowance, odd_at)
                 length = read_long(buffer, at + 8)[0]
                 if vr == sequence and length >= DEEP_BYTES:
                     return Run(base + at, allowance, odd_at)
@@ -107,7 +109,7 @@ def _implicit_run(
     while allowance > 0:
         buffer, base = source.window(position)
         at, total, filled = position - base, end - base, len(buffer)
-        last = min(filled - 12, total - 8)
+        last = min(filled, total) - 8
         if at > last:
             break
         while at <= last:
@@ -124,7 +126,8 @@ def _implicit_run(
                 else:
                     found[wanted[raw]] = source.read(base + value, min(length, MAX_TEXT))
             elif raw in pixel_tags or (
-                length >= DEEP_BYTES and buffer[value : value + 4] == ITEM_BYTES
+                length >= DEEP_BYTES
+                and (value + 4 > filled or buffer[value : value + 4] == ITEM_BYTES)
             ):
                 return Run(base + at, allowance, odd_at)
             if length & 1 and not odd_at:

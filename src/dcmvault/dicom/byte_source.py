@@ -51,7 +51,8 @@ class FileBytes:
     __slots__ = ("_base", "_descriptor", "_window", "size")
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # O_NONBLOCK: a named pipe without a writer is an OSError, not a wait.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self.size = os.fstat(self._descriptor).st_size
             self._window = os.pread(self._descriptor, _FIRST_WINDOW, 0)

@@ -46,18 +46,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
-from dcmvault.dicom.elements import (
+from dcmvault.dicom.elements import ElementWalker, is_item_list
+from dcmvault.dicom.encoding import ITEM_BYTES, Encoding
+from dcmvault.dicom.file_meta import read_file_meta
+from dcmvault.dicom.nesting import (
     FRAGMENT,
     FRAGMENTS,
     ITEM_END,
     ITEM_START,
     SEQUENCE,
     SEQUENCE_END,
-    ElementWalker,
-    is_item_list,
+    VALUE,
 )
-from dcmvault.dicom.encoding import ITEM_BYTES, Encoding
-from dcmvault.dicom.file_meta import read_file_meta
 from dcmvault.dicom.vr_table import ValueKind, value_kind
 from dcmvault.errors import MalformedDicomError
 
@@ -118,7 +118,7 @@ class _DataSetDigest:
     def compute(self) -> str:
         """Walk the data set to its end."""
         for kind, tag, vr, start, end in self._walker:
-            if kind == 0:
+            if kind == VALUE:
                 self._value(tag, vr, start, end)
             elif kind == ITEM_START:
                 self._records.append([])

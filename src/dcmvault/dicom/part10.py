@@ -8,19 +8,10 @@ top level; sequences of defined length are looked into for a while, then stepped
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
-from dcmvault.dicom.charset import decode_text
-from dcmvault.dicom.elements import (
-    MAX_ELEMENTS,
-    DepthLimitError,
-    ElementLimitError,
-    ElementWalker,
-    TruncatedError,
-)
+from dcmvault.dicom.elements import ElementWalker
 from dcmvault.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -36,34 +27,25 @@ from dcmvault.dicom.encoding import (
     parse_header,
 )
 from dcmvault.dicom.file_meta import FileMeta, claims_to_be_dicom, read_file_meta
+from dcmvault.dicom.instance_header import (
+    HEADER_TAGS,
+    IDENTITY_TAGS,
+    INSTANCE_NUMBER,
+    instance_header,
+)
+from dcmvault.dicom.nesting import (
+    MAX_ELEMENTS,
+    DepthLimitError,
+    ElementLimitError,
+    TruncatedError,
+)
 from dcmvault.dicom.plain_runs import DEEP_BYTES, MAX_TEXT, run_over
 from dcmvault.errors import MalformedDicomError
-from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
+from dcmvault.model.instance import InstanceHeader
 
 __all__ = ["claims_to_be_dicom", "scan"]
 
-_CHARACTER_SET = 0x00080005
-_SOP_CLASS = 0x00080016
-_SOP_INSTANCE = 0x00080018
-_STUDY = 0x0020000D
-_SERIES = 0x0020000E
-_INSTANCE_NUMBER = 0x00200013
-
-_UIDS = {
-    _STUDY: "Study Instance UID",
-    _SERIES: "Series Instance UID",
-    _SOP_CLASS: "SOP Class UID",
-    _SOP_INSTANCE: "SOP Instance UID",
-}
-#: Character set, UIDs, and what `InstanceHeader` shows of study, series and instance.
-_TEXT_TAGS = frozenset(
-    {
-        *(_CHARACTER_SET, _INSTANCE_NUMBER, *_UIDS),
-        *(0x00080020, 0x00080030, 0x00080050, 0x00080060, 0x00080080, 0x00081030, 0x0008103E),
-        *(0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00180015, 0x00200011),
-    }
-)
-_LAST_TEXT_TAG = max(_TEXT_TAGS)
+_LAST_HEADER_GROUP = max(HEADER_TAGS) >> 16
 
 #: Elements looked at inside sequences of defined length, per file (counted as MAX_ELEMENTS are).
 _PROBE_ELEMENTS = 1024
@@ -71,12 +53,9 @@ _PROBE_ELEMENTS = 1024
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
 
-_valid_uid = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+").fullmatch
-
-
 #: What the hot loops look out for, as they read it: raw tag to tag.
 _WANTED = {
-    big: {encoding.raw_tag(tag): tag for tag in _TEXT_TAGS}
+    big: {encoding.raw_tag(tag): tag for tag in HEADER_TAGS}
     for big, encoding in ((False, EXPLICIT_LITTLE), (True, EXPLICIT_BIG))
 }
 
@@ -162,7 +141,7 @@ class _Scan:
                         self._found,
                     )
                     self._odd = self._odd or odd_at
-                if self._deflated_end >= 0 and self._identified() and self._past_text():
+                if self._deflated_end >= 0 and self._identified() and self._past_header():
                     break
                 if self._position == source.size:
                     self._end = self._position
@@ -176,9 +155,6 @@ class _Scan:
         if not self._found and self._position == start:
             raise MalformedDicomError(f"No data element can be read from byte {start} on.")
         return self._header()
-
-    def _keep(self, tag: int, start: int, length: int) -> None:
-        self._found[tag] = self._source.read(start, min(length, MAX_TEXT))
 
     # Whatever the hot loops leave
 
@@ -202,7 +178,9 @@ class _Scan:
         sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
         if header.tag in PIXEL_TAGS and header.vr != b"SQ":
             self._take_pixels(header, sound=sound)
-        elif sound and (header.vr == b"SQ" or self._may_be_sequence(header)):
+        elif sound and (
+            header.vr == b"SQ" or self._hides_items(header.tag, header.vr, header.start, stop)
+        ):
             self._probe(header)
         else:
             self._take_other(header)
@@ -211,8 +189,9 @@ class _Scan:
         """Return the walker, set to where the scan is."""
         walker = self._walker
         if walker is None:
-            hint = None if self._encoding.explicit else self._hides_items
-            walker = ElementWalker(self._source, self._position, self._encoding, sequence_hint=hint)
+            walker = ElementWalker(
+                self._source, self._position, self._encoding, sequence_hint=self._hides_items
+            )
             self._walker = walker
         if self._pixels[0] >= 0 and not walker.pixels_seen:
             walker.passed(max(PIXEL_TAGS))
@@ -220,16 +199,11 @@ class _Scan:
         walker.allowance = self._allowance
         return walker
 
-    def _may_be_sequence(self, header: Header) -> bool:
-        end = header.start + header.length
-        return not self._encoding.explicit and self._hides_items(
-            header.tag, header.vr, header.start, end
-        )
-
-    def _hides_items(self, tag: int, _vr: bytes, start: int, end: int) -> bool:
+    def _hides_items(self, tag: int, vr: bytes, start: int, end: int) -> bool:
         """Say whether an implicit VR value may be a deep sequence: only those matter here."""
         return (
-            end - start >= DEEP_BYTES
+            not vr
+            and end - start >= DEEP_BYTES
             and not tag >> 16 & 1
             and self._source.read(start, 4) == ITEM_BYTES
         )
@@ -248,7 +222,8 @@ class _Scan:
         if stop < 0:
             self._cut_off("Pixel Data", header)
             stop = self._source.size
-        self._pixels = (header.start, stop)
+        if self._pixels[0] < 0:
+            self._pixels = (header.start, stop)
 
     def _fragments_end(self, position: int) -> int:
         """Walk over the items of encapsulated pixel data (PS3.5 A.4); set `_position` after them.
@@ -304,8 +279,9 @@ class _Scan:
         self._walked(walker)
         if header.length == UNDEFINED_LENGTH:
             return
-        if header.tag in _TEXT_TAGS:
-            self._keep(header.tag, header.start, header.length)
+        if header.tag in HEADER_TAGS:
+            value = self._source.read(header.start, min(header.length, MAX_TEXT))
+            self._found[header.tag] = value
         if header.tag >> 16 == 0xFFFE:
             self._flaw(f"A delimiter without a sequence stands at byte {position}.")
         elif header.vr not in HEADER_SIZES and self._encoding.explicit:
@@ -337,88 +313,27 @@ class _Scan:
     # The header
 
     def _identified(self) -> bool:
-        found = self._found
-        return _SOP_INSTANCE in found and _STUDY in found and _SERIES in found
+        return self._found.keys() >= IDENTITY_TAGS
 
-    def _past_text(self) -> bool:
+    def _past_header(self) -> bool:
         """Say whether the element at `_position` comes after all that are wanted."""
-        if _INSTANCE_NUMBER in self._found:
+        if INSTANCE_NUMBER in self._found:
             return True
         group = self._source.read(self._position, 2)
-        return int.from_bytes(group, "little") > _LAST_TEXT_TAG >> 16
+        return int.from_bytes(group, "little") > _LAST_HEADER_GROUP
 
     def _flaw(self, sentence: str) -> None:
         if len(self._flaws) < _MAX_FLAWS:
             self._flaws.append(sentence)
 
-    def _texts(self) -> dict[int, str]:
-        """Decode everything found, padding stripped."""
-        found = self._found
-        together = b"".join(found.values())
-        if together.isascii() and b"\x1b" not in together:
-            return {tag: raw.rstrip(b"\0 ").decode("ascii") for tag, raw in found.items()}
-        character_set = found.get(_CHARACTER_SET, b"")
-        return {
-            tag: raw.rstrip(b"\0 ").decode("ascii", "replace")
-            if tag in _UIDS
-            else decode_text(raw, character_set)
-            for tag, raw in found.items()
-        }
-
-    def _check_uids(self, texts: Mapping[int, str]) -> None:
-        for tag, name in _UIDS.items():
-            uid = texts.get(tag, "")
-            if not uid:
-                self._flaw(f"{name} is missing.")
-            elif len(uid) > 64 or not _valid_uid(uid):
-                self._flaw(f"{name} is not a valid UID.")
-        meta = self._meta
-        for tag, stated in (
-            (_SOP_CLASS, meta.sop_class_uid),
-            (_SOP_INSTANCE, meta.sop_instance_uid),
-        ):
-            if stated and texts.get(tag, stated) != stated:
-                name = _UIDS[tag]
-                self._flaw(f"{name} differs between file meta information and data set.")
-
     def _header(self) -> InstanceHeader:
-        meta = self._meta
-        texts = self._texts()
-        self._check_uids(texts)
         if self._odd:
             self._flaw(f"The element at byte {self._odd} has an odd length.")
         deflated = self._deflated_end >= 0
-        pixels = (-1, -1) if deflated else self._pixels
-        text = texts.get
-        return InstanceHeader(
-            sop_class_uid=text(_SOP_CLASS, ""),
-            sop_instance_uid=text(_SOP_INSTANCE, ""),
-            study_instance_uid=text(_STUDY, ""),
-            series_instance_uid=text(_SERIES, ""),
-            transfer_syntax_uid=meta.transfer_syntax_uid,
-            study=StudyAttributes(
-                patient_name=text(0x00100010, ""),
-                patient_id=text(0x00100020, ""),
-                patient_birth_date=text(0x00100030, ""),
-                patient_sex=text(0x00100040, ""),
-                study_date=text(0x00080020, ""),
-                study_time=text(0x00080030, ""),
-                study_description=text(0x00081030, ""),
-                accession_number=text(0x00080050, ""),
-                institution_name=text(0x00080080, ""),
-            ),
-            series=SeriesAttributes(
-                modality=text(0x00080060, ""),
-                series_number=text(0x00200011, ""),
-                series_description=text(0x0008103E, ""),
-                body_part_examined=text(0x00180015, ""),
-            ),
-            instance_number=text(_INSTANCE_NUMBER, ""),
-            data_set_start=meta.data_set_start,
+        return instance_header(
+            self._meta,
+            self._found,
+            self._flaws,
             data_set_end=self._deflated_end if deflated else self._end,
-            pixel_data_start=pixels[0],
-            pixel_data_end=pixels[1],
-            has_preamble=meta.has_preamble,
-            has_file_meta=meta.has_file_meta,
-            flaws=tuple(self._flaws),
+            pixels=(-1, -1) if deflated else self._pixels,
         )

@@ -1,0 +1,114 @@
+"""From attribute values as bytes to an `InstanceHeader`: decoding, and what its UIDs lack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from dcmvault.dicom.charset import decode_text
+from dcmvault.dicom.file_meta import FileMeta
+from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
+
+_CHARACTER_SET = 0x00080005
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
+_STUDY = 0x0020000D
+_SERIES = 0x0020000E
+INSTANCE_NUMBER = 0x00200013
+
+_UIDS = {
+    _STUDY: "Study Instance UID",
+    _SERIES: "Series Instance UID",
+    _SOP_CLASS: "SOP Class UID",
+    _SOP_INSTANCE: "SOP Instance UID",
+}
+#: What names an instance.
+IDENTITY_TAGS = frozenset({_STUDY, _SERIES, _SOP_INSTANCE})
+#: Character set, UIDs, and what `InstanceHeader` shows of study, series and instance.
+HEADER_TAGS = frozenset(
+    {
+        *(_CHARACTER_SET, INSTANCE_NUMBER, *_UIDS),
+        *(0x00080020, 0x00080030, 0x00080050, 0x00080060, 0x00080080, 0x00081030, 0x0008103E),
+        *(0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00180015, 0x00200011),
+    }
+)
+
+_valid_uid = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+").fullmatch
+
+
+def instance_header(
+    meta: FileMeta,
+    found: Mapping[int, bytes],
+    flaws: list[str],
+    *,
+    data_set_end: int,
+    pixels: tuple[int, int],
+) -> InstanceHeader:
+    """Put a header together from the values of HEADER_TAGS that were found.
+
+    Flaws of the UIDs are added to those given. `pixels` says where the pixel data lie.
+    """
+    texts = _texts(found)
+    text = texts.get
+    flaws.extend(_uid_flaws(meta, texts))
+    return InstanceHeader(
+        sop_class_uid=text(_SOP_CLASS, ""),
+        sop_instance_uid=text(_SOP_INSTANCE, ""),
+        study_instance_uid=text(_STUDY, ""),
+        series_instance_uid=text(_SERIES, ""),
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        study=StudyAttributes(
+            patient_name=text(0x00100010, ""),
+            patient_id=text(0x00100020, ""),
+            patient_birth_date=text(0x00100030, ""),
+            patient_sex=text(0x00100040, ""),
+            study_date=text(0x00080020, ""),
+            study_time=text(0x00080030, ""),
+            study_description=text(0x00081030, ""),
+            accession_number=text(0x00080050, ""),
+            institution_name=text(0x00080080, ""),
+        ),
+        series=SeriesAttributes(
+            modality=text(0x00080060, ""),
+            series_number=text(0x00200011, ""),
+            series_description=text(0x0008103E, ""),
+            body_part_examined=text(0x00180015, ""),
+        ),
+        instance_number=text(INSTANCE_NUMBER, ""),
+        data_set_start=meta.data_set_start,
+        data_set_end=data_set_end,
+        pixel_data_start=pixels[0],
+        pixel_data_end=pixels[1],
+        has_preamble=meta.has_preamble,
+        has_file_meta=meta.has_file_meta,
+        flaws=tuple(flaws),
+    )
+
+
+def _texts(found: Mapping[int, bytes]) -> dict[int, str]:
+    """Decode everything found, padding stripped."""
+    together = b"".join(found.values())
+    if together.isascii() and b"\x1b" not in together:
+        return {tag: raw.rstrip(b"\0 ").decode("ascii") for tag, raw in found.items()}
+    character_set = found.get(_CHARACTER_SET, b"")
+    return {
+        tag: raw.rstrip(b"\0 ").decode("ascii", "replace")
+        if tag in _UIDS
+        else decode_text(raw, character_set)
+        for tag, raw in found.items()
+    }
+
+
+def _uid_flaws(meta: FileMeta, texts: Mapping[int, str]) -> Iterator[str]:
+    for tag, name in _UIDS.items():
+        uid = texts.get(tag, "")
+        if not uid:
+            yield f"{name} is missing."
+        elif len(uid) > 64 or not _valid_uid(uid):
+            yield f"{name} is not a valid UID."
+    for tag, stated in (
+        (_SOP_CLASS, meta.sop_class_uid),
+        (_SOP_INSTANCE, meta.sop_instance_uid),
+    ):
+        if stated and texts.get(tag, stated) != stated:
+            yield f"{_UIDS[tag]} differs between file meta information and data set."

@@ -12,7 +12,7 @@ from tests.conftest import RunDcmvault
 from tests.integration.story import QUICK_RETRIES, failed_uids, instances, summary_of
 
 from dcmvault.testing.dicom_files import MadeInstance, make_study
-from dcmvault.testing.peer_faults import Fault, drop_every, fault_from_text
+from dcmvault.testing.peer_faults import Action, Arrival, Fault, drop_every, fault_from_text
 from dcmvault.testing.peers import SimulatedPacs
 
 
@@ -48,9 +48,14 @@ def test_the_next_run_sends_what_was_dropped_and_nothing_else(
     run_dcmvault: RunDcmvault, studies: list[MadeInstance], tmp_path: Path
 ) -> None:
     command = ("backup", tmp_path / "studies", "--to")
-    with pacs_with(drop_every(50)) as (pacs, address):
+
+    def drop_at_first(arrival: Arrival) -> Action:
+        return Action(keeps=arrival.attempt > 1 or arrival.instance_number % 50 != 0)
+
+    with pacs_with(drop_at_first) as (pacs, address):
         summary_of(run_dcmvault(*command, address, "--json"), exit_status=3)
         lost = sorted({one.sop_instance_uid for one in studies} - pacs.held())
+        assert len(lost) == 3
         del pacs.received[:]
         summary_of(run_dcmvault(*command, address, "--json"))
         assert sorted(pacs.received) == lost

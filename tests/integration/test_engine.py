@@ -18,7 +18,7 @@ from dcmvault.engine.client import DurableQueue
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.worker import DurableWorker
 from dcmvault.errors import ConfigurationError, StateError
-from dcmvault.model.identifiers import JobId, RunId
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.testing.scripted_stages import ScriptedJob
 
@@ -74,11 +74,11 @@ def test_jobs_of_a_queue_start_in_order_of_priority(world: EngineWorld) -> None:
     world.worker = DurableWorker(
         world.database, world.stages, concurrency=lambda _: 1, stopping=world.stages.stopping
     )
-    world.queue.pause("destination:1")
+    world.queue.pause(DestinationId(1))
     world.worker.start()
     world.submit("run", *(ScriptedJob(priority.name, priority=priority) for priority in Priority))
     eventually(lambda: world.queue.queues()[0].waiting == len(Priority))
-    world.queue.resume("destination:1")
+    world.queue.resume(DestinationId(1))
     world.await_finish("run")
     assert world.jobs("end") == ["EMERGENCY", "URGENT", "HIGH", "NORMAL", "LOW"]
     world.worker.stop(grace_s=20)
@@ -88,7 +88,7 @@ def test_waiting_job_is_moved_in_its_queue(world: EngineWorld) -> None:
     world.worker = DurableWorker(
         world.database, world.stages, concurrency=lambda _: 1, stopping=world.stages.stopping
     )
-    world.queue.pause("destination:1")
+    world.queue.pause(DestinationId(1))
     world.worker.start()
     world.submit("run", *(ScriptedJob(f"job-{n}") for n in range(3)), ScriptedJob("job%2/"))
     eventually(lambda: world.queue.queues()[0].waiting == 4)
@@ -96,7 +96,7 @@ def test_waiting_job_is_moved_in_its_queue(world: EngineWorld) -> None:
     world.queue.prioritise(JobId("job_2"), Priority.EMERGENCY)
     world.queue.prioritise(JobId("job-0"), Priority.LOW)
     world.queue.prioritise(JobId("unknown"), Priority.LOW)
-    world.queue.resume("destination:1")
+    world.queue.resume(DestinationId(1))
     world.await_finish("run")
     assert world.jobs("end")[0] == "job-2"
     assert world.jobs("end")[-1] == "job-0"
@@ -116,7 +116,7 @@ def test_moved_job_keeps_its_place_after_a_wait(world: EngineWorld) -> None:
 
 
 def test_paused_queue_starts_nothing_and_stays_paused_over_a_restart(world: EngineWorld) -> None:
-    world.queue.pause("destination:1")
+    world.queue.pause(DestinationId(1))
     world.worker.start()
     world.submit("run", ScriptedJob("held"), ScriptedJob("free", destination=2))
     eventually(lambda: world.jobs("end") == ["free"])
@@ -125,9 +125,9 @@ def test_paused_queue_starts_nothing_and_stays_paused_over_a_restart(world: Engi
     world.submit("other", ScriptedJob("free-too", destination=2))
     world.await_finish("other")
     held, free = world.queue.queues()
-    assert (held.name, held.paused, held.waiting, held.concurrency) == ("destination:1", True, 1, 2)
-    assert (free.name, free.paused, free.waiting, free.running) == ("destination:2", False, 0, 0)
-    world.queue.resume("destination:1")
+    assert (held.destination_id, held.paused, held.waiting, held.concurrency) == (1, True, 1, 2)
+    assert (free.destination_id, free.paused, free.waiting, free.running) == (2, False, 0, 0)
+    world.queue.resume(DestinationId(1))
     world.await_finish("run")
     assert not world.queue.queues()[0].paused
 
@@ -294,7 +294,7 @@ def test_another_process_submits_and_asks_while_the_owner_works(world: EngineWor
     process = world.start_process()
     world.submit("run", ScriptedJob("job", gate="gate"))
     eventually(lambda: [queue.running for queue in world.queue.queues()] == [1])
-    world.queue.pause("destination:1")
+    world.queue.pause(DestinationId(1))
     world.stages.open_gate("gate")
     world.await_finish("run")
     (queue,) = world.queue.queues()

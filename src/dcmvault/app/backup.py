@@ -189,11 +189,10 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
     """
     request = _with_remembered_library(workplace, request)
     catalogue = workplace.catalogue
-    run_id = new_run_id(workplace.clock.now())
     counts = select_from(
         workplace.source(request.source),
         catalogue.sources,
-        run_id,
+        None,
         include_other_files=request.include_other_files,
         listed=lambda _entries: None,
     )
@@ -206,7 +205,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
                 catalogue.plans.destination(wanted.address),
                 strategy=request.strategy,
                 level=wanted.level or Level.SENT,
-                run_id=run_id,
+                run_id=None,
             ):
                 yield wanted.address, item
 

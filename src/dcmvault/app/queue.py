@@ -10,7 +10,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import Job, JobState, Priority
 from dcmvault.model.report import RunState
-from dcmvault.ports.queue import QueueState, destination_queue
+from dcmvault.ports.queue import QueueState
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +31,36 @@ class QueueView:
 
 def jobs(workplace: Workplace) -> list[JobView]:
     """List jobs that have not ended, in queue order."""
-    names: dict[DestinationId, str] = {}
-    views: list[JobView] = []
-    for job in workplace.catalogue.runs.jobs():
-        if job.destination_id not in names:
-            names[job.destination_id] = workplace.catalogue.status.destination_name(
-                job.destination_id
-            )
-        views.append(JobView(job, names[job.destination_id]))
-    return views
+    names = workplace.catalogue.status.destinations()
+    return [JobView(job, names[job.destination_id]) for job in workplace.catalogue.runs.jobs()]
 
 
 def queues(workplace: Workplace) -> list[QueueView]:
     """List the queues of destinations that were ever used."""
-    states = {state.name: state for state in workplace.queue.queues()}
-    views: list[QueueView] = []
-    for destination_id, name in workplace.catalogue.status.destinations().items():
-        state = states.get(destination_queue(destination_id))
-        if state is not None:
-            views.append(QueueView(name, state))
-    return views
+    names = workplace.catalogue.status.destinations()
+    return [
+        QueueView(names[state.destination_id], state)
+        for state in workplace.queue.queues()
+        if state.destination_id in names
+    ]
 
 
 def pause(workplace: Workplace, destination: str) -> None:
     """Start no further job for this destination (an address or a configured name)."""
-    workplace.queue.pause(_queue(workplace, destination))
+    workplace.queue.pause(_destination_id(workplace, destination))
 
 
 def resume(workplace: Workplace, destination: str) -> None:
     """Take up a paused destination."""
-    workplace.queue.resume(_queue(workplace, destination))
+    workplace.queue.resume(_destination_id(workplace, destination))
 
 
-def _queue(workplace: Workplace, destination: str) -> str:
+def _destination_id(workplace: Workplace, destination: str) -> DestinationId:
     section = workplace.settings.destination(destination).section
     known = workplace.catalogue.status.destinations()
     for destination_id, name in known.items():
         if name == section.address:
-            return destination_queue(destination_id)
+            return destination_id
     raise UsageError(
         _("Nothing was ever sent to %(destination)s.") % {"destination": destination},
         hint=_("Known destinations: %(known)s.") % {"known": ", ".join(known.values()) or "-"},

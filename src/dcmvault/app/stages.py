@@ -208,6 +208,11 @@ class BackupStages:
             self.runs.add_stage_seconds(run_id, {stage: time.perf_counter() - began})
 
 
+def _claimed_before(item: Item) -> bool:
+    """Say whether the destination took it in an earlier run: its own job verifies that first."""
+    return item.attempts == 0 and item.plan.held
+
+
 @dataclass(slots=True)
 class _JobStep:
     """One durable step of one job."""
@@ -262,7 +267,7 @@ class _JobStep:
             for item in self.stages.jobs.items(
                 self.job.job_id, frozenset({ItemState.SENT}), self.job.instances
             )
-            if item.attempts == 0 and item.plan.held
+            if _claimed_before(item)
         ]
         if not items or self._level is Level.SENT:
             return None
@@ -317,7 +322,8 @@ class _JobStep:
         jobs, job_id = self.stages.jobs, self.job.job_id
         jobs.set_job_state(job_id, JobState.VERIFYING)
         settled = self._level is not Level.SENT and jobs.study_settled(job_id)
-        if settled and (items := jobs.sent_items(job_id)):
+        items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
+        if settled and items:
             try:
                 with self.stages.timed(self.job.run_id, "verify"):
                     verify_items(self.job, items, self._verifier(), self._level, jobs)

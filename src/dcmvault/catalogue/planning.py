@@ -48,7 +48,7 @@ class PlansInDatabase:
         *,
         strategy: Strategy,
         level: Level,
-        run_id: RunId,
+        run_id: RunId | None,
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
 
@@ -58,7 +58,9 @@ class PlansInDatabase:
         full run a differential run considers everything.
         """
         with self.database.read() as connection:
-            run_destination_id = _find_run_destination(connection, run_id, destination_id)
+            run_destination_id = None
+            if run_id is not None:
+                run_destination_id = _find_run_destination(connection, run_id, destination_id)
             held_after = 0
             if strategy is Strategy.DIFFERENTIAL:
                 held_after = _newest_version_of_full(connection, source_id, destination_id)

@@ -58,7 +58,7 @@ class _Contents:
 class Recorder:
     """Records entries of one source for one run."""
 
-    def __init__(self, source_id: SourceId, run_key: int) -> None:
+    def __init__(self, source_id: SourceId, run_key: int | None) -> None:
         self._source_id = source_id
         self._run_key = run_key
         self._kinds: dict[InstanceKind, int] = {}

@@ -42,15 +42,10 @@ class SourcesInDatabase:
             )
         return int(found or 0)
 
-    def scan(self, source_id: SourceId, run_id: RunId) -> Scan:
+    def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:
         """Begin a pass; KeyError for an unknown run."""
         with self.database.write() as connection:
-            run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
-            if run_key is None:
-                raise KeyError(run_id)
-            connection.execute(
-                sa.update(runs).where(runs.c.id == run_key).values(source_id=source_id)
-            )
+            run_key = None if run_id is None else _of_source(connection, run_id, source_id)
             counters = sa.select(sources.c.entries, sources.c.instances, sources.c.counted).where(
                 sources.c.id == source_id
             )
@@ -89,11 +84,25 @@ class _Bitmap:
         return byte < len(self._bits) and bool(self._bits[byte] & 1 << bit)
 
 
+def _of_source(connection: sa.Connection, run_id: RunId, source_id: SourceId) -> int:
+    """Note that a run is about this source; return the run's key."""
+    run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
+    if run_key is None:
+        raise KeyError(run_id)
+    connection.execute(sa.update(runs).where(runs.c.id == run_key).values(source_id=source_id))
+    return int(run_key)
+
+
 class _Pass:
     """One pass over one source, by one thread. What was seen is kept in memory until the end."""
 
     def __init__(
-        self, database: Database, source_id: SourceId, run_key: int, entries_before: int, known: int
+        self,
+        database: Database,
+        source_id: SourceId,
+        run_key: int | None,
+        entries_before: int,
+        known: int,
     ) -> None:
         self._database = database
         self._source_id = source_id
@@ -187,16 +196,19 @@ class _Pass:
                 gone = self._sweep(connection)
             if self._wrote:
                 _count_source(connection, self._source_id)
-            changes: dict[str, Any] = {
-                "last_seen_at": sa.select(sa.func.coalesce(runs.c.started_at, runs.c.created_at))
-                .where(runs.c.id == self._run_key)
-                .scalar_subquery()
-            }
+            changes: dict[str, Any] = {}
+            if self._run_key is not None:
+                changes["last_seen_at"] = (
+                    sa.select(sa.func.coalesce(runs.c.started_at, runs.c.created_at))
+                    .where(runs.c.id == self._run_key)
+                    .scalar_subquery()
+                )
             if believe_absence:
                 changes["believed_instances"] = sources.c.instances
-            connection.execute(
-                sa.update(sources).where(sources.c.id == self._source_id).values(changes)
-            )
+            if changes:
+                connection.execute(
+                    sa.update(sources).where(sources.c.id == self._source_id).values(changes)
+                )
         counts = self._seen_by_class
         return ScanCounts(
             instances=counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],

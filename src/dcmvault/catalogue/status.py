@@ -71,15 +71,11 @@ class StatusInDatabase:
             ).all()
             return [_coverage(connection, source_id, destination) for destination in found]
 
-    def destination_name(self, destination_id: DestinationId) -> str:
-        """Return the canonical address; KeyError if there is none."""
+    def destinations(self) -> Mapping[DestinationId, str]:
+        """Return the canonical addresses of all destinations that were ever used."""
         with self.database.read() as connection:
-            name = connection.scalar(
-                sa.select(destinations.c.name).where(destinations.c.id == destination_id)
-            )
-        if name is None:
-            raise KeyError(destination_id)
-        return str(name)
+            query = sa.select(destinations).order_by(destinations.c.id)
+            return {DestinationId(row.id): row.name for row in connection.execute(query)}
 
     def counts(self) -> Mapping[str, int]:
         """Return row counts of the catalogue, for `doctor`; reads every table once."""

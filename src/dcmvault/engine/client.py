@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbos import Queue
+
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.ledger import RUNNING, WAITING, Ledger
 from dcmvault.engine.names import (
     APPLICATION_VERSION,
     RUN_WORKFLOW,
     RUNS_QUEUE,
+    destination_of,
+    destination_queue,
     job_prefix,
     queue_order,
 )
-from dcmvault.model.identifiers import JobId, RunId
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.ports.queue import QueueState
 
@@ -43,16 +47,16 @@ class DurableQueue:
                 run_id,
             )
 
-    def pause(self, queue: str) -> None:
-        """Start no further job of this queue, until `resume`; running jobs end.
+    def pause(self, destination_id: DestinationId) -> None:
+        """Start no further job for this destination, until `resume`; running jobs end.
 
-        Acts when the workers next look at the queue: within 0.1 s, or 2 s if it was empty.
+        Acts when the workers next look at the queue: within 0.1 s, or 1 s if it was empty.
         """
-        self._ledger.ensure_queue(queue).set_limiter({"limit": 0, "period": 1.0})
+        self._queue(destination_id).set_limiter({"limit": 0, "period": 1.0})
 
-    def resume(self, queue: str) -> None:
-        """Take up a paused queue."""
-        self._ledger.ensure_queue(queue).set_limiter(None)
+    def resume(self, destination_id: DestinationId) -> None:
+        """Take up a paused destination."""
+        self._queue(destination_id).set_limiter(None)
 
     def cancel(self, run_id: RunId) -> None:
         """Stop a run and its jobs at their next step; nothing of it is started any more."""
@@ -77,12 +81,15 @@ class DurableQueue:
         counts = self._ledger.counts()
         return [
             QueueState(
-                name=queue.name,
+                destination_id=destination_id,
                 paused=queue.limiter is not None,
                 concurrency=queue.worker_concurrency or 0,
                 waiting=sum(counts.get((queue.name, status), 0) for status in WAITING),
                 running=sum(counts.get((queue.name, status), 0) for status in RUNNING),
             )
             for queue in sorted(self._ledger.registered(), key=lambda queue: queue.name)
-            if queue.name != RUNS_QUEUE
+            if (destination_id := destination_of(queue.name)) is not None
         ]
+
+    def _queue(self, destination_id: DestinationId) -> Queue:
+        return self._ledger.ensure_queue(destination_queue(destination_id))

@@ -22,10 +22,11 @@ from dcmvault.engine.names import RUNS_QUEUE
 _PATIENCE_TICKS = 5
 #: Jobs that end between two decisions from which on empty slots would cost more than looks.
 _MANY_ENDS = 5
-#: Seconds between looks at a queue without work: a destination's, and that of runs, whose work
-#: comes first and for which somebody may be waiting.
-_IDLE_POLL_S = 2.0
-_IDLE_RUNS_POLL_S = 1.0
+#: Seconds between looks at a queue without work: when nothing is being done here at all, and when
+#: something is (a run that plans will soon have jobs). Not longer: the engine shortens its pause
+#: by a tenth with each look only, so that a lazy queue is slow for its first dozens of jobs.
+_IDLE_POLL_S = 1.0
+_IDLE_WHILE_RUNNING_POLL_S = 0.25
 
 
 class QueuePace:
@@ -50,7 +51,7 @@ class QueuePace:
         ended_now, self._ended_before[name] = ended - self._ended_before[name], ended
         self._idle_ticks[name] = 0 if look.startable else self._idle_ticks[name] + 1
         if self._idle_ticks[name] >= _PATIENCE_TICKS:
-            return _IDLE_RUNS_POLL_S if name == RUNS_QUEUE else _IDLE_POLL_S
+            return _IDLE_WHILE_RUNNING_POLL_S if self._binding.running else _IDLE_POLL_S
         if name == RUNS_QUEUE:
             return RUNS_POLL_S
         return HASTY_POLL_S if look.startable and ended_now >= _MANY_ENDS else BUSY_POLL_S

@@ -13,6 +13,7 @@ from dcmvault.errors import MalformedDicomError, SourceEmptyError
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.instance import (
     Claim,
+    Fingerprint,
     InstanceEntry,
     InstanceFile,
     InstanceHeader,
@@ -30,6 +31,8 @@ from dcmvault.ports.source import Source
 
 #: Entries compared with the catalogue at once.
 _BATCH = 500
+#: The fingerprint of what is listed, but cannot be examined.
+_ABSENT = Fingerprint(0, 0, 0)
 #: Bytes that tell whether a file claims to be DICOM.
 _HEAD = 1024
 
@@ -37,7 +40,7 @@ _HEAD = 1024
 def select_from(
     source: Source,
     sources: SourceCatalogue,
-    run_id: RunId,
+    run_id: RunId | None,
     *,
     include_other_files: bool,
     listed: Callable[[int], None],
@@ -97,8 +100,11 @@ def _unchanged_instances(known: Sequence[KnownEntry | None], fresh: Sequence[Ins
 def _needs_reading(
     entry: InstanceEntry, before: KnownEntry | None, *, include_other_files: bool
 ) -> bool:
-    if before is None or before.unreadable or before.entry.fingerprint != entry.fingerprint:
+    if before is None or before.entry.fingerprint != entry.fingerprint:
         return True
+    if before.unreadable:
+        # What still is not there need not be looked for; anything else may have been mended.
+        return entry.fingerprint != _ABSENT
     return include_other_files and before.version_id is None
 
 

@@ -98,8 +98,8 @@ class SourceCatalogue(Protocol):
         """Count the instances that the last believed pass saw."""
         ...
 
-    def scan(self, source_id: SourceId, run_id: RunId) -> Scan:
-        """Begin a pass."""
+    def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:
+        """Begin a pass; without a run, it is only looked what a run would find."""
         ...
 
 
@@ -117,7 +117,7 @@ class PlanCatalogue(Protocol):
         *,
         strategy: Strategy,
         level: Level,
-        run_id: RunId,
+        run_id: RunId | None,
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
 
@@ -366,8 +366,8 @@ class StatusCatalogue(Protocol):
         """List the destinations that a source was ever sent to."""
         ...
 
-    def destination_name(self, destination_id: DestinationId) -> str:
-        """Return the canonical address; KeyError if there is none."""
+    def destinations(self) -> Mapping[DestinationId, str]:
+        """Return the canonical addresses of all destinations that were ever used."""
         ...
 
     def counts(self) -> Mapping[str, int]:

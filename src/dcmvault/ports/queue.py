@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dcmvault.model.identifiers import JobId, RunId
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import Batch, Job, Priority
 
 
-class StageInterruption(BaseException):  # noqa: N818
+class StageInterruption(BaseException):
     """Raised by a stage that was asked to stop: its step is repeated at the next start.
 
     Like KeyboardInterrupt it is no Exception: nothing on its way may take it for a failure.
@@ -55,7 +55,7 @@ class RunStages(Protocol):
 class QueueState:
     """One destination's queue as the durable engine sees it."""
 
-    name: str
+    destination_id: DestinationId
     paused: bool
     concurrency: int
     waiting: int
@@ -69,12 +69,12 @@ class WorkQueue(Protocol):
         """Enqueue a run; submitting it twice is one run."""
         ...
 
-    def pause(self, queue: str) -> None:
-        """Start no further job of this queue; running batches end. Survives restarts."""
+    def pause(self, destination_id: DestinationId) -> None:
+        """Start no further job for this destination; running batches end. Survives restarts."""
         ...
 
-    def resume(self, queue: str) -> None:
-        """Take up a paused queue."""
+    def resume(self, destination_id: DestinationId) -> None:
+        """Take up a paused destination."""
         ...
 
     def cancel(self, run_id: RunId) -> None:

@@ -26,6 +26,7 @@ from dcmvault.reports.grouping import (
     by_cause,
     by_study,
     level_label,
+    warning_sentences,
 )
 from dcmvault.reports.summary import duration_s, lowest_level
 from dcmvault.reports.times import age_of_evidence, utc
@@ -57,6 +58,7 @@ def render(report: RunReport) -> str:
         policy=f"default-src 'none'; style-src 'sha256-{digest}'",
         words=_words(report),
         report=report,
+        warnings=warning_sentences(report),
         verdict=verdict(report),
         figures=_figures(report),
         facts=_facts(report),

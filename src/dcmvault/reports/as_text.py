@@ -15,6 +15,7 @@ from dcmvault.reports.grouping import (
     by_cause,
     by_study,
     level_label,
+    warning_sentences,
 )
 from dcmvault.reports.summary import duration_s
 from dcmvault.reports.times import age_of_evidence, utc
@@ -133,9 +134,9 @@ def _study(row: StudyRow, report: RunReport) -> Iterator[str]:
 
 
 def _warnings(report: RunReport) -> Iterator[str]:
-    if report.warnings:
+    if warnings := warning_sentences(report):
         yield _title(_("Warnings"))
-        for warning in report.warnings:
+        for warning in warnings:
             yield from _wrapped(f"* {warning}", "  ")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.model.report import Failure, StudyReport
+from dcmvault.model.report import Failure, RunReport, StudyReport
 from dcmvault.reports.wording import cause_title, next_step
 
 
@@ -92,3 +92,13 @@ def readable_date(date: str) -> str:
     if len(date) == 8 and date.isascii() and date.isdecimal():
         return f"{date[:4]}-{date[4:6]}-{date[6:]}"
     return date
+
+
+def warning_sentences(report: RunReport) -> list[str]:
+    """List what is worth a word: about the run, then about instances that are held all the same."""
+    return [*report.warnings, *(_warned_sentence(warned) for warned in report.warned)]
+
+
+def _warned_sentence(warned: Failure) -> str:
+    name = " ".join(part for part in (warned.sop_instance_uid, warned.locator) if part)
+    return f"{name}: {warned.message}"

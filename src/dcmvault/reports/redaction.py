@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dcmvault.model.report import Privacy, RunReport
+from dcmvault.model.report import Failure, Privacy, RunReport
 from dcmvault.reports.escaping import locator_token
 
 
@@ -18,9 +18,8 @@ def redacted(report: RunReport, privacy: Privacy) -> RunReport:
     keep_ids = privacy is Privacy.IDS
     return replace(
         report,
-        failures=tuple(
-            replace(failure, locator=locator_token(failure.locator)) for failure in report.failures
-        ),
+        failures=tuple(_without_name(failure) for failure in report.failures),
+        warned=tuple(_without_name(warned) for warned in report.warned),
         study_reports=tuple(
             replace(
                 study,
@@ -31,3 +30,7 @@ def redacted(report: RunReport, privacy: Privacy) -> RunReport:
             for study in report.study_reports
         ),
     )
+
+
+def _without_name(failure: Failure) -> Failure:
+    return replace(failure, locator=locator_token(failure.locator))

@@ -160,7 +160,8 @@ class History:
         world.catalogue.runs.set_run_state(run_id, RunState.FINISHED, world.tick())
 
     def _finding(self) -> Finding:
-        return self._random.choice((Finding.HELD, Finding.HELD, *Finding))
+        finding: Finding = self._random.choice((Finding.HELD, Finding.HELD, *Finding))
+        return finding
 
     def _note(self, destination: int, plan: PlanItem, finding: Finding, level: Level) -> None:
         levels = self._model.levels[destination]

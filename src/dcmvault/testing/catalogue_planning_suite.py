@@ -31,7 +31,7 @@ class ScanSuite(CatalogueCases):
         assert world.destination == world.destination
         other = world.catalogue.sources.source("/elsewhere")
         assert other != world.source
-        assert world.catalogue.status.destination_name(world.destination) == world.destination_name
+        assert world.catalogue.status.destinations() == {world.destination: world.destination_name}
 
     def test_an_unchanged_source_is_known(self) -> None:
         """A second pass knows every entry as it was; nothing is new, nothing gone."""

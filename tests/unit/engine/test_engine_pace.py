@@ -58,10 +58,10 @@ def test_idle_queues_are_looked_at_seldom_and_waiting_work_quickens_them(
     assert _polls(ledger) == {RUNS_QUEUE: 0.05, _QUEUE: 0.1}
     for _ in range(5):
         pace.adjust()
-    assert _polls(ledger) == {RUNS_QUEUE: 1.0, _QUEUE: 2.0}
+    assert _polls(ledger) == {RUNS_QUEUE: 1.0, _QUEUE: 1.0}
     queue.submit(RunId("run"))
     pace.adjust()
-    assert _polls(ledger) == {RUNS_QUEUE: 0.05, _QUEUE: 2.0}
+    assert _polls(ledger) == {RUNS_QUEUE: 0.05, _QUEUE: 1.0}
 
 
 def test_paused_queue_is_looked_at_seldom_although_work_waits(
@@ -69,11 +69,11 @@ def test_paused_queue_is_looked_at_seldom_although_work_waits(
 ) -> None:
     pace = QueuePace(ledger, binding)
     queue.submit(RunId("run"))
-    queue.pause(RUNS_QUEUE)
+    ledger.ensure_queue(RUNS_QUEUE).set_limiter({"limit": 0, "period": 1.0})
     for _ in range(5):
         pace.adjust()
     assert _polls(ledger) == {RUNS_QUEUE: 1.0}
-    queue.resume(RUNS_QUEUE)
+    ledger.ensure_queue(RUNS_QUEUE).set_limiter(None)
     pace.adjust()
     assert _polls(ledger) == {RUNS_QUEUE: 0.05}
 

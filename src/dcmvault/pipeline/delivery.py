@@ -128,8 +128,7 @@ class BatchDelivery:
                     break
                 self._put(delivery, item, file)
                 self._write_now_and_then(delivery)
-            delivery.flush()
-            self._write()
+            self._flush_and_write(delivery)
 
     def _files(self, by_locator: Mapping[str, Item]) -> Iterator[tuple[Item, InstanceFile]]:
         """Open the items' files; what cannot be read is noted and left out."""
@@ -249,8 +248,18 @@ class BatchDelivery:
 
     def _write_now_and_then(self, delivery: Delivery) -> None:
         if self.clock.monotonic() - self._written_at >= _FLUSH_S:
+            self._flush_and_write(delivery)
+
+    def _flush_and_write(self, delivery: Delivery) -> None:
+        try:
             delivery.flush()
-            self._write()
+        except DestinationError:
+            # Not durable, so not sent: they count as failed with the rest of the batch.
+            lost = {outcome.item_id for outcome in self._pending if outcome.receipt is not None}
+            self._pending = [o for o in self._pending if o.item_id not in lost]
+            self._noted -= lost
+            raise
+        self._write()
 
     def _write(self) -> None:
         if self._pending:

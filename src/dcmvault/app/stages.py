@@ -283,18 +283,26 @@ class _JobStep:
 
     def _deliver(self, due: Sequence[Item]) -> None:
         stages = self.stages
-        with stages.timed(self.job.run_id, "deliver"):
-            BatchDelivery(
-                job=self.job,
-                source=stages.open_source(self.request),
-                destination=self.destination,
-                jobs=stages.jobs,
-                policy=stages.policy,
-                breaker=stages.breaker(self.job.destination_id),
-                clock=stages.clock,
-                stopping=stages.stopping,
-                sent_is_held=self._level is Level.SENT,
-            ).run(due)
+        delivery = BatchDelivery(
+            job=self.job,
+            source=stages.open_source(self.request),
+            destination=self.destination,
+            jobs=stages.jobs,
+            policy=stages.policy,
+            breaker=stages.breaker(self.job.destination_id),
+            clock=stages.clock,
+            stopping=stages.stopping,
+            sent_is_held=self._level is Level.SENT,
+        )
+        began = time.perf_counter()
+        try:
+            delivery.run(due)
+        finally:
+            spent = time.perf_counter() - began
+            stages.runs.add_stage_seconds(
+                self.job.run_id,
+                {"read": delivery.read_s, "deliver": max(spent - delivery.read_s, 0.0)},
+            )
 
     def _never_sent(self, due: Sequence[Item]) -> None:
         """Fail, in a verification run, what this destination never took."""

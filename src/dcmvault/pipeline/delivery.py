@@ -52,6 +52,8 @@ class BatchDelivery:
     clock: Clock
     stopping: threading.Event
     sent_is_held: bool
+    #: Seconds spent on opening and parsing files before they were sent, so far.
+    read_s: float = 0.0
     _pending: list[Outcome] = field(default_factory=list)
     _noted: set[int] = field(default_factory=set)
     _written_at: float = 0.0
@@ -62,10 +64,7 @@ class BatchDelivery:
         due = self._without_unfit(items)
         try:
             if due and self.breaker.is_open:
-                raise DestinationUnreachableError(
-                    f"{self.destination.name} did not answer several times in a row",
-                    hint="It is left alone for a minute before it is tried again.",
-                )
+                raise self.breaker.refusal()
             due = self._without_present(due)
             if due:
                 self._deliver(due)
@@ -132,20 +131,27 @@ class BatchDelivery:
 
     def _files(self, by_locator: Mapping[str, Item]) -> Iterator[tuple[Item, InstanceFile]]:
         """Open the items' files; what cannot be read is noted and left out."""
+        began = self.clock.monotonic()
         for answer in self.source.read([item.plan.entry for item in by_locator.values()]):
             item = by_locator[answer.entry.locator]
             if isinstance(answer, UnreadableEntry):
                 self._unreadable(item, answer.code, answer.message)
                 continue
             if item.plan.opaque_reason:
+                self.read_s += self.clock.monotonic() - began
                 yield item, answer
+                began = self.clock.monotonic()
                 continue
             try:
-                yield item, replace(answer, header=scan(answer.path))
+                header = scan(answer.path)
             except (MalformedDicomError, OSError):
                 self._unreadable(
                     item, "changed_while_reading", "it is not the file any more that was planned"
                 )
+                continue
+            self.read_s += self.clock.monotonic() - began
+            yield item, replace(answer, header=header)
+            began = self.clock.monotonic()
 
     def _put(self, delivery: Delivery, item: Item, file: InstanceFile) -> None:
         if file.header is not None and file.header.identity != item.plan.identity:
@@ -170,7 +176,7 @@ class BatchDelivery:
             )
         except AssociationLostError as error:
             # What was in flight is unknown; only this instance counts an attempt.
-            self.breaker.failed()
+            self.breaker.failed(error)
             self._attempt_failed(item, error)
             raise _BatchEnded from error
         else:
@@ -200,7 +206,7 @@ class BatchDelivery:
         self, due: Sequence[Item], error: DestinationUnreachableError | DestinationStoppedError
     ) -> None:
         """Count an attempt for everything that was due: none of it could be delivered."""
-        self.breaker.failed()
+        self.breaker.failed(error)
         _log.warning("%s: %s", self.destination.name, error.code)
         for item in due:
             if item.item_id not in self._noted:

@@ -6,6 +6,7 @@ import random
 import threading
 from dataclasses import dataclass, field
 
+from dcmvault.errors import AssociationLostError, DestinationError, DestinationUnreachableError
 from dcmvault.ports.clock import Clock
 
 
@@ -37,6 +38,7 @@ class CircuitBreaker:
     open_s: float = 60.0
     _failures: int = 0
     _open_until: float = 0.0
+    _last_error: DestinationError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -47,14 +49,26 @@ class CircuitBreaker:
                 self.clock.monotonic() < self._open_until
             )
 
+    def refusal(self) -> DestinationError:
+        """Make the error for what is not even tried: the last true one says what to mend."""
+        with self._lock:
+            last = self._last_error
+        if last is None:
+            return DestinationUnreachableError("the destination did not answer")
+        # What was not tried was not in flight, either.
+        lost = isinstance(last, AssociationLostError)
+        kind = DestinationUnreachableError if lost else type(last)
+        return kind(last.message, hint=last.hint)
+
     def succeeded(self) -> None:
         """Note that the destination answered."""
         with self._lock:
             self._failures = 0
 
-    def failed(self) -> None:
-        """Note that the destination could not be reached or went away."""
+    def failed(self, error: DestinationError) -> None:
+        """Note that the destination could not be reached or went away, and why."""
         with self._lock:
             self._failures += 1
+            self._last_error = error
             if self._failures >= self.failures_to_open:
                 self._open_until = self.clock.monotonic() + self.open_s

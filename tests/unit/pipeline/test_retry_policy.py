@@ -5,8 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcmvault.errors import (
+    AssociationLostError,
+    AssociationRejectedError,
+    DestinationUnreachableError,
+)
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.testing.clock import FakeClock
+
+SILENT = DestinationUnreachableError("nothing listens on port 1", hint="Check the port.")
 
 
 @given(st.integers(1, 30))
@@ -28,16 +35,31 @@ def test_breaker_opens_after_failures_in_a_row_and_closes_by_itself() -> None:
     clock = FakeClock()
     breaker = CircuitBreaker(clock)
     for _ in range(4):
-        breaker.failed()
+        breaker.failed(SILENT)
     assert not _open(breaker)
     breaker.succeeded()
     for _ in range(5):
-        breaker.failed()
+        breaker.failed(SILENT)
     assert _open(breaker)
     clock.advance(60.1)
     assert not _open(breaker), "one attempt may look"
-    breaker.failed()
+    breaker.failed(SILENT)
     assert _open(breaker), "and one failure is enough to leave it alone again"
     clock.advance(60.1)
     breaker.succeeded()
     assert not _open(breaker)
+
+
+def test_what_is_not_even_tried_is_refused_with_the_true_cause() -> None:
+    breaker = CircuitBreaker(FakeClock())
+    breaker.failed(SILENT)
+    refusal = breaker.refusal()
+    assert (refusal.code, refusal.message, refusal.hint) == (
+        "unreachable",
+        "nothing listens on port 1",
+        "Check the port.",
+    )
+    breaker.failed(AssociationRejectedError("the calling AE title is not known"))
+    assert breaker.refusal().code == "association_rejected"
+    breaker.failed(AssociationLostError("it went away"))
+    assert breaker.refusal().code == "unreachable", "nothing of it was in flight"

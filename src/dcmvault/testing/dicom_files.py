@@ -54,6 +54,17 @@ _SYNTAXES = frozenset(
 )
 
 
+#: Attributes (by keyword) that no test asks to be different.
+_THE_SAME_IN_ALL = {
+    "StudyTime": "101112",
+    "AccessionNumber": "A-1",
+    "ReferringPhysicianName": "",
+    "PatientBirthDate": "19700131",
+    "PatientSex": "O",
+    "StudyID": "1",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MadeInstance:
     """One generated file and the UIDs inside it."""
@@ -108,26 +119,20 @@ def make_instance(
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = sop_uid
     dataset.StudyDate = study_date
-    dataset.StudyTime = "101112"
-    dataset.AccessionNumber = "A-1"
     dataset.Modality = modality
-    dataset.ReferringPhysicianName = ""
     dataset.StudyDescription = study_description
     dataset.SeriesDescription = f"{modality} series {series_number}"
     dataset.PatientName = patient_name
     dataset.PatientID = patient_id
-    dataset.PatientBirthDate = "19700131"
-    dataset.PatientSex = "O"
     dataset.StudyInstanceUID = study_uid
     dataset.SeriesInstanceUID = series_uid
-    dataset.StudyID = "1"
     dataset.SeriesNumber = series_number
     dataset.InstanceNumber = instance_number
     if sop_class == BasicTextSRStorage:
         _add_report(dataset)
     else:
         _add_pixels(dataset, sop_uid, syntax, (frames, rows, columns))
-    for keyword, value in (elements or {}).items():
+    for keyword, value in {**_THE_SAME_IN_ALL, **(elements or {})}.items():
         setattr(dataset, keyword, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     dcmwrite(path, dataset, enforce_file_format=True)

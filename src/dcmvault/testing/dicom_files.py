@@ -116,6 +116,8 @@ def make_instance(
     dataset.file_meta = _file_meta(sop_class, sop_uid, syntax)
     dataset.preamble = bytes(128)
     dataset.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in _THE_SAME_IN_ALL.items():
+        setattr(dataset, keyword, value)
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = sop_uid
     dataset.StudyDate = study_date
@@ -132,7 +134,7 @@ def make_instance(
         _add_report(dataset)
     else:
         _add_pixels(dataset, sop_uid, syntax, (frames, rows, columns))
-    for keyword, value in {**_THE_SAME_IN_ALL, **(elements or {})}.items():
+    for keyword, value in (elements or {}).items():
         setattr(dataset, keyword, value)
     path.parent.mkdir(parents=True, exist_ok=True)
     dcmwrite(path, dataset, enforce_file_format=True)

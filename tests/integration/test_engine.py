@@ -207,6 +207,25 @@ def test_run_plans_again_until_it_is_finished(world: EngineWorld) -> None:
     assert world.runs("plan") == world.runs("finish") == ["run", "run"]
 
 
+def test_plans_that_find_nothing_are_no_defect(world: EngineWorld) -> None:
+    """Whoever asks for the same work while a run plans has it plan again, as often as asked."""
+    world.worker.start()
+    world.submit("run", ScriptedJob("late", planning=6))
+    world.await_finish("run")
+    assert world.jobs("end") == ["late"]
+    assert world.runs("plan") == ["run"] * 6
+    assert world.runs("fail") == []
+
+
+def test_a_run_is_open_until_its_work_ends(world: EngineWorld) -> None:
+    assert not world.queue.is_open(RunId("run"))
+    world.submit("run", ScriptedJob("job"))
+    assert world.queue.is_open(RunId("run"))
+    world.worker.start()
+    world.await_finish("run")
+    assert not world.queue.is_open(RunId("run"))
+
+
 def test_blocked_destination_does_not_block_another(world: EngineWorld) -> None:
     world.worker.start()
     world.submit("blocked", *(ScriptedJob(f"blocked-{n}", gate="gate") for n in range(3)))
@@ -232,13 +251,11 @@ def test_defects_end_their_run_or_job_only(
 ) -> None:
     world.worker.start()
     world.queue.submit(RunId("defect-in-plan"))
-    world.queue.submit(RunId("undelivered-run"))
     world.submit("run", ScriptedJob("broken", defect="boom"), ScriptedJob("whole", batches=2))
     world.await_finish("run")
     eventually(lambda: world.ledger.ended(["defect-in-plan"]))
-    eventually(lambda: world.ledger.ended(["undelivered-run"]))
     failures = {event.run: event.text for event in world.stages.events("fail")}
-    assert set(failures) == {"defect-in-plan", "undelivered-run"}
+    assert set(failures) == {"defect-in-plan"}
     assert all(text.startswith("internal: ") for text in failures.values())
     (job_failure,) = world.stages.events("fail_job")
     assert job_failure.job == "broken"

@@ -19,7 +19,7 @@ from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageEr
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, new_run_id
-from dcmvault.model.job import Priority
+from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.pipeline.selection import select_from
@@ -29,6 +29,22 @@ from dcmvault.ports.destination import Destination, Verifier
 _ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 #: Seconds between looks at a run's counters.
 _WATCH_S = 0.2
+#: Looks at a run's counters for one at its queues and jobs, which cost more.
+_LOOKS_AT_QUEUES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where a followed run stands: its counters, who works, and what is held up.
+
+    `paused` names destinations of the run whose queue is paused: somebody has to resume them.
+    `retrying` is set while everything that is left waits for its next attempt.
+    """
+
+    progress: RunProgress
+    working: bool
+    paused: tuple[str, ...] = ()
+    retrying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +124,33 @@ def _contains(folder: Path, path: Path) -> bool:
 def start(workplace: Workplace, request: RunRequest) -> Started:
     """Write down and enqueue a run; an unfinished run of the same request is continued instead."""
     request = _with_remembered_library(workplace, request)
-    runs, now = workplace.catalogue.runs, workplace.clock.now()
-    unfinished = runs.unfinished_run(request)
-    if unfinished is not None:
-        runs.continue_run(unfinished.run_id, now)
-        workplace.queue.submit(unfinished.run_id)
-        return Started(unfinished.run_id, continued=True)
-    run_id = new_run_id(now)
-    runs.create_run(run_id, request, now)
+    asked = _ask(workplace, request)
+    if asked.continued and not workplace.queue.is_open(asked.run_id):
+        # Its work ended, but nothing could write that down (a full disk, a cut power line).
+        _close_abandoned(workplace, asked.run_id)
+        asked = _ask(workplace, request)
+    return asked
+
+
+def _ask(workplace: Workplace, request: RunRequest) -> Started:
+    now = workplace.clock.now()
+    new = new_run_id(now)
+    run_id = workplace.catalogue.runs.ask_for_run(new, request, now)
     workplace.queue.submit(run_id)
-    return Started(run_id, continued=False)
+    return Started(run_id, continued=run_id != new)
+
+
+def _close_abandoned(workplace: Workplace, run_id: RunId) -> None:
+    runs = workplace.catalogue.runs
+    if runs.run(run_id).state in _ENDED:
+        return
+    runs.record_error(
+        run_id,
+        "abandoned",
+        "the run's work ended without a word in the catalogue",
+        "what it left undone is due in the next run; the log may tell why it ended",
+    )
+    runs.set_run_state(run_id, RunState.FAILED, workplace.clock.now())
 
 
 def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRequest:
@@ -137,26 +170,45 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 def follow(
     workplace: Workplace,
     run_id: RunId,
-    watch: Callable[[RunProgress, bool], None],
+    watch: Callable[[Followed], None],
     stop: threading.Event,
 ) -> RunReport:
     """Work until the run ends, or follow the process that works in this state folder.
 
-    `watch` is called about five times a second with the run's counters and whether this
-    process works. Raises RunInterruptedError when `stop` is set; the run stays queued.
+    `watch` is called about five times a second. Raises RunInterruptedError when `stop` is set;
+    the run stays queued.
     """
     runs = workplace.catalogue.runs
+    addresses = {wanted.address for wanted in runs.run(run_id).request.destinations}
+    paused: tuple[str, ...] = ()
+    retrying = False
+    looks = 0
     while True:
         progress = runs.progress(run_id)
         if progress.state in _ENDED:
-            watch(progress, workplace.working)
+            watch(Followed(progress, workplace.working))
             return runs.report(run_id)
-        watch(progress, workplace.work())
+        working = workplace.work()
+        if progress.state is RunState.RUNNING and looks % _LOOKS_AT_QUEUES == 0:
+            paused = tuple(sorted(addresses & paused_destinations(workplace)))
+            states = {job.state for job in runs.jobs() if job.run_id == run_id}
+            retrying = states == {JobState.RETRYING}
+        watch(Followed(progress, working, paused, retrying))
+        looks += 1
         if stop.wait(_WATCH_S):
             raise RunInterruptedError(
                 _("Stopped. What was done is recorded; the rest of the run is kept."),
                 hint=_("The same command continues where this one stopped."),
             )
+
+
+def paused_destinations(workplace: Workplace) -> set[str]:
+    """Return the addresses of the destinations whose queue is paused."""
+    paused = [state.destination_id for state in workplace.queue.queues() if state.paused]
+    if not paused:
+        return set()
+    names = workplace.catalogue.status.destinations()
+    return {names[destination_id] for destination_id in paused if destination_id in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,15 +121,7 @@ class BackupStages:
 
     def finish(self, run_id: RunId) -> bool:
         """End the run, unless the same work was asked for again while it ran: then plan again."""
-        record = self.runs.run(run_id)
-        if (
-            record.continued_at is not None
-            and record.planned_at is not None
-            and record.continued_at > record.planned_at
-        ):
-            return False
-        self.runs.set_run_state(run_id, RunState.FINISHED, self.clock.now())
-        return True
+        return self.runs.finish_run(run_id, self.clock.now())
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error."""

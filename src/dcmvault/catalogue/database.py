@@ -57,6 +57,11 @@ class Database:
         with _as_state_errors(), self._writers.begin() as connection:
             yield connection
 
+    def lock_until_commit(self, connection: sa.Connection, number: int) -> None:
+        """Keep other writers out who take the same lock; on SQLite there is one writer anyway."""
+        if not self.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
     def close(self) -> None:
         """Close all connections."""
         self._readers.dispose()

@@ -31,8 +31,7 @@ def migrate(database: Database) -> None:
             return
         path = connection.engine.url.database if database.is_sqlite else None
     with _file_lock(path), database.write() as connection:
-        if not database.is_sqlite:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+        database.lock_until_commit(connection, _ADVISORY_LOCK)
         if not _is_current(connection):
             _upgrade(connection)
 

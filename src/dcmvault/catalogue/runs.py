@@ -35,6 +35,8 @@ from dcmvault.model.plan import RunRequest
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.ports.catalogue import RunProgress, RunRecord, ScanCounts
 
+#: The advisory lock under which runs are asked for.
+_ASKING = 0x64636D7661736B
 _OPEN_JOBS = [state for state, following in JOB_TRANSITIONS.items() if following]
 
 
@@ -44,19 +46,37 @@ class RunsInDatabase:
 
     database: Database
 
-    def create_run(self, run_id: RunId, request: RunRequest, now: datetime) -> None:
-        """Write down a run before it is enqueued."""
+    def ask_for_run(self, run_id: RunId, request: RunRequest, now: datetime) -> RunId:
+        """Write down a run, or note on the unfinished one of an equal request that it is wanted.
+
+        One transaction that no other asking overlaps; the newest of several is continued.
+        """
+        text = requests.to_text(request)
         with self.database.write() as connection:
+            self.database.lock_until_commit(connection, _ASKING)
+            unfinished = connection.execute(
+                sa.select(runs)
+                .where(runs.c.state.not_in(ENDED_RUNS), runs.c.request == text)
+                .order_by(runs.c.id.desc())
+                .limit(1)
+                .with_for_update()
+            ).one_or_none()
+            if unfinished is not None:
+                connection.execute(
+                    sa.update(runs).where(runs.c.id == unfinished.id).values(continued_at=now)
+                )
+                return RunId(unfinished.run_id)
             connection.execute(
                 sa.insert(runs).values(
                     run_id=run_id,
-                    request=requests.to_text(request),
+                    request=text,
                     kind=request.kind.value,
                     strategy=request.strategy.value,
                     state=RunState.PENDING,
                     created_at=now,
                 )
             )
+        return run_id
 
     def run(self, run_id: RunId) -> RunRecord:
         """Return a run; KeyError if there is none."""
@@ -68,23 +88,6 @@ class RunsInDatabase:
         with self.database.read() as connection:
             query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
             return [_record(row) for row in connection.execute(query)]
-
-    def unfinished_run(self, request: RunRequest) -> RunRecord | None:
-        """Return the unfinished run of an equal request, if any; the newest of several."""
-        with self.database.read() as connection:
-            row = connection.execute(
-                sa.select(runs)
-                .where(runs.c.state.not_in(ENDED_RUNS), runs.c.request == requests.to_text(request))
-                .order_by(runs.c.id.desc())
-                .limit(1)
-            ).one_or_none()
-        return None if row is None else _record(row)
-
-    def continue_run(self, run_id: RunId, now: datetime) -> None:
-        """Note that the same work was asked for again: the run plans once more before it ends."""
-        with self.database.write() as connection:
-            row = _row(connection, run_id)
-            connection.execute(sa.update(runs).where(runs.c.id == row.id).values(continued_at=now))
 
     def set_run_state(self, run_id: RunId, state: RunState, now: datetime) -> None:
         """Move a run; sets `started_at`, `planned_at` (on RUNNING) and `finished_at` on the way.
@@ -98,11 +101,27 @@ class RunsInDatabase:
             changes: dict[str, object] = {"state": state}
             if state is not RunState.PENDING and row.started_at is None:
                 changes["started_at"] = now
+            if state is RunState.PLANNING:
+                changes["continued_at"] = None
             if state is RunState.RUNNING:
                 changes["planned_at"] = now
             if state in ENDED_RUNS:
                 changes["finished_at"] = now
             connection.execute(sa.update(runs).where(runs.c.id == row.id).values(changes))
+
+    def finish_run(self, run_id: RunId, now: datetime) -> bool:
+        """End a run as FINISHED, unless it was asked for again since it last began to plan."""
+        with self.database.write() as connection:
+            row = _row(connection, run_id, lock=True)
+            if row.state not in ENDED_RUNS:
+                if row.continued_at is not None:
+                    return False
+                connection.execute(
+                    sa.update(runs)
+                    .where(runs.c.id == row.id)
+                    .values(state=RunState.FINISHED, finished_at=now)
+                )
+        return True
 
     def record_plan(
         self,

@@ -47,6 +47,10 @@ class DurableQueue:
                 run_id,
             )
 
+    def is_open(self, run_id: RunId) -> bool:
+        """Say whether a run was submitted and its work has not ended in any way."""
+        return not self._ledger.ended([run_id])
+
     def pause(self, destination_id: DestinationId) -> None:
         """Start no further job for this destination, until `resume`; running jobs end.
 

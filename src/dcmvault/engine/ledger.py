@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from dbos import DBOSClient, DBOSPortableJSONSerializer, Queue, WorkflowStatus
 
 from dcmvault.engine.database import WorkDatabase
-from dcmvault.engine.names import APPLICATION
+from dcmvault.engine.names import APPLICATION, RUN_WORKFLOW
 
 #: Jobs that one worker takes from one destination's queue at a time.
 DEFAULT_CONCURRENCY = 2
@@ -22,6 +23,9 @@ RUNS_POLL_S = 0.05
 WAITING = ("ENQUEUED", "DELAYED")
 RUNNING = ("PENDING",)
 _UNENDED = (*WAITING, *RUNNING)
+_ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+#: Names in one statement.
+_NAMES_AT_ONCE = 500
 
 
 class QueueLook(NamedTuple):
@@ -162,6 +166,37 @@ class Ledger:
         for queue, workflow_ids in by_queue.items():
             self.client.resume_workflows(workflow_ids, queue_name=queue)
 
+    def ended_runs(self, before: datetime, limit: int) -> Sequence[str]:
+        """Name runs whose work ended before a time, in any way; the oldest first."""
+        return [
+            run.workflow_id
+            for run in self.client.list_workflows(
+                name=RUN_WORKFLOW,
+                status=list(_ENDED),
+                completed_before=before.isoformat(),
+                limit=limit,
+                load_input=False,
+                load_output=False,
+            )
+        ]
+
+    def forget_run(self, run_id: str) -> None:
+        """Delete a run's work with all attempts at its jobs: those first, so that it can repeat."""
+        generations = [[run_id]]
+        while generations[-1]:
+            children: list[str] = []
+            for some in _chunks(generations[-1]):
+                children += [
+                    child.workflow_id
+                    for child in self.client.list_workflows(
+                        parent_workflow_id=some, load_input=False, load_output=False
+                    )
+                ]
+            generations.append(children)
+        for generation in reversed(generations):
+            for some in _chunks(generation):
+                self.client.delete_workflows(some)
+
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Count unended workflows by queue and status."""
         workflows = self._workflows
@@ -172,3 +207,8 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return {(row[0], row[1]): int(row[2]) for row in connection.execute(statement)}
+
+
+def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        yield list(names[start : start + _NAMES_AT_ONCE])

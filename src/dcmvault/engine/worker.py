@@ -21,6 +21,7 @@ from dcmvault.engine.names import (
     destination_of,
 )
 from dcmvault.engine.pace import QueuePace
+from dcmvault.engine.pruning import Pruning
 from dcmvault.engine.upkeep import Upkeep
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.ports.queue import RunStages
@@ -114,7 +115,13 @@ class DurableWorker:
             self._shut_down(binding)
             raise
         pace = QueuePace(ledger, binding)
-        self._upkeep = Upkeep((pace.adjust, lambda: self._executor.take_over(ledger)))
+        self._upkeep = Upkeep(
+            (
+                pace.adjust,
+                lambda: self._executor.take_over(ledger),
+                Pruning(ledger).prune,
+            )
+        )
         self._upkeep.start()
 
     def stop(self, grace_s: float) -> None:

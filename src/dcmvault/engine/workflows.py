@@ -36,8 +36,6 @@ _WATCHED_JOBS = 100
 #: Seconds between looks at the jobs of a run: the shortest, just after one ended, and the longest.
 _SHORTEST_LOOK_S = 0.02
 _LONGEST_LOOK_S = 0.5
-#: Plans without a job after which `finish` must not ask for another.
-_IDLE_PLANS = 2
 
 #: What a step returns: JSON.
 _Result = dict[str, Any]
@@ -93,8 +91,11 @@ class _Run:
         self._run_id = run_id
 
     def carry_out(self) -> None:
-        """Plan, deliver and finish until the stages say that the run is closed."""
-        planning = idle_plans = 0
+        """Plan, deliver and finish until the stages say that the run is closed.
+
+        A plan may well find nothing, and be asked for again by somebody else meanwhile.
+        """
+        planning = 0
         while True:
             planning += 1
             planned = _step(self._binding, "plan", self._plan)
@@ -107,11 +108,6 @@ class _Run:
                 break
             if finished["closed"]:
                 return
-            idle_plans = 0 if planned["jobs"] else idle_plans + 1
-            if idle_plans >= _IDLE_PLANS:
-                _log.error("run %s is not finished, but nothing is left to plan", self._run_id)
-                planned = {"error": _internal_error()}
-                break
         _step(self._binding, "fail", lambda: self.fail(planned["error"]))
 
     def _deliver(self, planning: int, jobs: Sequence[Sequence[Any]]) -> None:

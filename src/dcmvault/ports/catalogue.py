@@ -236,7 +236,7 @@ class RunRecord:
     started_at: datetime | None
     finished_at: datetime | None
     planned_at: datetime | None
-    #: When another command last asked for the same work while it was unfinished.
+    #: When another command last asked for the same work since the run last began to plan.
     continued_at: datetime | None
 
 
@@ -258,8 +258,12 @@ class RunProgress:
 class RunCatalogue(Protocol):
     """Runs and what they did."""
 
-    def create_run(self, run_id: RunId, request: RunRequest, now: datetime) -> None:
-        """Write down a run before it is enqueued."""
+    def ask_for_run(self, run_id: RunId, request: RunRequest, now: datetime) -> RunId:
+        """Write down a run before it is enqueued, unless one of an equal request is unfinished.
+
+        Then it is noted there that the same work was asked for again (the run plans once more
+        before it ends), and its name is returned instead. Two who ask at once get one run.
+        """
         ...
 
     def run(self, run_id: RunId) -> RunRecord:
@@ -270,16 +274,19 @@ class RunCatalogue(Protocol):
         """List runs, newest first."""
         ...
 
-    def unfinished_run(self, request: RunRequest) -> RunRecord | None:
-        """Return the unfinished run of an equal request, if any."""
-        ...
-
-    def continue_run(self, run_id: RunId, now: datetime) -> None:
-        """Note that the same work was asked for again: the run plans once more before it ends."""
-        ...
-
     def set_run_state(self, run_id: RunId, state: RunState, now: datetime) -> None:
-        """Move a run; sets `started_at`, `planned_at` (on RUNNING) and `finished_at` on the way."""
+        """Move a run; sets `started_at`, `planned_at` (on RUNNING) and `finished_at` on the way.
+
+        A run that ended stays as it ended. PLANNING answers every asking so far: `continued_at`
+        is None again.
+        """
+        ...
+
+    def finish_run(self, run_id: RunId, now: datetime) -> bool:
+        """End a run as FINISHED, unless it was asked for again since it last began to plan.
+
+        Then it is left as it is, and False is returned.
+        """
         ...
 
     def record_plan(

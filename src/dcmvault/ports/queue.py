@@ -69,6 +69,10 @@ class WorkQueue(Protocol):
         """Enqueue a run; submitting it twice is one run."""
         ...
 
+    def is_open(self, run_id: RunId) -> bool:
+        """Say whether a run was submitted and its work has not ended in any way."""
+        ...
+
     def pause(self, destination_id: DestinationId) -> None:
         """Start no further job for this destination; running batches end. Survives restarts."""
         ...

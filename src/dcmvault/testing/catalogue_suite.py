@@ -200,16 +200,22 @@ class RunSuite(CatalogueCases):
             include_other_files=True,
         )
         run_id = RunId("20260131-020000-00000000")
-        runs.create_run(run_id, request, world.tick())
+        assert runs.ask_for_run(run_id, request, world.tick()) == run_id
         record = runs.run(run_id)
         assert (record.request, record.state) == (request, RunState.PENDING)
         assert record.created_at == world.now
-        assert runs.unfinished_run(request) == record
-        assert runs.unfinished_run(replace(request, strategy=Strategy.INCREMENTAL)) is None
+        another, third = RunId("20260131-020000-00000001"), RunId("20260131-020000-00000002")
+        other_request = replace(request, strategy=Strategy.INCREMENTAL)
+        assert runs.ask_for_run(another, other_request, world.tick()) == another
+        assert runs.ask_for_run(third, request, world.tick()) == run_id
+        assert runs.run(run_id).continued_at == world.now
         runs.set_run_state(run_id, RunState.PLANNING, world.tick())
+        assert runs.run(run_id).continued_at is None, "the plan answers it"
         runs.set_run_state(run_id, RunState.RUNNING, world.tick())
-        runs.continue_run(run_id, world.tick())
+        assert runs.ask_for_run(third, request, world.tick()) == run_id
+        assert not runs.finish_run(run_id, world.tick()), "it was asked for again"
         record = runs.run(run_id)
+        assert record.state is RunState.RUNNING
         assert record.started_at is not None
         assert record.planned_at is not None
         assert record.continued_at is not None
@@ -218,9 +224,13 @@ class RunSuite(CatalogueCases):
         assert runs.run(run_id).finished_at == world.now
         runs.set_run_state(run_id, RunState.FINISHED, world.tick())
         assert runs.run(run_id).state is RunState.CANCELLED
-        assert runs.unfinished_run(request) is None
+        assert runs.finish_run(run_id, world.tick())
+        assert runs.run(run_id).state is RunState.CANCELLED
         assert runs.report(run_id).exit_status == 130
-        assert [one.run_id for one in runs.runs(1)] == [run_id]
+        assert runs.ask_for_run(third, request, world.tick()) == third
+        assert [one.run_id for one in runs.runs(1)] == [third]
+        assert runs.finish_run(another, world.tick())
+        assert runs.run(another).finished_at == world.now
         try:
             runs.run(RunId("nothing"))
         except KeyError:

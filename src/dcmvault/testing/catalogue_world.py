@@ -157,13 +157,17 @@ class World:
     def run(
         self, strategy: Strategy = Strategy.INCREMENTAL, kind: RunKind = RunKind.BACKUP
     ) -> RunId:
-        """Create a run and start it."""
+        """Create a run and start it, whether or not an earlier one ended."""
         self._runs += 1
         run_id = RunId(f"{self.label}-{self._runs:04d}")
         request = RunRequest(
-            kind, self.source_name, (DestinationRequest(self.destination_name),), strategy
+            kind,
+            self.source_name,
+            # Another one each time: equal requests would be one run.
+            (DestinationRequest(self.destination_name), DestinationRequest(run_id)),
+            strategy,
         )
-        self.catalogue.runs.create_run(run_id, request, self.tick())
+        self.catalogue.runs.ask_for_run(run_id, request, self.tick())
         self.catalogue.runs.set_run_state(run_id, RunState.PLANNING, self.tick())
         return run_id
 

@@ -64,8 +64,8 @@ class ScriptedStages:
     """RunStages over a SQLite file, which several processes may hold and which survives them.
 
     What a run does when no job was scripted for it: a run named `unavailable-...` fails with
-    SourceUnavailableError when planned, one named `defect-...` with a defect, one named
-    `undelivered-...` never finishes; any other ends at once.
+    SourceUnavailableError when planned, one named `defect-...` with a defect; any other ends at
+    once.
     """
 
     def __init__(self, path: Path, stopping: threading.Event | None = None) -> None:
@@ -140,8 +140,6 @@ class ScriptedStages:
     def finish(self, run_id: RunId) -> bool:
         """Say whether all plannings of the script were done."""
         self._write("finish", run=run_id)
-        if run_id.startswith("undelivered-"):
-            return False
         plannings = [job.planning for job in self._scripted("run", run_id)]
         done = sum(event.run == run_id for event in self.events("finish"))
         return done >= max(plannings, default=1)

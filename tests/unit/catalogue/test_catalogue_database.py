@@ -30,7 +30,7 @@ def _modes(folder: Path) -> dict[str, int]:
 def test_every_file_is_private_while_open(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     opened = open_catalogue(str(folder / "catalogue.sqlite3"))
-    opened.runs.create_run(RunId("r"), REQUEST, START)
+    opened.runs.ask_for_run(RunId("r"), REQUEST, START)
     modes = _modes(folder)
     opened.close()
     assert {"catalogue.sqlite3", "catalogue.sqlite3-wal", "catalogue.sqlite3-shm"} <= modes.keys()

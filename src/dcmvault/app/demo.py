@@ -59,9 +59,7 @@ class _Demonstration:
             level=level,
         )
         started = start(self.workplace, request)
-        return follow(
-            self.workplace, started.run_id, lambda _progress, _working: None, threading.Event()
-        )
+        return follow(self.workplace, started.run_id, lambda _standing: None, threading.Event())
 
 
 def run_demo(home: Path, say: Callable[[str], None], *, open_report: bool) -> Path:

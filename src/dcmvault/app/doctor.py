@@ -15,6 +15,7 @@ from dcmvault.app.wiring import SystemClock, build_destination, build_source, op
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
+from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.destination import Probes
 
@@ -97,14 +98,20 @@ def _configuration(path: Path) -> tuple[Settings | None, Check]:
 
 
 def _catalogue(home: Path, settings: Settings) -> Check:
+    if not home.exists() and not settings.database:
+        return Check(_("catalogue"), None, _("not made yet; the first backup makes it"))
     try:
         with open_workplace(home, settings) as workplace:
             counts = workplace.catalogue.status.counts()
     except DcmvaultError as error:
         return Check(_("catalogue"), False, error.message, error.hint)
-    return Check(
-        _("catalogue"), True, ", ".join(f"{name} {number:,}" for name, number in counts.items())
-    )
+    held = [
+        ngettext("%s study", "%s studies", counts["studies"]) % format_number(counts["studies"]),
+        ngettext("%s instance", "%s instances", counts["instances"])
+        % format_number(counts["instances"]),
+        ngettext("%s run", "%s runs", counts["runs"]) % format_number(counts["runs"]),
+    ]
+    return Check(_("catalogue"), True, ", ".join(held))
 
 
 def _places(settings: Settings) -> Iterator[Check]:
@@ -119,5 +126,12 @@ def _places(settings: Settings) -> Iterator[Check]:
     for name in settings.destinations:
         destination = build_destination(settings.destination(name).section, SystemClock())
         if isinstance(destination, Probes):
-            last = destination.probe()[-1]
-            yield Check(_("destination %(name)s") % {"name": name}, last.ok, last.detail, last.hint)
+            # The first step that failed is the last one tried, but for a folder's.
+            steps = destination.probe()
+            telling = next((step for step in steps if not step.ok), steps[-1])
+            yield Check(
+                _("destination %(name)s") % {"name": name},
+                telling.ok,
+                telling.detail,
+                "" if telling.ok else telling.hint,
+            )

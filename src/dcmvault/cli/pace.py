@@ -26,16 +26,22 @@ class Standing:
 
 
 class Pace:
-    """Turns counters into rates; the time (monotonic seconds) is handed in."""
+    """Turns counters into rates; the time (monotonic seconds) is handed in.
 
-    def __init__(self) -> None:
+    In a verification run (`delivers` false) everything was sent before; only what is settled
+    is done.
+    """
+
+    def __init__(self, *, delivers: bool = True) -> None:
+        self._delivers = delivers
         self._past: deque[tuple[float, int, int]] = deque()
 
     def observe(self, now: float, progress: RunProgress) -> Standing:
         """Take in counters and return where the run stands."""
         # What was delivered counts as done though its study is not verified yet: verification
         # comes study by study, and a bar that stands still for one big study says nothing.
-        done = max(progress.settled, progress.sent + progress.failed)
+        sent = progress.sent if self._delivers else 0
+        done = max(progress.settled, sent + progress.failed)
         done_bytes = progress.settled_bytes
         if progress.items and done > progress.settled:
             done_bytes = max(done_bytes, progress.bytes * done // progress.items)

@@ -29,7 +29,7 @@ def carry_out(
     started = start(session.workplace, request)
     if started.continued and progress not in {"json", "none"}:
         tell(_("Continuing the unfinished run %s.") % started.run_id)
-    with stoppable() as stop, shown(progress) as watch:
+    with stoppable() as stop, shown(progress, request.kind) as watch:
         report = follow(session.workplace, started.run_id, watch, stop)
     if as_json:
         print_json({**summary(report, Privacy.FULL), **(extra or {})})

@@ -15,7 +15,7 @@ from dcmvault.model.report import Counts, DestinationReport, Privacy, RunReport,
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import by_cause, warning_sentences
 from dcmvault.reports.redaction import redacted
-from dcmvault.reports.wording import stage_label
+from dcmvault.reports.wording import hidden_files_note, stage_label
 
 #: Failures that are shown by name; the others are counted and stand in the report.
 SHOWN_FAILURES = 20
@@ -42,8 +42,7 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
 
 def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
     counts = destination.counts
-    total = counts.selected + counts.already_held
-    short = counts.failed + counts.unreadable + counts.conflicts
+    total, short = counts.total, counts.short
     left = max(counts.selected - counts.stored - short, 0)
     words = {
         "count": format_number(total),
@@ -76,9 +75,9 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
 
 def _figures(report: RunReport, destination: DestinationReport) -> list[str]:
     counts = destination.counts
-    if not counts.selected:
+    if not counts.selected and not counts.short:
         return ["  " + _("Nothing was left to do.")] if counts.already_held else []
-    figures = [_reached(report.request.kind, counts)]
+    figures = [_reached(report.request.kind, counts)] if counts.selected else []
     if counts.already_held:
         figures.append(_("%s held from before") % format_number(counts.already_held))
     for count, text in (
@@ -88,8 +87,9 @@ def _figures(report: RunReport, destination: DestinationReport) -> list[str]:
     ):
         if count:
             figures.append(text % format_number(count))
-    figures.append(_("%s at the source") % format_bytes(destination.source_bytes))
-    if report.request.kind is RunKind.BACKUP:
+    if counts.selected:
+        figures.append(_("%s at the source") % format_bytes(destination.source_bytes))
+    if counts.selected and report.request.kind is RunKind.BACKUP:
         figures.append(_("%s transferred") % format_bytes(destination.transferred_bytes))
     return ["  " + ", ".join(figures)]
 
@@ -135,6 +135,7 @@ def _failures(report: RunReport) -> list[str]:
     """List failures by cause; the first SHOWN_FAILURES by name, the others counted."""
     lines = [click.style(_("What failed"), fg="red", bold=True)]
     room = SHOWN_FAILURES
+    due = {part.name: part.counts.selected for part in report.destinations}
     for group in by_cause(report.failures):
         count = ngettext("%s instance", "%s instances", len(group.failures))
         status = f" [{group.status}]" if group.status else ""
@@ -143,10 +144,14 @@ def _failures(report: RunReport) -> list[str]:
         lines += [f"    {visible(message)}" for message in group.messages[:_MESSAGES_OF_A_CAUSE]]
         if group.next_step:
             lines.append(f"    → {visible(group.next_step)}")
-        for failure in group.failures[: max(room, 0)]:
+        # Where nothing at all arrived for one reason, the names say nothing.
+        nameless = len(group.failures) == due.get(group.destination)
+        for failure in group.failures[: 0 if nameless else max(room, 0)]:
             name = failure.sop_instance_uid or _("(no SOP Instance UID)")
             lines.append(f"    {visible(f'{name}  {failure.locator}'.rstrip())}")
-        room -= len(group.failures)
+        room -= 0 if nameless else len(group.failures)
+    if note := hidden_files_note(report.failures, report.run_id):
+        lines.append(f"  {note}")
     if room < 0:
         more = ngettext(
             "%(count)s more instance is named by: dcmvault report %(run)s",

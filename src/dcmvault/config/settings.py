@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.report import Privacy
 
 _POSTGRESQL = "postgresql://"
+#: What people write who mean a PACS: `AET@host:port` or `host:port`.
+_HOST_AND_PORT = re.compile(r"(?:[^@/\s]+@)?[^@:/\s]+:[0-9]{1,5}\Z")
 
 
 class ConfiguredDestination(Section):
@@ -96,7 +99,9 @@ class Settings(Section):
 
 def _refuse_misspelt(text: str, names: Iterable[str], kind: str) -> None:
     if is_plain_word(text) and not Path(text).exists() and text.strip():
+        pacs = _("If you mean a PACS, write dicom://%s") if _HOST_AND_PORT.match(text) else ""
+        folder = pacs or _("If you mean a folder, write ./%s")
         raise AddressError(
             _("“%(word)s” is neither %(kind)s nor a folder here.") % {"word": text, "kind": kind},
-            hint=did_you_mean(text, names) or _("If you mean a folder, write ./%s") % text,
+            hint=did_you_mean(text, names) or folder % text,
         )

@@ -43,6 +43,16 @@ class Counts:
     unreadable: int = 0
     conflicts: int = 0
 
+    @property
+    def short(self) -> int:
+        """Instances that are known not to have reached their level."""
+        return self.failed + self.unreadable + self.conflicts
+
+    @property
+    def total(self) -> int:
+        """Instances in all: due and held already, and what planning could not read (never due)."""
+        return max(self.selected, self.stored + self.short) + self.already_held
+
     def __add__(self, other: Counts) -> Counts:
         return Counts(
             self.selected + other.selected,

@@ -65,7 +65,7 @@ def render(report: RunReport) -> str:
         parts=[_part(part, report) for part in report.destinations],
         stages=_stages(report),
         groups=[_group(group) for group in by_cause(report.failures)],
-        hidden_files=hidden_files_note(report.failures),
+        hidden_files=hidden_files_note(report.failures, report.run_id),
         names=names,
         has_patients=any(row.patient or row.description for row in rows),
         studies=[_study(row, names, report) for row in rows[:_MOST_STUDIES]],

@@ -86,7 +86,7 @@ def _failures(report: RunReport) -> Iterator[str]:
     yield _title(_("What did not reach its level"))
     for group in by_cause(report.failures):
         yield from _group(group)
-    yield from _wrapped(hidden_files_note(report.failures))
+    yield from _wrapped(hidden_files_note(report.failures, report.run_id))
 
 
 def _group(group: FailureGroup) -> Iterator[str]:

@@ -15,6 +15,9 @@ from dcmvault.model.report import (
 )
 from dcmvault.reports.redaction import redacted
 
+#: Stages that every summary has, though nothing may have been spent on them.
+STAGES = ("scan", "plan", "read", "encode", "deliver", "verify")
+
 
 def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, object]:
     """Return a run's summary, ready for JSON.
@@ -42,7 +45,10 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         "studies": report.studies,
         "not_dicom": report.not_dicom,
         "duration_s": duration_s(report),
-        "stages": {stage: round(seconds, 3) for stage, seconds in report.stages.items()},
+        "stages": {
+            stage: round(report.stages.get(stage, 0.0), 3)
+            for stage in dict.fromkeys((*STAGES, *report.stages))
+        },
         "exit_status": report.exit_status,
         "failures": [_failure(failure) for failure in report.failures],
         "warnings": list(report.warnings),

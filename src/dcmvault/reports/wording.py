@@ -63,9 +63,9 @@ def verdict(report: RunReport) -> Verdict:
 
 def _of_finished_run(report: RunReport) -> Verdict:
     counts = report.counts
-    short = counts.selected - counts.stored
+    short = max(counts.selected - counts.stored, counts.short)
     if short > 0 or report.exit_status != 0:
-        return _fallen_short(max(short, 0), counts.selected)
+        return _fallen_short(short, counts.total)
     total = counts.stored + counts.already_held
     if total == 0:
         return Verdict(
@@ -101,7 +101,7 @@ def _claimed(claimed: int, total: int) -> Verdict:
     )
 
 
-def _fallen_short(short: int, selected: int) -> Verdict:
+def _fallen_short(short: int, total: int) -> Verdict:
     if not short:
         return Verdict(
             Tone.BAD,
@@ -111,11 +111,11 @@ def _fallen_short(short: int, selected: int) -> Verdict:
     return Verdict(
         Tone.BAD,
         ngettext(
-            "%(n)s of %(selected)s copy did not reach its level.",
-            "%(n)s of %(selected)s copies did not reach their level.",
-            selected,
+            "%(n)s of %(total)s copy did not reach its level.",
+            "%(n)s of %(total)s copies did not reach their level.",
+            total,
         )
-        % {"n": format_number(short), "selected": format_number(selected)},
+        % {"n": format_number(short), "total": format_number(total)},
         _("Each one is named below, with its cause and what to do next."),
     )
 
@@ -167,13 +167,13 @@ def outcomes(part: DestinationReport, kind: RunKind) -> list[Outcome]:
     return [outcome for outcome in parts if outcome.count]
 
 
-def hidden_files_note(failures: Iterable[Failure]) -> str:
+def hidden_files_note(failures: Iterable[Failure], run_id: str) -> str:
     """Say how to see file names, where tokens stand for them; empty where none does."""
     if any(failure.locator.startswith(STAND_IN) for failure in failures):
         return _(
-            "File names may contain patient names, so a token stands for each. "
-            "`dcmvault report --privacy full` shows them."
-        )
+            "File names may contain patient names, so a token stands for each; they are shown by: "
+            "dcmvault report %(run)s --privacy full"
+        ) % {"run": run_id}
     return ""
 
 
@@ -238,12 +238,24 @@ def cause_title(code: str) -> str:
         "destination_stopped": _("The destination cannot be used"),
         "refused": _("The destination refused the instance"),
         "refused_for_now": _("The destination refused the instance for now, each time"),
-        "cannot_be_sent": _("The destination does not take this kind of instance"),
+        "cannot_be_sent": _("The instance cannot be sent as it is"),
         "missing": _("Not there when it was looked for"),
         "damaged": _("The copy is damaged"),
         "unknown": _("The destination gave no answer about it"),
         "cannot_verify": _("It could not be verified"),
         "conflict": _("Two contents under one UID: a PACS keeps one"),
+        "never_sent": _("It was never sent there"),
+        "cancelled": _("It was cancelled before it was delivered"),
+        "unfinished": _("The run ended before it was its turn"),
+        "failed": _("It did not reach its level"),
+        "source": _("The source could not give it"),
+        "source_unavailable": _("The source cannot be read"),
+        "source_empty": _("The source shows nothing"),
+        "destination": _("The destination could not do it"),
+        "object_exists": _("Other bytes stand under its name at the destination"),
+        "object_missing": _("Not there when it was looked for"),
+        "level_not_supported": _("The destination cannot give this evidence"),
+        "internal": _("A defect of dcmvault"),
     }
     return titles.get(code, code)
 
@@ -255,7 +267,8 @@ def next_step(code: str) -> str:
         "unreadable": _("Check the file and the disk it is on, then run the same backup again."),
         "vanished": _("If it was not deleted on purpose, look for it at the source."),
         "changed_while_reading": again,
-        "unreachable": _("Check with `dcmvault node probe`, then run the same backup again."),
+        "unreachable": _("Check with `dcmvault node echo`, then run the same backup again."),
+        "association_rejected": _("Check the AE titles with `dcmvault node echo`."),
         "association_lost": again,
         "refused_for_now": again,
         "refused": _("Ask who runs the destination, and show them the status."),
@@ -264,5 +277,8 @@ def next_step(code: str) -> str:
         "unknown": _("Verify again when the destination is less busy."),
         "cannot_verify": _("Verify again when the destination is less busy."),
         "conflict": _("A folder destination keeps both; find out which one is right."),
+        "never_sent": _("Back up to this destination first."),
+        "cancelled": again,
+        "unfinished": again,
     }
     return steps.get(code, "")

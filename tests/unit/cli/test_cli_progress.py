@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from dcmvault.app.backup import Followed
 from dcmvault.cli.pace import Pace
 from dcmvault.cli.progress import JsonLines, PlainLines, sentence, shown
 from dcmvault.model.report import RunState
@@ -77,7 +78,7 @@ def test_the_sentence_says_where_a_run_stands() -> None:
     pace.observe(0.0, RUNNING)
     now = replace(RUNNING, settled=250, settled_bytes=25_000_000, failed=3)
     assert sentence(now, pace.observe(10.0, now)) == (
-        "250 of 1,000 instances (25 %), 25 instances/s, 2.5 MB/s, 30 s left, 3 failed"
+        "250 of 1,000 instances (25 %), 30 s left, 25 instances/s, 2.5 MB/s, 3 failed"
     )
 
 
@@ -91,20 +92,20 @@ def test_what_is_delivered_and_not_settled_is_being_verified() -> None:
 def test_plain_lines_are_few() -> None:
     lines: list[str] = []
     clock = Ticks()
-    watch = PlainLines(lines.append, clock)
+    watch = PlainLines(lines.append, Pace(), clock)
     for step in range(100):
-        watch(replace(RUNNING, settled=step), True)
+        watch(Followed(replace(RUNNING, settled=step), True))
         clock.now += 0.2
     assert len(lines) == 4
-    watch(replace(RUNNING, settled=1000, state=RunState.FINISHED), True)
+    watch(Followed(replace(RUNNING, settled=1000, state=RunState.FINISHED), True))
     assert lines[-1].startswith("1,000 of 1,000 instances (100 %)")
 
 
 def test_plain_lines_say_who_works() -> None:
     lines: list[str] = []
-    watch = PlainLines(lines.append, Ticks())
-    watch(PLANNING, False)
-    watch(PLANNING, False)
+    watch = PlainLines(lines.append, Pace(), Ticks())
+    watch(Followed(PLANNING, False))
+    watch(Followed(PLANNING, False))
     assert lines[0] == "Another process does this work; following it."
     assert len(lines) == 2
 
@@ -112,9 +113,9 @@ def test_plain_lines_say_who_works() -> None:
 def test_json_lines_are_objects() -> None:
     lines: list[str] = []
     clock = Ticks()
-    watch = JsonLines(lines.append, clock)
+    watch = JsonLines(lines.append, Pace(), clock)
     for _step in range(10):
-        watch(RUNNING, True)
+        watch(Followed(RUNNING, True))
         clock.now += 0.2
     assert len(lines) == 2
     first = json.loads(lines[0])
@@ -124,4 +125,46 @@ def test_json_lines_are_objects() -> None:
 
 def test_nothing_is_shown_where_nothing_is_asked() -> None:
     with shown("none") as watch:
-        watch(RUNNING, True)
+        watch(Followed(RUNNING, True))
+
+
+def test_in_a_verification_only_what_is_settled_is_done() -> None:
+    pace = Pace(delivers=False)
+    verifying = replace(RUNNING, sent=1000)
+    pace.observe(0.0, verifying)
+    now = replace(verifying, settled=250, sent=750, settled_bytes=25_000_000)
+    assert sentence(now, pace.observe(10.0, now)) == (
+        "250 of 1,000 instances (25 %), 30 s left, 25 instances/s, 2.5 MB/s"
+    )
+
+
+def test_a_run_with_nothing_due_has_no_percentage() -> None:
+    idle = replace(RUNNING, items=0, bytes=0, state=RunState.FINISHED)
+    assert sentence(idle, Pace().observe(0.0, idle)) == "Nothing is due"
+
+
+def test_a_slow_rate_is_not_zero() -> None:
+    pace = Pace()
+    pace.observe(0.0, RUNNING)
+    now = replace(RUNNING, settled=4, settled_bytes=400_000)
+    assert "0.4 instances/s" in sentence(now, pace.observe(10.0, now))
+
+
+def test_who_waits_is_told_of_a_paused_destination_once() -> None:
+    lines: list[str] = []
+    clock = Ticks()
+    watch = PlainLines(lines.append, Pace(), clock)
+    pacs = "dicom://A@h:1?calling=B"
+    for paused in ((pacs,), (pacs,), ()):
+        watch(Followed(RUNNING, True, paused))
+        clock.now += 0.2
+    told = [line for line in lines if pacs in line]
+    assert told == [
+        f"{pacs} is paused. To go on: dcmvault queue resume '{pacs}'",
+        f"{pacs} is taken up again.",
+    ]
+
+
+def test_who_waits_is_told_that_the_next_attempt_is_waited_for() -> None:
+    line = sentence(RUNNING, Pace().observe(0.0, RUNNING), retrying=True)
+    assert line.endswith("waiting before the next attempt")

@@ -113,7 +113,7 @@ def test_failures_are_grouped_and_only_the_first_are_named() -> None:
 def test_file_names_are_for_the_operators_screen_and_cannot_steer_it() -> None:
     evil = replace(a_failure(1), locator="/studies/\x1b[2Jjane\u202egpj.dcm")
     report = replace(
-        a_report(Counts(selected=1, failed=1), failures=(evil,)), warnings=("\x1b[2Jwarned",)
+        a_report(Counts(selected=2, stored=1, failed=1), failures=(evil,)), warnings=("\x1b[2Jwarned",)
     )
     text = shown(report, show_locators=True)
     assert "/studies/\\x1b[2Jjane\\u202egpj.dcm" in text
@@ -134,3 +134,18 @@ def test_many_warnings_are_counted() -> None:
         a_report(Counts(selected=1, stored=1)), warnings=tuple(f"w{n}" for n in range(25))
     )
     assert "and 5 more" in shown(report)
+
+
+def test_where_nothing_arrived_for_one_reason_nobody_is_named() -> None:
+    failures = tuple(a_failure(number, code="unreachable") for number in range(3))
+    text = shown(a_report(Counts(selected=3, failed=3), failures=failures))
+    assert "  3 instances, " in text
+    assert "1.2.0" not in text
+
+
+def test_what_planning_could_not_read_is_part_of_the_whole() -> None:
+    lost = a_failure(1, code="vanished", hint="", status="")
+    text = shown(a_report(Counts(already_held=16, unreadable=1), failures=(lost,)))
+    assert text.startswith("1 of 17 instances did not reach")
+    assert "16 held from before, 1 unreadable" in text
+    assert "Nothing was left to do" not in text

@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import dcmvault
 from dcmvault import i18n
-from dcmvault.errors import UsageError
+from dcmvault.errors import DcmvaultError, DestinationError, SourceError, UsageError
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
 from dcmvault.model.report import Counts, Privacy, RunReport, RunState
@@ -24,8 +26,8 @@ from dcmvault.reports.bars import WIDTH, bar
 from dcmvault.reports.escaping import locator_token, spreadsheet_cell, visible
 from dcmvault.reports.grouping import by_cause, readable_date
 from dcmvault.reports.render import FORMATS, render
-from dcmvault.reports.summary import summary
-from dcmvault.reports.wording import Tone, outcomes, verdict
+from dcmvault.reports.summary import STAGES, summary
+from dcmvault.reports.wording import Tone, cause_title, outcomes, verdict
 from dcmvault.testing import sample_reports
 
 _EVIL = "<script>alert('x')</script>\x1b[31m\u202e=cmd|'/c calc'!A1\"><img src=x onerror=y>\r\n"
@@ -111,9 +113,11 @@ def test_summary_contract() -> None:
         "exit_status",
         "failures",
         "warnings",
+        "warned",
         "destinations",
         "error",
     ]
+    assert found["stages"] == {**dict.fromkeys(STAGES, 0.0), **sample_reports.bad().stages}
     assert found["level"] == "complete"
     assert found["instances"] == {
         "selected": 1440,
@@ -357,10 +361,41 @@ def test_json_has_every_study() -> None:
     assert found["run"] == "20260131-020000-9f3c61d2"
 
 
+def test_what_planning_could_not_read_counts_although_it_was_never_due() -> None:
+    report = sample_reports.good()
+    part = report.destinations[0]
+    counts = Counts(selected=16, stored=16, unreadable=1)
+    report = replace(
+        report, destinations=(replace(part, counts=counts, level=Level.COMPLETE),), exit_status=3
+    )
+    assert counts.total == 17
+    assert render(report, "text").splitlines()[0] == "1 of 17 copies did not reach their level."
+
+
+def _codes_of_outcomes() -> set[str]:
+    """List every code that an instance's failure may carry."""
+    root = Path(dcmvault.__file__).parent
+    kinds: list[type[DcmvaultError]] = [SourceError, DestinationError]
+    codes = {"malformed_dicom"}
+    while kinds:
+        kind = kinds.pop()
+        codes.add(kind.code)
+        kinds += kind.__subclasses__()
+    for path in [*root.glob("app/*.py"), *root.glob("pipeline/*.py")]:
+        codes |= set(re.findall(r'code="([a-z_]+)"', path.read_text("utf-8")))
+    by_state = (root / "catalogue" / "run_report.py").read_text("utf-8")
+    return codes | set(re.findall(r'[(]\s*"([a-z]+)",\s*"[a-z ]+', by_state))
+
+
+@pytest.mark.parametrize("code", sorted(_codes_of_outcomes()))
+def test_every_cause_has_a_title(code: str) -> None:
+    assert cause_title(code) != code
+
+
 def test_text_says_it_in_order() -> None:
     shown = render(sample_reports.bad(), "text")
     lines = shown.splitlines()
-    assert lines[0] == "12 of 1,440 copies did not reach their level."
+    assert lines[0] == "12 of 19,200 copies did not reach their level."
     assert "Started      2026-01-31 02:00:00 UTC" in lines
     assert shown.index("What did not reach") < shown.index("Studies, as evidence")
     assert all(len(line) < 140 for line in lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -13,9 +14,13 @@ from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import job_state_word, priority_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.model.job import Job, JobState
+from dcmvault.ports.queue import QueueState
 from dcmvault.reports.escaping import visible
 
+#: Of each destination.
 _SHOWN_JOBS = 50
+_RUNNING = frozenset({JobState.IN_PROGRESS, JobState.VERIFYING})
 
 
 def command() -> click.Command:
@@ -110,31 +115,39 @@ def _list(as_json: bool) -> int:
             }
         )
         return 0
-    if not queues and not jobs:
+    states = {one.destination: one.state for one in queues}
+    waiting: dict[str, list[Job]] = {name: [] for name, state in states.items() if state.paused}
+    for view in jobs:
+        waiting.setdefault(view.destination, []).append(view.job)
+    if not waiting:
         say(_("Nothing is queued."))
-    for one in queues:
-        state = one.state
-        words = {"waiting": format_number(state.waiting), "running": format_number(state.running)}
-        line = _("%(waiting)s waiting, %(running)s running") % words
-        paused = click.style(_("paused"), fg="yellow") + ", " if state.paused else ""
-        say(f"{visible(one.destination)}: {paused}{line}")
-    if jobs:
-        head = [_("Job"), _("State"), _("Priority"), _("Instances"), _("Size"), _("To")]
-        say(table(head, [_job_row(view) for view in jobs[:_SHOWN_JOBS]], right=frozenset({3, 4})))
-    if (more := len(jobs) - _SHOWN_JOBS) > 0:
-        say(ngettext("and %s more", "and %s more", more) % format_number(more))
+    for destination, some in waiting.items():
+        _say_queue(destination, states.get(destination), some)
     return 0
 
 
-def _job_row(view: queue.JobView) -> list[str]:
-    job = view.job
+def _say_queue(destination: str, state: QueueState | None, jobs: Sequence[Job]) -> None:
+    paused = click.style(_("paused"), fg="yellow") + ", " if state and state.paused else ""
+    running = sum(job.state in _RUNNING for job in jobs)
+    line = _("%(waiting)s waiting, %(running)s running") % {
+        "waiting": format_number(len(jobs) - running),
+        "running": format_number(running),
+    }
+    say(f"{click.style(visible(destination), bold=True)}: {paused}{line}")
+    if jobs:
+        head = [_("Job"), _("State"), _("Priority"), _("Instances"), _("Size")]
+        say(table(head, [_job_row(job) for job in jobs[:_SHOWN_JOBS]], right=frozenset({3, 4})))
+    if (more := len(jobs) - _SHOWN_JOBS) > 0:
+        say(ngettext("and %s more", "and %s more", more) % format_number(more))
+
+
+def _job_row(job: Job) -> list[str]:
     return [
         job.job_id,
         job_state_word(job.state),
         priority_word(job.priority),
         format_number(job.instances),
         format_bytes(job.bytes),
-        visible(view.destination),
     ]
 
 
@@ -157,7 +170,8 @@ def _job_object(view: queue.JobView) -> dict[str, object]:
 def _pause(destination: str, as_json: bool) -> int:
     return _steer(
         lambda session: queue.pause(session.workplace, destination),
-        _("%s is paused; “dcmvault queue resume” takes it up again.") % visible(destination),
+        _("%(name)s is paused. To go on: dcmvault queue resume %(quoted)s")
+        % {"name": visible(destination), "quoted": shlex.quote(visible(destination))},
         as_json=as_json,
     )
 

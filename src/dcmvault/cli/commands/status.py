@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import datetime
 
 import click
 
+from dcmvault.app.backup import paused_destinations
 from dcmvault.app.status import SourceView, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
-from dcmvault.cli.output import format_age, mark, print_json, say, table
+from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.cli.words import run_kind_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
@@ -37,6 +39,7 @@ def _status(as_json: bool) -> int:
     with opened(settings) as session:
         views = status(session.workplace)
         runs = recent_runs(session.workplace, _RUNS)
+        paused = paused_destinations(session.workplace)
     if as_json:
         print_json(
             {
@@ -46,17 +49,20 @@ def _status(as_json: bool) -> int:
             }
         )
         return 0
-    if not views:
+    if not any(view.source.last_seen_at for view in views):
         say(_("Nothing was backed up yet. Begin with: dcmvault backup SOURCE --to DESTINATION"))
     for view in views:
-        _say_source(view)
+        # A path that nothing was ever found at was misspelt, most of the time.
+        if view.source.last_seen_at is not None:
+            _say_source(view, paused)
     if runs:
-        say(_("Latest runs"))
-        say(table(_run_head(), [_run_row(run) for run in runs], right=frozenset()))
+        say(click.style(_("Latest runs"), bold=True))
+        for run in runs:
+            _say_run(run)
     return 0
 
 
-def _say_source(view: SourceView) -> None:
+def _say_source(view: SourceView, paused: Set[str]) -> None:
     source = view.source
     say(click.style(visible(source.name), bold=True))
     studies = ngettext("%s study", "%s studies", source.studies) % format_number(source.studies)
@@ -65,13 +71,13 @@ def _say_source(view: SourceView) -> None:
     size = format_bytes(source.bytes)
     say(f"  {studies}, {instances % format_number(source.instances)}, {size}; {seen}")
     for coverage in view.coverage:
-        _say_coverage(coverage)
+        _say_coverage(coverage, paused)
     if not view.coverage:
         say(f"  {mark(ok=False)} " + _("not backed up anywhere"))
     say()
 
 
-def _say_coverage(coverage: CoverageStatus) -> None:
+def _say_coverage(coverage: CoverageStatus, paused: Set[str]) -> None:
     say(f"  {mark(_is_protected(coverage))} {visible(coverage.destination)}")
     protected = ngettext(
         "%(protected)s of %(studies)s study protected",
@@ -96,6 +102,8 @@ def _say_coverage(coverage: CoverageStatus) -> None:
     say("    " + protected % words + ", " + held % words + (f" ({levels})" if levels else ""))
     if coverage.oldest_evidence_at is not None:
         say("    " + _("oldest evidence: %s") % format_age(coverage.oldest_evidence_at))
+    if coverage.destination in paused:
+        say("    " + click.style(_("paused"), fg="yellow"))
 
 
 def _is_protected(coverage: CoverageStatus) -> bool | None:
@@ -106,19 +114,12 @@ def _is_protected(coverage: CoverageStatus) -> bool | None:
     return None if claims or not coverage.instances else True
 
 
-def _run_head() -> list[str]:
-    return [_("Run"), _("What"), _("State"), _("When"), _("From"), _("To")]
-
-
-def _run_row(run: RunRecord) -> list[str]:
-    return [
-        run.run_id,
-        run_kind_word(run.request.kind),
-        state_label(run.state),
-        format_age(run.created_at),
-        visible(run.request.source),
-        visible(", ".join(one.address for one in run.request.destinations)),
-    ]
+def _say_run(run: RunRecord) -> None:
+    """Show a run in lines short enough for any terminal: addresses are long."""
+    what = f"{run_kind_word(run.request.kind)}, {state_label(run.state)}"
+    say(f"  {run.run_id}  {what}, {format_age(run.created_at)}")
+    to = ", ".join(one.address for one in run.request.destinations)
+    say(f"    {visible(run.request.source)} → {visible(to)}")
 
 
 def _source_object(view: SourceView) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dcmvault.app.backup import make_request
+from dcmvault.app.verify import refuse_unknown_source
 from dcmvault.cli.building import (
     ExampleCommand,
     json_option,
@@ -66,4 +67,5 @@ def _verify(
         level=level_of(level),
     )
     with opened(settings) as session:
+        refuse_unknown_source(session.workplace, request.source)
         return carry_out(session, request, as_json=as_json, progress=progress)

@@ -68,21 +68,23 @@ def _destination_id(workplace: Workplace, destination: str) -> DestinationId:
 
 
 def cancel(workplace: Workplace, run_or_job: str) -> None:
-    """Cancel a run with all its jobs, or one job; what was delivered stays recorded."""
+    """Cancel a run with all its jobs, or one job; what was delivered stays recorded.
+
+    The catalogue is told first: work that is not told any more finds there that it is not wanted.
+    """
     catalogue = workplace.catalogue
     try:
         run = catalogue.runs.run(RunId(run_or_job))
     except KeyError:
         job = _job(workplace, run_or_job)
-        workplace.queue.cancel_job(job.job_id)
         catalogue.runs.cancel_items(job.run_id, job.job_id)
-        catalogue.jobs.set_job_state(job.job_id, JobState.CANCELLED)
+        workplace.queue.cancel_job(job.job_id)
         return
     if run.finished_at is not None:
         raise UsageError(_("The run %(run)s has ended already.") % {"run": run.run_id})
-    workplace.queue.cancel(run.run_id)
-    catalogue.runs.cancel_items(run.run_id)
     catalogue.runs.set_run_state(run.run_id, RunState.CANCELLED, workplace.clock.now())
+    catalogue.runs.cancel_items(run.run_id)
+    workplace.queue.cancel(run.run_id)
 
 
 def prioritise(workplace: Workplace, job_id: str, priority: Priority) -> None:

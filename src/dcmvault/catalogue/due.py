@@ -182,8 +182,9 @@ class _Sibling:
     """Another version of an instance."""
 
     version_id: int
-    file_sha256: bytes
-    present: bool
+    file_sha256: bytes  #: empty until read once
+    present: bool  #: in any source
+    present_here: bool  #: in the source that is asked about
     there: bool  #: held or sent at the destination
 
 
@@ -192,7 +193,7 @@ def _plan_items(
 ) -> list[PlanItem]:
     siblings = _siblings(
         connection,
-        question.destination_id,
+        question,
         {row.instance_id for row in rows if row.has_siblings},
     )
     planned_before = _planned_before(
@@ -208,7 +209,8 @@ def _plan_items(
             plan_item_of(
                 row,
                 _reason(question, row, changed=changed, planned=row.version_id in planned_before),
-                held=row.level >= Level.SENT,
+                # What was found missing or damaged is looked for again where all is looked for.
+                held=row.level >= Level.SENT or (question.everything and row.holding is not None),
                 conflict=_is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
@@ -226,32 +228,42 @@ def _reason(question: DueQuestion, row: Any, *, changed: bool, planned: bool) ->
 
 
 def _is_conflict(row: Any, others: Sequence[_Sibling]) -> bool:
-    """Say whether an older version with other content is present at the same time.
+    """Say whether other content has, or comes first for, the one place under this identity.
 
-    Contents that nobody read yet count as different.
+    In the source itself the version seen first comes first; contents that nobody read yet count
+    as different. Another source's content counts only where it is at the destination already,
+    and is known to be different: a source that goes elsewhere takes nobody's place.
     """
-    present = [one for one in others if one.present and one.version_id < row.version_id]
-    if not present:
+    digest = row.file_sha256
+    if any(
+        one.present and one.there and one.file_sha256 and digest and one.file_sha256 != digest
+        for one in others
+    ):
+        return True
+    before = [one for one in others if one.present_here and one.version_id < row.version_id]
+    if not before:
         return False
-    first = min(present, key=lambda one: one.version_id)
-    return not row.file_sha256 or row.file_sha256 != first.file_sha256
+    first = min(before, key=lambda one: one.version_id)
+    return not digest or digest != first.file_sha256
 
 
 def _siblings(
-    connection: sa.Connection, destination_id: DestinationId, of_instances: Collection[int]
+    connection: sa.Connection, question: DueQuestion, of_instances: Collection[int]
 ) -> dict[int | None, list[_Sibling]]:
     found: dict[int | None, list[_Sibling]] = defaultdict(list)
+    present = sa.exists().where(
+        entries.c.version_id == versions.c.id, entries.c.state == EntryState.PRESENT
+    )
     query = sa.select(
         versions.c.id,
         versions.c.instance_id,
         versions.c.file_sha256,
-        sa.exists()
-        .where(entries.c.version_id == versions.c.id, entries.c.state == EntryState.PRESENT)
-        .label("present"),
+        present.label("present"),
+        present.where(entries.c.source_id == question.source_id).label("present_here"),
         sa.exists()
         .where(
             holdings.c.version_id == versions.c.id,
-            holdings.c.destination_id == destination_id,
+            holdings.c.destination_id == question.destination_id,
             holdings.c.level >= Level.SENT,
         )
         .label("there"),
@@ -259,7 +271,13 @@ def _siblings(
     for some in chunks(sorted(of_instances)):
         for row in connection.execute(query.where(versions.c.instance_id.in_(some))):
             found[row.instance_id].append(
-                _Sibling(row.id, row.file_sha256 or b"", bool(row.present), bool(row.there))
+                _Sibling(
+                    row.id,
+                    row.file_sha256 or b"",
+                    bool(row.present),
+                    bool(row.present_here),
+                    bool(row.there),
+                )
             )
     return found
 

@@ -36,9 +36,14 @@ class JobsInDatabase:
             return job_of(_row(connection, job_id))
 
     def set_job_state(self, job_id: JobId, state: JobState, *, attempt: int | None = None) -> None:
-        """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op)."""
+        """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op).
+
+        A cancelled job stays cancelled, whatever its worker says late.
+        """
         with self.database.write() as connection:
             row = _row(connection, job_id, lock=True)
+            if row.state is JobState.CANCELLED:
+                return
             if state is not row.state and state not in JOB_TRANSITIONS[row.state]:
                 raise ValueError(f"job {job_id} cannot go from {row.state} to {state}")
             changes: dict[str, object] = {"state": state}
@@ -65,7 +70,8 @@ class JobsInDatabase:
         unless the receipt says that the file was there already. Where the receipt's digest is
         not the version's, the file changed under the same fingerprint: the old version keeps
         its digest, and entry, item and receipt move to a version with the new content. Where
-        two versions of one identity turn out to be equal, both stay.
+        two versions of one identity turn out to be equal, both stay. Items that were cancelled
+        meanwhile stay cancelled; their receipts count all the same.
         """
         with self.database.write() as connection:
             record_outcomes(connection, _row(connection, job_id), outcomes)
@@ -129,15 +135,24 @@ class JobsInDatabase:
             return expected_study(connection, _row(connection, job_id), items)
 
     def record_verification(
-        self, job_id: JobId, items: Sequence[Item], verification: Verification
+        self,
+        job_id: JobId,
+        items: Sequence[Item],
+        verification: Verification,
+        *,
+        lost_are_due: bool = False,
     ) -> None:
         """Write evidence, holdings and item states (HELD, or FAILED with the reason).
 
         A holding never loses a higher level to evidence of a lower one. FAILED items have code
-        `missing`, `damaged` or `unknown`. Items that were cancelled meanwhile stay cancelled.
+        `missing`, `damaged` or `unknown`; with `lost_are_due`, lost ones are DUE instead. Items
+        that moved on since they were read (sent again, cancelled) are left alone.
         """
+        lost = ItemState.DUE if lost_are_due else ItemState.FAILED
         with self.database.write() as connection:
-            record_verification(connection, _row(connection, job_id), items, verification)
+            record_verification(
+                connection, _row(connection, job_id), items, verification, lost=lost
+            )
 
 
 def _row(connection: sa.Connection, job_id: JobId, *, lock: bool = False) -> Any:

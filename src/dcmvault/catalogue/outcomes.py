@@ -20,6 +20,7 @@ from dcmvault.catalogue.tables import (
     versions,
 )
 from dcmvault.model.evidence import Level
+from dcmvault.model.job import ItemState
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.catalogue import Outcome
 
@@ -37,13 +38,16 @@ def record_outcomes(connection: sa.Connection, job: Any, outcomes: Sequence[Outc
     rows = read_items(connection, [outcome.item_id for outcome in outcomes])
     moves = []
     receipts = []
+    standing = []
     for outcome in outcomes:
         row = rows[outcome.item_id]
-        moves.append(Move(row.job_id, row.state, outcome.state, row.size))
+        if row.state is not ItemState.CANCELLED:
+            standing.append(outcome)
+            moves.append(Move(row.job_id, row.state, outcome.state, row.size))
         if outcome.receipt is not None:
             receipts.append((row, outcome.receipt))
     receipted = _settle_versions(connection, job, receipts)
-    if outcomes:
+    if standing:
         connection.execute(
             sa.update(items)
             .where(items.c.id == sa.bindparam("key"))
@@ -63,7 +67,7 @@ def record_outcomes(connection: sa.Connection, job: Any, outcomes: Sequence[Outc
                     "new_message": outcome.message,
                     "new_hint": outcome.hint,
                 }
-                for outcome in outcomes
+                for outcome in standing
             ],
         )
     _write_holdings(connection, job, receipted)

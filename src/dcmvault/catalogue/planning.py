@@ -76,7 +76,10 @@ class PlansInDatabase:
             yield from page
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
-        """List every present version; `held` is set where a receipt or holding exists."""
+        """List every present version; `held` is set where one was sent or held at any time.
+
+        What a verification found missing is looked for again: a peer may have found it meanwhile.
+        """
         question = DueQuestion(source_id, destination_id, Level.PROVEN, everything=True)
         for page in pages(self.database, question):
             yield from page

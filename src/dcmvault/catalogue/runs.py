@@ -30,7 +30,7 @@ from dcmvault.catalogue.tables import (
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId
-from dcmvault.model.job import JOB_TRANSITIONS, ItemState, Job, Priority
+from dcmvault.model.job import JOB_TRANSITIONS, ItemState, Job, JobState, Priority
 from dcmvault.model.plan import RunRequest
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.ports.catalogue import RunProgress, RunRecord, ScanCounts
@@ -189,15 +189,15 @@ class RunsInDatabase:
             )
 
     def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
-        """Mark what is not delivered yet as CANCELLED; return how many items."""
-        undelivered = sum(
-            (jobs.c[STATE_COUNTERS[state]] for state in UNDELIVERED_STATES), sa.literal(0)
-        )
+        """End open jobs and mark what is not delivered yet as CANCELLED; return how many items.
+
+        What was delivered and not verified yet stays as it is.
+        """
         query = (
             sa.select(jobs.c.id)
             .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
             .join(runs, runs.c.id == run_destinations.c.run_id)
-            .where(runs.c.run_id == run_id, undelivered > 0)
+            .where(runs.c.run_id == run_id, jobs.c.state.in_(_OPEN_JOBS))
             .order_by(jobs.c.id)
         )
         if job_id is not None:
@@ -206,6 +206,9 @@ class RunsInDatabase:
         with self.database.write() as connection:
             for some in chunks(connection.scalars(query).all()):
                 cancelled += _cancel_items_of(connection, some)
+                connection.execute(
+                    sa.update(jobs).where(jobs.c.id.in_(some)).values(state=JobState.CANCELLED)
+                )
         return cancelled
 
     def progress(self, run_id: RunId) -> RunProgress:

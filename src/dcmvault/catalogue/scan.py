@@ -53,7 +53,8 @@ class SourcesInDatabase:
             if not before.counted:
                 _count_source(connection, source_id)
                 before = connection.execute(counters).one()
-        return _Pass(self.database, source_id, run_key, before.entries, before.instances)
+            newest = connection.scalar(sa.select(sa.func.max(entries.c.id))) or 0
+        return _Pass(self.database, source_id, run_key, before.entries, before.instances, newest)
 
 
 class _Class(Enum):
@@ -103,12 +104,15 @@ class _Pass:
         run_key: int | None,
         entries_before: int,
         known: int,
+        newest: int,
     ) -> None:
         self._database = database
         self._source_id = source_id
         self._run_key = run_key
         self._entries_before = entries_before
         self._known_before = known
+        #: What another pass at the same time lists after this is not gone: it was never listed.
+        self._newest_before = newest
         self._recorder = Recorder(source_id, run_key)
         self._seen = _Bitmap()
         self._seen_by_class: Counter[_Class] = Counter()
@@ -292,6 +296,7 @@ class _Pass:
                     entries.c.source_id == self._source_id,
                     entries.c.state != EntryState.GONE,
                     entries.c.id > last,
+                    entries.c.id <= self._newest_before,
                 )
                 .order_by(entries.c.id)
                 .limit(_SWEEP)

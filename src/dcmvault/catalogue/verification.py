@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,22 +96,34 @@ def _held_of_study(connection: sa.Connection, job: Any) -> list[ExpectedInstance
 
 
 def record_verification(
-    connection: sa.Connection, job: Any, of_items: Sequence[Item], verification: Verification
+    connection: sa.Connection,
+    job: Any,
+    of_items: Sequence[Item],
+    verification: Verification,
+    *,
+    lost: ItemState,
 ) -> None:
-    """Write evidence, holdings and item states in one transaction; `job` is the job's row."""
+    """Write evidence, holdings and item states in one transaction; `job` is the job's row.
+
+    `lost` is the state of items that are found missing or damaged. What was found out about an
+    item that was sent anew meanwhile is older than its receipt, and is not believed.
+    """
     # Items are locked before holdings, as by `record_outcomes`: no two wait in a circle.
     rows = read_items(connection, [item.item_id for item in of_items])
     evidence_id = _write_evidence(connection, job, verification)
-    _write_holdings(connection, job, verification, evidence_id)
+    sent_anew = {
+        item.plan.version_id for item in of_items if rows[item.item_id].attempts != item.attempts
+    }
+    _write_holdings(connection, job, verification, evidence_id, leave=sent_anew)
     moves = []
     changes = []
     for item in of_items:
         row = rows[item.item_id]
-        if row.state is ItemState.CANCELLED:
+        if (row.state, row.attempts) != (item.state, item.attempts):
             continue
         finding = verification.findings.get(item.plan.version_id, Finding.UNKNOWN)
         held = finding is Finding.HELD
-        state = ItemState.HELD if held else ItemState.FAILED
+        state = _state(finding, lost)
         moves.append(Move(row.job_id, row.state, state, row.size))
         changes.append(
             {
@@ -134,6 +146,12 @@ def record_verification(
             changes,
         )
     count_moves(connection, moves)
+
+
+def _state(finding: Finding, lost: ItemState) -> ItemState:
+    if finding is Finding.HELD:
+        return ItemState.HELD
+    return ItemState.FAILED if finding is Finding.UNKNOWN else lost
 
 
 _EXPLANATIONS = {
@@ -182,13 +200,18 @@ _REFUTED = {Finding.MISSING: HoldingState.MISSING, Finding.DAMAGED: HoldingState
 
 
 def _write_holdings(
-    connection: sa.Connection, job: Any, verification: Verification, evidence_id: int
+    connection: sa.Connection,
+    job: Any,
+    verification: Verification,
+    evidence_id: int,
+    *,
+    leave: Collection[VersionId],
 ) -> None:
     levels = _levels(connection, job, list(verification.findings))
     rows = []
     # Sorted, so that two writers never wait for each other's rows in a circle.
     for version_id, finding in sorted(verification.findings.items()):
-        if finding is Finding.UNKNOWN:
+        if finding is Finding.UNKNOWN or version_id in leave:
             continue
         held = finding is Finding.HELD
         if held and levels.get(version_id, 0) > verification.level:

@@ -126,14 +126,15 @@ class PlanCatalogue(Protocol):
         Versions that already are items of `run_id` at this destination are left out.
         Sent but not verified: due with `held` set (a run first tries to raise the evidence).
         Found missing or damaged by a verification: due for delivery.
-        `conflict` is set on every version but the first seen where several present versions
-        share an identity. `earlier_version_there` where another, no longer present version of
+        `conflict` is set on every version but the first seen where several present versions of
+        the source share an identity, and where a present version of any source, with other
+        content, is held or sent there. `earlier_version_there` where another, no longer present version of
         the identity is held or sent. Opaque files come last, with empty UIDs.
         """
         ...
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
-        """List every present version; `held` is set where a receipt or holding exists."""
+        """List every present version; `held` is set where one was sent or held at any time."""
         ...
 
     def present_versions(self, source_id: SourceId) -> int:
@@ -183,7 +184,10 @@ class JobCatalogue(Protocol):
         ...
 
     def set_job_state(self, job_id: JobId, state: JobState, *, attempt: int | None = None) -> None:
-        """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op)."""
+        """Move a job along JOB_TRANSITIONS (ValueError otherwise; the same state is a no-op).
+
+        A cancelled job stays cancelled, whatever its worker says late.
+        """
         ...
 
     def items(self, job_id: JobId, states: frozenset[ItemState], limit: int) -> list[Item]:
@@ -195,7 +199,10 @@ class JobCatalogue(Protocol):
         ...
 
     def record_outcomes(self, job_id: JobId, outcomes: Sequence[Outcome]) -> None:
-        """Write a batch: item states, receipts (a version's digest is set from its receipt)."""
+        """Write a batch: item states, receipts (a version's digest is set from its receipt).
+
+        Items that were cancelled meanwhile stay cancelled; their receipts count all the same.
+        """
         ...
 
     def release_waiting(self, job_id: JobId) -> int:
@@ -215,12 +222,18 @@ class JobCatalogue(Protocol):
         ...
 
     def record_verification(
-        self, job_id: JobId, items: Sequence[Item], verification: Verification
+        self,
+        job_id: JobId,
+        items: Sequence[Item],
+        verification: Verification,
+        *,
+        lost_are_due: bool = False,
     ) -> None:
         """Write evidence, holdings and item states (HELD, or FAILED with the reason).
 
-        A MISSING or DAMAGED finding ends the holding. UNKNOWN leaves an earlier holding alone
-        and fails the item.
+        A MISSING or DAMAGED finding ends the holding; with `lost_are_due` its item is DUE instead
+        of FAILED. UNKNOWN leaves an earlier holding alone and fails the item. Items that moved on
+        since they were read are left alone.
         """
         ...
 
@@ -314,7 +327,7 @@ class RunCatalogue(Protocol):
         ...
 
     def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
-        """Mark what is not delivered yet as CANCELLED; return how many items."""
+        """End open jobs and mark what is not delivered yet as CANCELLED; return how many items."""
         ...
 
     def progress(self, run_id: RunId) -> RunProgress:

@@ -55,11 +55,16 @@ class _Model:
         """Return the versions that one source has."""
         return {file.version for file in self.seen[source].values()}
 
-    def is_conflict(self, version: _Version) -> bool:
-        """Say whether an older present version has the same identity."""
-        present = self.present(0) | self.present(1)
+    def is_conflict(self, version: _Version, source: int, destination: int) -> bool:
+        """Say whether the place of the identity goes to an older version here, or is taken."""
+        here, present = self.present(source), self.present(0) | self.present(1)
         older = self.order[: self.order.index(version)]
-        return any(other in present and other[0] == version[0] for other in older)
+        levels = self.levels[destination]
+        return any(
+            other[0] == version[0]
+            and ((other in here and other in older) or levels.get(other, 0) > 0)
+            for other in present - {version}
+        )
 
     def has_earlier(self, version: _Version, destination: int) -> bool:
         """Say whether another version, present nowhere, is held or sent."""
@@ -77,7 +82,7 @@ class _Model:
             if held < level:
                 found[version[0].sop_instance_uid, version[1]] = (
                     held > 0,
-                    self.is_conflict(version),
+                    self.is_conflict(version, source, destination),
                     self.has_earlier(version, destination),
                 )
         return found
@@ -197,5 +202,5 @@ class History:
             (item.identity, item.file_sha256): item.held
             for item in world.catalogue.plans.expected(world.source, world.destination)
         }
-        assert expected == {version: levels.get(version, 0) > 0 for version in present}
+        assert expected == {version: version in levels for version in present}
         assert world.catalogue.plans.present_versions(world.source) == len(present)

@@ -8,6 +8,7 @@ from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.instance import Claim, ScannedEntry, StudyAttributes
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import RunKind, Strategy
+from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
     World,
@@ -224,8 +225,9 @@ class DueSuite(CatalogueCases):
             ("a", "not_held", False),
             ("b", "not_held", False),
         ]
+        # Another verification looks for it again: the peer may have found it meanwhile.
         expected = list(world.catalogue.plans.expected(world.source, world.destination))
-        assert [item.held for item in expected] == [False, False, True]
+        assert [item.held for item in expected] == [True] * 3
 
     def test_full_and_differential_reconsider(self) -> None:
         """Full considers all; differential what was first seen after the last full run."""
@@ -281,14 +283,42 @@ class DueSuite(CatalogueCases):
         world.scan(world.run(), listed[1:])
         assert [item.conflict for item in world.due(world.run())] == [False, True]
 
+    def test_what_comes_during_a_pass_is_not_gone(self) -> None:
+        """Two passes over one source at once: what only the other one lists is not missing."""
+        world = self.world()
+        first = world.catalogue.sources.scan(world.source, world.run())
+        first.known([entry("a")])
+        world.scan(world.run(), [scanned(name, name, header(1, 1, 1)) for name in "ab"])
+        counts = first.finish(believe_absence=True)
+        assert counts.gone == 0
+        assert sorted(item.entry.locator for item in world.due(world.run())) == ["a", "b"]
+
     def test_a_conflict_may_lie_in_another_source(self) -> None:
-        """The first seen wins over sources."""
+        """Whichever source comes first has the place; one that never comes takes it from nobody."""
         world = self.world()
         other = World(world.catalogue, source_name="/other", label="second")
         world.scan(world.run(), [scanned("a", "x", header(1, 1, 1), compared=True)])
         other.scan(other.run(), [scanned("a", "y", header(1, 1, 1), compared=True)])
         assert [item.conflict for item in world.due(world.run())] == [False]
-        assert [item.conflict for item in other.due(other.run())] == [True]
+        assert [item.conflict for item in other.due(other.run())] == [False]
+        other.backup([scanned("a", "y", header(1, 1, 1), compared=True)], {"a": "y"})
+        assert [item.conflict for item in world.due(world.run())] == [True]
+        assert not any(item.earlier_version_there for item in world.due(world.run()))
+
+    def test_another_sources_content_that_nobody_read_is_no_conflict(self) -> None:
+        """The peer had it before us: it was never read, and may well be the same."""
+        world = self.world()
+        other = World(world.catalogue, source_name="/other", label="second")
+        run_id = world.run()
+        world.scan(run_id, [scanned("a", "x", header(1, 1, 1))])
+        (job,) = world.plan(run_id, world.due(run_id))
+        jobs = world.catalogue.jobs
+        jobs.set_job_state(job.job_id, JobState.IN_PROGRESS, attempt=1)
+        (item,) = jobs.items(job.job_id, frozenset({ItemState.DUE}), 1)
+        jobs.record_outcomes(job.job_id, [Outcome(item.item_id, ItemState.SENT, 1)])
+        world.verify(job, jobs.sent_items(job.job_id), {})
+        other.scan(other.run(), [scanned("b", "x", header(1, 1, 1), compared=True)])
+        assert [item.conflict for item in other.due(other.run())] == [False]
 
     def test_items_of_the_run_are_left_out(self) -> None:
         """A run that plans again selects only what is new, and never twice."""

@@ -283,8 +283,19 @@ class RunSuite(CatalogueCases):
         first, second = world.plan(run_id, world.due(run_id))
         world.send(first, {"a": "a"})
         runs = world.catalogue.runs
+        (late,) = world.catalogue.jobs.items(second.job_id, frozenset({ItemState.DUE}), 1)
         assert runs.cancel_items(run_id, second.job_id) == 1
-        assert runs.cancel_items(run_id) == 0
+        assert runs.cancel_items(run_id, second.job_id) == 0
+        # Its worker has not heard of it yet.
+        world.catalogue.jobs.set_job_state(second.job_id, JobState.IN_PROGRESS, attempt=1)
+        world.catalogue.jobs.record_outcomes(
+            second.job_id,
+            [Outcome(late.item_id, ItemState.SENT, 1, receipt=world.receipt(late, "b"))],
+        )
+        world.catalogue.jobs.set_job_state(second.job_id, JobState.COMPLETED)
+        assert world.catalogue.jobs.job(second.job_id).state is JobState.CANCELLED
+        assert [job.job_id for job in runs.jobs()] == [first.job_id]
+        assert reasons(world.due(world.run())) == [("a", "level", True), ("b", "level", True)]
         progress = runs.progress(run_id)
         assert (progress.items, progress.settled, progress.sent, progress.failed) == (2, 1, 1, 0)
         assert progress.settled_bytes == listed[1].entry.fingerprint.size
@@ -294,6 +305,39 @@ class RunSuite(CatalogueCases):
         report = runs.report(run_id)
         assert (report.counts.failed, report.counts.stored) == (2, 0)
         assert {failure.code for failure in report.failures} == {"cancelled", "unfinished"}
+
+    def test_a_cancelled_run_leaves_no_open_job(self) -> None:
+        """Jobs that deliver, wait or have not begun are all cancelled with their run."""
+        world = self.world()
+        run_id = world.run()
+        world.scan(run_id, [scanned(n, n, header(1, k, 1)) for k, n in enumerate("abc")])
+        begun, sent, _pending = world.plan(run_id, world.due(run_id))
+        world.catalogue.jobs.set_job_state(begun.job_id, JobState.IN_PROGRESS, attempt=1)
+        world.send(sent, {"b": "b"})
+        runs = world.catalogue.runs
+        runs.set_run_state(run_id, RunState.CANCELLED, world.tick())
+        assert runs.cancel_items(run_id) == 2
+        assert runs.jobs() == []
+
+    def test_an_old_answer_says_nothing_about_a_new_copy(self) -> None:
+        """Two jobs verify one study; what one of them sent again meanwhile is not lost again."""
+        world = self.world()
+        listed = [scanned("a", "a", header(1, 1, 1))]
+        world.backup(listed, {"a": "a"})
+        run_id = world.run(Strategy.FULL)
+        world.scan(run_id, listed)
+        (job,) = world.plan(run_id, world.due(run_id, Strategy.FULL))
+        jobs = world.catalogue.jobs
+        claimed = jobs.sent_items(job.job_id)
+        missing = world.verification(job, claimed, {"a": Finding.MISSING})
+        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=True)
+        assert jobs.count_items(job.job_id) == {ItemState.DUE: 1}
+        sent = world.send(job, {"a": "a"})
+        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=True)
+        assert jobs.count_items(job.job_id) == {ItemState.SENT: 1}
+        assert [item.held for item in world.due(world.run())] == [True]
+        world.verify(job, sent, {})
+        assert jobs.count_items(job.job_id) == {ItemState.HELD: 1}
 
     def test_an_error_decides_the_exit_status(self) -> None:
         """A run that failed ends as its error says."""

@@ -270,17 +270,24 @@ class World:
         level: Level = Level.COMPLETE,
     ) -> None:
         """Record a verification of these items; HELD unless `findings` says else by locator."""
+        found = self.verification(job, items, findings, level)
+        self.catalogue.jobs.record_verification(job.job_id, items, found)
+
+    def verification(
+        self,
+        job: Job,
+        items: Sequence[Item],
+        findings: Mapping[str, Finding] | None = None,
+        level: Level = Level.COMPLETE,
+    ) -> Verification:
+        """Make the verification that `verify` records."""
         by_locator = findings or {}
         expected = self.catalogue.jobs.expected_study(job.job_id, items)
         found = {one.version_id: Finding.HELD for one in expected.instances}
         for item in items:
             locator = item.plan.entry.locator
             found[item.plan.version_id] = by_locator.get(locator, Finding.HELD)
-        self.catalogue.jobs.record_verification(
-            job.job_id,
-            items,
-            Verification(level, job.study_instance_uid, self.tick(), found, {"listed": 1}),
-        )
+        return Verification(level, job.study_instance_uid, self.tick(), found, {"listed": 1})
 
     def backup(
         self,

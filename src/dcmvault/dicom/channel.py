@@ -25,6 +25,9 @@ from dcmvault.errors import (
 _LONGEST_PDU = 1024 * 1024
 #: Buffers in one system call; IOV_MAX is 1024 on Linux and macOS.
 _MAX_BUFFERS = 512
+#: One `send` (a mebibyte at most) may take this many times its `timeout_s` in all: a peer that
+#: takes a byte now and then keeps every single call within its limit.
+_LONGEST_SEND = 10
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -43,7 +46,8 @@ class Peer:
     @property
     def name(self) -> str:
         """How messages call it."""
-        return f"{self.called_ae_title} at {self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.called_ae_title} at {host}:{self.port}"
 
 
 #: Address family and socket address of a peer.
@@ -71,7 +75,12 @@ def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
     """
     failure: OSError = OSError("no address")
     for family, address in addresses:
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # Fails where the machine has no IPv6, or no descriptors left.
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            failure = error
+            continue
         try:
             connection.settimeout(peer.connect_timeout_s)
             connection.connect(address)
@@ -115,14 +124,17 @@ class Channel:
     def send(self, buffers: Sequence[bytes | memoryview], timeout_s: float | None = None) -> None:
         """Send buffers in as few calls as they take; each call may wait `timeout_s`.
 
-        The default is the peer's `dimse_timeout_s`.
+        The default is the peer's `dimse_timeout_s`; all calls together may take ten times that.
         """
         timeout_s = self._peer.dimse_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + _LONGEST_SEND * timeout_s
         pending = [memoryview(buffer) for buffer in buffers]
         first = 0
         try:
             self._socket.settimeout(timeout_s)
             while first < len(pending):
+                if time.monotonic() > deadline:
+                    raise self._too_slow()
                 sent = self._socket.sendmsg(pending[first : first + _MAX_BUFFERS])
                 while first < len(pending) and sent >= len(pending[first]):
                     sent -= len(pending[first])
@@ -174,7 +186,11 @@ class Channel:
         view = memoryview(data)
         try:
             while view:
-                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    # Also a peer that talks all the time must come to an end.
+                    raise TimeoutError
+                self._socket.settimeout(left_s)
                 if _QUICK_ACK is not None:
                     # Does not stick: it must be asked for before every receive.
                     self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
@@ -194,6 +210,13 @@ class Channel:
         except OSError as error:
             raise self._lost(error) from error
         return bytes(data)
+
+    def _too_slow(self) -> AssociationLostError:
+        self.is_broken = True
+        return AssociationLostError(
+            f"{self._peer.name} takes data too slowly",
+            hint="The peer or the network between is overloaded or stuck.",
+        )
 
     def _lost(self, error: OSError) -> AssociationLostError:
         self.is_broken = True

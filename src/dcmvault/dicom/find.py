@@ -6,7 +6,8 @@ counts that include objects of their own, or leave counts out: a count is only a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.dicom import command as commands
@@ -30,8 +31,12 @@ _STUDY_RELATED_INSTANCES: _Tag = (0x0020, 0x1208)
 _UID_LIST_CHARACTERS = frozenset("0123456789.\\")
 #: UIDs asked for in one question; lists grow quickly (PS3.4 section C.2.2.2.2).
 _UIDS_PER_QUESTION = 50
-#: More answers to one question are a defect of the peer.
-_MAX_ANSWERS = 2_000_000
+#: More answers to one question are a defect of the peer (OsiriX answers once per frame).
+_MAX_ANSWERS = 500_000
+#: Seconds that all questions about one study may take; every answer has a limit of its own, too.
+_LONGEST_QUERY_S = 2 * 3600.0
+#: No UID is longer, nor a count; more of a value is not looked at.
+_LONGEST_VALUE = 66
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,11 @@ class StudyQuery:
     association: PeerAssociation
     #: One row per question: level, UIDs asked for, number of answers, final status. JSON-able.
     asked: list[Mapping[str, object]] = field(default_factory=list)
+    #: Seconds from now within which all questions must be answered.
+    longest_s: float = _LONGEST_QUERY_S
+
+    def __post_init__(self) -> None:
+        self._deadline = time.monotonic() + self.longest_s
 
     def study_counts(self, study_instance_uid: str) -> StudyCounts:
         """Ask for (0020,1206) and (0020,1208) of one study.
@@ -64,23 +74,27 @@ class StudyQuery:
         Where a peer gives several rows for one study, the highest counts are returned: the sum
         could count an instance twice.
         """
-        rows = self._ask(
+        answers = 0
+        series: int | None = None
+        instances: int | None = None
+        for row in self._ask(
             "STUDY",
             {_STUDY_INSTANCE_UID: study_instance_uid},
             (_STUDY_RELATED_SERIES, _STUDY_RELATED_INSTANCES),
-        )
-        series = [n for row in rows if (n := _integer(row.get(_STUDY_RELATED_SERIES))) is not None]
-        instances = [
-            n for row in rows if (n := _integer(row.get(_STUDY_RELATED_INSTANCES))) is not None
-        ]
-        return StudyCounts(len(rows), max(series, default=None), max(instances, default=None))
+        ):
+            answers += 1
+            # A row that does not say which study it counts proves nothing about ours.
+            if row.get(_STUDY_INSTANCE_UID) == study_instance_uid:
+                series = _highest(series, row.get(_STUDY_RELATED_SERIES))
+                instances = _highest(instances, row.get(_STUDY_RELATED_INSTANCES))
+        return StudyCounts(answers, series, instances)
 
     def series_uids(self, study_instance_uid: str) -> frozenset[str]:
         """Return the Series Instance UIDs of one study."""
         rows = self._ask(
             "SERIES", {_STUDY_INSTANCE_UID: study_instance_uid}, (_SERIES_INSTANCE_UID,)
         )
-        return frozenset(uid for row in rows if (uid := row.get(_SERIES_INSTANCE_UID, "")))
+        return frozenset(_uids(rows, _SERIES_INSTANCE_UID))
 
     def instance_uids(
         self,
@@ -104,12 +118,13 @@ class StudyQuery:
         found: set[str] = set()
         for question in questions:
             rows = self._ask("IMAGE", question, (_SOP_INSTANCE_UID,))
-            found.update(uid for row in rows if (uid := row.get(_SOP_INSTANCE_UID, "")))
+            found.update(_uids(rows, _SOP_INSTANCE_UID))
         return frozenset(found)
 
     def _ask(
         self, level: str, keys: Mapping[_Tag, str], returned: Sequence[_Tag]
-    ) -> list[Mapping[_Tag, str]]:
+    ) -> Iterator[Mapping[_Tag, str]]:
+        """Ask one question and yield the answers that match its keys, as they come."""
         peer = self.association.peer.name
         context_id = self.association.contexts.id_of(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
         if context_id is None:
@@ -117,15 +132,14 @@ class StudyQuery:
                 f"{peer} offers no query (C-FIND, Study Root)",
                 hint="Allow our AE title to query at the peer, or ask for the level `sent`.",
             )
-        if any(set(value) - _UID_LIST_CHARACTERS for value in keys.values()):
-            return []  # no instance has such a UID, and a wildcard must not become one
+        if not all(value and set(value) <= _UID_LIST_CHARACTERS for value in keys.values()):
+            return  # no instance has such a UID; empty, it would ask for everything there is
         elements: dict[_Tag, bytes] = dict.fromkeys(returned, b"")
         elements[_QUERY_LEVEL] = level.encode("ascii") + b" " * (len(level) % 2)
         elements |= {tag: commands.encode_uid(value) for tag, value in keys.items()}
         identifier = commands.encode_identifier((*tag, value) for tag, value in elements.items())
         # A peer that ignores a key answers with more than was asked for.
         fixed = {tag: value for tag, value in keys.items() if tag != _SOP_INSTANCE_UID}
-        rows: list[Mapping[_Tag, str]] = []
         total = 0
         status = 0
         try:
@@ -134,11 +148,11 @@ class StudyQuery:
                 if status not in (0xFF00, 0xFF01):
                     break
                 total += 1
-                if total > _MAX_ANSWERS:
+                if total > _MAX_ANSWERS or time.monotonic() > self._deadline:
                     raise MalformedDicomError("it answers without end")
                 row = _read_row(answer)
                 if all(row.get(tag) in (value, "", None) for tag, value in fixed.items()):
-                    rows.append(row)
+                    yield row
         except MalformedDicomError as error:
             self.association.abort()
             raise DestinationError(
@@ -158,7 +172,6 @@ class StudyQuery:
         )
         if status != 0:
             raise _refused(peer, level, status, total)
-        return rows
 
 
 def _refused(peer: str, level: str, status: int, answers: int) -> DestinationError:
@@ -184,7 +197,7 @@ def _refused(peer: str, level: str, status: int, answers: int) -> DestinationErr
 def _read_row(answer: Answer) -> Mapping[_Tag, str]:
     """Read the text of what we asked for, without interpreting anything else."""
     return {
-        tag: value.decode("ascii", "replace").strip("\0 ")
+        tag: value[:_LONGEST_VALUE].decode("ascii", "replace").strip("\0 ")
         for tag, value in commands.decode_flat(answer.data_set)
         if tag in _RETURNED
     }
@@ -201,6 +214,13 @@ _RETURNED = frozenset(
 )
 
 
-def _integer(text: str | None) -> int | None:
-    """Read an IS value; None when it is empty or no number."""
-    return int(text) if text and text.isdecimal() else None
+def _uids(rows: Iterator[Mapping[_Tag, str]], tag: _Tag) -> Iterator[str]:
+    """Take the UIDs out of answers; whatever else a peer puts in their place is left out."""
+    return (uid for row in rows if commands.is_usable_uid(uid := row.get(tag, "")))
+
+
+def _highest(known: int | None, text: str | None) -> int | None:
+    """Return the higher of a count and an IS value, which may be empty or no number."""
+    if not text or not text.isdecimal():
+        return known
+    return max(int(text), known or 0)

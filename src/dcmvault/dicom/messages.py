@@ -50,6 +50,8 @@ class Messages:
         self._peer = peer
         self._channel = channel
         self._message_id = 0
+        #: The presentation context of the request, and so of its answers.
+        self._context_id = 0
         #: Received and not used yet: one PDU may end one answer and begin the next.
         self._values: deque[pdu.DataValue] = deque()
         limit = maximum_length or _LONGEST_SENT_PDU
@@ -67,7 +69,7 @@ class Messages:
             sop_instance_uid=request.sop_instance_uid,
             has_data_set=request.length > 0,
         )
-        context_id = request.context_id
+        context_id = self._context_id = request.context_id
         buffers = list(self._fragments(context_id, encoded, is_command=True, is_end=True))
         remaining = request.length
         for chunk in request.chunks:
@@ -89,6 +91,8 @@ class Messages:
         deadline = time.monotonic() + self._peer.dimse_timeout_s
         while True:
             value = self._next_value(deadline)
+            if value.context_id != self._context_id:
+                raise MalformedDicomError("an answer under another presentation context")
             parts[value.is_command] += value.fragment
             if len(parts[value.is_command]) > _LONGEST_MESSAGE:
                 raise MalformedDicomError("a message without an end")

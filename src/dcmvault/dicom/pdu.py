@@ -152,6 +152,8 @@ def _items(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 def read_acceptance(body: bytes) -> Acceptance:
     """Decode an A-ASSOCIATE-AC without its header (PS3.8 section 9.3.3)."""
+    if len(body) < _ASSOCIATE_FIXED.size:
+        raise MalformedDicomError("an A-ASSOCIATE-AC is cut short")
     answers: list[ContextAnswer] = []
     maximum_length = 0
     for kind, value in _items(body[_ASSOCIATE_FIXED.size :]):

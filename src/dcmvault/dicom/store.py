@@ -151,10 +151,9 @@ def send_file(association: PeerAssociation, file: InstanceFile, header: Instance
                 context_id,
                 header.sop_class_uid,
                 header.sop_instance_uid,
-                reader.chunks(length),
+                reader.rest_in_chunks(length),
                 length,
             )
-            reader.finish()
     except FileNotFoundError as error:
         raise EntryVanishedError("the file is gone") from error
     except OSError as error:
@@ -217,7 +216,18 @@ class _HashingReader:
             length -= len(view)
             yield view
 
-    def finish(self) -> None:
+    def rest_in_chunks(self, length: int) -> Iterator[memoryview]:
+        """Yield exactly `length` bytes, the last only when the whole file is known to be sound.
+
+        So a peer is never given a complete instance that is half old and half new.
+        """
+        for chunk in self.chunks(length):
+            length -= len(chunk)
+            if not length:
+                self._finish()
+            yield chunk
+
+    def _finish(self) -> None:
         """Read to the end; EntryChangedError if the file changed meanwhile."""
         while chunk := self.stream.read(_CHUNK):
             self._sha256.update(chunk)
@@ -229,5 +239,6 @@ class _HashingReader:
 
     def _check(self) -> None:
         stat = os.fstat(self.stream.fileno())
-        if (stat.st_size, stat.st_mtime_ns) != (self.planned.size, self.planned.mtime_ns):
+        same = (stat.st_size, stat.st_mtime_ns) == (self.planned.size, self.planned.mtime_ns)
+        if not same or self.planned.inode not in (0, stat.st_ino):
             raise EntryChangedError("the file is no longer what was planned")

@@ -1,0 +1,131 @@
+"""A peer made of bytes: accepts every association, then answers what a test wants it to."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from dcmvault.dicom import command as commands
+from dcmvault.dicom import pdu
+
+C_STORE_RSP = commands.C_STORE_RQ | commands.RESPONSE
+C_FIND_RSP = commands.C_FIND_RQ | commands.RESPONSE
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it came."""
+
+    connection: socket.socket
+    context_id: int
+    message_id: int
+
+
+def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
+    """Read one PDU; EOFError when the other side is gone."""
+    kind, length = pdu.HEADER.unpack(_read(connection, pdu.HEADER.size))
+    return kind, _read(connection, length)
+
+
+def _read(connection: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = connection.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def data_pdu(context_id: int, data: bytes, *, is_command: bool, is_last: bool = True) -> bytes:
+    """Encode one P-DATA-TF with one value."""
+    control = (pdu.IS_COMMAND if is_command else 0) | (pdu.IS_LAST if is_last else 0)
+    value = pdu.PDV_HEADER.pack(len(data) + 2, context_id, control) + data
+    return pdu.HEADER.pack(pdu.P_DATA_TF, len(value)) + value
+
+
+def response(field: int, message_id: int, status: int, *, has_data_set: bool = False) -> bytes:
+    """Encode the command set of an answer."""
+    body = b"".join(
+        commands.encode_element(0, element, number.to_bytes(2, "little"))
+        for element, number in (
+            (commands.COMMAND_FIELD, field),
+            (commands.MESSAGE_ID_BEING_RESPONDED_TO, message_id),
+            (commands.DATA_SET_TYPE, 1 if has_data_set else commands.NO_DATA_SET),
+            (commands.STATUS, status),
+        )
+    )
+    return commands.encode_element(0, 0, struct.pack("<I", len(body))) + body
+
+
+def acceptance(request: bytes) -> bytes:
+    """Accept every context of an A-ASSOCIATE-RQ with the first transfer syntax proposed."""
+    items, offset = b"", 68
+    while offset < len(request):
+        kind, length = struct.unpack_from(">BxH", request, offset)
+        body = request[offset + 4 : offset + 4 + length]
+        offset += 4 + length
+        if kind == 0x20:
+            start = 4
+            while body[start] != 0x40:
+                start += 4 + int.from_bytes(body[start + 2 : start + 4], "big")
+            end = start + 4 + int.from_bytes(body[start + 2 : start + 4], "big")
+            answer = bytes([body[0], 0, 0, 0]) + body[start:end]
+            items += struct.pack(">BxH", 0x21, len(answer)) + answer
+    user = struct.pack(">BxHI", 0x51, 4, 16384)
+    whole = request[:68] + items + struct.pack(">BxH", 0x50, len(user)) + user
+    return pdu.HEADER.pack(pdu.A_ASSOCIATE_AC, len(whole)) + whole
+
+
+def read_request(connection: socket.socket) -> Asked:
+    """Read a whole C-STORE or C-FIND request, data set and all."""
+    command = b""
+    while True:
+        kind, body = read_pdu(connection)
+        if kind != pdu.P_DATA_TF:
+            raise EOFError
+        for value in pdu.read_data_values(body):
+            if value.is_command:
+                command += value.fragment
+            elif value.is_last:
+                elements = commands.decode_command(command)
+                message_id = commands.number(elements, commands.MESSAGE_ID)
+                return Asked(connection, value.context_id, message_id)
+
+
+@contextmanager
+def raw_peer(answer: Callable[[Asked], None]) -> Iterator[int]:
+    """Run the peer and yield its port; `answer` is called for each request of any association."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError, EOFError):
+            connection.settimeout(20)
+            _kind, request = read_pdu(connection)
+            connection.sendall(acceptance(request))
+            while True:
+                answer(read_request(connection))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _address = listening.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=serve, args=(connection,)))
+            threads[-1].start()
+
+    threads: list[threading.Thread] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        acceptor = threading.Thread(target=accept)
+        acceptor.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            acceptor.join(20)
+            for thread in threads:
+                thread.join(25)

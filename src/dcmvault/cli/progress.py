@@ -58,6 +58,8 @@ def sentence(progress: RunProgress, standing: Standing, *, retrying: bool = Fals
         if not progress.scanned:
             return _("Looking at the source")
         return _("Looking at the source: %s files listed") % format_number(progress.scanned)
+    if progress.state is RunState.CANCELLED:
+        return _("The run was cancelled.")
     if not progress.items:
         return _("Nothing is due")
     share = 100 * standing.done // standing.items

@@ -15,7 +15,7 @@ from dcmvault.model.report import Counts, DestinationReport, Privacy, RunReport,
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import by_cause, warning_sentences
 from dcmvault.reports.redaction import redacted
-from dcmvault.reports.wording import hidden_files_note, stage_label
+from dcmvault.reports.wording import hidden_files_note, is_undone, stage_label, undone
 
 #: Failures that are shown by name; the others are counted and stand in the report.
 SHOWN_FAILURES = 20
@@ -35,15 +35,17 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
     lines += ["", *_facts(report)]
     if warnings := warning_sentences(report):
         lines += ["", *_warnings(warnings)]
-    if report.failures:
+    if any(not is_undone(failure) for failure in report.failures):
         lines += ["", *_failures(report)]
     return "\n".join(lines)
 
 
 def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
     counts = destination.counts
-    total, short = counts.total, counts.short
-    left = max(counts.selected - counts.stored - short, 0)
+    total = counts.total
+    cut_off = undone(destination, report.failures)
+    short = counts.short - cut_off
+    left = cut_off + max(counts.selected - counts.stored - counts.short, 0)
     words = {
         "count": format_number(total),
         "short": format_number(short),
@@ -81,7 +83,7 @@ def _figures(report: RunReport, destination: DestinationReport) -> list[str]:
     if counts.already_held:
         figures.append(_("%s held from before") % format_number(counts.already_held))
     for count, text in (
-        (counts.failed, _("%s failed")),
+        (counts.failed - undone(destination, report.failures), _("%s failed")),
         (counts.unreadable, _("%s unreadable")),
         (counts.conflicts, _("%s in conflict")),
     ):
@@ -136,7 +138,8 @@ def _failures(report: RunReport) -> list[str]:
     lines = [click.style(_("What failed"), fg="red", bold=True)]
     room = SHOWN_FAILURES
     due = {part.name: part.counts.selected for part in report.destinations}
-    for group in by_cause(report.failures):
+    failed = [failure for failure in report.failures if not is_undone(failure)]
+    for group in by_cause(failed):
         count = ngettext("%s instance", "%s instances", len(group.failures))
         status = f" [{group.status}]" if group.status else ""
         head = f"{count % format_number(len(group.failures))}, {group.destination}: {group.title}"

@@ -42,6 +42,8 @@ from dcmvault.reports.wording import (
 #: A page stays readable and small; the rest is in the CSV, and the page says so.
 _MOST_STUDIES = 1000
 _MOST_FAILURES_OF_A_CAUSE = 200
+#: Seconds; a stage that took less would be shown as 0.0.
+_LEAST_SHOWN_S = 0.05
 
 
 def render(report: RunReport) -> str:
@@ -125,13 +127,24 @@ def _words(report: RunReport) -> dict[str, str]:
 
 
 def _figures(report: RunReport) -> list[tuple[str, str]]:
-    """Return the big numbers: value and label."""
+    """Return the big numbers: value and label; none of a run that ended before it planned."""
+    if not report.destinations:
+        return []
     counts = report.counts
     claim = lowest_level(report) <= Level.SENT
     seconds = duration_s(report)
     moved = sum(part.transferred_bytes for part in report.destinations)
+    took = ("–" if seconds is None else format_duration(seconds), _("duration"))
+    studies = ngettext("study in this run", "studies in this run", report.studies)
+    if report.request.kind is RunKind.VERIFY:
+        return [
+            (format_number(report.studies), studies),
+            (format_number(counts.selected), _("to be verified")),
+            (format_number(counts.stored), _("verified")),
+            took,
+        ]
     return [
-        (format_number(report.studies), ngettext("study", "studies", report.studies)),
+        (format_number(report.studies), studies),
         (format_number(counts.selected), _("due in this run")),
         (format_number(counts.stored), _("sent") if claim else _("reached the level")),
         (
@@ -139,7 +152,7 @@ def _figures(report: RunReport) -> list[tuple[str, str]]:
             _("sent earlier") if claim else _("held already"),
         ),
         (format_bytes(moved), _("transferred")),
-        ("–" if seconds is None else format_duration(seconds), _("duration")),
+        took,
     ]
 
 
@@ -167,11 +180,15 @@ class _Part:
 
 
 def _part(part: DestinationReport, report: RunReport) -> _Part:
-    ends = outcomes(part, report.request.kind)
-    volume = _("%(source)s at the source, %(transferred)s transferred") % {
-        "source": format_bytes(part.source_bytes),
-        "transferred": format_bytes(part.transferred_bytes),
-    }
+    ends = outcomes(part, report)
+    volume = ""
+    if part.counts.selected and report.request.kind is RunKind.VERIFY:
+        volume = _("%s at the source") % format_bytes(part.source_bytes)
+    elif part.counts.selected:
+        volume = _("%(source)s at the source, %(transferred)s transferred") % {
+            "source": format_bytes(part.source_bytes),
+            "transferred": format_bytes(part.transferred_bytes),
+        }
     segments = [
         (outcome.kind, outcome.label, float(outcome.count), format_number(outcome.count))
         for outcome in ends
@@ -184,6 +201,7 @@ def _stages(report: RunReport) -> Bar:
         [
             (f"stage{number % 5}", stage_label(stage), seconds, format_duration(seconds))
             for number, (stage, seconds) in enumerate(report.stages.items())
+            if seconds >= _LEAST_SHOWN_S
         ]
     )
 
@@ -196,17 +214,22 @@ class _Group:
     count: str
     #: Set when all failures say the same; then the rows do not repeat it.
     message: str
+    has_uids: bool
     has_files: bool
     left_out: str
 
 
 def _group(group: FailureGroup) -> _Group:
     count, messages = len(group.failures), group.messages
+    if group.undone:
+        group.failures = []
+        return _Group(group, format_number(count), "", has_uids=False, has_files=False, left_out="")
+    has_uids = any(failure.sop_instance_uid for failure in group.failures)
     has_files = any(failure.locator for failure in group.failures)
     left_out = _left_out(count - _MOST_FAILURES_OF_A_CAUSE)
     group.failures = group.failures[:_MOST_FAILURES_OF_A_CAUSE]
     message = messages[0] if len(messages) == 1 else ""
-    return _Group(group, format_number(count), message, has_files, left_out)
+    return _Group(group, format_number(count), message, has_uids, has_files, left_out)
 
 
 @dataclass(frozen=True, slots=True)

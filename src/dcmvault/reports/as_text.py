@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport, Failure, RunReport
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import (
@@ -58,7 +59,7 @@ def _head(report: RunReport) -> Iterator[str]:
         [
             (_("Run"), f"{report.run_id} ({state_label(report.state)})"),
             (_("Source"), report.request.source),
-            (_("Studies"), format_number(report.studies)),
+            (_("Studies due"), format_number(report.studies)),
             (_("Started"), utc(report.started_at)),
             (_("Finished"), utc(report.finished_at)),
             (_("Duration"), "–" if seconds is None else format_duration(seconds)),
@@ -71,12 +72,11 @@ def _head(report: RunReport) -> Iterator[str]:
 def _destination(part: DestinationReport, report: RunReport) -> Iterator[str]:
     yield _title(part.name)
     rows = [(_("level asked"), part.level.word)]
-    rows += [
-        (outcome.label, format_number(outcome.count))
-        for outcome in outcomes(part, report.request.kind)
-    ]
-    rows.append((_("read at the source"), format_bytes(part.source_bytes)))
-    rows.append((_("transferred"), format_bytes(part.transferred_bytes)))
+    rows += [(outcome.label, format_number(outcome.count)) for outcome in outcomes(part, report)]
+    if part.counts.selected:
+        rows.append((_("size at the source"), format_bytes(part.source_bytes)))
+    if part.counts.selected and report.request.kind is RunKind.BACKUP:
+        rows.append((_("transferred"), format_bytes(part.transferred_bytes)))
     yield from _table(rows)
 
 
@@ -95,6 +95,8 @@ def _group(group: FailureGroup) -> Iterator[str]:
     yield from _wrapped(f"* {count} x {group.title}{status}: {group.destination}", "  ")
     if group.next_step:
         yield from _wrapped(_("Next step: %(step)s") % {"step": group.next_step}, "    ", "  ")
+    if group.undone:
+        return
     same_message = len(group.messages) == 1
     if same_message:
         yield from _wrapped(group.messages[0], "    ", "  ")

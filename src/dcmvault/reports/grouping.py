@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import Failure, RunReport, StudyReport
-from dcmvault.reports.wording import cause_title, next_step
+from dcmvault.reports.wording import cause_title, is_undone, next_step
 
 
 @dataclass(slots=True)
@@ -23,6 +23,11 @@ class FailureGroup:
     failures: list[Failure] = field(default_factory=list)
 
     @property
+    def undone(self) -> bool:
+        """Whether nothing went wrong: then there is nothing to say of each of them."""
+        return is_undone(self.failures[0])
+
+    @property
     def messages(self) -> list[str]:
         """The different messages, in order of appearance."""
         return list(dict.fromkeys(failure.message for failure in self.failures if failure.message))
@@ -33,8 +38,10 @@ def by_cause(failures: Sequence[Failure]) -> list[FailureGroup]:
     groups: dict[tuple[str, str, str, str], FailureGroup] = {}
     for failure in failures:
         key = (failure.destination, failure.code, failure.status, failure.hint)
+        if is_undone(failure):
+            key = (failure.destination, failure.code, "", "")
         if key not in groups:
-            hint = failure.hint or next_step(failure.code)
+            hint = key[3] or next_step(failure.code)
             title = cause_title(failure.code)
             groups[key] = FailureGroup(*key[:3], title, hint)
         groups[key].failures.append(failure)

@@ -20,7 +20,7 @@ def age_of_evidence(study: StudyReport, report: RunReport) -> str:
 
     A report is read later, so its times are relative to the run, never to the reader.
     """
-    if study.level <= Level.SENT or study.verified_at is None:
+    if not study.held or study.level is Level.SENT or study.verified_at is None:
         return _("never verified")
     seconds = ((report.finished_at or report.started_at) - study.verified_at).total_seconds()
     if seconds < 1:

@@ -13,6 +13,9 @@ from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport, Failure, RunReport, RunState
 from dcmvault.reports.escaping import STAND_IN
 
+#: Codes of what a run left undone when it ended early.
+_UNDONE = frozenset({"cancelled", "unfinished"})
+
 
 class Tone(StrEnum):
     """How a verdict looks. Only evidence is GOOD; a claim never is."""
@@ -45,7 +48,8 @@ def verdict(report: RunReport) -> Verdict:
     """Judge a run."""
     if report.error is not None:
         _code, message, hint = report.error
-        return Verdict(Tone.BAD, _("The run ended by an error."), f"{message} {hint}".strip())
+        detail = " ".join(as_sentence(text) for text in (message, hint) if text)
+        return Verdict(Tone.BAD, _("The run ended by an error."), detail)
     if report.state is RunState.CANCELLED:
         return Verdict(
             Tone.OPEN,
@@ -59,6 +63,11 @@ def verdict(report: RunReport) -> Verdict:
             _("These are its figures so far; ask again for the final ones."),
         )
     return _of_finished_run(report)
+
+
+def as_sentence(text: str) -> str:
+    """End a text with a full stop where it has no end."""
+    return text if text.endswith((".", "?", "!", ":")) else f"{text}."
 
 
 def _of_finished_run(report: RunReport) -> Verdict:
@@ -146,9 +155,20 @@ def _all_well(report: RunReport, total: int) -> Verdict:
     return Verdict(Tone.GOOD, headline % figures, detail % figures)
 
 
-def outcomes(part: DestinationReport, kind: RunKind) -> list[Outcome]:
+def is_undone(failure: Failure) -> bool:
+    """Say whether nothing went wrong with it: the run ended first, and the next one does it."""
+    return failure.code in _UNDONE
+
+
+def undone(part: DestinationReport, failures: Iterable[Failure]) -> int:
+    """Count what a run that ended early (cancelled, say) left for the next at a destination."""
+    return sum(is_undone(failure) and failure.destination == part.name for failure in failures)
+
+
+def outcomes(part: DestinationReport, report: RunReport) -> list[Outcome]:
     """Split a destination's instances by what became of them; empty parts are left out."""
-    counts = part.counts
+    counts, kind = part.counts, report.request.kind
+    left = undone(part, report.failures)
     claim = part.level <= Level.SENT
     stored = _("verified in this run") if kind is RunKind.VERIFY else _("stored and verified")
     settled = counts.stored + counts.failed + counts.unreadable + counts.conflicts
@@ -159,17 +179,17 @@ def outcomes(part: DestinationReport, kind: RunKind) -> list[Outcome]:
         Outcome("claimed", _("sent earlier, not verified"), counts.already_held)
         if claim
         else Outcome("held", _("held already"), counts.already_held),
-        Outcome("failed", _("failed"), counts.failed),
+        Outcome("failed", _("failed"), counts.failed - left),
         Outcome("unreadable", _("unreadable at the source"), counts.unreadable),
         Outcome("conflict", _("in conflict"), counts.conflicts),
-        Outcome("open", _("not done"), max(counts.selected - settled, 0)),
+        Outcome("open", _("not done"), left + max(counts.selected - settled, 0)),
     ]
     return [outcome for outcome in parts if outcome.count]
 
 
 def hidden_files_note(failures: Iterable[Failure], run_id: str) -> str:
     """Say how to see file names, where tokens stand for them; empty where none does."""
-    if any(failure.locator.startswith(STAND_IN) for failure in failures):
+    if any(f.locator.startswith(STAND_IN) and not is_undone(f) for f in failures):
         return _(
             "File names may contain patient names, so a token stands for each; they are shown by: "
             "dcmvault report %(run)s --privacy full"
@@ -245,8 +265,8 @@ def cause_title(code: str) -> str:
         "cannot_verify": _("It could not be verified"),
         "conflict": _("Two contents under one UID: a PACS keeps one"),
         "never_sent": _("It was never sent there"),
-        "cancelled": _("It was cancelled before it was delivered"),
-        "unfinished": _("The run ended before it was its turn"),
+        "cancelled": _("Left undone: it was cancelled"),
+        "unfinished": _("Left undone: the run ended first"),
         "failed": _("It did not reach its level"),
         "source": _("The source could not give it"),
         "source_unavailable": _("The source cannot be read"),

@@ -113,7 +113,8 @@ def test_failures_are_grouped_and_only_the_first_are_named() -> None:
 def test_file_names_are_for_the_operators_screen_and_cannot_steer_it() -> None:
     evil = replace(a_failure(1), locator="/studies/\x1b[2Jjane\u202egpj.dcm")
     report = replace(
-        a_report(Counts(selected=2, stored=1, failed=1), failures=(evil,)), warnings=("\x1b[2Jwarned",)
+        a_report(Counts(selected=2, stored=1, failed=1), failures=(evil,)),
+        warnings=("\x1b[2Jwarned",),
     )
     text = shown(report, show_locators=True)
     assert "/studies/\\x1b[2Jjane\\u202egpj.dcm" in text
@@ -149,3 +150,11 @@ def test_what_planning_could_not_read_is_part_of_the_whole() -> None:
     assert text.startswith("1 of 17 instances did not reach")
     assert "16 held from before, 1 unreadable" in text
     assert "Nothing was left to do" not in text
+
+
+def test_a_cancelled_run_is_no_failure() -> None:
+    left = tuple(a_failure(number, code="cancelled") for number in range(6))
+    report = a_report(Counts(selected=10, stored=4, failed=6), failures=left)
+    text = shown(replace(report, state=RunState.CANCELLED))
+    assert text.startswith(f"6 of 10 instances were left undone for {PACS}.")
+    assert "failed" not in text

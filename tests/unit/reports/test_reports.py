@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from dcmvault.reports.escaping import locator_token, spreadsheet_cell, visible
 from dcmvault.reports.grouping import by_cause, readable_date
 from dcmvault.reports.render import FORMATS, render
 from dcmvault.reports.summary import STAGES, summary
+from dcmvault.reports.times import age_of_evidence
 from dcmvault.reports.wording import Tone, cause_title, outcomes, verdict
 from dcmvault.testing import sample_reports
 
@@ -232,7 +234,7 @@ def test_verification_speaks_of_verification() -> None:
 
 def test_outcomes_add_up() -> None:
     part = replace(sample_reports.good().destinations[0], counts=Counts(20, 5, 9, 1, 2, 3))
-    found = {outcome.kind: outcome.count for outcome in outcomes(part, RunKind.BACKUP)}
+    found = {outcome.kind: outcome.count for outcome in outcomes(part, sample_reports.good())}
     assert found == {
         "stored": 9,
         "held": 5,
@@ -470,3 +472,40 @@ def test_figures_follow_the_language() -> None:
 def test_unknown_format() -> None:
     with pytest.raises(UsageError, match="docx"):
         render(sample_reports.good(), "docx")
+
+
+def test_what_a_cancelled_run_left_undone_is_no_failure() -> None:
+    bad = sample_reports.bad()
+    part = replace(bad.destinations[0], counts=Counts(selected=10, stored=4, failed=6))
+    failure = replace(bad.failures[0], destination=part.name)
+    left = tuple(replace(failure, code=code) for code in ("cancelled",) * 3 + ("unfinished",) * 2)
+    report = replace(bad, state=RunState.CANCELLED, destinations=(part,), failures=(failure, *left))
+    found = {outcome.kind: outcome.count for outcome in outcomes(part, report)}
+    assert found == {"stored": 4, "failed": 1, "open": 5}
+    text = render(report, "text")
+    assert "3 x Left undone: it was cancelled" in text
+    assert text.count(failure.sop_instance_uid) == 1
+    assert render(report, "html").count(f">{failure.sop_instance_uid}<") == 1
+    assert len(json.loads(render(report, "json"))["failures"]) == 6
+
+
+def test_an_error_reads_as_sentences() -> None:
+    report = replace(
+        sample_reports.bad(), error=("source_empty", "0 of 24 are visible", "Is it on?")
+    )
+    assert verdict(report).detail == "0 of 24 are visible. Is it on?"
+
+
+def test_what_is_held_of_an_incomplete_study_was_verified() -> None:
+    report = sample_reports.good()
+    assert report.finished_at is not None
+    study = replace(
+        report.study_reports[0],
+        instances=100,
+        held=62,
+        level=Level.NONE,
+        verified_at=report.finished_at - timedelta(seconds=90),
+    )
+    assert age_of_evidence(study, report) == "evidence 1 min 30 s old"
+    assert age_of_evidence(replace(study, held=0), report) == "never verified"
+    assert age_of_evidence(replace(study, level=Level.SENT), report) == "never verified"

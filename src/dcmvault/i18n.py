@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gettext as _gettext
 import os
-from collections.abc import Mapping
+import re
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 #: Languages with a catalogue, as gettext names them; the first is the language of the code.
@@ -16,6 +18,11 @@ LANGUAGES = ("en", "pt_BR")
 #: The gettext domain, and where its compiled catalogues lie.
 DOMAIN = "dcmvault"
 LOCALE_FOLDER = Path(__file__).parent / "locale"
+
+#: A value in a sentence of the domain: {0}, {1} ...
+_VALUE = re.compile(r"\{[0-9]\}")
+#: A sentence may quote one that quotes one.
+_DEEPEST_QUOTE = 3
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -26,10 +33,11 @@ class _Chosen:
     def __init__(self) -> None:
         self.language = ""
         self.catalogue: _gettext.NullTranslations | None = None
+        self.patterns: list[tuple[re.Pattern[str], str]] | None = None
 
     def choose(self, language: str) -> None:
         self.language = language
-        self.catalogue = None
+        self.catalogue = self.patterns = None
 
     def messages(self) -> _gettext.NullTranslations:
         if self.catalogue is None:
@@ -39,6 +47,40 @@ class _Chosen:
                 DOMAIN, LOCALE_FOLDER, languages=[self.language], fallback=True
             )
         return self.catalogue
+
+    def translated(self, text: str, depth: int = 0) -> str:
+        """Translate a sentence, and what is quoted inside it."""
+        translation = self.messages().gettext(text)
+        if translation != text or depth > _DEEPEST_QUOTE:
+            return translation
+        if self.patterns is None:
+            self.patterns = list(_patterns(LOCALE_FOLDER, self.language))
+        for pattern, template in self.patterns:
+            if found := pattern.fullmatch(text):
+                values = [self.translated(value, depth + 1) for value in found.groups()]
+                return self.messages().gettext(template).format(*values)
+        # Who it is about stands first: "ORTHANC at pacs:104: nothing listens on port 104".
+        subject, colon, rest = text.partition(": ")
+        return f"{subject}{colon}{self.translated(rest, depth + 1)}" if colon else text
+
+
+def _patterns(folder: Path, language_: str) -> Iterator[tuple[re.Pattern[str], str]]:
+    """Yield a pattern for every sentence with values, the one with most words first."""
+    path = folder / language_ / "LC_MESSAGES" / f"{DOMAIN}.mo"
+    templates = [text for text in _originals(path) if _VALUE.search(text)]
+    for template in sorted(templates, key=lambda text: len(_VALUE.sub("", text)), reverse=True):
+        literals = [re.escape(part) for part in _VALUE.split(template)]
+        yield re.compile("(.+?)".join(literals), re.DOTALL), template
+
+
+def _originals(path: Path) -> Iterator[str]:
+    """Yield the English of a compiled catalogue (GNU gettext, The Format of GNU MO Files)."""
+    content = path.read_bytes()
+    order = "<" if content[:4] == b"\xde\x12\x04\x95" else ">"
+    count, table = struct.unpack_from(f"{order}II", content, 8)
+    for number in range(count):
+        length, start = struct.unpack_from(f"{order}II", content, table + 8 * number)
+        yield content[start : start + length].decode("utf-8")
 
 
 _chosen = _Chosen()
@@ -82,6 +124,16 @@ def language() -> str:
 def gettext(message: str) -> str:
     """Translate a message."""
     return _chosen.messages().gettext(message)
+
+
+def sentence(text: str) -> str:
+    """Translate a sentence of the domain: English, stored as it was said, its values in place.
+
+    What is not known stays as it is: nothing is lost where a catalogue lags behind.
+    """
+    if language() == LANGUAGES[0] or not text:
+        return text
+    return _chosen.translated(text)
 
 
 def ngettext(singular: str, plural: str, number: int) -> str:

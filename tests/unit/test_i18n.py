@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripts import sentences
 
 from dcmvault import i18n
 
@@ -115,3 +116,51 @@ def test_no_message_hides_in_an_f_string() -> None:
                     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
                 }
                 assert not calls & names, f"{path.name}, line {node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("", ""),
+        ("The file is empty.", "O arquivo está vazio."),
+        (
+            "this file cannot go to a PACS: The file ends at byte 140, inside its file meta "
+            "information.",
+            "este arquivo não pode ir para um PACS: O arquivo termina no byte 140, dentro da file "
+            "meta information.",
+        ),
+        (
+            "ORTHANC at 127.0.0.1:1: nothing listens on port 1",
+            "ORTHANC at 127.0.0.1:1: nada escuta na porta 1",
+        ),
+        (
+            "sent, but not verified: A at b:1 offers no query (C-FIND, Study Root)",
+            "enviada, mas não verificada: A at b:1 não oferece consulta (C-FIND, Study Root)",
+        ),
+        ("what nobody translated: {0} %(x)s", "what nobody translated: {0} %(x)s"),
+    ],
+)
+def test_sentences_of_the_domain_are_translated_where_they_are_read(said: str, read: str) -> None:
+    i18n.use_language("pt-BR")
+    assert i18n.sentence(said) == read
+    i18n.use_language("en")
+    assert i18n.sentence(said) == said
+
+
+def test_sentences_of_the_domain_are_found_in_the_code(tmp_path: Path) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "dicom").mkdir()
+    for name in sentences.DICOM_MODULES:
+        (tmp_path / "dicom" / f"{name}.py").touch()
+    (tmp_path / "pipeline" / "x.py").write_text(
+        '''"""A docstring that reads as a sentence."""
+_log.info("nobody translates a log")
+assert peer, "nor what a developer is told"
+raise DestinationError(f"{peer.name} closed it at {position:,}", hint="Look at its log.")
+x = _("what gettext has")
+y = connection.execute("SELECT a FROM b WHERE c")
+z = "two words"
+'''
+    )
+    found = [sentence for _file, sentence in sentences.domain_sentences(tmp_path)]
+    assert found == ["{0} closed it at {1}", "Look at its log."]

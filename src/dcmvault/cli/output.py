@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from dcmvault.i18n import format_number, ngettext
+from dcmvault.i18n import format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.reports.escaping import visible
 
@@ -30,9 +30,9 @@ def tell(text: str) -> None:
 def tell_error(message: str, hint: str) -> None:
     """Write an error for people: what happened, and what to do (stderr)."""
     head = click.style("dcmvault: ", fg="red", bold=True)
-    tell(head + "\n".join(visible(line) for line in message.splitlines()))
+    tell(head + "\n".join(visible(line) for line in sentence(message).splitlines()))
     if hint:
-        tell(f"  → {visible(hint)}")
+        tell(f"  → {visible(sentence(hint))}")
 
 
 def print_json(value: Mapping[str, object]) -> None:

@@ -15,6 +15,7 @@ from dcmvault.model.report import Counts, DestinationReport, Privacy, RunReport,
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import by_cause, warning_sentences
 from dcmvault.reports.redaction import redacted
+from dcmvault.reports.spoken import spoken
 from dcmvault.reports.wording import hidden_files_note, is_undone, stage_label, undone
 
 #: Failures that are shown by name; the others are counted and stand in the report.
@@ -28,7 +29,7 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
 
     `show_locators` only on the operator's own screen; elsewhere a token stands for each file name.
     """
-    report = report if show_locators else redacted(report, Privacy.OFF)
+    report = spoken(report if show_locators else redacted(report, Privacy.OFF))
     lines: list[str] = []
     for destination in report.destinations:
         lines += [*_verdict(report, destination), *_figures(report, destination)]

@@ -52,6 +52,20 @@ def priority_word(priority: Priority) -> str:
     }[priority]
 
 
+def probe_step_word(name: str) -> str:
+    """Name a step of `node echo`; an unknown one stays as it is."""
+    words = {
+        "resolve": _("name"),
+        "connect": _("connection"),
+        "associate": _("association"),
+        "echo": _("C-ECHO"),
+        "folder": _("folder"),
+        "write": _("writing"),
+        "space": _("space"),
+    }
+    return words.get(name, name)
+
+
 def reached_sentence(level: Level, instances: int) -> str:
     """Return the sentence for instances that all reached `level`: %(count)s, %(destination)s."""
     match level:

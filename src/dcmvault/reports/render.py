@@ -9,6 +9,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.report import Privacy, RunReport
 from dcmvault.reports import as_csv, as_html, as_json, as_text
 from dcmvault.reports.redaction import redacted
+from dcmvault.reports.spoken import spoken
 
 _RENDERERS: Mapping[str, Callable[[RunReport], str]] = {
     "html": as_html.render,
@@ -16,6 +17,8 @@ _RENDERERS: Mapping[str, Callable[[RunReport], str]] = {
     "csv": as_csv.render,
     "text": as_text.render,
 }
+#: The others are for programs, and the same in every language.
+_FOR_PEOPLE = frozenset({"html", "text"})
 #: The formats, as the command line names them.
 FORMATS = tuple(_RENDERERS)
 
@@ -30,4 +33,5 @@ def render(report: RunReport, format_: str, privacy: Privacy = Privacy.OFF) -> s
             _("There is no report format %(format)s.") % {"format": format_},
             hint=_("Choose one of: %(formats)s.") % {"formats": ", ".join(FORMATS)},
         )
-    return _RENDERERS[format_](redacted(report, privacy))
+    report = redacted(report, privacy)
+    return _RENDERERS[format_](spoken(report) if format_ in _FOR_PEOPLE else report)

@@ -8,7 +8,7 @@ from dcmvault.app.doctor import examine
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import mark, print_json, say
 from dcmvault.config.places import config_path, state_folder
-from dcmvault.i18n import format_number, ngettext
+from dcmvault.i18n import format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.reports.escaping import visible
 
@@ -50,9 +50,9 @@ def _doctor(as_json: bool) -> int:
         return status
     width = max(len(check.name) for check in checks)
     for check in checks:
-        say(f"{mark(check.ok)} {check.name.ljust(width)}  {visible(check.detail)}")
+        say(f"{mark(check.ok)} {check.name.ljust(width)}  {visible(sentence(check.detail))}")
         if check.hint:
-            say(f"  → {visible(check.hint)}")
+            say(f"  → {visible(sentence(check.hint))}")
     if wrong:
         say(ngettext("%s thing is wrong.", "%s things are wrong.", wrong) % format_number(wrong))
     else:

@@ -8,8 +8,9 @@ from dcmvault.app.node import echo
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import mark, print_json, say
 from dcmvault.cli.session import current_settings
+from dcmvault.cli.words import probe_step_word
 from dcmvault.errors import DestinationUnreachableError
-from dcmvault.i18n import format_duration
+from dcmvault.i18n import format_duration, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.probe import ProbeStep
 from dcmvault.reports.escaping import visible
@@ -50,13 +51,14 @@ def _echo(address: str, as_json: bool) -> int:
             }
         )
         return status
-    width = max((len(step.name) for step in steps), default=0)
-    for step in steps:
+    names = [probe_step_word(step.name) for step in steps]
+    width = max(map(len, names), default=0)
+    for name, step in zip(names, steps, strict=True):
         took = format_duration(step.duration_s) if step.duration_s >= 0.05 else ""
-        line = f"{mark(step.ok)} {step.name.ljust(width)}  {visible(step.detail)}"
+        line = f"{mark(step.ok)} {name.ljust(width)}  {visible(sentence(step.detail))}"
         say(f"{line}  ({took})" if took else line)
         if step.hint and not step.ok:
-            say(f"  → {visible(step.hint)}")
+            say(f"  → {visible(sentence(step.hint))}")
     say(_("%s answers.") % visible(address) if fine else _("%s does not work.") % visible(address))
     return status
 

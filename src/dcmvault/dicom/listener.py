@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dcmvault.dicom.query_answers import InstanceIndex
 from dcmvault.dicom.received import ReceivedInstance, part10_head, read_received
-from dcmvault.dicom.scp_setup import new_scp, send_at_once
+from dcmvault.dicom.scp_server import GuardedServer, serve
+from dcmvault.dicom.scp_setup import new_scp
 from dcmvault.errors import MalformedDicomError
 
 _log = logging.getLogger(__name__)
@@ -58,15 +58,14 @@ class Listener:
         self._index = InstanceIndex()
         #: One writer at a time decides what lies under a name.
         self._commit = threading.Lock()
-        self._running: tuple[AE, ThreadedAssociationServer] | None = None
+        self._running: GuardedServer | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on; the one asked for while it does not."""
         if self._running is None:
             return self._address[1]
-        port: int = self._running[1].server_address[1]
-        return port
+        return self._running.port
 
     def start(self) -> None:
         """Read what the folder holds, and begin to listen; harmless while it listens."""
@@ -78,27 +77,23 @@ class Listener:
         entity = new_scp(self._ae_title)
         if self._allowed:
             entity.require_calling_aet = list(self._allowed)
-        server = entity.start_server(
+        self._running = serve(
+            entity,
             self._address,
-            block=False,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, send_at_once),
+            [
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_FIND, self._index.answer),
                 (evt.EVT_C_ECHO, lambda _event: _STORED),
             ],
         )
-        assert server is not None, "start_server(block=False) returns the server"
-        self._running = (entity, server)
         _log.info("listening as %s on %s:%d", self._ae_title, self._address[0], self.port)
 
     def stop(self) -> None:
-        """Abort what is open and stop listening; harmless when it does not listen."""
+        """Stop listening and end what is open; harmless when it does not listen."""
         if self._running is None:
             return
-        entity, _server = self._running
-        self._running = None
-        entity.shutdown()
+        server, self._running = self._running, None
+        server.shutdown()
 
     def instances(self) -> frozenset[str]:
         """Return the SOP Instance UIDs that it holds."""

@@ -1,10 +1,9 @@
-"""How pynetdicom is set up wherever it serves: private, unrestricted, and quick to answer."""
+"""How pynetdicom is set up wherever it serves: private, and unrestricted."""
 
 from __future__ import annotations
 
-import socket
-
-from pynetdicom import AE, _config, evt
+from pydicom.config import IGNORE, settings
+from pynetdicom import AE, _config
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -23,9 +22,11 @@ _MAXIMUM_LENGTH = 128 * 1024
 def new_scp(ae_title: str) -> AE:
     """Make an application entity that offers Verification, storage of anything, and queries.
 
-    By default pynetdicom writes the identifiers of queries, which are patient data, to its log:
-    that is switched off for the whole process.
+    By default pynetdicom writes the identifiers of queries, which are patient data, to its log,
+    and pydicom warns of values that break the rules by quoting them: both are switched off for
+    the whole process.
     """
+    settings.reading_validation_mode = IGNORE
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -36,7 +37,8 @@ def new_scp(ae_title: str) -> AE:
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.maximum_pdu_size = _MAXIMUM_LENGTH
     entity.maximum_associations = 32
-    entity.acse_timeout = 30
+    # The request lies ready when an association is made of a connection.
+    entity.acse_timeout = 5
     entity.dimse_timeout = 60
     entity.network_timeout = 120
     entity.add_supported_context(Verification)
@@ -44,10 +46,3 @@ def new_scp(ae_title: str) -> AE:
         StudyRootQueryRetrieveInformationModelFind, [IMPLICIT_VR_LITTLE_ENDIAN]
     )
     return entity
-
-
-def send_at_once(event: evt.Event) -> None:
-    """Set TCP_NODELAY on a new connection: a response goes out in two small segments."""
-    wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

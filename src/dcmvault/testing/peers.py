@@ -28,14 +28,14 @@ from types import TracebackType
 from typing import Self, cast
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND, C_STORE
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dcmvault.dicom.command import decode_flat
 from dcmvault.dicom.query_answers import InstanceIndex
 from dcmvault.dicom.received import part10_head, read_received
-from dcmvault.dicom.scp_setup import new_scp, send_at_once
+from dcmvault.dicom.scp_server import GuardedServer, serve
+from dcmvault.dicom.scp_setup import new_scp
 from dcmvault.testing.peer_faults import (
     FAULTS,
     Action,
@@ -84,14 +84,13 @@ class SimulatedPacs:
         self._attempts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._running: tuple[AE, ThreadedAssociationServer] | None = None
+        self._running: GuardedServer | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on."""
         assert self._running is not None, "not started"
-        port: int = self._running[1].server_address[1]
-        return port
+        return self._running.port
 
     def held(self) -> frozenset[str]:
         """Return the SOP Instance UIDs that it really keeps."""
@@ -106,11 +105,10 @@ class SimulatedPacs:
         self._stopping.clear()
         entity = new_scp(self.ae_title)
         entity.require_calling_aet = self._allowed
-        server = entity.start_server(
+        self._running = serve(
+            entity,
             self._address,
-            block=False,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, send_at_once),
+            [
                 (evt.EVT_ESTABLISHED, self._count_in),
                 (evt.EVT_CONN_CLOSE, self._count_out),
                 (evt.EVT_C_ECHO, lambda _event: 0x0000),
@@ -118,16 +116,13 @@ class SimulatedPacs:
                 (evt.EVT_C_FIND, self._find),
             ],
         )
-        assert server is not None, "start_server(block=False) returns the server"
-        self._running = (entity, server)
 
     def stop(self) -> None:
         """End what hangs and stop listening."""
         self._stopping.set()
         if self._running is not None:
-            entity, _server = self._running
-            self._running = None
-            entity.shutdown()
+            server, self._running = self._running, None
+            server.shutdown()
 
     def __enter__(self) -> Self:
         self.start()

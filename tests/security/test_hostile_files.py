@@ -185,11 +185,42 @@ HOSTILE: Hostile = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+#: Much of what the scanner's hot loops leave to slower code.
+SLOW_TO_SCAN: Hostile = {
+    "1 million sequences of unknown VR": lambda: (
+        front(EXPLICIT)
+        + (element(0x00400275, "UN", b"", UNDEFINED) + element(0xFFFEE0DD, "", b"")) * 1_000_000
+    ),
+    "1 million sequences of unknown VR in a sequence": lambda: (
+        front(EXPLICIT)
+        + element(0x00400275, "SQ", b"", UNDEFINED)
+        + element(0xFFFEE000, "", b"", UNDEFINED)
+        + (element(0x00400275, "UN", b"", UNDEFINED) + element(0xFFFEE0DD, "", b"")) * 1_000_000
+    ),
+    "1 million pixel data": lambda: (
+        front(EXPLICIT)
+        + (element(0x7FE00010, "OB", b"", UNDEFINED) + element(0xFFFEE0DD, "", b"")) * 1_000_000
+    ),
+    "2 million elements after pixel data": lambda: (
+        front(EXPLICIT)
+        + element(0x7FE00010, "OB", b"ab")
+        + element(0xFFFCFFFC, "LT", b"") * 2_000_000
+    ),
+    "2 million delimiters": lambda: front(EXPLICIT) + element(0xFFFEE00D, "", b"") * 2_000_000,
+    "1 million elements without VR": lambda: (
+        front(EXPLICIT) + b"".join(element(0x00210000 + n, "", b"") for n in range(1, 1_000_000))
+    ),
+}
+
+#: Stepped over by the scanner, whose concern is the top level: nothing is wrong there.
+WRONG_INSIDE_ONLY = {"nested, defined lengths", "nested, implicit VR, defined lengths"}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *SLOW_TO_SCAN])
 def test_scan_costs_little_and_says_what_is_wrong(name: str, tmp_path: Path) -> None:
     path = tmp_path / "hostile.dcm"
-    path.write_bytes(HOSTILE[name]())
-    assert run(path, "scan")
+    path.write_bytes({**HOSTILE, **SLOW_TO_SCAN}[name]())
+    assert bool(run(path, "scan")) is (name not in WRONG_INSIDE_ONLY)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -81,7 +81,7 @@ def ensure_instances(
 def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> dict[str, int]:
     newest = {header.study_instance_uid: header for header in headers}
     rows = {
-        uid: {"study_instance_uid": uid, **_storable(asdict(header.study))}
+        uid: {"study_instance_uid": uid, **_storable(header.study._asdict())}
         for uid, header in newest.items()
     }
     among = studies.c.study_instance_uid.in_(list(rows))
@@ -104,7 +104,7 @@ def _ensure_series(
         (study_id, uid): {
             "study_id": study_id,
             "series_instance_uid": uid,
-            **_storable(asdict(header.series)),
+            **_storable(header.series._asdict()),
         }
         for (study_id, uid), header in newest.items()
     }

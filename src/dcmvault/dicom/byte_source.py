@@ -23,6 +23,8 @@ _JUMP_WINDOW = 4 << 10
 #: Inflated bytes kept in memory before they go to an unlinked temporary file.
 _INFLATED_IN_MEMORY = 32 << 20
 _INFLATE_STEP = 64 << 10
+#: O_NONBLOCK: a named pipe without a writer is an OSError, not a wait.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class ByteSource(Protocol):
@@ -51,8 +53,7 @@ class FileBytes:
     __slots__ = ("_base", "_descriptor", "_window", "size")
 
     def __init__(self, path: Path) -> None:
-        # O_NONBLOCK: a named pipe without a writer is an OSError, not a wait.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._descriptor = os.open(path, _OPEN_FLAGS)
         try:
             self.size = os.fstat(self._descriptor).st_size
             self._window = os.pread(self._descriptor, _FIRST_WINDOW, 0)

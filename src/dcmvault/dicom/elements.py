@@ -24,7 +24,6 @@ from dcmvault.dicom.encoding import (
     Header,
 )
 from dcmvault.dicom.nesting import ITEM_START, SEQUENCE, VALUE, Event, Frame, Nesting
-from dcmvault.dicom.plain_runs import run_over
 from dcmvault.errors import MalformedDicomError
 
 #: An item or the end of an empty sequence, in both byte orders.
@@ -51,8 +50,6 @@ class ElementWalker(Nesting):
         sequence_hint: Callable[[int, bytes, int, int], bool] | None = None,
     ) -> None:
         super().__init__(source, position, encoding, sequence_hint)
-        #: Position of the first element of odd length that `skip` found in a sequence, or 0.
-        self.odd_at = 0
         #: Whether a top-level pixel data element was passed.
         self.pixels_seen = False
         #: Where bytes begin that are no part of the data set; -1 while there are none.
@@ -97,31 +94,10 @@ class ElementWalker(Nesting):
                 yield self._next_in_item(frame)
         self.passed(header.tag)
 
-    def skip(self, header: Header) -> None:
-        """Step over the one top-level element at `position`, which has this header."""
-        self._open_element(self._frames[0], header)
-        while len(self._frames) > 1:
-            frame = self._frames[-1]
-            if frame.kind != ITEM_START:
-                self._next_in(frame)
-                continue
-            run = run_over(
-                self._source, frame.encoding, self.position, frame.end, self.allowance, {}, {}
-            )
-            self.position, self.allowance, odd_at = run
-            self.odd_at = self.odd_at or odd_at
-            self._next_in_item(frame)
-        self.passed(header.tag)
-
     def passed(self, tag: int) -> None:
         """Note the top-level tag that was stepped over last."""
         self._last_tag = tag
         self.pixels_seen |= tag in PIXEL_TAGS
-
-    def abandon(self, position: int) -> None:
-        """Leave whatever is open and go on with a top-level element at `position`."""
-        del self._frames[1:]
-        self.position = position
 
     def items(self, start: int, end: int) -> Iterator[Event]:
         """Yield the events of a sequence's value alone."""

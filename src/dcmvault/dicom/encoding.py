@@ -40,11 +40,11 @@ class Encoding:
     explicit_header: Callable[[bytes, int], tuple[int, int, bytes, int]]
     plain_header: Callable[[bytes, int], tuple[int, int, int]]
     long_length: Callable[[bytes, int], tuple[int]]
-    #: (raw tag, raw VR, 16-bit length), or in implicit VR (raw tag, 32-bit length, 0).
+    #: (raw tag, raw VR, 16-bit length).
     raw_header: Callable[[bytes, int], tuple[int, int, int]]
     raw_short_vrs: frozenset[int]
     raw_long_vrs: frozenset[int]
-    raw_sq: int
+    raw_un: int
     raw_pixel_tags: frozenset[int]
 
     def raw_tag(self, tag: int) -> int:
@@ -64,7 +64,7 @@ def _encoding(order: str, *, explicit: bool) -> Encoding:
         struct.Struct(order + "LHH").unpack_from,
         frozenset(int.from_bytes(vr, name) for vr in _SHORT_VRS),
         frozenset(int.from_bytes(vr, name) for vr in _LONG_VRS),
-        int.from_bytes(b"SQ", name),
+        int.from_bytes(b"UN", name),
         frozenset((t & 0xFFFF) << 16 | t >> 16 if swap else t for t in PIXEL_TAGS),
     )
 

@@ -30,15 +30,14 @@ _DEFLATED = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
 
-_SOP_CLASS = 0x0002
-_SOP_INSTANCE = 0x0003
-_TRANSFER_SYNTAX = 0x0010
-_WANTED = frozenset({0x0000, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX})
+#: Raw tags, as the loop below reads them.
+_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = (
+    EXPLICIT_LITTLE.raw_tag(0x00020000 + element) for element in (0x0000, 0x0002, 0x0003, 0x0010)
+)
+_WANTED = frozenset({_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX})
 #: More than this before the data set is no file meta information.
 _MAX_META_ELEMENTS = 1000
 _MAX_UID_BYTES = 256
-_explicit_header = struct.Struct("<HH2sH").unpack_from
-_long_length = struct.Struct("<L").unpack_from
 _tag = struct.Struct("<HH").unpack_from
 
 
@@ -103,40 +102,47 @@ def _short_implicit(head: bytes, element: int) -> bool:
 
 def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
     """Read the file meta information (explicit VR little endian); return where it ends."""
+    read_header, short_vrs = EXPLICIT_LITTLE.raw_header, EXPLICIT_LITTLE.raw_short_vrs
     values: dict[int, bytes] = {}
-    position, stated_end = begin, -1
+    stated_end = -1
     buffer, base = file.window(begin)
+    at, filled = begin - base, len(buffer)
     for _ in range(_MAX_META_ELEMENTS):
-        at = position - base
-        if at + HEADER_BYTES > len(buffer):
+        if at + HEADER_BYTES > filled:
+            position = base + at
             buffer, base = file.window(position)
-            at = position - base
-            if len(buffer) - at < 8:
+            at, filled = position - base, len(buffer)
+            if filled - at < 8:
                 break
-        group, element, vr, length = _explicit_header(buffer, at)
-        if group != 2:
+        raw, vr, length = read_header(buffer, at)
+        if raw & 0xFFFF != 2:
             break
-        size = HEADER_SIZES.get(vr)
-        if size == 12 and len(buffer) - at >= HEADER_BYTES:
-            length = _long_length(buffer, at + 8)[0]
-        elif size != 8:
+        if vr in short_vrs:
+            value = at + 8
+        elif vr in EXPLICIT_LITTLE.raw_long_vrs and filled - at >= HEADER_BYTES:
+            value = at + 12
+            length = EXPLICIT_LITTLE.long_length(buffer, at + 8)[0]
+        else:
             raise MalformedDicomError(
-                f"The file meta information does not parse at byte {position}."
+                f"The file meta information does not parse at byte {base + at}."
             )
-        start = position + size
-        position = start + length
-        if position > file.size:
+        at = value + length
+        if raw in _WANTED:
+            if at <= filled:
+                values[raw] = buffer[value:at]
+            else:
+                values[raw] = file.read(base + value, min(length, _MAX_UID_BYTES))
+            if raw == _GROUP_LENGTH and length == 4:
+                stated_end = base + at + int.from_bytes(values[raw], "little")
+        if base + at > file.size:
             raise MalformedDicomError(
                 f"The file ends at byte {file.size}, inside its file meta information."
             )
-        if element in _WANTED:
-            values[element] = file.read(start, min(length, _MAX_UID_BYTES))
-            if not element and length == 4:
-                stated_end = position + int.from_bytes(values[element], "little")
     else:
         raise MalformedDicomError(
             f"More than {_MAX_META_ELEMENTS} elements of file meta information."
         )
+    position = base + at
     meta.has_file_meta = position > begin
     if not meta.has_file_meta:
         meta.flaws += ("There is no file meta information.",)

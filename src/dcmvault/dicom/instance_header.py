@@ -33,7 +33,13 @@ HEADER_TAGS = frozenset(
     }
 )
 
-_valid_uid = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+").fullmatch
+#: Longest value decoded, bytes; texts that matter are a tenth of it by PS3.5 6.2.
+_MAX_TEXT = 4096
+_MAX_UID = 64
+_UID = r"(?:0|[1-9][0-9]*+)(?:\.(?:0|[1-9][0-9]*+))++"
+_valid_uid = re.compile(_UID).fullmatch
+#: All four at once, for the time it saves.
+_valid_uids = re.compile(" ".join([_UID] * len(_UIDS))).fullmatch
 
 
 def instance_header(
@@ -50,12 +56,18 @@ def instance_header(
     """
     texts = _texts(found)
     text = texts.get
-    flaws.extend(_uid_flaws(meta, texts))
+    uids = study, series, sop_class, sop_instance = [text(tag, "") for tag in _UIDS]
+    if (
+        (sop_class, sop_instance) != (meta.sop_class_uid, meta.sop_instance_uid)
+        or len(max(uids, key=len)) > _MAX_UID
+        or not _valid_uids(" ".join(uids))
+    ):
+        flaws.extend(_uid_flaws(meta, texts))
     return InstanceHeader(
-        sop_class_uid=text(_SOP_CLASS, ""),
-        sop_instance_uid=text(_SOP_INSTANCE, ""),
-        study_instance_uid=text(_STUDY, ""),
-        series_instance_uid=text(_SERIES, ""),
+        sop_class_uid=sop_class,
+        sop_instance_uid=sop_instance,
+        study_instance_uid=study,
+        series_instance_uid=series,
         transfer_syntax_uid=meta.transfer_syntax_uid,
         study=StudyAttributes(
             patient_name=text(0x00100010, ""),
@@ -88,6 +100,8 @@ def instance_header(
 def _texts(found: Mapping[int, bytes]) -> dict[int, str]:
     """Decode everything found, padding stripped."""
     together = b"".join(found.values())
+    if len(together) > _MAX_TEXT:
+        found = {tag: raw[:_MAX_TEXT] for tag, raw in found.items()}
     if together.isascii() and b"\x1b" not in together:
         return {tag: raw.rstrip(b"\0 ").decode("ascii") for tag, raw in found.items()}
     character_set = found.get(_CHARACTER_SET, b"")
@@ -104,7 +118,7 @@ def _uid_flaws(meta: FileMeta, texts: Mapping[int, str]) -> Iterator[str]:
         uid = texts.get(tag, "")
         if not uid:
             yield f"{name} is missing."
-        elif len(uid) > 64 or not _valid_uid(uid):
+        elif len(uid) > _MAX_UID or not _valid_uid(uid):
             yield f"{name} is not a valid UID."
     for tag, stated in (
         (_SOP_CLASS, meta.sop_class_uid),

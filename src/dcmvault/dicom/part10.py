@@ -3,7 +3,7 @@
 Own code instead of a library, because it meets every file of an archive, hostile ones too: it is
 iterative and bounded (see `elements`), reads by pread only what it needs, steps over large values,
 and says what is wrong with a file instead of mending it in silence. The data set is walked at the
-top level; sequences of defined length are looked into for a while, then stepped over.
+top level; what is inside sequences is for `digest` to judge, which walks every depth.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from pathlib import Path
 from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
 from dcmvault.dicom.elements import ElementWalker
 from dcmvault.dicom.encoding import (
-    EXPLICIT_BIG,
-    EXPLICIT_LITTLE,
     HEADER_SIZES,
+    IMPLICIT_LITTLE,
     ITEM,
-    ITEM_BYTES,
     PIXEL_TAGS,
     SEQUENCE_DELIMITATION,
     UNDEFINED_LENGTH,
-    Encoding,
     Header,
     name_of,
     parse_header,
@@ -33,13 +30,9 @@ from dcmvault.dicom.instance_header import (
     INSTANCE_NUMBER,
     instance_header,
 )
-from dcmvault.dicom.nesting import (
-    MAX_ELEMENTS,
-    DepthLimitError,
-    ElementLimitError,
-    TruncatedError,
-)
-from dcmvault.dicom.plain_runs import DEEP_BYTES, MAX_TEXT, run_over
+from dcmvault.dicom.nesting import MAX_ELEMENTS, ElementLimitError, TruncatedError
+from dcmvault.dicom.plain_runs import MAX_TEXT, Wanted, run_over
+from dcmvault.dicom.undefined_length import skip_sequence
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import InstanceHeader
 
@@ -47,17 +40,13 @@ __all__ = ["claims_to_be_dicom", "scan"]
 
 _LAST_HEADER_GROUP = max(HEADER_TAGS) >> 16
 
-#: Elements looked at inside sequences of defined length, per file (counted as MAX_ELEMENTS are).
-_PROBE_ELEMENTS = 1024
+#: Elements that one which is no plain value counts for: it takes about as long.
+_RARE_COST = 16
 #: Inflated bytes within which the attributes of a deflated data set must come.
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
 
-#: What the hot loops look out for, as they read it: raw tag to tag.
-_WANTED = {
-    big: {encoding.raw_tag(tag): tag for tag in HEADER_TAGS}
-    for big, encoding in ((False, EXPLICIT_LITTLE), (True, EXPLICIT_BIG))
-}
+_WANTED = Wanted(HEADER_TAGS)
 
 
 def scan(path: Path) -> InstanceHeader:
@@ -71,10 +60,10 @@ def scan(path: Path) -> InstanceHeader:
     with FileBytes(path) as file:
         meta = read_file_meta(file)
         if not meta.deflated:
-            return _Scan(file, meta, meta.data_set_start, meta.encoding).run()
+            return _Scan(file, meta, meta.data_set_start).run()
         inflated = InflatedBytes(file, meta.data_set_start, _MAX_INFLATED)
         try:
-            header = _Scan(inflated, meta, 0, meta.encoding, deflated_end=file.size).run()
+            header = _Scan(inflated, meta, 0, deflated_end=file.size).run()
         finally:
             inflated.close()
         return header
@@ -94,7 +83,6 @@ class _Scan:
         "_odd",
         "_pixels",
         "_position",
-        "_probe_allowance",
         "_source",
         "_walker",
     )
@@ -104,20 +92,18 @@ class _Scan:
         source: ByteSource,
         meta: FileMeta,
         position: int,
-        encoding: Encoding,
         *,
         deflated_end: int = -1,
     ) -> None:
         self._source = source
         self._meta = meta
-        self._encoding = encoding
+        self._encoding = meta.encoding
         self._position = position
         self._deflated_end = deflated_end
         self._found: dict[int, bytes] = {}
         self._flaws: list[str] = list(meta.flaws)
-        self._odd: int = 0
+        self._odd = 0
         self._allowance = MAX_ELEMENTS
-        self._probe_allowance = _PROBE_ELEMENTS
         self._pixels = (-1, -1)
         self._end = -1
         self._walker: ElementWalker | None = None
@@ -125,19 +111,16 @@ class _Scan:
     def run(self) -> InstanceHeader:
         """Walk the top level and put the header together."""
         source, start = self._source, self._position
-        wanted = _WANTED[self._encoding.big_endian]
         try:
             while self._end < 0:
                 # After pixel data rubbish may come, at which the hot loops do not look twice.
                 if self._pixels[0] < 0:
-                    position, encoding = self._position, self._encoding
                     self._position, self._allowance, odd_at = run_over(
                         source,
-                        encoding,
-                        position,
-                        source.size,
+                        self._encoding,
+                        self._position,
                         self._allowance,
-                        wanted,
+                        _WANTED,
                         self._found,
                     )
                     self._odd = self._odd or odd_at
@@ -146,7 +129,7 @@ class _Scan:
                 if self._position == source.size:
                     self._end = self._position
                 else:
-                    self._odd_one_out()
+                    self._rare_element()
         except ElementLimitError as limit:
             if not self._identified():
                 raise
@@ -158,142 +141,113 @@ class _Scan:
 
     # Whatever the hot loops leave
 
-    def _odd_one_out(self) -> None:
-        """Take one element that is no plain value: sequences, pixel data, the end, damage."""
-        buffer, base = self._source.window(self._position)
-        header = parse_header(buffer, self._position - base, base, self._encoding)
-        if header is None or header.vr not in HEADER_SIZES or self._pixels[0] >= 0:
-            # Not surely an element: the walker knows what to make of it, or raises.
-            walker = self._walk_on()
-            if not walker.more():
-                self._end = self._position
-                if walker.trailing_start >= 0:
-                    left = self._source.size - self._end
-                    self._flaw(
-                        f"After the data set, {left} bytes at byte {self._end} do not parse."
-                    )
+    def _rare_element(self) -> None:
+        """Take one element that is no plain value: undefined length, pixel data, damage."""
+        position = self._position
+        self._allowance -= _RARE_COST
+        if self._allowance < 0:
+            raise ElementLimitError(
+                f"More elements than the limit of {MAX_ELEMENTS} up to byte {position}."
+            )
+        buffer, base = self._source.window(position)
+        header = parse_header(buffer, position - base, base, self._encoding)
+        if header is None or self._pixels[0] >= 0 or not self._surely_element(header):
+            header = self._element_in_doubt()
+            if header is None:
                 return
-            header = walker.peek()
-        stop = header.start + header.length
-        sound = header.length != UNDEFINED_LENGTH and stop <= self._source.size
-        if header.tag in PIXEL_TAGS and header.vr != b"SQ":
-            self._take_pixels(header, sound=sound)
-        elif sound and (
-            header.vr == b"SQ" or self._hides_items(header.tag, header.vr, header.start, stop)
-        ):
-            self._probe(header)
-        else:
-            self._take_other(header)
+        is_pixels = header.tag in PIXEL_TAGS and header.vr != b"SQ"
+        try:
+            if header.length != UNDEFINED_LENGTH:
+                end = self._step_over(header)
+            elif is_pixels:
+                end = self._step_over_fragments(header.start)
+            else:
+                end = self._step_over_items(header)
+        except TruncatedError:
+            self._cut_off("Pixel Data" if is_pixels else name_of(header.tag), header)
+            end = self._source.size
+        if is_pixels and self._pixels[0] < 0:
+            self._pixels = (header.start, end)
 
-    def _walk_on(self) -> ElementWalker:
-        """Return the walker, set to where the scan is."""
+    def _surely_element(self, header: Header) -> bool:
+        """Say whether a header can hardly be anything but one of a top-level element."""
+        if self._encoding.explicit:
+            return header.vr in HEADER_SIZES
+        return header.tag >> 16 not in (0, 0xFFFE)
+
+    def _element_in_doubt(self) -> Header | None:
+        """Return the header at `_position` if it is one; note what is there if it is none.
+
+        Raises MalformedDicomError if nothing says that the data set ends there.
+        """
         walker = self._walker
         if walker is None:
-            walker = ElementWalker(
-                self._source, self._position, self._encoding, sequence_hint=self._hides_items
-            )
-            self._walker = walker
+            walker = self._walker = ElementWalker(self._source, self._position, self._encoding)
         if self._pixels[0] >= 0 and not walker.pixels_seen:
             walker.passed(max(PIXEL_TAGS))
         walker.position = self._position
-        walker.allowance = self._allowance
-        return walker
+        if walker.more():
+            header = walker.peek()
+            walker.passed(header.tag)
+            return header
+        self._end = self._position
+        if walker.trailing_start >= 0:
+            left = self._source.size - self._end
+            self._flaw(f"After the data set, {left} bytes at byte {self._end} do not parse.")
+        return None
 
-    def _hides_items(self, tag: int, vr: bytes, start: int, end: int) -> bool:
-        """Say whether an implicit VR value may be a deep sequence: only those matter here."""
-        return (
-            not vr
-            and end - start >= DEEP_BYTES
-            and not tag >> 16 & 1
-            and self._source.read(start, 4) == ITEM_BYTES
-        )
+    def _step_over(self, header: Header) -> int:
+        """Step over a value of defined length, which says where it ends."""
+        position, size = self._position, self._source.size
+        tag, vr, length, start = header
+        if start + length > size:
+            raise TruncatedError(f"{name_of(tag)} goes on past the end of the data.")
+        if tag in HEADER_TAGS:
+            self._found[tag] = self._source.read(start, min(length, MAX_TEXT))
+        if tag >> 16 == 0xFFFE:
+            self._flaw(f"A delimiter without a sequence stands at byte {position}.")
+        elif vr not in HEADER_SIZES and self._encoding.explicit:
+            what = "an unknown VR" if vr else "no VR in a data set of explicit VR"
+            self._flaw(f"{name_of(tag)} at byte {position} has {what}.")
+        if length & 1:
+            self._odd = self._odd or position
+        self._position = start + length
+        return self._position
 
-    def _take_pixels(self, header: Header, *, sound: bool) -> None:
-        stop = header.start + header.length
-        if sound:
-            if header.length & 1:
-                self._odd = self._odd or self._position
-            self._position = stop
-        elif header.length != UNDEFINED_LENGTH:
-            self._cut_off("Pixel Data", header)
-            stop = self._source.size
-        else:
-            stop = self._fragments_end(header.start)
-        if stop < 0:
-            self._cut_off("Pixel Data", header)
-            stop = self._source.size
-        if self._pixels[0] < 0:
-            self._pixels = (header.start, stop)
+    def _step_over_fragments(self, position: int) -> int:
+        """Step over the items of encapsulated pixel data (PS3.5 A.4) and their delimiter.
 
-    def _fragments_end(self, position: int) -> int:
-        """Walk over the items of encapsulated pixel data (PS3.5 A.4); set `_position` after them.
-
-        Returns where the sequence delimitation item begins; -1 if the data end before it.
+        Returns where the delimiter begins.
         """
         source, plain_header = self._source, self._encoding.plain_header
-        while self._allowance > 0:
+        for allowance in range(self._allowance, 0, -1):
             buffer, base = source.window(position)
             at = position - base
             if len(buffer) - at < 8:
-                return -1
+                raise TruncatedError("The data end where another fragment must begin.")
             group, element, length = plain_header(buffer, at)
             if group << 16 | element == SEQUENCE_DELIMITATION:
-                self._position = position + 8
+                self._position, self._allowance = position + 8, allowance
                 return position
             if group << 16 | element != ITEM or length == UNDEFINED_LENGTH:
                 raise MalformedDicomError(f"No fragment of Pixel Data begins at byte {position}.")
             position += 8 + length
-            self._allowance -= 1
             if position > source.size:
-                return -1
+                raise TruncatedError("The data end inside a fragment.")
         raise ElementLimitError(f"More fragments than the limit of {MAX_ELEMENTS} elements.")
 
-    def _probe(self, header: Header) -> None:
-        """Look into a sequence of defined length; its end is known whatever is inside."""
-        stop = header.start + header.length
-        granted = min(self._probe_allowance, self._allowance)
-        walker = self._walk_on()
-        walker.allowance = granted
-        try:
-            walker.skip(header)
-        except DepthLimitError:
-            raise
-        except ElementLimitError:
-            walker.allowance = 0
-            walker.abandon(stop)
-        except MalformedDicomError as error:
-            self._flaw(f"Inside {name_of(header.tag)}: {error.message}")
-            walker.abandon(stop)
-        used = granted - max(walker.allowance, 0)
-        self._probe_allowance -= used
-        walker.allowance = self._allowance - used - 1
-        self._walked(walker)
-
-    def _take_other(self, header: Header) -> None:
-        walker, position = self._walk_on(), self._position
-        try:
-            walker.skip(header)
-        except TruncatedError:
-            self._cut_off(name_of(header.tag), header)
-            return
-        self._walked(walker)
-        if header.length == UNDEFINED_LENGTH:
-            return
-        if header.tag in HEADER_TAGS:
-            value = self._source.read(header.start, min(header.length, MAX_TEXT))
-            self._found[header.tag] = value
+    def _step_over_items(self, header: Header) -> int:
+        """Step over a sequence of undefined length."""
         if header.tag >> 16 == 0xFFFE:
-            self._flaw(f"A delimiter without a sequence stands at byte {position}.")
-        elif header.vr not in HEADER_SIZES and self._encoding.explicit:
-            what = "an unknown VR" if header.vr else "no VR in a data set of explicit VR"
-            self._flaw(f"{name_of(header.tag)} at byte {position} has {what}.")
-        if header.length & 1:
-            self._odd = self._odd or position
-
-    def _walked(self, walker: ElementWalker) -> None:
-        self._position = walker.position
-        self._allowance = walker.allowance
-        self._odd = self._odd or walker.odd_at
+            raise MalformedDicomError(
+                f"The item delimiter {name_of(header.tag)} at byte {self._position} has no length."
+            )
+        # PS3.5 6.2.2: a sequence of unknown VR is written in implicit VR little endian.
+        encoding = IMPLICIT_LITTLE if header.vr == b"UN" else self._encoding
+        self._position, self._allowance = skip_sequence(
+            self._source, encoding, header.start, self._allowance
+        )
+        return self._position
 
     def _cut_off(self, what: str, header: Header) -> None:
         """Note that the file ends inside a top-level element; the scan is over."""
@@ -307,8 +261,6 @@ class _Scan:
         else:
             self._flaw(f"{what} ends at byte {header.start + header.length}, file has {size}.")
         self._position = self._end = size
-        if self._walker is not None:
-            self._walker.abandon(size)
 
     # The header
 

@@ -1,10 +1,14 @@
-"""Instances on their way: what planning knows before reading, and what reading finds."""
+"""Instances on their way: what planning knows before reading, and what reading finds.
+
+What a scan makes of every file are named tuples: frozen dataclasses take four times as long.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,7 @@ class InstanceEntry:
     expected_sop_instance_uid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StudyAttributes:
+class StudyAttributes(NamedTuple):
     """Study-level attributes as text, decoded by the Specific Character Set, padding stripped.
 
     Patient data: goes into the catalogue, never into logs or metrics.
@@ -68,8 +71,7 @@ class StudyAttributes:
     institution_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesAttributes:
+class SeriesAttributes(NamedTuple):
     """Series-level attributes as text."""
 
     modality: str = ""
@@ -78,8 +80,7 @@ class SeriesAttributes:
     body_part_examined: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceHeader:
+class InstanceHeader(NamedTuple):
     """What the Part 10 scanner found: identity, attributes, and where things lie in the file.
 
     Offsets are bytes from the start of the file. A deflated data set has no offsets inside it.

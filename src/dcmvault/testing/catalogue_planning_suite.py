@@ -139,8 +139,8 @@ class ScanSuite(CatalogueCases):
         run_id = world.backup([scanned("a", "x", header(1, 1, 1))], {"a": "x"})
         (study,) = world.catalogue.runs.report(run_id).study_reports
         assert (study.patient_name, study.modalities) == ("Doe^Jane", "CT")
-        corrected = replace(
-            header(1, 1, 1), study=StudyAttributes(patient_name="Doe\x00^Joan\ud800")
+        corrected = header(1, 1, 1)._replace(
+            study=StudyAttributes(patient_name="Doe\x00^Joan\ud800")
         )
         world.scan(world.run(), [scanned("a", "y", corrected)])
         (study,) = world.catalogue.runs.report(run_id).study_reports

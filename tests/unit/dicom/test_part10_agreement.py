@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,15 @@ import pytest
 from pydicom.errors import InvalidDicomError
 
 from dcmvault.dicom import part10
+from dcmvault.dicom.byte_source import FileBytes
+from dcmvault.dicom.elements import ElementWalker
+from dcmvault.dicom.file_meta import read_file_meta
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import InstanceHeader
 
 TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
 
 #: Accepted by the scanner only, and why.
 ONLY_SCANNER = {
@@ -133,3 +139,20 @@ def test_pixels_lie_where_pydicom_finds_them(path: Path) -> None:
     content = path.read_bytes()[header.pixel_data_start : header.pixel_data_end]
     assert content == element.value
     assert header.data_set_end >= header.pixel_data_end
+
+
+@pytest.mark.parametrize("path", bundled_files(), ids=lambda path: path.name)
+def test_the_walk_of_every_depth_ends_where_the_scan_does(path: Path) -> None:
+    """The scanner steps over sequences by shortcuts; the walker of the digest takes none."""
+    header = scanned(path)
+    if header is None or header.transfer_syntax_uid == DEFLATED:
+        return
+    with FileBytes(path) as file:
+        meta = read_file_meta(file)
+        walker = ElementWalker(file, meta.data_set_start, meta.encoding)
+        try:
+            deque(walker, maxlen=0)
+        except MalformedDicomError:
+            assert header.flaws
+            return
+    assert header.data_set_end == walker.position

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dcmvault.dicom import part10
+from dcmvault.dicom import digest, part10
 from dcmvault.errors import MalformedDicomError
-from dcmvault.model.instance import InstanceHeader
+from dcmvault.model.instance import InstanceHeader, InstanceIdentity
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -262,14 +262,121 @@ def test_uids_that_differ_lack_or_are_none(scan: Scan) -> None:
     )
 
 
-def test_damage_inside_a_sequence_of_defined_length_is_a_flaw(scan: Scan) -> None:
-    broken = element(0x00081140, "SQ", item(b"x" * 2000, length=4000))
-    elements = header_elements()
+def with_sequence(sequence: bytes, syntax: str = EXPLICIT) -> bytes:
+    """Put a sequence between the attributes, before the patient's name."""
+    elements = header_elements(syntax)
     at = elements.index(struct.pack("<HH", 0x0010, 0x0010))
-    header = scan(preamble() + elements[:at] + broken + elements[at:])
+    return preamble(syntax) + elements[:at] + sequence + elements[at:]
+
+
+SEQUENCE_END = element(0xFFFEE0DD, "")
+ITEM_END = element(0xFFFEE00D, "")
+
+
+def test_what_is_inside_a_sequence_of_defined_length_is_left_to_the_digest(tmp_path: Path) -> None:
+    broken = element(0x00081140, "SQ", item(b"x" * 2000, length=4000))
+    path = tmp_path / "file"
+    path.write_bytes(with_sequence(broken))
+    header = part10.scan(path)
     assert header.study_instance_uid == "1.2.1"
-    assert len(header.flaws) == 1
-    assert header.flaws[0].startswith("Inside (0008,1140): ")
+    assert header.flaws == ()
+    with pytest.raises(MalformedDicomError):
+        digest.data_set_digest(path)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_sequences_in_sequences(scan: Scan, syntax: str) -> None:
+    """Whatever is in them, attributes of the same tags at the top level are what counts."""
+    uids = element(0x0020000D, "UI", uid("9.9.9"), syntax=syntax)
+    delimiter_in_a_value = element(0x00081140, "OB", SEQUENCE_END + ITEM_END, syntax=syntax)
+    inner = (
+        element(0x00081199, "SQ", length=UNDEFINED, syntax=syntax)
+        + item(uids + ITEM_END, length=UNDEFINED)
+        + item(uids)
+        + SEQUENCE_END
+    )
+    defined = element(0x00081198, "SQ", item(uids) + item(b""), syntax=syntax)
+    sequence = (
+        element(0x00081140, "SQ", length=UNDEFINED, syntax=syntax)
+        + item(delimiter_in_a_value + inner + uids + defined + ITEM_END, length=UNDEFINED)
+        + item(ITEM_END, length=UNDEFINED)
+        + SEQUENCE_END
+    )
+    header = scan(with_sequence(sequence, syntax))
+    assert header.flaws == ()
+    assert header.study_instance_uid == "1.2.1"
+    assert header.study.patient_name == "Café^Zoë"
+
+
+def test_implicit_item_and_un_inside_an_explicit_sequence(scan: Scan) -> None:
+    implicit = element(0x0020000D, "", uid("9.9.9"), syntax=IMPLICIT)
+    unknown = (
+        element(0x00091001, "UN", length=UNDEFINED)
+        + item(implicit + ITEM_END, length=UNDEFINED)
+        + SEQUENCE_END
+    )
+    fragments = element(0x7FE00010, "OB", length=UNDEFINED) + item(b"ab" * 9) + SEQUENCE_END
+    sequence = (
+        element(0x00081140, "SQ", length=UNDEFINED)
+        + item(implicit + ITEM_END, length=UNDEFINED)
+        + item(unknown + fragments + element(0x00091002, "ZZ", b"zz") + ITEM_END, length=UNDEFINED)
+        + SEQUENCE_END
+    )
+    header = scan(with_sequence(sequence))
+    assert header.flaws == ()
+    assert header.study_instance_uid == "1.2.1"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_sequence_without_end(scan: Scan, syntax: str) -> None:
+    inside = item(element(0x0020000D, "UI", uid("9.9.9"), syntax=syntax), length=UNDEFINED)
+    content = preamble(syntax) + header_elements(syntax)
+    content += element(0x00400275, "SQ", length=UNDEFINED, syntax=syntax) + inside
+    for size in (len(content), len(content) - 3, len(content) - len(inside)):
+        header = scan(content[:size])
+        assert header.flaws == (f"(0040,0275) has no end, file has {size} bytes.",)
+        assert header.study_instance_uid == "1.2.1"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_no_item_in_a_sequence_is_malformed(scan: Scan, syntax: str) -> None:
+    bare = element(0x0020000D, "UI", uid("9.9.9"), syntax=syntax)
+    sequence = element(0x00081140, "SQ", length=UNDEFINED, syntax=syntax) + bare + SEQUENCE_END
+    with pytest.raises(MalformedDicomError, match="where an item must begin"):
+        scan(with_sequence(sequence, syntax))
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("filler", [16_000, 16_020, 16_030, 16_040, 40_000, 65_500])
+def test_values_across_the_ends_of_buffers(scan: Scan, syntax: str, filler: int) -> None:
+    first, rest = header_elements(syntax)[:18], header_elements(syntax)[18:]
+    value = element(0x00080006, "LT", bytes(filler), syntax=syntax)
+    header = scan(preamble(syntax) + first + value + rest)
+    assert header.flaws == ()
+    assert header.identity == InstanceIdentity("1.2.1", "1.2.2", "1.2.3")
+    assert header.study.patient_name == "Café^Zoë"
+
+
+@pytest.mark.parametrize("vr", ["PN", "UT", ""])
+def test_text_of_an_attribute_is_bounded(scan: Scan, vr: str) -> None:
+    syntax = EXPLICIT if vr else IMPLICIT
+    header = scan(
+        preamble(syntax)
+        + element(0x00100010, vr, b"x" * 60_000, syntax=syntax)
+        + element(0x00100020, "LO", b"ID", syntax=syntax)
+    )
+    assert header.study.patient_name == "x" * 4096
+    assert header.study.patient_id == "ID"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_of_a_cut_off_attribute_nothing_is_known(scan: Scan, syntax: str) -> None:
+    content = preamble(syntax) + element(0x00100010, "PN", b"Doe^Jane", syntax=syntax)
+    header = scan(content[:-2])
+    assert header.study.patient_name == ""
+    assert (
+        header.flaws[0] == f"(0010,0010) ends at byte {len(content)}, file has {len(content) - 2}."
+    )
 
 
 def test_large_values_are_not_read(tmp_path: Path) -> None:

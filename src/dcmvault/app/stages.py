@@ -22,9 +22,10 @@ from dcmvault.model.plan import PlanItem, RunKind, RunRequest
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.planning import slice_into_jobs
+from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.pipeline.selection import select_from
-from dcmvault.pipeline.verification import cannot_verify, reverify_claims, verify_items
+from dcmvault.pipeline.verification import cannot_verify, verify_items
 from dcmvault.ports.catalogue import (
     Item,
     JobCatalogue,
@@ -41,9 +42,22 @@ from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
 
+#: How long a destination is left alone, in first waits of the retry policy, and at most.
+_BREAKER_WAITS = 12
+_LONGEST_REST_S = 60.0
 #: Jobs written in one transaction.
 _JOBS_AT_ONCE = 100
+_ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why items failed."""
+
+    code: str
+    message: str
+    hint: str
 
 
 @dataclass(slots=True)
@@ -63,12 +77,17 @@ class BackupStages:
     policy: RetryPolicy
     clock: Clock
     stopping: threading.Event = field(default_factory=threading.Event)
+    presence: Presence = field(default_factory=Presence)
+    #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
+    claims_seen: set[JobId] = field(default_factory=set)
     _breakers: dict[DestinationId, CircuitBreaker] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
         """Scan the source (for a backup), find what is due, and write it down as jobs."""
         record = self.runs.run(run_id)
+        if record.state in _ENDED_RUNS:
+            return []
         request = record.request
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
         self.plans.drop_unstarted_jobs(run_id)
@@ -108,6 +127,9 @@ class BackupStages:
             warnings=(),
         )
         self.runs.set_run_state(run_id, RunState.RUNNING, self.clock.now())
+        if self.runs.run(run_id).state in _ENDED_RUNS:  # cancelled meanwhile
+            self.runs.cancel_items(run_id)
+            return []
         return jobs
 
     def deliver(self, job_id: JobId) -> Batch:
@@ -132,7 +154,14 @@ class BackupStages:
         """Fail a job that cannot go on; what it did not settle is due in the next run."""
         job = self.jobs.job(job_id)
         open_states = frozenset({ItemState.DUE, ItemState.WAITING, ItemState.SENT})
-        while items := self.jobs.items(job_id, open_states, BATCH_INSTANCES):
+        why = Failed("internal", message, "The log tells where; please report it.")
+        self.fail_items(job_id, open_states, why)
+        if job.state not in _ENDED:
+            self.jobs.set_job_state(job_id, JobState.FAILED)
+
+    def fail_items(self, job_id: JobId, states: frozenset[ItemState], why: Failed) -> None:
+        """Fail all items of a job that are in one of these states."""
+        while items := self.jobs.items(job_id, states, BATCH_INSTANCES):
             self.jobs.record_outcomes(
                 job_id,
                 [
@@ -140,20 +169,22 @@ class BackupStages:
                         item.item_id,
                         ItemState.FAILED,
                         item.attempts,
-                        code="internal",
-                        message=message,
-                        hint="The log tells where; please report it.",
+                        code=why.code,
+                        message=why.message,
+                        hint=why.hint,
                     )
                     for item in items
                 ],
             )
-        if job.state not in _ENDED:
-            self.jobs.set_job_state(job_id, JobState.FAILED)
 
     def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
         """Return the destination's circuit breaker, shared by all its jobs in this process."""
         with self._lock:
-            return self._breakers.setdefault(destination_id, CircuitBreaker(self.clock))
+            # It rests as long as a few waits: a minute, where these are not configured.
+            rest_s = min(_BREAKER_WAITS * self.policy.wait_s, _LONGEST_REST_S)
+            return self._breakers.setdefault(
+                destination_id, CircuitBreaker(self.clock, open_s=rest_s)
+            )
 
     def _address(self, job: Job, request: RunRequest) -> str:
         for wanted in request.destinations:
@@ -163,7 +194,11 @@ class BackupStages:
 
     def _listed(self, run_id: RunId, entries: int) -> None:
         self.runs.set_scanned(run_id, entries)
-        if self.stopping.is_set():
+        self._check_stop(run_id)
+
+    def _check_stop(self, run_id: RunId) -> None:
+        """Leave planning when the worker stops or the run was cancelled."""
+        if self.stopping.is_set() or self.runs.run(run_id).state in _ENDED_RUNS:
             raise StageInterruption
 
     def _plan_destination(
@@ -188,6 +223,7 @@ class BackupStages:
         jobs: list[Job] = []
         while some := list(islice(planned, _JOBS_AT_ONCE)):
             jobs += self.plans.add_jobs(run_id, destination_id, some)
+            self._check_stop(run_id)
         return jobs
 
     @contextmanager
@@ -228,7 +264,7 @@ class _JobStep:
             return wait
         due = jobs.items(job_id, frozenset({ItemState.DUE}), BATCH_INSTANCES)
         if due and self.request.kind is RunKind.VERIFY:
-            self._never_sent(due)
+            self._never_sent()
         elif due:
             self._deliver(due)
         counts = jobs.count_items(job_id)
@@ -253,24 +289,51 @@ class _JobStep:
         )
 
     def _verify_earlier_claims(self) -> Batch | None:
-        """Raise the evidence of what was sent before this run, once, before anything is sent."""
-        items = [
-            item
-            for item in self.stages.jobs.items(
-                self.job.job_id, frozenset({ItemState.SENT}), self.job.instances
-            )
-            if _claimed_before(item)
-        ]
-        if not items or self._level is Level.SENT:
+        """Raise the evidence of what was sent before this run, once, before anything is sent.
+
+        All claims of the study are looked at together, whichever job has them.
+        """
+        jobs, job_id = self.stages.jobs, self.job.job_id
+        if job_id in self.stages.claims_seen:
             return None
-        verify = verify_items if self.request.kind is RunKind.VERIFY else reverify_claims
+        sent = frozenset({ItemState.SENT})
+        items = list(filter(_claimed_before, jobs.items(job_id, sent, self.job.instances)))
+        if items and self._level is Level.SENT:
+            # The receipt from before is all that was asked for.
+            jobs.record_outcomes(
+                job_id, [Outcome(item.item_id, ItemState.HELD, item.attempts) for item in items]
+            )
+        elif items:
+            items = list(filter(_claimed_before, jobs.sent_items(job_id)))
+            backs_up = self.request.kind is RunKind.BACKUP
+            if (wait := self._verify(items, lost_are_due=backs_up)) is not None:
+                return wait
+        self.stages.claims_seen.add(job_id)
+        return None
+
+    def _verify(self, items: Sequence[Item], *, lost_are_due: bool = False) -> Batch | None:
+        """Verify items of the study; return what to answer when that cannot be done now."""
+        stages, level = self.stages, self._level
+        breaker = stages.breaker(self.job.destination_id)
+        if breaker.is_open:
+            return self._unverified(items, breaker.refusal())
         try:
-            with self.stages.timed(self.job.run_id, "verify"):
-                verify(self.job, items, self._verifier(), self._level, self.stages.jobs)
+            with stages.timed(self.job.run_id, "verify"):
+                verify_items(
+                    self.job,
+                    items,
+                    self._verifier(),
+                    level,
+                    stages.jobs,
+                    lost_are_due=lost_are_due,
+                )
         except DestinationUnreachableError as error:
+            breaker.failed(error)
             return self._unverified(items, error)
         except DestinationError as error:
-            cannot_verify(self.job, items, error, self.stages.jobs)
+            cannot_verify(self.job, items, error, stages.jobs)
+        else:
+            breaker.succeeded()
         return None
 
     def _deliver(self, due: Sequence[Item]) -> None:
@@ -285,6 +348,7 @@ class _JobStep:
             clock=stages.clock,
             stopping=stages.stopping,
             sent_is_held=self._level is Level.SENT,
+            presence=stages.presence,
         )
         began = time.perf_counter()
         try:
@@ -296,49 +360,48 @@ class _JobStep:
                 {"read": delivery.read_s, "deliver": max(spent - delivery.read_s, 0.0)},
             )
 
-    def _never_sent(self, due: Sequence[Item]) -> None:
+    def _never_sent(self) -> None:
         """Fail, in a verification run, what this destination never took."""
-        self.stages.jobs.record_outcomes(
-            self.job.job_id,
-            [
-                Outcome(
-                    item.item_id,
-                    ItemState.FAILED,
-                    item.attempts,
-                    code="never_sent",
-                    message="it was never sent to this destination",
-                    hint="Run `dcmvault backup` for this source and destination.",
-                )
-                for item in due
-            ],
+        why = Failed(
+            "never_sent",
+            "it was never sent to this destination",
+            "Run `dcmvault backup` for this source and destination.",
         )
+        self.stages.fail_items(self.job.job_id, frozenset({ItemState.DUE}), why)
 
     def _wait(self) -> Batch:
-        self.stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
-        return Batch(0, self.stages.policy.wait_after(self.job.attempt))
+        stages = self.stages
+        stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
+        rest_s = stages.breaker(self.job.destination_id).rest_s
+        return Batch(0, max(stages.policy.wait_after(self.job.attempt), rest_s))
 
     def _settle(self) -> Batch:
         """Verify the study when this was its last job, and end the job."""
         jobs, job_id = self.stages.jobs, self.job.job_id
         jobs.set_job_state(job_id, JobState.VERIFYING)
-        settled = self._level is not Level.SENT and jobs.study_settled(job_id)
-        items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
-        if settled and items:
-            try:
-                with self.stages.timed(self.job.run_id, "verify"):
-                    verify_items(self.job, items, self._verifier(), self._level, jobs)
-            except DestinationUnreachableError as error:
-                return self._unverified(items, error)
-            except DestinationError as error:
-                cannot_verify(self.job, items, error, jobs)
+        if self._level is not Level.SENT and jobs.study_settled(job_id):
+            items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
+            if items and (wait := self._verify(items)) is not None:
+                return wait
         failed = jobs.count_items(job_id).get(ItemState.FAILED, 0)
-        jobs.set_job_state(job_id, JobState.FAILED if failed else JobState.COMPLETED)
-        return Batch(0)
+        return self._end(JobState.FAILED if failed else JobState.COMPLETED)
 
-    def _unverified(self, items: Sequence[Item], error: DestinationUnreachableError) -> Batch:
-        """Ask again later while attempts are left; then the claims stay claims."""
+    def _unverified(self, items: Sequence[Item], error: DestinationError) -> Batch:
+        """Ask again later while attempts are left; then the claims stay claims.
+
+        What the job had to deliver after them was not tried, and is due in the next run.
+        """
         if self.job.attempt < self.stages.policy.attempts:
             return self._wait()
         cannot_verify(self.job, items, error, self.stages.jobs)
-        self.stages.jobs.set_job_state(self.job.job_id, JobState.FAILED)
+        self.stages.fail_items(
+            self.job.job_id,
+            frozenset({ItemState.DUE, ItemState.WAITING}),
+            Failed(error.code, error.message, error.hint),
+        )
+        return self._end(JobState.FAILED)
+
+    def _end(self, state: JobState) -> Batch:
+        self.stages.jobs.set_job_state(self.job.job_id, state)
+        self.stages.claims_seen.discard(self.job.job_id)
         return Batch(0)

@@ -17,12 +17,14 @@ from dcmvault.errors import (
     EntryUnreadableError,
     InstanceDeferredError,
     InstanceRefusedError,
+    InstanceUnsendableError,
     MalformedDicomError,
     Retry,
 )
 from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
-from dcmvault.model.job import ItemState, Job
+from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
+from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
 from dcmvault.ports.clock import Clock
@@ -52,11 +54,13 @@ class BatchDelivery:
     clock: Clock
     stopping: threading.Event
     sent_is_held: bool
+    presence: Presence = field(default_factory=Presence)
     #: Seconds spent on opening and parsing files before they were sent, so far.
     read_s: float = 0.0
     _pending: list[Outcome] = field(default_factory=list)
     _noted: set[int] = field(default_factory=set)
     _written_at: float = 0.0
+    _cancelled: bool = False
 
     def run(self, items: Sequence[Item]) -> None:
         """Deliver the items; each has an outcome afterwards, or is still due."""
@@ -64,13 +68,18 @@ class BatchDelivery:
         due = self._without_unfit(items)
         try:
             if due and self.breaker.is_open:
-                raise self.breaker.refusal()
+                # Not a failure of its own: that would keep the destination alone for ever.
+                self._destination_failed(due, self.breaker.refusal())
+                return
             due = self._without_present(due)
             if due:
                 self._deliver(due)
         except _BatchEnded:
             _log.warning("%s: association lost", self.destination.name)
+            self.presence.forget(self.job)
         except (DestinationUnreachableError, DestinationStoppedError) as error:
+            self.breaker.failed(error)
+            self.presence.forget(self.job)
             self._destination_failed(due, error)
         finally:
             self._write()
@@ -100,9 +109,7 @@ class BatchDelivery:
         if self.sent_is_held or not items or not isinstance(self.destination, Listable):
             return list(items)
         try:
-            there = self.destination.instances(
-                self.job.study_instance_uid, self.job.series_instance_uid
-            )
+            there = self.presence.instances(self.destination, self.job)
         except DestinationUnreachableError:
             raise
         except DestinationError as error:
@@ -112,7 +119,7 @@ class BatchDelivery:
         for item in items:
             uid = item.plan.identity.sop_instance_uid
             if uid in there and not item.plan.earlier_version_there:
-                self._note(item, ItemState.SENT, attempts=item.attempts)
+                self._note(item, ItemState.SENT)
             else:
                 absent.append(item)
         return absent
@@ -123,7 +130,7 @@ class BatchDelivery:
         kinds.discard(InstanceKind("", ""))
         with self.destination.open(sorted(kinds)) as delivery:
             for item, file in self._files(by_locator):
-                if self.stopping.is_set():
+                if self.stopping.is_set() or self._cancelled:
                     break
                 self._put(delivery, item, file)
                 self._write_now_and_then(delivery)
@@ -164,8 +171,11 @@ class BatchDelivery:
         except EntryUnreadableError as error:
             self._unreadable(item, error.code, error.message)
         except InstanceDeferredError as error:
+            self.breaker.succeeded()
             self._attempt_failed(item, error, status=error.status)
         except InstanceRefusedError as error:
+            if not isinstance(error, InstanceUnsendableError):
+                self.breaker.succeeded()
             self._note(
                 item,
                 ItemState.FAILED,
@@ -202,11 +212,8 @@ class BatchDelivery:
             receipt=receipt,
         )
 
-    def _destination_failed(
-        self, due: Sequence[Item], error: DestinationUnreachableError | DestinationStoppedError
-    ) -> None:
+    def _destination_failed(self, due: Sequence[Item], error: DestinationError) -> None:
         """Count an attempt for everything that was due: none of it could be delivered."""
-        self.breaker.failed(error)
         _log.warning("%s: %s", self.destination.name, error.code)
         for item in due:
             if item.item_id not in self._noted:
@@ -231,7 +238,6 @@ class BatchDelivery:
         item: Item,
         state: ItemState,
         *,
-        attempts: int | None = None,
         code: str = "",
         status: str = "",
         message: str = "",
@@ -243,7 +249,7 @@ class BatchDelivery:
             Outcome(
                 item.item_id,
                 state,
-                item.attempts + 1 if attempts is None else attempts,
+                item.attempts + 1,
                 code,
                 status,
                 message,
@@ -255,6 +261,7 @@ class BatchDelivery:
     def _write_now_and_then(self, delivery: Delivery) -> None:
         if self.clock.monotonic() - self._written_at >= _FLUSH_S:
             self._flush_and_write(delivery)
+            self._cancelled = self.jobs.job(self.job.job_id).state is JobState.CANCELLED
 
     def _flush_and_write(self, delivery: Delivery) -> None:
         try:

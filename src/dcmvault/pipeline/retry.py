@@ -38,6 +38,7 @@ class CircuitBreaker:
     open_s: float = 60.0
     _failures: int = 0
     _open_until: float = 0.0
+    _answered: bool = False
     _last_error: DestinationError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -48,6 +49,18 @@ class CircuitBreaker:
             return self._failures >= self.failures_to_open and (
                 self.clock.monotonic() < self._open_until
             )
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds for which waiting is better than trying; 0 where nothing ever answered.
+
+        A destination that went away in the middle (a restart) is waited for; of one that never
+        answered, a wrong address say, people hear soon.
+        """
+        with self._lock:
+            if self._failures < self.failures_to_open or not self._answered:
+                return 0.0
+            return max(self._open_until - self.clock.monotonic(), 0.0)
 
     def refusal(self) -> DestinationError:
         """Make the error for what is not even tried: the last true one says what to mend."""
@@ -64,6 +77,7 @@ class CircuitBreaker:
         """Note that the destination answered."""
         with self._lock:
             self._failures = 0
+            self._answered = True
 
     def failed(self, error: DestinationError) -> None:
         """Note that the destination could not be reached or went away, and why."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from dcmvault.errors import DestinationError, DestinationUnreachableError
-from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.job import ItemState, Job
 from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
 from dcmvault.ports.destination import Verifier
@@ -15,14 +15,21 @@ _log = logging.getLogger(__name__)
 
 
 def verify_items(
-    job: Job, items: Sequence[Item], verifier: Verifier, level: Level, jobs: JobCatalogue
-) -> Verification:
+    job: Job,
+    items: Sequence[Item],
+    verifier: Verifier,
+    level: Level,
+    jobs: JobCatalogue,
+    *,
+    lost_are_due: bool = False,
+) -> None:
     """Look for evidence of `level` for these items of the job's study and write down what is found.
 
+    With `lost_are_due`, what evidence shows missing or damaged is delivered (again) in this run.
     Raises DestinationUnreachableError, with nothing written, when the destination cannot be asked.
     """
     verification = verifier.verify(jobs.expected_study(job.job_id, items), level)
-    jobs.record_verification(job.job_id, items, verification)
+    jobs.record_verification(job.job_id, items, verification, lost_are_due=lost_are_due)
     lost = sum(finding is not Finding.HELD for finding in verification.findings.values())
     if lost:
         _log.warning(
@@ -31,26 +38,6 @@ def verify_items(
             lost,
             len(verification.findings),
             level.word,
-        )
-    return verification
-
-
-def reverify_claims(
-    job: Job, items: Sequence[Item], verifier: Verifier, level: Level, jobs: JobCatalogue
-) -> None:
-    """Try to raise the evidence of what was sent in an earlier run; what is lost is due again.
-
-    Only what evidence shows missing or damaged is delivered a second time.
-    """
-    verification = verify_items(job, items, verifier, level, jobs)
-    lost = [
-        item
-        for item in items
-        if verification.findings.get(item.plan.version_id) in (Finding.MISSING, Finding.DAMAGED)
-    ]
-    if lost:
-        jobs.record_outcomes(
-            job.job_id, [Outcome(item.item_id, ItemState.DUE, item.attempts) for item in lost]
         )
 
 

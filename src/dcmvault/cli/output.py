@@ -19,12 +19,17 @@ from dcmvault.reports.escaping import visible
 
 def say(text: str = "") -> None:
     """Write a line of the answer (stdout)."""
-    click.echo(text)
+    click.echo(text, color=_colour())
 
 
 def tell(text: str) -> None:
     """Write a line about how it goes (stderr)."""
-    click.echo(text, err=True)
+    click.echo(text, err=True, color=_colour())
+
+
+def _colour() -> bool | None:
+    """Say no colour where nobody wants it (no-color.org); else the terminal decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def tell_error(message: str, hint: str) -> None:

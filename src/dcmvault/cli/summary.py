@@ -11,7 +11,7 @@ from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Counts, DestinationReport, Privacy, RunReport, RunState
+from dcmvault.model.report import Counts, DestinationReport, Failure, Privacy, RunReport, RunState
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import by_cause, warning_sentences
 from dcmvault.reports.redaction import redacted
@@ -138,6 +138,7 @@ def _failures(report: RunReport) -> list[str]:
     """List failures by cause; the first SHOWN_FAILURES by name, the others counted."""
     lines = [click.style(_("What failed"), fg="red", bold=True)]
     room = SHOWN_FAILURES
+    named: list[Failure] = []
     due = {part.name: part.counts.selected for part in report.destinations}
     failed = [failure for failure in report.failures if not is_undone(failure)]
     for group in by_cause(failed):
@@ -150,11 +151,13 @@ def _failures(report: RunReport) -> list[str]:
             lines.append(f"    → {visible(group.next_step)}")
         # Where nothing at all arrived for one reason, the names say nothing.
         nameless = len(group.failures) == due.get(group.destination)
-        for failure in group.failures[: 0 if nameless else max(room, 0)]:
+        some = group.failures[: 0 if nameless else max(room, 0)]
+        named += some
+        for failure in some:
             name = failure.sop_instance_uid or _("(no SOP Instance UID)")
             lines.append(f"    {visible(f'{name}  {failure.locator}'.rstrip())}")
         room -= 0 if nameless else len(group.failures)
-    if note := hidden_files_note(report.failures, report.run_id):
+    if note := hidden_files_note(named, report.run_id):
         lines.append(f"  {note}")
     if room < 0:
         more = ngettext(

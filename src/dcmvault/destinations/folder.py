@@ -174,6 +174,8 @@ class FolderDestination:
             return True, "the folder is there", ""
         if path.parent.is_dir() and not path.exists():
             return True, "the folder will be made by the first backup", ""
+        if path.exists():
+            return False, "it is a file, not a folder", "Name a folder."
         return False, "the folder is not there", "Is the disk mounted? Else create the folder."
 
     def _probe_write(self) -> tuple[bool, str, str]:

@@ -268,11 +268,11 @@ REJECTIONS: Mapping[tuple[int, int], Rejection] = MappingProxyType(
         ),
         (1, 3): Rejection(
             "it does not know our (calling) AE title",
-            "Register our AE title at the peer, or set calling_ae_title to one it knows.",
+            "Register our AE title at the peer, or write one it knows: ?calling=AET.",
         ),
         (1, 7): Rejection(
             "it is not called by this (called) AE title",
-            "Set called_ae_title to the AE title of the peer, in its exact spelling.",
+            "Write the AE title of the peer in its exact spelling: dicom://CALLED@host:port",
         ),
         (2, 1): Rejection("it gives no reason", "Look at the peer's log."),
         (2, 2): Rejection(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pty
 import signal
 import stat
 import subprocess
@@ -291,3 +292,25 @@ def test_config_init_and_show(home: Path, capsys: pytest.CaptureFixture[str]) ->
     assert cli.run(["config", "show", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["settings"]["destinations"]["pacs"]["max_associations"] == 4
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_colour_where_nobody_wants_it(environ: dict[str, str], coloured: bool) -> None:
+    controller, terminal = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "dcmvault", "doctor"],
+        env={
+            **{k: v for k, v in os.environ.items() if k != "NO_COLOR"},
+            **environ,
+            "TERM": "xterm",
+        },
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    os.close(terminal)
+    shown = os.read(controller, 65536)
+    os.close(controller)
+    assert done.returncode == 0
+    assert (b"\x1b[" in shown) is coloured

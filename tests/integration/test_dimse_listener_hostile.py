@@ -15,8 +15,8 @@ import pytest
 from tests.integration.dimse_story import destination_at, put_each, sop_uids, study_files
 from tests.integration.raw_peer import data_pdu, read_pdu
 
+from dcmvault.dicom import acceptor, pdu
 from dcmvault.dicom import command as commands
-from dcmvault.dicom import pdu, scp_server
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
 from dcmvault.dicom.listener import Listener
 from dcmvault.model.receipt import Receipt
@@ -74,7 +74,7 @@ def _reset(connection: socket.socket) -> None:
 def test_idle_and_dripping_connections_hinder_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scp_server, "_BEGIN_S", 1.0)
+    monkeypatch.setattr(acceptor, "_BEGIN_S", 1.0)
     with Listener(tmp_path / "pacs") as listener, ExitStack() as stack:
         before = threading.active_count()
         for number in range(60):
@@ -87,7 +87,7 @@ def test_idle_and_dripping_connections_hinder_nobody(
 def test_no_more_connections_than_there_are_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scp_server, "_MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(acceptor, "_MAX_CONNECTIONS", 3)
     with Listener(tmp_path / "pacs") as listener:
         with ExitStack() as stack:
             for _place in range(3):

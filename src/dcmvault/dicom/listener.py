@@ -18,9 +18,9 @@ from typing import Self, cast
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
 
+from dcmvault.dicom.acceptor import GuardedAcceptor, serve
 from dcmvault.dicom.query_answers import InstanceIndex
 from dcmvault.dicom.received import ReceivedInstance, part10_head, read_received
-from dcmvault.dicom.scp_server import GuardedServer, serve
 from dcmvault.dicom.scp_setup import new_scp
 from dcmvault.errors import MalformedDicomError
 
@@ -58,7 +58,7 @@ class Listener:
         self._index = InstanceIndex()
         #: One writer at a time decides what lies under a name.
         self._commit = threading.Lock()
-        self._running: GuardedServer | None = None
+        self._running: GuardedAcceptor | None = None
 
     @property
     def port(self) -> int:
@@ -92,8 +92,8 @@ class Listener:
         """Stop listening and end what is open; harmless when it does not listen."""
         if self._running is None:
             return
-        server, self._running = self._running, None
-        server.shutdown()
+        acceptor, self._running = self._running, None
+        acceptor.shutdown()
 
     def instances(self) -> frozenset[str]:
         """Return the SOP Instance UIDs that it holds."""

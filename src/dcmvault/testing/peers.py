@@ -31,10 +31,10 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND, C_STORE
 
+from dcmvault.dicom.acceptor import GuardedAcceptor, serve
 from dcmvault.dicom.command import decode_flat
 from dcmvault.dicom.query_answers import InstanceIndex
 from dcmvault.dicom.received import part10_head, read_received
-from dcmvault.dicom.scp_server import GuardedServer, serve
 from dcmvault.dicom.scp_setup import new_scp
 from dcmvault.testing.peer_faults import (
     FAULTS,
@@ -84,7 +84,7 @@ class SimulatedPacs:
         self._attempts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._running: GuardedServer | None = None
+        self._running: GuardedAcceptor | None = None
 
     @property
     def port(self) -> int:
@@ -121,8 +121,8 @@ class SimulatedPacs:
         """End what hangs and stop listening."""
         self._stopping.set()
         if self._running is not None:
-            server, self._running = self._running, None
-            server.shutdown()
+            acceptor, self._running = self._running, None
+            acceptor.shutdown()
 
     def __enter__(self) -> Self:
         self.start()

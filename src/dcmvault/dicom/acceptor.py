@@ -47,8 +47,8 @@ _STOP_S = 10.0
 _POLL_S = 0.1
 
 
-class GuardedServer(ThreadedAssociationServer):
-    """pynetdicom's server with limits to what a connection may cost, and a prompt end."""
+class GuardedAcceptor(ThreadedAssociationServer):
+    """The acceptor of pynetdicom, with limits to what a connection may cost, and a prompt end."""
 
     daemon_threads = True
     #: Connections that the system may keep for us until we take them.
@@ -70,7 +70,7 @@ class GuardedServer(ThreadedAssociationServer):
     def serve_in_background(self) -> None:
         """Begin to accept connections in a thread of its own."""
         accept = partial(self.serve_forever, _POLL_S)
-        threading.Thread(target=accept, name="dicom-server", daemon=True).start()
+        threading.Thread(target=accept, name="dicom-acceptor", daemon=True).start()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Say whether there is a place for one more connection (socketserver's hook)."""
@@ -125,12 +125,14 @@ class GuardedServer(ThreadedAssociationServer):
 
 def serve(
     entity: AE, address: tuple[str, int], handlers: Sequence[EventHandlerType]
-) -> GuardedServer:
+) -> GuardedAcceptor:
     """Listen on an address as this application entity; OSError when it cannot be had."""
-    server = entity.make_server(address, evt_handlers=list(handlers), server_class=GuardedServer)
-    assert isinstance(server, GuardedServer)
-    server.serve_in_background()
-    return server
+    acceptor = entity.make_server(
+        address, evt_handlers=list(handlers), server_class=GuardedAcceptor
+    )
+    assert isinstance(acceptor, GuardedAcceptor)
+    acceptor.serve_in_background()
+    return acceptor
 
 
 def _begins_association(connection: socket.socket) -> bool:

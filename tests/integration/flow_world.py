@@ -173,7 +173,7 @@ class Flow:
         self,
         durable: Durable,
         stages: BackupStages,
-        between: Callable[[Job], None] = lambda _job: None,
+        between: Callable[[Job], object] = lambda _job: None,
     ) -> None:
         """Carry a run out from where it stands; CrashError leaves `durable` as the engine would.
 
@@ -184,10 +184,12 @@ class Flow:
                 durable.planned = stages.plan(durable.run_id)
             open_jobs = [job for job in durable.planned if job.job_id not in durable.ended]
             while open_jobs:
+                waits_before = len(durable.waits)
                 waited: list[Job] = []
                 for job in open_jobs:
                     waited += self._do_job(durable, stages, job, between)
                 open_jobs = waited
+                self.clock.advance(max(durable.waits[waits_before:], default=0.0))
             durable.finished = stages.finish(durable.run_id)
             durable.planned = None
 
@@ -196,7 +198,7 @@ class Flow:
         durable: Durable,
         stages: BackupStages,
         job: Job,
-        between: Callable[[Job], None],
+        between: Callable[[Job], object],
     ) -> Iterable[Job]:
         while True:
             between(job)

@@ -179,7 +179,26 @@ def _with_digests(
     digests: dict[str, bytes] = {}
     for entry, value in _digests(source, [s.entry for s in compared.values()]):
         digests[entry.locator] = value
+    for one in compared.values():
+        if one.header is not None and one.entry.locator in digests:
+            _know_renamed(
+                scan_pass, one.entry, digests[one.entry.locator], twins.get(one.header.identity, ())
+            )
     return [replace(s, file_sha256=digests.get(s.entry.locator, b"")) for s in scanned]
+
+
+def _know_renamed(
+    scan_pass: Scan, entry: InstanceEntry, file_sha256: bytes, twins: Iterable[KnownVersion]
+) -> None:
+    """Give versions that nobody read before their file was renamed the digest of that file.
+
+    It is the same file when the file system says so: equal inode, size and time.
+    """
+    if not entry.fingerprint.inode:
+        return
+    for twin in twins:
+        if not twin.file_sha256 and twin.entry.fingerprint == entry.fingerprint:
+            scan_pass.set_digest(twin.version_id, file_sha256)
 
 
 def _digest_twins(source: Source, scan_pass: Scan, twins: Iterable[Sequence[KnownVersion]]) -> None:

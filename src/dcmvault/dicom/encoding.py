@@ -42,6 +42,8 @@ class Encoding:
     long_length: Callable[[bytes, int], tuple[int]]
     #: (raw tag, raw VR, 16-bit length).
     raw_header: Callable[[bytes, int], tuple[int, int, int]]
+    #: (raw tag, 32-bit length).
+    item_header: Callable[[bytes, int], tuple[int, int]]
     raw_short_vrs: frozenset[int]
     raw_long_vrs: frozenset[int]
     raw_un: int
@@ -62,6 +64,7 @@ def _encoding(order: str, *, explicit: bool) -> Encoding:
         struct.Struct(order + "HHL").unpack_from,
         struct.Struct(order + "L").unpack_from,
         struct.Struct(order + "LHH").unpack_from,
+        struct.Struct(order + "LL").unpack_from,
         frozenset(int.from_bytes(vr, name) for vr in _SHORT_VRS),
         frozenset(int.from_bytes(vr, name) for vr in _LONG_VRS),
         int.from_bytes(b"UN", name),

@@ -103,6 +103,7 @@ def _short_implicit(head: bytes, element: int) -> bool:
 def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
     """Read the file meta information (explicit VR little endian); return where it ends."""
     read_header, short_vrs = EXPLICIT_LITTLE.raw_header, EXPLICIT_LITTLE.raw_short_vrs
+    wanted = _WANTED
     values: dict[int, bytes] = {}
     stated_end = -1
     buffer, base = file.window(begin)
@@ -127,17 +128,17 @@ def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
                 f"The file meta information does not parse at byte {base + at}."
             )
         at = value + length
-        if raw in _WANTED:
+        if at > filled and base + at > file.size:
+            raise MalformedDicomError(
+                f"The file ends at byte {file.size}, inside its file meta information."
+            )
+        if raw in wanted:
             if at <= filled:
                 values[raw] = buffer[value:at]
             else:
                 values[raw] = file.read(base + value, min(length, _MAX_UID_BYTES))
             if raw == _GROUP_LENGTH and length == 4:
                 stated_end = base + at + int.from_bytes(values[raw], "little")
-        if base + at > file.size:
-            raise MalformedDicomError(
-                f"The file ends at byte {file.size}, inside its file meta information."
-            )
     else:
         raise MalformedDicomError(
             f"More than {_MAX_META_ELEMENTS} elements of file meta information."

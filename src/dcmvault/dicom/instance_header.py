@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 
 from dcmvault.dicom.charset import decode_text
 from dcmvault.dicom.file_meta import FileMeta
@@ -24,14 +25,32 @@ _UIDS = {
 }
 #: What names an instance.
 IDENTITY_TAGS = frozenset({_STUDY, _SERIES, _SOP_INSTANCE})
+#: Fields of `StudyAttributes` and `SeriesAttributes`, in their order, and what they show.
+_STUDY_TAGS = {
+    "patient_name": 0x00100010,
+    "patient_id": 0x00100020,
+    "patient_birth_date": 0x00100030,
+    "patient_sex": 0x00100040,
+    "study_date": 0x00080020,
+    "study_time": 0x00080030,
+    "study_description": 0x00081030,
+    "accession_number": 0x00080050,
+    "institution_name": 0x00080080,
+}
+_SERIES_TAGS = {
+    "modality": 0x00080060,
+    "series_number": 0x00200011,
+    "series_description": 0x0008103E,
+    "body_part_examined": 0x00180015,
+}
 #: Character set, UIDs, and what `InstanceHeader` shows of study, series and instance.
 HEADER_TAGS = frozenset(
-    {
-        *(_CHARACTER_SET, INSTANCE_NUMBER, *_UIDS),
-        *(0x00080020, 0x00080030, 0x00080050, 0x00080060, 0x00080080, 0x00081030, 0x0008103E),
-        *(0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00180015, 0x00200011),
-    }
+    {_CHARACTER_SET, INSTANCE_NUMBER, *_UIDS, *_STUDY_TAGS.values(), *_SERIES_TAGS.values()}
 )
+_uids_of = itemgetter(*_UIDS)
+_study_texts_of = itemgetter(*_STUDY_TAGS.values())
+_series_texts_of = itemgetter(*_SERIES_TAGS.values())
+_NO_TEXTS = dict.fromkeys(HEADER_TAGS, "")
 
 #: Longest value decoded, bytes; texts that matter are a tenth of it by PS3.5 6.2.
 _MAX_TEXT = 4096
@@ -55,8 +74,7 @@ def instance_header(
     Flaws of the UIDs are added to those given. `pixels` says where the pixel data lie.
     """
     texts = _texts(found)
-    text = texts.get
-    uids = study, series, sop_class, sop_instance = [text(tag, "") for tag in _UIDS]
+    uids = study, series, sop_class, sop_instance = _uids_of(texts)
     if (
         (sop_class, sop_instance) != (meta.sop_class_uid, meta.sop_instance_uid)
         or len(max(uids, key=len)) > _MAX_UID
@@ -69,24 +87,9 @@ def instance_header(
         study_instance_uid=study,
         series_instance_uid=series,
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        study=StudyAttributes(
-            patient_name=text(0x00100010, ""),
-            patient_id=text(0x00100020, ""),
-            patient_birth_date=text(0x00100030, ""),
-            patient_sex=text(0x00100040, ""),
-            study_date=text(0x00080020, ""),
-            study_time=text(0x00080030, ""),
-            study_description=text(0x00081030, ""),
-            accession_number=text(0x00080050, ""),
-            institution_name=text(0x00080080, ""),
-        ),
-        series=SeriesAttributes(
-            modality=text(0x00080060, ""),
-            series_number=text(0x00200011, ""),
-            series_description=text(0x0008103E, ""),
-            body_part_examined=text(0x00180015, ""),
-        ),
-        instance_number=text(INSTANCE_NUMBER, ""),
+        study=StudyAttributes(*_study_texts_of(texts)),
+        series=SeriesAttributes(*_series_texts_of(texts)),
+        instance_number=texts[INSTANCE_NUMBER],
         data_set_start=meta.data_set_start,
         data_set_end=data_set_end,
         pixel_data_start=pixels[0],
@@ -98,24 +101,26 @@ def instance_header(
 
 
 def _texts(found: Mapping[int, bytes]) -> dict[int, str]:
-    """Decode everything found, padding stripped."""
+    """Decode everything found, padding stripped; what was not found is empty."""
+    texts = _NO_TEXTS.copy()
     together = b"".join(found.values())
-    if len(together) > _MAX_TEXT:
-        found = {tag: raw[:_MAX_TEXT] for tag, raw in found.items()}
-    if together.isascii() and b"\x1b" not in together:
-        return {tag: raw.rstrip(b"\0 ").decode("ascii") for tag, raw in found.items()}
+    if together.isascii() and b"\x1b" not in together and len(together) <= _MAX_TEXT:
+        for tag, raw in found.items():
+            texts[tag] = raw.rstrip(b"\0 ").decode("ascii")
+        return texts
     character_set = found.get(_CHARACTER_SET, b"")
-    return {
-        tag: raw.rstrip(b"\0 ").decode("ascii", "replace")
-        if tag in _UIDS
-        else decode_text(raw, character_set)
-        for tag, raw in found.items()
-    }
+    for tag, raw in found.items():
+        text = raw[:_MAX_TEXT]
+        if tag in _UIDS:
+            texts[tag] = text.rstrip(b"\0 ").decode("ascii", "replace")
+        else:
+            texts[tag] = decode_text(text, character_set)
+    return texts
 
 
 def _uid_flaws(meta: FileMeta, texts: Mapping[int, str]) -> Iterator[str]:
     for tag, name in _UIDS.items():
-        uid = texts.get(tag, "")
+        uid = texts[tag]
         if not uid:
             yield f"{name} is missing."
         elif len(uid) > _MAX_UID or not _valid_uid(uid):
@@ -124,5 +129,5 @@ def _uid_flaws(meta: FileMeta, texts: Mapping[int, str]) -> Iterator[str]:
         (_SOP_CLASS, meta.sop_class_uid),
         (_SOP_INSTANCE, meta.sop_instance_uid),
     ):
-        if stated and texts.get(tag, stated) != stated:
+        if stated and texts[tag] and texts[tag] != stated:
             yield f"{_UIDS[tag]} differs between file meta information and data set."

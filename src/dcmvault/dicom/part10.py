@@ -45,6 +45,8 @@ _RARE_COST = 16
 #: Inflated bytes within which the attributes of a deflated data set must come.
 _MAX_INFLATED = 64 << 20
 _MAX_FLAWS = 20
+#: After a fragment of this many bytes no more than the next header is read.
+_FAR = 4096
 
 _WANTED = Wanted(HEADER_TAGS)
 
@@ -219,21 +221,24 @@ class _Scan:
 
         Returns where the delimiter begins.
         """
-        source, plain_header = self._source, self._encoding.plain_header
-        for allowance in range(self._allowance, 0, -1):
-            buffer, base = source.window(position)
+        source, read_item = self._source, self._encoding.item_header
+        item, end = self._encoding.raw_tag(ITEM), self._encoding.raw_tag(SEQUENCE_DELIMITATION)
+        length = 0
+        for left in range(self._allowance, 0, -1):
+            if length < _FAR:
+                buffer, base = source.window(position)
+            else:
+                buffer, base = source.read(position, 8), position
             at = position - base
             if len(buffer) - at < 8:
                 raise TruncatedError("The data end where another fragment must begin.")
-            group, element, length = plain_header(buffer, at)
-            if group << 16 | element == SEQUENCE_DELIMITATION:
-                self._position, self._allowance = position + 8, allowance
+            raw, length = read_item(buffer, at)
+            if raw == end:
+                self._position, self._allowance = position + 8, left
                 return position
-            if group << 16 | element != ITEM or length == UNDEFINED_LENGTH:
+            if raw != item or length == UNDEFINED_LENGTH:
                 raise MalformedDicomError(f"No fragment of Pixel Data begins at byte {position}.")
             position += 8 + length
-            if position > source.size:
-                raise TruncatedError("The data end inside a fragment.")
         raise ElementLimitError(f"More fragments than the limit of {MAX_ELEMENTS} elements.")
 
     def _step_over_items(self, header: Header) -> int:

@@ -6,8 +6,10 @@ when they are needed: `dcmvault --help` and `dcmvault config` need none of them.
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -63,8 +65,13 @@ def build_source(section: SourceSection) -> Source:
     return FolderSource(section)
 
 
-def build_destination(section: DestinationSection, clock: Clock) -> Destination:
-    """Make the adapter for a destination's section."""
+def build_destination(
+    section: DestinationSection, clock: Clock, holds_copies: Callable[[], bool] | None = None
+) -> Destination:
+    """Make the adapter for a destination's section.
+
+    `holds_copies` tells what the catalogue knows: whether copies were stored there before.
+    """
     if isinstance(section, DimseDestinationSection):
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
 
@@ -72,7 +79,7 @@ def build_destination(section: DestinationSection, clock: Clock) -> Destination:
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
-    return FolderDestination(section, LocalStore(section.path, clock), clock)
+    return FolderDestination(section, LocalStore(section.path, clock), clock, holds_copies)
 
 
 @dataclass(slots=True)
@@ -90,6 +97,8 @@ class Workplace:
     ownership: Ownership
     _work_database: WorkDatabase
     _worker: Worker | None = None
+    _shared: dict[str, Destination] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def working(self) -> bool:
@@ -125,8 +134,21 @@ class Workplace:
         self.catalogue.close()
 
     def destination(self, address: str) -> Destination:
-        """Make the adapter for a destination by its canonical address, with configured options."""
-        return build_destination(self.destination_section(address), self.clock)
+        """Make the adapter for a destination by its canonical address, with configured options.
+
+        A PACS has one adapter for all its jobs: it counts the associations that are open.
+        """
+        with self._lock:
+            if address in self._shared:
+                return self._shared[address]
+            section = self.destination_section(address)
+            plans = self.catalogue.plans
+            destination = build_destination(
+                section, self.clock, lambda: plans.holds_copies(plans.destination(address))
+            )
+            if isinstance(section, DimseDestinationSection):
+                self._shared[address] = destination
+            return destination
 
     def destination_section(self, address: str) -> DestinationSection:
         """Return the configured section with this canonical address, else what the address says."""

@@ -16,8 +16,10 @@ from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
+    HoldingState,
     destinations,
     entries,
+    holdings,
     items,
     jobs,
     run_destinations,
@@ -83,6 +85,19 @@ class PlansInDatabase:
         question = DueQuestion(source_id, destination_id, Level.PROVEN, everything=True)
         for page in pages(self.database, question):
             yield from page
+
+    def holds_copies(self, destination_id: DestinationId) -> bool:
+        """Say whether any copy, of whatever source, is sent to or held at the destination."""
+        with self.database.read() as connection:
+            found = connection.scalar(
+                sa.select(holdings.c.version_id)
+                .where(
+                    holdings.c.destination_id == destination_id,
+                    holdings.c.state.in_((HoldingState.SENT, HoldingState.HELD)),
+                )
+                .limit(1)
+            )
+        return found is not None
 
     def present_versions(self, source_id: SourceId) -> int:
         """Count distinct present versions (what `selected + already_held` adds up to)."""

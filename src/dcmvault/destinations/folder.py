@@ -16,7 +16,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -53,6 +53,8 @@ _log = logging.getLogger(__name__)
 _COPY_BYTES = 1 << 20
 _READ_BACK_BYTES = 4 << 20
 _README_KEY = "README.txt"
+#: Where copies lie.
+_CONTENT = ("studies/", "opaque/")
 _NOBODY = InstanceIdentity("", "", "")
 
 
@@ -64,14 +66,21 @@ class FolderDestination:
     """A folder that takes every file and can prove what it holds.
 
     Every put is durable when it returns; `flush` adds a manifest of what was put since the last.
+    `holds_copies` tells what the catalogue knows: whether copies were stored here before. Then a
+    folder that shows none is the mount point of a lost disk, and nothing is written into it.
     """
 
     def __init__(
-        self, section: FolderDestinationSection, store: StagingStore, clock: Clock
+        self,
+        section: FolderDestinationSection,
+        store: StagingStore,
+        clock: Clock,
+        holds_copies: Callable[[], bool] | None = None,
     ) -> None:
         self._section = section
         self._store = store
         self._clock = clock
+        self._holds_copies = holds_copies
 
     @property
     def name(self) -> str:
@@ -99,20 +108,31 @@ class FolderDestination:
         return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 
     def open(self, kinds: Collection[InstanceKind]) -> FolderDelivery:  # noqa: ARG002 - the port
-        """Open a delivery; makes the folder and its README when they are not there."""
-        delivery = FolderDelivery(self._store, self._clock)
-        if self._store_is_new():
+        """Open a delivery; makes the folder and its README when they are not there.
+
+        Raises DestinationUnreachableError when copies were stored here and none is seen.
+        """
+        if not self._has_readme():
+            if self._holds_copies is not None and self._holds_copies() and self._is_empty():
+                raise _looks_unmounted()
             try:
                 self._store.put(_README_KEY, [README.encode()])
             except ObjectExistsError:  # another version of dcmvault was faster
                 _log.debug("the folder has a README of another version")
-        return delivery
+        return FolderDelivery(self._store, self._clock)
 
-    def _store_is_new(self) -> bool:
+    def _has_readme(self) -> bool:
         try:
-            return self._store.head(_README_KEY) is None
+            return self._store.head(_README_KEY) is not None
         except DestinationUnreachableError:
             # Reading a folder that was never made; the put that follows makes it, or says why not.
+            return False
+
+    def _is_empty(self) -> bool:
+        """Say whether there is no README and no copy, or no folder at all."""
+        try:
+            return not any(True for prefix in _CONTENT for _key in self._store.keys(prefix))
+        except DestinationUnreachableError:
             return True
 
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
@@ -146,12 +166,10 @@ class FolderDestination:
 
     def _require_filled(self, study: ExpectedStudy) -> None:
         """Refuse to call everything missing when the folder is the mount point of a lost disk."""
-        empty = next(self._store.keys(), None) is None  # raises when there is no folder at all
-        if empty and any(instance.object_key for instance in study.instances):
-            raise DestinationUnreachableError(
-                "The destination folder is empty, but copies were stored in it.",
-                hint="Is the disk mounted? Nothing was concluded about the copies.",
-            )
+        stored = any(instance.object_key for instance in study.instances)
+        # `head` raises when there is no folder at all.
+        if self._store.head(_README_KEY) is None and stored and self._is_empty():
+            raise _looks_unmounted()
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try the folder, a write (undone at once), and the free space."""
@@ -205,6 +223,14 @@ class FolderDestination:
             return False, os.strerror(error.errno or 0), "Is the disk mounted?"
         detail = f"{usage.free / 1e9:,.1f} of {usage.total / 1e9:,.1f} GB free"
         return usage.free > 0, detail, "" if usage.free > 0 else "Free space on the disk."
+
+
+def _looks_unmounted() -> DestinationUnreachableError:
+    return DestinationUnreachableError(
+        "The destination folder is empty, but copies were stored in it.",
+        hint="Is the disk mounted? If the copies were removed on purpose, put an empty file"
+        " README.txt into the folder.",
+    )
 
 
 class FolderDelivery:

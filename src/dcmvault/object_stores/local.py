@@ -27,7 +27,12 @@ from dcmvault.object_stores.local_disk import (
     same_bytes,
     sweep,
 )
-from dcmvault.object_stores.local_errors import disk_errors, reading_errors, root_missing
+from dcmvault.object_stores.local_errors import (
+    disk_errors,
+    reading_errors,
+    root_missing,
+    root_replaced,
+)
 from dcmvault.ports.clock import Clock
 
 _STAGING = ".staging"
@@ -40,7 +45,8 @@ class LocalStore:
 
     Nothing is touched before the first operation. The root is made by the first write if its
     parent exists; reading where there is no root raises DestinationUnreachableError, so that an
-    unmounted disk is never taken for an empty one.
+    unmounted disk is never taken for an empty one. The root must stay the folder that was first
+    written into: when its disk goes away, nothing is written to the disk below.
     """
 
     def __init__(self, root: Path, clock: Clock) -> None:
@@ -48,6 +54,8 @@ class LocalStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._swept = False
+        #: Device and inode of the root, once this store has written into it.
+        self._identity: tuple[int, int] | None = None
         #: Folders whose own name this store has made durable.
         self._durable_folders: set[Path] = set()
 
@@ -129,6 +137,7 @@ class LocalStore:
         path = self._path(key)
         with disk_errors():
             make_durable(descriptor)
+            self._require_same_root()
             try:
                 self._make_folders(path.parent)
                 new = give_name(staged, path)
@@ -150,11 +159,8 @@ class LocalStore:
     def _staging(self) -> Path:
         """Return the staging folder, made if needed; sweep it once in this store's life."""
         staging = self._root / _STAGING
+        self._require_same_root()
         if not staging.is_dir():
-            if not self._root.is_dir():
-                if not self._root.parent.is_dir():
-                    raise root_missing()
-                make_folder(self._root)
             with contextlib.suppress(FileExistsError):
                 staging.mkdir(0o700)
         with self._lock:
@@ -162,6 +168,19 @@ class LocalStore:
         if not swept:
             sweep(staging, before=self._clock.now().timestamp() - _STALE_S)
         return staging
+
+    def _require_same_root(self) -> None:
+        """Make the root at the first write; later it must be the same folder."""
+        with self._lock:
+            if self._identity is None and not self._root.is_dir():
+                if not self._root.parent.is_dir():
+                    raise root_missing()
+                make_folder(self._root)
+            status = self._root.stat()
+            identity = status.st_dev, status.st_ino
+            if self._identity not in (None, identity):
+                raise root_replaced()
+            self._identity = identity
 
     def _make_folders(self, folder: Path) -> None:
         """Make the folders down to `folder`, each with a durable name."""

@@ -49,6 +49,14 @@ def root_missing() -> DestinationUnreachableError:
     )
 
 
+def root_replaced() -> DestinationUnreachableError:
+    """Make the error for a folder that is not the one any more that was written into."""
+    return DestinationUnreachableError(
+        "The destination folder went away while it was written into.",
+        hint="Was the disk unmounted? Mount it, then run again.",
+    )
+
+
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
     """Turn what the operating system says about the disk into errors of the tree."""

@@ -128,13 +128,17 @@ class PlanCatalogue(Protocol):
         Found missing or damaged by a verification: due for delivery.
         `conflict` is set on every version but the first seen where several present versions of
         the source share an identity, and where a present version of any source, with other
-        content, is held or sent there. `earlier_version_there` where another, no longer present version of
-        the identity is held or sent. Opaque files come last, with empty UIDs.
+        content, is held or sent there. `earlier_version_there` where another, no longer present
+        version of the identity is held or sent. Opaque files come last, with empty UIDs.
         """
         ...
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
         """List every present version; `held` is set where one was sent or held at any time."""
+        ...
+
+    def holds_copies(self, destination_id: DestinationId) -> bool:
+        """Say whether any copy, of whatever source, is sent to or held at the destination."""
         ...
 
     def present_versions(self, source_id: SourceId) -> int:

@@ -100,6 +100,20 @@ class JobSuite(CatalogueCases):
         assert world.due(world.run()) == []
         assert world.catalogue.plans.present_versions(world.source) == 1
 
+    def test_whether_a_destination_holds_copies(self) -> None:
+        """A receipt counts until evidence refutes it."""
+        world = self.world()
+        holds_copies = world.catalogue.plans.holds_copies
+        run_id = world.run()
+        world.scan(run_id, [scanned("a", "x", header(1, 1, 1))])
+        (job,) = world.plan(run_id, world.due(run_id))
+        assert not holds_copies(world.destination)
+        (item,) = world.send(job, {"a": "x"})
+        assert holds_copies(world.destination)
+        assert not holds_copies(world.catalogue.plans.destination("elsewhere"))
+        world.verify(job, [item], {"a": Finding.MISSING})
+        assert not holds_copies(world.destination)
+
     def test_a_study_is_settled_by_its_last_job(self) -> None:
         """Only when no other job of the study has anything to deliver is it verified, whole."""
         world = self.world()

@@ -45,11 +45,12 @@ def files(tmp_path: Path) -> list[InstanceFile]:
     return [describe_instance(instance.path) for instance in made]
 
 
-def _destination(root: Path, store: StagingStore | None = None) -> FolderDestination:
+def _destination(
+    root: Path, store: StagingStore | None = None, *, holds_copies: bool = False
+) -> FolderDestination:
     clock = FakeClock()
-    return FolderDestination(
-        FolderDestinationSection(path=root), store or LocalStore(root, clock), clock
-    )
+    section = FolderDestinationSection(path=root)
+    return FolderDestination(section, store or LocalStore(root, clock), clock, lambda: holds_copies)
 
 
 def _opaque(path: Path) -> InstanceFile:
@@ -195,6 +196,40 @@ def test_lost_disk_is_not_a_lost_copy(root: Path, files: list[InstanceFile]) -> 
     root.mkdir()
     with pytest.raises(DestinationUnreachableError, match="empty"):
         destination.verify(study, Level.COMPLETE)
+
+
+@pytest.mark.parametrize("shows", ["nothing", "the mount point", "foreign files"])
+def test_nothing_is_stored_on_the_disk_below_a_lost_one(
+    root: Path, files: list[InstanceFile], shows: str
+) -> None:
+    """The catalogue knows of copies, and the folder shows none: it must not begin anew there."""
+    if shows != "nothing":
+        root.mkdir()
+    if shows == "foreign files":
+        (root / "notes.txt").write_text("mount the disk here")
+    before = sorted(root.rglob("*"))
+    with pytest.raises(DestinationUnreachableError, match="copies were stored") as caught:
+        _destination(root, holds_copies=True).open([])
+    assert "README.txt" in caught.value.hint
+    assert sorted(root.rglob("*")) == before
+    # The hint's way out.
+    root.mkdir(exist_ok=True)
+    (root / "README.txt").touch()
+    assert len(_deliver(_destination(root, holds_copies=True), files)) == 3
+
+
+def test_copies_without_the_readme_are_copies(root: Path, files: list[InstanceFile]) -> None:
+    _deliver(_destination(root), files)
+    (root / "README.txt").unlink()
+    receipts = _deliver(_destination(root, holds_copies=True), files)
+    assert all(receipt.already_there for receipt in receipts)
+    assert (root / "README.txt").read_text()
+
+
+def test_first_use_of_a_folder_with_foreign_files(root: Path, files: list[InstanceFile]) -> None:
+    root.mkdir()
+    (root / "notes.txt").touch()
+    assert len(_deliver(_destination(root, holds_copies=False), files)) == 3
 
 
 def test_one_unreadable_copy_leaves_one_question_open(

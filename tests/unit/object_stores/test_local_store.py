@@ -97,6 +97,36 @@ def test_folders_removed_behind_its_back_are_made_again(store: LocalStore, root:
     assert store.get("a/b/c") == b"y"
 
 
+@pytest.mark.parametrize("leaves_a_mount_point", [True, False])
+def test_nothing_is_written_below_a_disk_that_went_away(
+    store: LocalStore, root: Path, *, leaves_a_mount_point: bool
+) -> None:
+    """Some systems leave the empty mount point of a lost disk, others remove it."""
+    store.put("a", [b"1"])
+    disk = root.rename(root.with_name("disk"))
+    if leaves_a_mount_point:
+        root.mkdir()
+    with pytest.raises(DestinationUnreachableError):
+        store.put("b", [b"2"])
+    assert not list(root.iterdir()) if leaves_a_mount_point else not root.exists()
+    if leaves_a_mount_point:
+        root.rmdir()
+    disk.rename(root)
+    store.put("b", [b"2"])
+    assert list(store.keys()) == ["a", "b"]
+
+
+def test_a_disk_that_goes_away_before_the_name_is_given(store: LocalStore, root: Path) -> None:
+    staged = store.stage()
+    staged.write(b"1")
+    root.rename(root.with_name("disk"))
+    root.mkdir()
+    with pytest.raises(DestinationUnreachableError):
+        staged.commit("studies/a")
+    staged.discard()
+    assert not list(root.iterdir())
+
+
 def test_evict_keeps_the_bytes(store: LocalStore) -> None:
     store.put("a", [b"x" * 100_000])
     assert store.evict("a") is (sys.platform == "linux")

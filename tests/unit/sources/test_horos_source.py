@@ -265,6 +265,10 @@ def test_files_that_are_not_mounted(facts: LibraryFacts, temporary: Path) -> Non
     folder.mkdir()
     with pytest.raises(SourceEmptyError, match="shows none"):
         list(source_of(facts).studies())
+    # What the system leaves on a mount point is none of the library's files.
+    (folder / ".DS_Store").touch()
+    with pytest.raises(SourceEmptyError, match="shows none"):
+        list(source_of(facts).studies())
     assert not list(temporary.iterdir())
 
 

@@ -45,7 +45,9 @@ class _Snapshot:
 
     def _check_visible(self) -> None:
         expected = self.listing.files_in_library()
-        if expected and not os.listdir(self.root.path):  # noqa: PTH208
+        # The files lie in folders; systems litter a mount point with files (`.DS_Store`).
+        shown = local_files.list_folder(self.root.path)
+        if expected and shown is not None and shown.complete and not (shown.folders or shown.links):
             raise SourceEmptyError(
                 f"The library's index names {expected:,} files, and its folder shows none.",
                 hint="Check that the volume with DATABASE.noindex is mounted.",

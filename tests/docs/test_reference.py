@@ -1,0 +1,139 @@
+"""The reference says what the code does: nothing is missing there, and nothing is invented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic_core import PydanticUndefined
+from scripts import command_line
+
+from dcmvault.app.demo import DemonstrationFailedError
+from dcmvault.cli.progress import JsonLines
+from dcmvault.config.sections import (
+    DimseDestinationSection,
+    FolderDestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+    RetrySection,
+    Section,
+)
+from dcmvault.config.settings import Settings
+from dcmvault.errors import DcmvaultError
+from dcmvault.reports.summary import STAGES, study_rows, summary
+from dcmvault.testing import sample_reports
+
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+IN_ADDRESS = {"kind", "path", "host", "port", "called_ae_title", "calling_ae_title"}
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text("utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """List the cells of every table row, without the marks of code."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_command_line_is_as_the_commands_are() -> None:
+    assert page("command-line.md") == command_line.render(), "run: python -m scripts.command_line"
+
+
+def test_every_error_has_its_row() -> None:
+    documented = {
+        row[0]: (int(row[1]), row[2])
+        for row in rows(page("exit-statuses.md"))
+        if len(row) == 4 and row[1].isdecimal()
+    }
+    found = {}
+    kinds: list[type[DcmvaultError]] = [DcmvaultError, DemonstrationFailedError]
+    while kinds:
+        kind = kinds.pop()
+        if kind.__module__.startswith("dcmvault.") and "code" in vars(kind):
+            found[kind.code] = (kind.exit_status, kind.retry.value)
+        kinds += kind.__subclasses__()
+    assert documented == found
+
+
+def test_every_status_has_its_row() -> None:
+    documented = {int(row[0]) for row in rows(page("exit-statuses.md")) if row[0].isdecimal()}
+    assert documented == {0, 1, 2, 3, 4, 5, 130}
+
+
+def test_every_key_of_the_summary_has_its_row() -> None:
+    text = page("summary-json.md")
+    found = summary(sample_reports.bad())
+    table = [row[0].replace("`", "").split(", ") for row in rows(text)][1:]
+    assert [name for names in table for name in names] == list(found)
+    words = set(re.findall(r"`([a-z_]+)`", text))
+    nested: set[str] = set(STAGES)
+    for key in ("instances", "bytes"):
+        part = found[key]
+        assert isinstance(part, dict)
+        nested |= set(part)
+    for key in ("failures", "destinations"):
+        part = found[key]
+        assert isinstance(part, list)
+        nested |= set(part[0])
+    nested |= set(study_rows(sample_reports.bad())[0])
+    assert nested <= words, nested - words
+
+
+def test_every_key_of_progress_is_named() -> None:
+    lines: list[str] = []
+    write_one_line(lines)
+    keys = set(re.findall(r'"([a-z_]+)":', lines[0]))
+    words = set(re.findall(r"`([a-z_]+)`", page("summary-json.md")))
+    assert keys <= words, keys - words
+
+
+def write_one_line(lines: list[str]) -> None:
+    from dcmvault.app.backup import Followed
+    from dcmvault.cli.pace import Pace
+    from dcmvault.model.report import RunState
+    from dcmvault.ports.catalogue import RunProgress
+
+    progress = RunProgress(RunState.RUNNING, 1, 0, 0, 0, 1, 0, scanned=1)
+    JsonLines(lines.append, Pace())(Followed(progress, working=True))
+
+
+def defaults(*sections: type[Section]) -> dict[str, str]:
+    found = {}
+    for section in sections:
+        for name, field in section.model_fields.items():
+            if name not in IN_ADDRESS and field.default is not PydanticUndefined:
+                value = field.default
+                found[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found
+
+
+def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
+    text = page("configuration.md")
+    tables: dict[str, dict[str, str]] = {}
+    title = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            title = line.lstrip("# ")
+        elif line.startswith("| `"):
+            key, default, _meaning = (
+                (cell.strip(" `") for cell in line.strip("|").split("|")[:3])
+                if line.count("|") == 4
+                else ("", "", "")
+            )
+            if key:
+                tables.setdefault(title, {})[key] = default.strip('"')
+    top = defaults(Settings)
+    assert tables["The configuration file"] == {
+        "language": top["language"],
+        "privacy": top["privacy"],
+        "database": top["database"],
+    }
+    assert tables["[retry]"] == defaults(RetrySection)
+    sources = tables["[sources.NAME]"]
+    assert sources.pop("address") == "–"
+    assert sources == defaults(FolderSourceSection, HorosSourceSection)
+    destinations = tables["[destinations.NAME]"]
+    assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
+    assert destinations == defaults(FolderDestinationSection, DimseDestinationSection)

@@ -18,6 +18,7 @@ from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import MadeInstance, make_study
+from dcmvault.testing.peer_faults import warn_all
 from dcmvault.testing.peers import SimulatedPacs
 
 
@@ -393,3 +394,14 @@ def test_a_series_is_asked_for_once_however_long_it_is(
         report = flow.backup(source, _address(pacs))
     assert counts_of(report) == {"selected": 450, "stored": 450}
     assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("made")
+def test_a_duplicate_is_no_receipt(flow: Flow, source: Path) -> None:
+    """0111: the peer kept what it had under the UID, perhaps something else (PS3.4 B.2)."""
+    with SimulatedPacs(warn_all(0x0111)) as pacs:
+        sent = flow.backup(source, _address(pacs), level=Level.SENT)
+        assert (counts_of(sent), sent.exit_status) == ({"selected": 6, "failed": 6}, 3)
+        assert {(one.code, one.status) for one in sent.failures} == {("duplicate", "0111")}
+        looked = flow.backup(source, _address(pacs), level=Level.COMPLETE)
+        assert (counts_of(looked), looked.exit_status) == ({"selected": 6, "stored": 6}, 0)

@@ -203,6 +203,17 @@ class BatchDelivery:
         if item.plan.earlier_version_there and not self.destination.keeps_versions:
             code = "changed_at_source"
             message = "sent again because it changed; a PACS may keep the version it had"
+        if self.sent_is_held and receipt.already_there and not self.destination.keeps_versions:
+            # It kept what it had (0111): that is no receipt for our bytes.
+            self._note(
+                item,
+                ItemState.FAILED,
+                code="duplicate",
+                status=receipt.status,
+                message=message,
+                hint="Ask for the level `complete`, which looks at what the destination has.",
+            )
+            return
         self._note(
             item,
             ItemState.HELD if self.sent_is_held else ItemState.SENT,

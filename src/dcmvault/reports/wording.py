@@ -258,6 +258,7 @@ def cause_title(code: str) -> str:
         "destination_stopped": _("The destination cannot be used"),
         "refused": _("The destination refused the instance"),
         "refused_for_now": _("The destination refused the instance for now, each time"),
+        "duplicate": _("The destination kept what it had under this UID"),
         "cannot_be_sent": _("The instance cannot be sent as it is"),
         "missing": _("Not there when it was looked for"),
         "damaged": _("The copy is damaged"),

@@ -19,6 +19,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in MODULES]
 MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_CLASS_METHODS = 15
+MAX_PORT_METHODS = 8
 
 #: Names that say nothing about what a class does.
 EMPTY_CLASS_WORDS = {"manager", "engine", "optimizer", "helper", "processor", "util", "utils"}
@@ -61,6 +62,16 @@ def test_modules_functions_and_classes_stay_small(path: Path) -> None:
         else:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+def test_ports_stay_small() -> None:
+    for path in MODULES:
+        if path.parent.name != "ports":
+            continue
+        for node in _definitions(path):
+            if isinstance(node, ast.ClassDef):
+                methods = sum(isinstance(part, FunctionNode) for part in node.body)
+                assert methods <= MAX_PORT_METHODS, f"{node.name} has {methods} methods"
 
 
 @modules

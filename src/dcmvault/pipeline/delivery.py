@@ -26,7 +26,7 @@ from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
-from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
+from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Delivery, Destination, Listable
 from dcmvault.ports.source import Source
@@ -48,7 +48,7 @@ class BatchDelivery:
     job: Job
     source: Source
     destination: Destination
-    jobs: JobCatalogue
+    jobs: ItemCatalogue
     policy: RetryPolicy
     breaker: CircuitBreaker
     clock: Clock

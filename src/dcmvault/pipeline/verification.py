@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.job import ItemState, Job
-from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
+from dcmvault.ports.catalogue import EvidenceCatalogue, Item, ItemCatalogue, Outcome
 from dcmvault.ports.destination import Verifier
 
 _log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def verify_items(
     items: Sequence[Item],
     verifier: Verifier,
     level: Level,
-    jobs: JobCatalogue,
+    jobs: EvidenceCatalogue,
     *,
     lost_are_due: bool = False,
 ) -> None:
@@ -42,7 +42,7 @@ def verify_items(
 
 
 def cannot_verify(
-    job: Job, items: Sequence[Item], error: DestinationError, jobs: JobCatalogue
+    job: Job, items: Sequence[Item], error: DestinationError, jobs: ItemCatalogue
 ) -> None:
     """Fail items whose evidence cannot be had: the claim stays a claim, the next run asks again."""
     unreachable = isinstance(error, DestinationUnreachableError)

@@ -180,8 +180,8 @@ class Outcome:
     receipt: Receipt | None = None
 
 
-class JobCatalogue(Protocol):
-    """What the worker needs: a job, its items, and where to write what became of them."""
+class ItemCatalogue(Protocol):
+    """What delivery needs: a job, its items, and where to write what became of them."""
 
     def job(self, job_id: JobId) -> Job:
         """Return a job; KeyError if there is none."""
@@ -213,6 +213,10 @@ class JobCatalogue(Protocol):
         """Make WAITING items DUE again; return how many."""
         ...
 
+
+class EvidenceCatalogue(Protocol):
+    """What verification needs: what was claimed of a study, and where to write what was found."""
+
     def study_settled(self, job_id: JobId) -> bool:
         """Say whether no other job of the same run, study and destination has items to deliver."""
         ...
@@ -240,6 +244,10 @@ class JobCatalogue(Protocol):
         since they were read are left alone.
         """
         ...
+
+
+class JobCatalogue(ItemCatalogue, EvidenceCatalogue, Protocol):
+    """What a worker needs for a job, from its delivery to its verification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +280,8 @@ class RunProgress:
     scanned: int  #: entries listed so far while planning
 
 
-class RunCatalogue(Protocol):
-    """Runs and what they did."""
+class RunBook(Protocol):
+    """The lives of runs: asked for, planned, ended."""
 
     def ask_for_run(self, run_id: RunId, request: RunRequest, now: datetime) -> RunId:
         """Write down a run before it is enqueued, unless one of an equal request is unfinished.
@@ -318,20 +326,20 @@ class RunCatalogue(Protocol):
         """Write what planning found (added up if a run plans more than once)."""
         ...
 
+    def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
+        """Write down the error that ended a run."""
+        ...
+
+
+class RunMeter(Protocol):
+    """What runs did, while they do it and afterwards."""
+
     def add_stage_seconds(self, run_id: RunId, seconds: Mapping[str, float]) -> None:
         """Add to the run's seconds by stage."""
         ...
 
     def set_scanned(self, run_id: RunId, entries: int) -> None:
         """Note how many entries planning has listed, for progress."""
-        ...
-
-    def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
-        """Write down the error that ended a run."""
-        ...
-
-    def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
-        """End open jobs and mark what is not delivered yet as CANCELLED; return how many items."""
         ...
 
     def progress(self, run_id: RunId) -> RunProgress:
@@ -342,6 +350,14 @@ class RunCatalogue(Protocol):
         """Assemble the report of a run, finished or not."""
         ...
 
+
+class RunJobs(Protocol):
+    """The jobs of all runs, for those who look at them and steer."""
+
+    def cancel_items(self, run_id: RunId, job_id: JobId | None = None) -> int:
+        """End open jobs and mark what is not delivered yet as CANCELLED; return how many items."""
+        ...
+
     def jobs(self, *, open_only: bool = True, limit: int = 1000) -> list[Job]:
         """List jobs in queue order."""
         ...
@@ -349,6 +365,10 @@ class RunCatalogue(Protocol):
     def set_job_priority(self, job_id: JobId, priority: Priority) -> None:
         """Write a job's priority."""
         ...
+
+
+class RunCatalogue(RunBook, RunMeter, RunJobs, Protocol):
+    """Runs, what they did, and their jobs."""
 
 
 @dataclass(frozen=True, slots=True)

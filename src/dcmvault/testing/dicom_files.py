@@ -116,8 +116,8 @@ def make_instance(
     dataset.file_meta = _file_meta(sop_class, sop_uid, syntax)
     dataset.preamble = bytes(128)
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    for keyword, value in _THE_SAME_IN_ALL.items():
-        setattr(dataset, keyword, value)
+    for keyword, fixed in _THE_SAME_IN_ALL.items():
+        setattr(dataset, keyword, fixed)
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = sop_uid
     dataset.StudyDate = study_date

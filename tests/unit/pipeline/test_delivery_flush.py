@@ -17,7 +17,7 @@ from dcmvault.model.plan import PlanItem
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
-from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
+from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
 from dcmvault.sources.folder import FolderSource
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import make_study
@@ -66,7 +66,7 @@ def test_receipts_without_a_flush_are_not_recorded_as_sent(tmp_path: Path) -> No
         ),
         source=source,
         destination=FolderDestination(section, _NoManifests(section.path, clock), clock),
-        jobs=cast(JobCatalogue, written),
+        jobs=cast(ItemCatalogue, written),
         policy=RetryPolicy(),
         breaker=CircuitBreaker(clock),
         clock=clock,

@@ -46,9 +46,9 @@ format: .venv/dev.stamp  ## put the code into the project's format and mend what
 	@$(VENV_PYTHON) -m ruff check --fix $(LINTED)
 
 .PHONY: bench
-bench: .venv/dev.stamp  ## measure, side by side with other tools
-	@for measurement in bench/bench_*.py; do \
-		echo "== $$measurement"; $(VENV_PYTHON) "$$measurement" </dev/null || exit; done
+bench: .venv/dev.stamp  ## measure, each beside a peer where there is one
+	@for measurement in $(patsubst bench/%.py,bench.%,$(wildcard bench/*.py)); do \
+		echo "== $$measurement"; $(VENV_PYTHON) -m "$$measurement" </dev/null || exit; done
 
 .PHONY: nightly
 nightly: .venv/dev.stamp  ## the long campaigns

@@ -1,6 +1,7 @@
-"""How fast the catalogue records, knows and plans: `python bench/catalogue.py [INSTANCES] [URL]`.
+"""How fast the catalogue records, knows and plans: `python -m bench.catalogue [INSTANCES] [URL]`.
 
-Without a URL a temporary SQLite file is used. Prints one line per step with instances per second.
+Without a URL a temporary SQLite file is used. Prints what database it ran on, then one line per
+step with instances per second.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from dcmvault.catalogue import open_catalogue
 from dcmvault.model.evidence import Level
@@ -59,9 +62,19 @@ def _count(items: Iterator[PlanItem]) -> int:
     return sum(1 for _ in items)
 
 
+def _database(url: str) -> str:
+    """Return name and version of the database behind the catalogue."""
+    database = sa.create_engine(url if "://" in url else f"sqlite:///{url}")
+    with database.connect():
+        version = ".".join(map(str, database.dialect.server_version_info or ()))
+    database.dispose()
+    return f"{database.dialect.name} {version}, SQLAlchemy {sa.__version__}"
+
+
 def main(instances: int, url: str) -> None:
     """Run every step once."""
     opened = open_catalogue(url)
+    print(f"{instances:,} instances, on {_database(url)}")
     world = World(opened)
     _timed("record new entries", instances, lambda: _record(world, instances))
     _timed("know unchanged entries", instances, lambda: _know(world, instances))

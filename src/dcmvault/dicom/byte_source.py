@@ -55,7 +55,8 @@ class FileBytes:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, _OPEN_FLAGS)
         try:
-            self.size = os.fstat(self._descriptor).st_size
+            # Cheaper than fstat, and an OSError where pread would be one.
+            self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
             self._window = os.pread(self._descriptor, _FIRST_WINDOW, 0)
         except BaseException:
             os.close(self._descriptor)

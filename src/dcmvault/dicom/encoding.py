@@ -48,6 +48,8 @@ class Encoding:
     raw_long_vrs: frozenset[int]
     raw_un: int
     raw_pixel_tags: frozenset[int]
+    #: Raw tags of item, item delimitation, sequence delimitation.
+    raw_delimiters: tuple[int, int, int]
 
     def raw_tag(self, tag: int) -> int:
         """Return a tag as the integer that `raw_header` reads."""
@@ -56,7 +58,10 @@ class Encoding:
 
 def _encoding(order: str, *, explicit: bool) -> Encoding:
     name: Literal["big", "little"] = "big" if order == ">" else "little"
-    swap = order == "<"
+
+    def raw(tag: int) -> int:
+        return tag if order == ">" else (tag & 0xFFFF) << 16 | tag >> 16
+
     return Encoding(
         explicit,
         order == ">",
@@ -68,7 +73,8 @@ def _encoding(order: str, *, explicit: bool) -> Encoding:
         frozenset(int.from_bytes(vr, name) for vr in _SHORT_VRS),
         frozenset(int.from_bytes(vr, name) for vr in _LONG_VRS),
         int.from_bytes(b"UN", name),
-        frozenset((t & 0xFFFF) << 16 | t >> 16 if swap else t for t in PIXEL_TAGS),
+        frozenset(map(raw, PIXEL_TAGS)),
+        (raw(ITEM), raw(ITEM_DELIMITATION), raw(SEQUENCE_DELIMITATION)),
     )
 
 

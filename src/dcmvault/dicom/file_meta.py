@@ -168,8 +168,7 @@ def _find_encoding(file: FileBytes, meta: FileMeta, position: int) -> None:
     if stated in _DEFLATED:
         meta.deflated = True
         return
-    buffer, base = file.window(position)
-    head = buffer[position - base : position - base + 8]
+    head = file.read(position, 8)
     explicit = looks_explicit(head)
     if not stated:
         _assume_syntax(meta, head, explicit=explicit)

@@ -15,9 +15,7 @@ from dcmvault.dicom.elements import ElementWalker
 from dcmvault.dicom.encoding import (
     HEADER_SIZES,
     IMPLICIT_LITTLE,
-    ITEM,
     PIXEL_TAGS,
-    SEQUENCE_DELIMITATION,
     UNDEFINED_LENGTH,
     Header,
     name_of,
@@ -153,7 +151,7 @@ class _Scan:
             )
         buffer, base = self._source.window(position)
         header = parse_header(buffer, position - base, base, self._encoding)
-        if header is None or self._pixels[0] >= 0 or not self._surely_element(header):
+        if header is None or not self._surely_element(header):
             header = self._element_in_doubt()
             if header is None:
                 return
@@ -173,9 +171,12 @@ class _Scan:
 
     def _surely_element(self, header: Header) -> bool:
         """Say whether a header can hardly be anything but one of a top-level element."""
-        if self._encoding.explicit:
-            return header.vr in HEADER_SIZES
-        return header.tag >> 16 not in (0, 0xFFFE)
+        tag, vr, length, start = header
+        after_pixels = self._pixels[0] >= 0
+        if not self._encoding.explicit:
+            return tag >> 16 not in (0, 0xFFFE) and not after_pixels
+        fits = length != UNDEFINED_LENGTH and start + length <= self._source.size
+        return vr in HEADER_SIZES and (fits or not after_pixels)
 
     def _element_in_doubt(self) -> Header | None:
         """Return the header at `_position` if it is one; note what is there if it is none.
@@ -222,7 +223,7 @@ class _Scan:
         Returns where the delimiter begins.
         """
         source, read_item = self._source, self._encoding.item_header
-        item, end = self._encoding.raw_tag(ITEM), self._encoding.raw_tag(SEQUENCE_DELIMITATION)
+        item, _, end = self._encoding.raw_delimiters
         length = 0
         for left in range(self._allowance, 0, -1):
             if length < _FAR:

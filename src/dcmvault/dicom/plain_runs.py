@@ -23,7 +23,7 @@ from dcmvault.dicom.encoding import (
     Encoding,
 )
 
-#: Longest value that implicit VR may have to be kept as text, bytes.
+#: Longest value that is kept though its length is of 32 bits, bytes.
 MAX_TEXT = 4096
 
 #: Groups in implicit VR of which no element is surely plain: 0000 is no group of a data set, 7FE0
@@ -69,8 +69,8 @@ def run_over(
 ) -> Run:
     """Step over plain values from `position` on; keep those of wanted tags in `found`.
 
-    Of a repeated tag the last is kept. A wanted tag ends the run where its length is one of 32
-    bits that no text needs: a long VR, or more than MAX_TEXT bytes in implicit VR.
+    Of a repeated tag the last is kept. A wanted tag ends the run where its length is of 32 bits
+    and more than MAX_TEXT.
     """
     run = _explicit_run if encoding.explicit else _implicit_run
     return run(source, encoding, position, allowance, wanted, found)
@@ -96,19 +96,21 @@ def _explicit_run(
             for _ in steps:
                 raw, vr, length = read_header(buffer, at)
                 if vr in short_vrs:
-                    stop = at + 8 + length
-                    if raw in wanted:
-                        found[wanted[raw]] = buffer[at + 8 : stop]
-                elif vr in long_vrs and raw not in pixel_tags and raw not in wanted:
+                    value = at + 8
+                elif vr in long_vrs and raw not in pixel_tags:
+                    value = at + 12
                     length = read_long(buffer, at + 8)[0]
-                    stop = at + 12 + length
-                    if stop > total or length == UNDEFINED_LENGTH:
+                    if value + length > total or length == UNDEFINED_LENGTH:
+                        return Run(base + at, length_hint(steps), odd_at)
+                    if length > MAX_TEXT and raw in wanted:
                         return Run(base + at, length_hint(steps), odd_at)
                 else:
                     return Run(base + at, length_hint(steps), odd_at)
+                if raw in wanted:
+                    found[wanted[raw]] = buffer[value : value + length]
                 if length & 1:
                     odd_at = odd_at or base + at
-                at = stop
+                at = value + length
             return Run(base + at, 0, odd_at)
         except struct.error:
             # Short VRs are not asked whether they fit; now the last is.

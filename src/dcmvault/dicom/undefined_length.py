@@ -103,8 +103,7 @@ def _explicit_items(source: ByteSource, encoding: Encoding, place: Place) -> Pla
     position, allowance, depth, in_item, item_start = place
     read_header, read_long = encoding.raw_header, encoding.long_length
     short_vrs, long_vrs, unknown = encoding.raw_short_vrs, encoding.raw_long_vrs, encoding.raw_un
-    item, item_end = encoding.raw_tag(ITEM), encoding.raw_tag(ITEM_DELIMITATION)
-    sequence_end = encoding.raw_tag(SEQUENCE_DELIMITATION)
+    item, item_end, sequence_end = encoding.raw_delimiters
     while True:
         buffer, base = source.window(position)
         at, left = position - base, allowance

@@ -94,4 +94,4 @@ def put_each(
 def with_header(file: InstanceFile, **changes: object) -> InstanceFile:
     """Change what the scanner said of a file."""
     assert file.header is not None
-    return replace(file, header=file.header._replace(**changes))
+    return replace(file, header=file.header._replace(**changes))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from pathlib import Path
 from dcmvault.errors import ObjectExistsError, ObjectMissingError
 from dcmvault.object_stores.keys import check_key, is_valid_key
 from dcmvault.object_stores.local_disk import (
+    RootFolder,
     give_name,
     make_durable,
     make_folder,
@@ -31,7 +32,6 @@ from dcmvault.object_stores.local_errors import (
     disk_errors,
     reading_errors,
     root_missing,
-    root_replaced,
 )
 from dcmvault.ports.clock import Clock
 
@@ -54,8 +54,7 @@ class LocalStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._swept = False
-        #: Device and inode of the root, once this store has written into it.
-        self._identity: tuple[int, int] | None = None
+        self._folder = RootFolder(root)
         #: Folders whose own name this store has made durable.
         self._durable_folders: set[Path] = set()
 
@@ -137,7 +136,7 @@ class LocalStore:
         path = self._path(key)
         with disk_errors():
             make_durable(descriptor)
-            self._require_same_root()
+            self._folder.ensure()
             try:
                 self._make_folders(path.parent)
                 new = give_name(staged, path)
@@ -159,7 +158,7 @@ class LocalStore:
     def _staging(self) -> Path:
         """Return the staging folder, made if needed; sweep it once in this store's life."""
         staging = self._root / _STAGING
-        self._require_same_root()
+        self._folder.ensure()
         if not staging.is_dir():
             with contextlib.suppress(FileExistsError):
                 staging.mkdir(0o700)
@@ -168,19 +167,6 @@ class LocalStore:
         if not swept:
             sweep(staging, before=self._clock.now().timestamp() - _STALE_S)
         return staging
-
-    def _require_same_root(self) -> None:
-        """Make the root at the first write; later it must be the same folder."""
-        with self._lock:
-            if self._identity is None and not self._root.is_dir():
-                if not self._root.parent.is_dir():
-                    raise root_missing()
-                make_folder(self._root)
-            status = self._root.stat()
-            identity = status.st_dev, status.st_ino
-            if self._identity not in (None, identity):
-                raise root_replaced()
-            self._identity = identity
 
     def _make_folders(self, folder: Path) -> None:
         """Make the folders down to `folder`, each with a durable name."""

@@ -7,12 +7,47 @@ import errno
 import fcntl
 import os
 import sys
+import threading
 from pathlib import Path
 
-from dcmvault.object_stores.local_errors import says_no_hard_links
+from dcmvault.object_stores.local_errors import (
+    root_missing,
+    root_replaced,
+    says_no_hard_links,
+)
 
 _LOCK = "rename.lock"
 _COMPARE_BYTES = 1 << 20
+
+
+class RootFolder:
+    """The folder that a store writes into, and whether it is still the same one.
+
+    Some systems leave the empty mount point of a disk that went away, others remove it. Safe
+    for several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        #: Device and inode, known from the first call of `ensure` on.
+        self._identity: tuple[int, int] | None = None
+
+    def ensure(self) -> None:
+        """Make the folder at the first call if its parent exists; later it must be the same.
+
+        Raises DestinationUnreachableError, and OSError (no such file) when it is gone.
+        """
+        with self._lock:
+            if self._identity is None and not self._path.is_dir():
+                if not self._path.parent.is_dir():
+                    raise root_missing()
+                make_folder(self._path)
+            status = self._path.stat()
+            identity = status.st_dev, status.st_ino
+            if self._identity not in (None, identity):
+                raise root_replaced()
+            self._identity = identity
 
 
 def give_name(staged: Path, path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,8 +61,8 @@ class Settings(Section):
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.
 
-        A plain word that is neither a name nor an existing folder is an AddressError: a
-        misspelt name must not become an empty source.
+        Where names are configured, a plain word that is neither a name nor an existing folder is
+        an AddressError: a misspelt name must not become an empty source.
         """
         if found := self.sources.get(name_or_address):
             return found
@@ -72,8 +72,8 @@ class Settings(Section):
     def destination(self, name_or_address: str) -> NamedDestination:
         """Return the destination that a configured name or an address means.
 
-        A plain word that is neither a name nor an existing folder is an AddressError: a
-        misspelt name must not become a folder full of studies.
+        Where names are configured, a plain word that is neither a name nor an existing folder is
+        an AddressError: a misspelt name must not become a folder full of studies.
         """
         if found := self.destinations.get(name_or_address):
             return NamedDestination(name_or_address, found.section, found.level)
@@ -97,7 +97,9 @@ class Settings(Section):
         return url
 
 
-def _refuse_misspelt(text: str, names: Iterable[str], kind: str) -> None:
+def _refuse_misspelt(text: str, names: Collection[str], kind: str) -> None:
+    if not names and not _HOST_AND_PORT.match(text):
+        return  # nothing is configured whose name this could be
     if is_plain_word(text) and not Path(text).exists() and text.strip():
         pacs = _("If you mean a PACS, write dicom://%s") if _HOST_AND_PORT.match(text) else ""
         folder = pacs or _("If you mean a folder, write ./%s")

@@ -265,7 +265,6 @@ def cause_title(code: str) -> str:
         "unknown": _("The destination gave no answer about it"),
         "cannot_verify": _("It could not be verified"),
         "conflict": _("Two contents under one UID: a PACS keeps one"),
-        "duplicate": _("The destination keeps another copy under this UID"),
         "never_sent": _("It was never sent there"),
         "cancelled": _("Left undone: it was cancelled"),
         "unfinished": _("Left undone: the run ended first"),

@@ -40,9 +40,13 @@ try:
         answer = []
 except MalformedDicomError as error:
     answer = [error.message]
-usage = resource.getrusage(resource.RUSAGE_SELF)
-unit = 1 if sys.platform == "darwin" else 1024
-print(json.dumps({"answer": answer, "rss": usage.ru_maxrss * unit}))
+if sys.platform == "darwin":
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+else:
+    # Not ru_maxrss: it keeps the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text().split()
+    peak = int(status[status.index("VmHWM:") + 1]) * 1024
+print(json.dumps({"answer": answer, "rss": peak}))
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dcmvault.app.wiring import Workplace
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
@@ -14,6 +16,11 @@ LATEST = "latest"
 
 def run_report(workplace: Workplace, run: str) -> RunReport:
     """Return the report of a run by its name, or of the newest run for `latest`."""
+    report = _find(workplace, run)
+    return replace(report, assembled_at=workplace.clock.now())
+
+
+def _find(workplace: Workplace, run: str) -> RunReport:
     runs = workplace.catalogue.runs
     if run == LATEST:
         newest = runs.runs(1)

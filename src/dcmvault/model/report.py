@@ -95,7 +95,7 @@ class DestinationReport:
 
 @dataclass(frozen=True, slots=True)
 class StudyReport:
-    """One study at one destination, as evidence stands at the end of the run."""
+    """One study at one destination, as evidence stands when the report is assembled."""
 
     study_instance_uid: str
     destination: str
@@ -132,6 +132,8 @@ class RunReport:
     #: that does not parse, truncated pixel data, a status with a warning.
     warned: tuple[Failure, ...] = ()
     study_reports: tuple[StudyReport, ...] = ()
+    #: When `study_reports` were asked for: they say how evidence stands, not how it stood.
+    assembled_at: datetime | None = None
     #: Set when the run ended by an error of its own: (code, message, hint).
     error: tuple[str, str, str] | None = None
 

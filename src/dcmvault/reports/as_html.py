@@ -29,7 +29,7 @@ from dcmvault.reports.grouping import (
     warning_sentences,
 )
 from dcmvault.reports.summary import duration_s, lowest_level
-from dcmvault.reports.times import age_of_evidence, utc
+from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
     hidden_files_note,
     level_meaning,
@@ -108,7 +108,7 @@ def _words(report: RunReport) -> dict[str, str]:
         "instance": _("Instance"),
         "file": _("File at the source"),
         "message": _("What happened"),
-        "studies": _("Studies, as evidence stood when the run ended"),
+        "studies": _("Studies, as evidence stood on %(time)s") % {"time": utc(as_of(report))},
         "date": _("Date"),
         "modality": _("Modality"),
         "patient": _("Patient"),

@@ -6,6 +6,7 @@ import json
 
 from dcmvault.model.report import Privacy, RunReport
 from dcmvault.reports.summary import study_rows, summary
+from dcmvault.reports.times import as_of
 
 
 def render(report: RunReport) -> str:
@@ -13,5 +14,9 @@ def render(report: RunReport) -> str:
 
     ASCII only, so that no value can command a terminal.
     """
-    content = {**summary(report, Privacy.FULL), "study_reports": study_rows(report, Privacy.FULL)}
+    content = {
+        **summary(report, Privacy.FULL),
+        "study_reports_as_of": as_of(report).isoformat(timespec="milliseconds"),
+        "study_reports": study_rows(report, Privacy.FULL),
+    }
     return json.dumps(content, indent=2) + "\n"

@@ -19,7 +19,7 @@ from dcmvault.reports.grouping import (
     warning_sentences,
 )
 from dcmvault.reports.summary import duration_s
-from dcmvault.reports.times import age_of_evidence, utc
+from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
     hidden_files_note,
     level_meaning,
@@ -114,7 +114,7 @@ def _which(failure: Failure) -> str:
 def _studies(report: RunReport) -> Iterator[str]:
     if not report.study_reports:
         return
-    yield _title(_("Studies, as evidence stood when the run ended"))
+    yield _title(_("Studies, as evidence stood on %(time)s") % {"time": utc(as_of(report))})
     names = [part.name for part in report.destinations]
     rows = by_study(report.study_reports, names)
     for row in rows[:_MOST_STUDIES]:

@@ -15,14 +15,19 @@ def utc(moment: datetime | None) -> str:
     return "–" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def age_of_evidence(study: StudyReport, report: RunReport) -> str:
-    """Say how old a study's evidence was when the run ended (or began, while it runs).
+def as_of(report: RunReport) -> datetime:
+    """Return the moment whose evidence the study reports show."""
+    return report.assembled_at or report.finished_at or report.started_at
 
-    A report is read later, so its times are relative to the run, never to the reader.
+
+def age_of_evidence(study: StudyReport, report: RunReport) -> str:
+    """Say how old a study's evidence was when the report was assembled.
+
+    A report is read later, so its times are relative to that moment, never to the reader.
     """
     if not study.held or study.level is Level.SENT or study.verified_at is None:
         return _("never verified")
-    seconds = ((report.finished_at or report.started_at) - study.verified_at).total_seconds()
+    seconds = (as_of(report) - study.verified_at).total_seconds()
     if seconds < 1:
         return _("fresh evidence")
     return _("evidence %(age)s old") % {"age": format_duration(seconds)}

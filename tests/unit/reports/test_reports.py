@@ -509,3 +509,13 @@ def test_what_is_held_of_an_incomplete_study_was_verified() -> None:
     assert age_of_evidence(study, report) == "evidence 1 min 30 s old"
     assert age_of_evidence(replace(study, held=0), report) == "never verified"
     assert age_of_evidence(replace(study, level=Level.SENT), report) == "never verified"
+
+
+def test_an_old_runs_report_says_as_of_when_evidence_is_shown() -> None:
+    """Studies are shown as they stand when the report is made, which may be long after the run."""
+    run = sample_reports.good()
+    report = replace(run, assembled_at=run.started_at + timedelta(days=40))
+    for form in ("html", "text"):
+        page = render(report, form)
+        assert f"as evidence stood on {report.assembled_at:%Y-%m-%d}" in page
+        assert "fresh evidence" not in page

@@ -151,6 +151,7 @@ def _close_abandoned(workplace: Workplace, run_id: RunId) -> None:
         "what it left undone is due in the next run; the log may tell why it ended",
     )
     runs.set_run_state(run_id, RunState.FAILED, workplace.clock.now())
+    runs.cancel_items(run_id)
 
 
 def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRequest:
@@ -189,6 +190,8 @@ def follow(
             watch(Followed(progress, workplace.working))
             return runs.report(run_id)
         working = workplace.work()
+        if looks % _LOOKS_AT_QUEUES == 0 and not workplace.queue.is_open(run_id):
+            _close_abandoned(workplace, run_id)
         if progress.state is RunState.RUNNING and looks % _LOOKS_AT_QUEUES == 0:
             paused = tuple(sorted(addresses & paused_destinations(workplace)))
             states = {job.state for job in runs.jobs() if job.run_id == run_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,8 @@ class BackupStages:
                     include_other_files=request.include_other_files,
                     listed=lambda entries: self._listed(run_id, entries),
                 )
-        jobs: list[Job] = []
+        # Jobs in the middle are there only when the engine lost the run's work.
+        jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}
         levels: dict[DestinationId, Level] = {}
         with self.timed(run_id, "plan"):
@@ -146,9 +148,10 @@ class BackupStages:
         return self.runs.finish_run(run_id, self.clock.now())
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
-        """Record that the run ended by an error."""
+        """Record that the run ended by an error; what it left undone is due in the next run."""
         self.runs.record_error(run_id, code, message, hint)
         self.runs.set_run_state(run_id, RunState.FAILED, self.clock.now())
+        self.runs.cancel_items(run_id)
 
     def fail_job(self, job_id: JobId, message: str) -> None:
         """Fail a job that cannot go on; what it did not settle is due in the next run."""

@@ -106,7 +106,16 @@ class Workplace:
         return self._worker is not None
 
     def work(self) -> bool:
-        """Begin to work here unless another process does; say whether this process works now."""
+        """Begin to work here unless another process does; say whether this process works now.
+
+        Raises StateError when the work cannot be written down any more.
+        """
+        if self._worker is not None and self._worker.is_broken:
+            raise StateError(
+                "the state of the work cannot be written down",
+                hint="check free space and permissions of the state folder, or the database"
+                " server; the same command continues where this one stopped",
+            )
         if self._worker is None and self.ownership.try_acquire():
             from dcmvault.engine.worker import DurableWorker  # noqa: PLC0415 - when needed
 

@@ -48,12 +48,23 @@ class Binding:
         self._changed = threading.Condition()
         self._running = 0
         self._just_ended: deque[str] = deque(maxlen=_REMEMBERED_ENDS)
+        self.running_in: Counter[str] = Counter()
+        self._broken = False
 
     @property
     def running(self) -> int:
         """Count the workflows that are being executed."""
         with self._changed:
             return self._running
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something could not be written down: what waits for it would wait for ever."""
+        return self._broken
+
+    def break_down(self) -> None:
+        """Note that something could not be written down."""
+        self._broken = True
 
     def open_queue(self, destination_id: DestinationId) -> None:
         """Register a destination's queue if it is new, and have it looked at hastily from now."""
@@ -95,6 +106,10 @@ class Binding:
         with self._changed:
             ids = list(self._just_ended)
         written = self.ledger.ended(ids) if ids else {}
+        with self._changed:
+            for workflow_id in written:
+                if workflow_id in self._just_ended:
+                    self._just_ended.remove(workflow_id)
         return [workflow_id for workflow_id in ids if workflow_id not in written]
 
     @contextmanager
@@ -107,6 +122,7 @@ class Binding:
         """
         with self._changed:
             self._running += 1
+            self.running_in[queue] += 1
         try:
             yield
             with self._changed:
@@ -118,11 +134,14 @@ class Binding:
             if self.is_stopping:
                 _log.debug("workflow %s was interrupted", workflow_id, exc_info=True)
                 raise StageInterruption from None
-            _log.exception("workflow %s failed by a defect", workflow_id)
+            # Stages let nothing through: this is the engine, which cannot write any more.
+            _log.exception("workflow %s could not be written down", workflow_id)
+            self.break_down()
             raise
         finally:
             with self._changed:
                 self._running -= 1
+                self.running_in[queue] -= 1
                 self.ended_in_all += 1
                 self.ended_in[queue] += 1
                 self._changed.notify_all()

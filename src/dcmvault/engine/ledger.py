@@ -91,6 +91,16 @@ class Ledger:
         if found is not None:
             found.set_polling_interval_sec(poll_s)
 
+    def claimable(self) -> Sequence[str]:
+        """Name the queues that are not paused and have work that may be started now."""
+        queues, workflows = self._queues, self._workflows
+        work = sa.exists().where(
+            workflows.c.queue_name == queues.c.name, workflows.c.status == "ENQUEUED"
+        )
+        statement = sa.select(queues.c.name).where(queues.c.rate_limit_max.is_(None), work)
+        with self._engine.connect() as connection:
+            return list(connection.execute(statement).scalars())
+
     def looks(self) -> Sequence[QueueLook]:
         """Ask for all queues in one statement whether looking at them is worth while."""
         queues, workflows = self._queues, self._workflows

@@ -13,6 +13,7 @@ import dcmvault.engine.workflows  # noqa: F401  (registers the workflows)
 from dcmvault.engine.binding import Binding, bind, unbind
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.executor import ExecutorName
+from dcmvault.engine.health import Health
 from dcmvault.engine.ledger import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, Ledger
 from dcmvault.engine.names import (
     APPLICATION,
@@ -83,6 +84,11 @@ class DurableWorker:
         """
         return self._binding.running if self._binding is not None else 0
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether work ended without being written down (a full disk); stop, and start anew."""
+        return self._binding is not None and self._binding.is_broken
+
     def start(self) -> None:
         """Begin to take work; unfinished work of a dead predecessor is taken up first.
 
@@ -120,6 +126,7 @@ class DurableWorker:
                 pace.adjust,
                 lambda: self._executor.take_over(ledger),
                 Pruning(ledger).prune,
+                Health(ledger, binding).check,
             )
         )
         self._upkeep.start()

@@ -54,6 +54,7 @@ def run_workflow(run_id: str) -> None:
             if binding.is_stopping:
                 raise
             _log.exception("run %s was ended by the durable engine", run_id)
+            binding.break_down()
             run.fail(_internal_error())
 
 

@@ -101,6 +101,11 @@ class WorkQueue(Protocol):
 class Worker(Protocol):
     """The one that works: at most one process per embedded state folder."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether work ended without being written down, so that who waits for it waits in vain."""
+        ...
+
     def start(self) -> None:
         """Begin to take work; unfinished work of a dead predecessor is taken up first."""
         ...

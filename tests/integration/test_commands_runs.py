@@ -203,7 +203,7 @@ def test_reports_in_every_format_keep_patients_out_unless_asked(
     assert json.loads(texts["off"]["json"])["run"] == run
     portuguese = run_dcmvault("--lang", "pt-BR", "report", run, "--format", "text")
     assert "cópias" in portuguese.stdout
-    assert run_dcmvault("report").stdout == run_dcmvault("report", run).stdout
+    assert run in run_dcmvault("report").stdout, "the newest run is meant where none is named"
 
 
 def test_failures_are_read_in_the_readers_language(

@@ -188,6 +188,57 @@ class ObjectMissingError(DestinationError):
     code = "object_missing"
 
 
+class VaultMissingError(DestinationUnreachableError):
+    """There is no vault where one was expected; one is made on purpose only."""
+
+    code = "vault_missing"
+    retry = Retry.OPERATOR
+
+
+class VaultLockedError(DestinationUnreachableError):
+    """No key that was offered opens the vault: none given, a wrong one, or a slot that is gone."""
+
+    code = "vault_locked"
+    retry = Retry.OPERATOR
+
+
+class VaultFormatError(DestinationStoppedError):
+    """What is there is no vault of ours, another vault, or one of a newer format."""
+
+    code = "vault_format"
+    exit_status = 4
+
+
+class VaultDamagedError(DestinationError):
+    """An object of the vault is missing, or its bytes are not those that its name promises."""
+
+    code = "vault_damaged"
+    retry = Retry.OPERATOR
+    exit_status = 3
+
+
+class VaultBusyError(DestinationError):
+    """Another process holds the vault's lease (a prune, a change of keys); it ends by itself."""
+
+    code = "vault_busy"
+    retry = Retry.LATER
+    exit_status = 5
+
+
+class StudyHeldError(DestinationError):
+    """A study under legal hold was to be forgotten."""
+
+    code = "study_held"
+    retry = Retry.OPERATOR
+
+
+class PruneRefusedError(DestinationError):
+    """A prune would drop more of the vault than is allowed without being told."""
+
+    code = "prune_refused"
+    retry = Retry.OPERATOR
+
+
 class RunInterruptedError(DcmvaultError):
     """The user stopped waiting for a run; its work is safe and goes on when asked for again."""
 

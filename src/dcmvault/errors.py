@@ -217,12 +217,10 @@ class VaultDamagedError(DestinationError):
     exit_status = 3
 
 
-class VaultBusyError(DestinationError):
-    """Another process holds the vault's lease (a prune, a change of keys); it ends by itself."""
+class VaultBusyError(DestinationUnreachableError):
+    """Somebody else changes the vault (a prune, a change of keys); trying again later helps."""
 
     code = "vault_busy"
-    retry = Retry.LATER
-    exit_status = 5
 
 
 class StudyHeldError(DestinationError):

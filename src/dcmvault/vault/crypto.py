@@ -1,4 +1,4 @@
-"""The envelope of every sealed object: header, subkey, authenticated encryption (format page, 3)."""
+"""The envelope of sealed objects: header, subkey, authenticated encryption (format page, 3)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class PixelAttributes(NamedTuple):
-    """Attributes of the Image Pixel module (PS3.3 C.7.6.3), as the data set says; 0 where absent."""
+    """Attributes of the Image Pixel module (PS3.3 C.7.6.3) as they stand; 0 where absent."""
 
     columns: int
     rows: int

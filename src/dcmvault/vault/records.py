@@ -1,0 +1,254 @@
+"""Records: how files are put together from blobs, and what they are (format page, 8)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import zstandard
+
+from dcmvault.errors import VaultDamagedError
+from dcmvault.model.instance import SeriesAttributes, StudyAttributes
+from dcmvault.vault.shape import StreamShape
+
+#: Records of a blob at most; a manifest names as many blobs as it takes.
+RECORDS_PER_BLOB = 500
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def time_text(moment: datetime) -> str:
+    """Return an aware UTC time as the format writes it; such texts sort as the times do."""
+    return moment.strftime(_TIME)
+
+
+class Skeleton(NamedTuple):
+    """Where a file's skeleton lies: in a header block."""
+
+    block: bytes  #: id; empty for an empty skeleton
+    offset: int
+    length: int
+    literal: int  #: how many of the bytes belong to the file; the rest is auxiliary
+
+
+class BlobsValue(NamedTuple):
+    """A value stored as blobs: bytes ("v") or frames ("f")."""
+
+    position: int
+    kind: str
+    swap: int
+    blobs: tuple[bytes, ...]
+
+
+class StreamValue(NamedTuple):
+    """A compressed frame that is made anew from its samples."""
+
+    position: int
+    kind: str  #: "jls", "ljpeg", "rle"
+    blob: bytes
+    shape: StreamShape
+    head: tuple[int, int]  #: (offset, length) in the auxiliary part
+    tail: tuple[int, int]  #: as `head`; (0, 0) for RLE
+
+
+Value = BlobsValue | StreamValue
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One file of a study in a vault."""
+
+    sop_instance_uid: str  #: empty for an opaque file
+    series_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_number: str
+    locator: str
+    size: int
+    mtime_ns: int
+    file_sha256: bytes
+    skeleton: Skeleton
+    values: tuple[Value, ...]
+    #: Why it does not parse; empty for an instance.
+    opaque_reason: str = ""
+    #: From the blob that it stands in.
+    source: str = ""
+    stored_at: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a later version of the same file has, too."""
+        return (self.source, self.locator, self.sop_instance_uid)
+
+    def blob_ids(self) -> list[tuple[str, bytes]]:
+        """List (type letter, id) of all blobs that the file is made of."""
+        found = [("H", self.skeleton.block)] if self.skeleton.block else []
+        for value in self.values:
+            if isinstance(value, StreamValue):
+                found.append(("F", value.blob))
+            else:
+                found += [(value.kind.upper(), blob) for blob in value.blobs]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecords:
+    """The content of one blob of records: files of one study, stored together."""
+
+    study_instance_uid: str  #: empty for files that are no DICOM
+    source: str
+    run: str
+    stored_at: str
+    attributes: StudyAttributes
+    series: Mapping[str, SeriesAttributes]
+    instances: tuple[InstanceRecord, ...] = field(default=())
+
+    def encode(self) -> bytes:
+        """Return the blob's content (JSON)."""
+        document = {
+            "study": self.study_instance_uid,
+            "source": self.source,
+            "run": self.run,
+            "stored_at": self.stored_at,
+            "attributes": filled(self.attributes),
+            "series": {uid: filled(series) for uid, series in self.series.items()},
+            "instances": [_instance_json(record) for record in self.instances],
+        }
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+
+    @classmethod
+    def decode(cls, content: bytes) -> StudyRecords:
+        """Read a blob's content; VaultDamagedError if it is none."""
+        document = read_json(content)
+        try:
+            source, stored_at = document["source"], document["stored_at"]
+            return cls(
+                document["study"],
+                source,
+                document["run"],
+                stored_at,
+                StudyAttributes(**_known(document["attributes"], StudyAttributes._fields)),
+                {
+                    uid: SeriesAttributes(**_known(series, SeriesAttributes._fields))
+                    for uid, series in document["series"].items()
+                },
+                tuple(_read_instance(item, source, stored_at) for item in document["instances"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise VaultDamagedError("records of a study cannot be read") from error
+
+
+def current(records: Sequence[InstanceRecord]) -> list[InstanceRecord]:
+    """Leave out records that a later one of the same file replaces; the order is kept."""
+    newest: dict[tuple[str, str, str], InstanceRecord] = {}
+    for record in records:
+        before = newest.get(record.key)
+        if before is None or record.stored_at >= before.stored_at:
+            newest[record.key] = record
+    return list(newest.values())
+
+
+def filled(attributes: StudyAttributes | SeriesAttributes) -> dict[str, str]:
+    """Return the attributes that are not empty."""
+    return {name: value for name, value in attributes._asdict().items() if value}
+
+
+def read_json(content: bytes) -> dict[str, Any]:
+    """Read a JSON object; VaultDamagedError if it is none."""
+    try:
+        document = json.loads(content.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise VaultDamagedError("a part of the vault is no JSON") from error
+    if not isinstance(document, dict):
+        raise VaultDamagedError("a part of the vault is no JSON object")
+    return document
+
+
+def pack_json(document: Mapping[str, object]) -> bytes:
+    """Return a document as JSON, compressed."""
+    raw = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return zstandard.compress(raw.encode("utf-8", "surrogatepass"), 6)
+
+
+def unpack_json(packed: bytes) -> dict[str, Any]:
+    """Read what `pack_json` made; VaultDamagedError if it is none or far too large."""
+    try:
+        raw = zstandard.decompress(packed, max_output_size=1 << 30)
+    except zstandard.ZstdError as error:
+        raise VaultDamagedError("a part of the vault cannot be decompressed") from error
+    return read_json(raw)
+
+
+def _known(members: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    return {name: str(value) for name, value in members.items() if name in names}
+
+
+def _instance_json(record: InstanceRecord) -> dict[str, object]:
+    block, offset, length, literal = record.skeleton
+    return {
+        "sop": record.sop_instance_uid,
+        "series": record.series_instance_uid,
+        "class": record.sop_class_uid,
+        "syntax": record.transfer_syntax_uid,
+        "number": record.instance_number,
+        "locator": record.locator,
+        "size": record.size,
+        "mtime_ns": record.mtime_ns,
+        "sha256": record.file_sha256.hex(),
+        "opaque": record.opaque_reason,
+        "skeleton": [block.hex(), offset, length, literal],
+        "values": [_value_json(value) for value in record.values],
+    }
+
+
+def _value_json(value: Value) -> list[object]:
+    if isinstance(value, StreamValue):
+        shared: list[object] = [
+            value.position,
+            value.kind,
+            value.blob.hex(),
+            list(value.shape),
+            list(value.head),
+        ]
+        return shared if value.kind == "rle" else [*shared, list(value.tail)]
+    blobs = [blob.hex() for blob in value.blobs]
+    if value.kind == "f":
+        return [value.position, "f", value.swap, blobs]
+    return [value.position, "v", blobs]
+
+
+def _read_instance(item: Mapping[str, Any], source: str, stored_at: str) -> InstanceRecord:
+    block, offset, length, literal = item["skeleton"]
+    return InstanceRecord(
+        sop_instance_uid=item["sop"],
+        series_instance_uid=item["series"],
+        sop_class_uid=item["class"],
+        transfer_syntax_uid=item["syntax"],
+        instance_number=item["number"],
+        locator=item["locator"],
+        size=int(item["size"]),
+        mtime_ns=int(item["mtime_ns"]),
+        file_sha256=bytes.fromhex(item["sha256"]),
+        skeleton=Skeleton(bytes.fromhex(block), int(offset), int(length), int(literal)),
+        values=tuple(_read_value(value) for value in item["values"]),
+        opaque_reason=item["opaque"],
+        source=source,
+        stored_at=stored_at,
+    )
+
+
+def _read_value(value: Sequence[Any]) -> Value:
+    position, kind = int(value[0]), str(value[1])
+    if kind == "v":
+        return BlobsValue(position, kind, 1, tuple(map(bytes.fromhex, value[2])))
+    if kind == "f":
+        return BlobsValue(position, kind, int(value[2]), tuple(map(bytes.fromhex, value[3])))
+    if kind not in ("jls", "ljpeg", "rle"):
+        raise ValueError(kind)
+    head, tail = tuple(value[4]), tuple(value[5]) if kind != "rle" else (0, 0)
+    blob = bytes.fromhex(value[2])
+    return StreamValue(position, kind, blob, StreamShape(*value[3]), head, tail)

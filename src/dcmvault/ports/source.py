@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
 class Source(Protocol):
@@ -44,5 +45,25 @@ class Source(Protocol):
         code `changed_while_reading`, a missing file one with `vanished`, anything else
         `unreadable`. `InstanceFile.path` is valid until the iterator is advanced or closed.
         One bad entry never ends the iteration.
+        """
+        ...
+
+
+@runtime_checkable
+class HasSidecar(Protocol):
+    """A source that holds more than instances: an index, and what only the index knows."""
+
+    def sidecar(self) -> Iterator[SidecarFile | UnreadableSidecar]:
+        """Hand out the files that belong to the source as a whole, in a stable order.
+
+        `SidecarFile.path` is valid until the iterator is advanced or closed; it is a private
+        copy, so that reading it neither fails nor disturbs the source. An unchanged source gives
+        the same names and the same bytes. Memory is bounded by the largest folder, not by what
+        the files hold.
+
+        A file that cannot be read is an UnreadableSidecar (`vanished`, `changed_while_reading`
+        or `unreadable`); it never ends the iteration. Raises SourceUnavailableError when the
+        source as a whole is not there: then nothing may be concluded, and what was stored of the
+        sidecar before still counts.
         """
         ...

@@ -16,7 +16,7 @@ from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.destination import Destination, Listable
 from dcmvault.testing.clock import FakeClock
-from dcmvault.testing.destination_suite import DestinationSuite
+from dcmvault.testing.destination_suite import ORIGIN, DestinationSuite
 from dcmvault.testing.peers import SimulatedPacs
 
 
@@ -53,7 +53,9 @@ class _Peerless(DestinationSuite):
 
     def test_lists_what_it_holds(self) -> None:
         destination, files = self.destination(), self.sample_files()
-        with destination.open({file.header.kind for file in files if file.header}) as delivery:
+        with destination.open(
+            {file.header.kind for file in files if file.header}, ORIGIN
+        ) as delivery:
             for file in files:
                 delivery.put(file)
         assert isinstance(destination, Listable)

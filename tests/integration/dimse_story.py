@@ -17,6 +17,7 @@ from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, In
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.destination import Delivery
 from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.dicom_files import make_study
 
 
@@ -72,7 +73,7 @@ def expected(files: Sequence[InstanceFile]) -> ExpectedStudy:
 def delivery_for(
     destination: DimseDestination, files: Sequence[InstanceFile]
 ) -> Iterator[Delivery]:
-    with destination.open(kinds_of(files)) as delivery:
+    with destination.open(kinds_of(files), ORIGIN) as delivery:
         yield delivery
 
 
@@ -81,7 +82,7 @@ def put_each(
 ) -> list[Receipt | DcmvaultError]:
     """Put every file in one delivery, and return what came of each."""
     outcomes: list[Receipt | DcmvaultError] = []
-    with destination.open(kinds_of(files)) as delivery:
+    with destination.open(kinds_of(files), ORIGIN) as delivery:
         for file in files:
             try:
                 outcomes.append(delivery.put(file))

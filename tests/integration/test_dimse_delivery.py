@@ -37,6 +37,7 @@ from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.corpus import real_files
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.dicom_files import make_instance, make_uid
 from dcmvault.testing.peers import SimulatedPacs
 
@@ -120,7 +121,10 @@ def test_more_kinds_than_an_association_carries(tmp_path: Path) -> None:
 
 def test_a_kind_that_was_not_announced_is_negotiated(tmp_path: Path) -> None:
     files = [*study_files(tmp_path / "a", 1), *study_files(tmp_path / "b", 1, modality="MR")]
-    with SimulatedPacs() as pacs, destination_at(pacs.port).open(kinds_of(files[:1])) as delivery:
+    with (
+        SimulatedPacs() as pacs,
+        destination_at(pacs.port).open(kinds_of(files[:1]), ORIGIN) as delivery,
+    ):
         for file in [*files, *files]:
             delivery.put(file)
         assert pacs.associations == 2
@@ -130,7 +134,7 @@ def test_a_kind_that_was_not_announced_is_negotiated(tmp_path: Path) -> None:
 def test_kinds_that_no_peer_can_be_told_are_not_proposed(tmp_path: Path) -> None:
     (file,) = study_files(tmp_path, 1)
     odd_kinds = {InstanceKind("", ""), InstanceKind("1.2.\ufffd", "1.2"), *kinds_of([file])}
-    with SimulatedPacs() as pacs, destination_at(pacs.port).open(odd_kinds) as delivery:
+    with SimulatedPacs() as pacs, destination_at(pacs.port).open(odd_kinds, ORIGIN) as delivery:
         delivery.put(file)
         assert pacs.associations == 1
 
@@ -140,7 +144,7 @@ def test_an_idle_association_that_the_peer_ended_is_made_anew(tmp_path: Path) ->
     with SimulatedPacs() as pacs:
         port = pacs.port
         destination = destination_at(port)
-        with destination.open(kinds_of(files)) as delivery:
+        with destination.open(kinds_of(files), ORIGIN) as delivery:
             delivery.put(files[0])
             pacs.stop()
             with SimulatedPacs(port=port) as restarted:
@@ -196,7 +200,10 @@ def test_a_file_that_shrinks_while_it_is_sent_spares_the_others(tmp_path: Path) 
     shrunk = InstanceFile(file_of(made.path).entry, made.path, shrinking.header)
     assert shrunk.header is not None
     assert shrunk.header.data_set_end > stat.st_size
-    with SimulatedPacs() as pacs, destination_at(pacs.port).open(kinds_of([good])) as delivery:
+    with (
+        SimulatedPacs() as pacs,
+        destination_at(pacs.port).open(kinds_of([good]), ORIGIN) as delivery,
+    ):
         with pytest.raises(InstanceUnsendableError, match="truncated"):
             delivery.put(shrunk)
         with pytest.raises(EntryUnreadableError):

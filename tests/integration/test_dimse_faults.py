@@ -32,6 +32,7 @@ from dcmvault.errors import (
 )
 from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.receipt import Receipt
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.peer_faults import (
     Arrival,
     Ending,
@@ -322,7 +323,7 @@ def test_no_association_says_why(answer: Callable[[socket.socket], None], words:
     with _server(answer) as port:
         destination = destination_at(port, association_timeout_s=2)
         with pytest.raises(DestinationUnreachableError, match=words) as caught:
-            destination.open(())
+            destination.open((), ORIGIN)
         assert caught.value.retry is Retry.LATER
         assert caught.value.hint
         steps = destination.probe()
@@ -337,7 +338,7 @@ def test_no_association_says_why(answer: Callable[[socket.socket], None], words:
 def test_unknown_host_says_so() -> None:
     destination = destination_at(104, host="no-such-host.invalid")
     with pytest.raises(DestinationUnreachableError, match="no host named"):
-        destination.open(())
+        destination.open((), ORIGIN)
     (step,) = destination.probe()
     assert (step.name, step.ok) == ("resolve", False)
 
@@ -347,7 +348,7 @@ def test_a_failed_open_gives_its_place_back() -> None:
         destination = destination_at(port, max_associations=1)
         for _attempt in range(3):
             with pytest.raises(DestinationUnreachableError):
-                destination.open(())
+                destination.open((), ORIGIN)
 
 
 def test_faults_are_read_from_text() -> None:

@@ -46,6 +46,7 @@ from dcmvault.errors import (
 from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.peers import SimulatedPacs
 
 _STUDY = (0x0020, 0x000D)
@@ -330,7 +331,7 @@ def test_a_family_that_the_machine_lacks_is_passed_over(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(DestinationUnreachableError, match="not supported"):
-        destination_at(104, host="::1").open(())
+        destination_at(104, host="::1").open((), ORIGIN)
 
 
 def test_messages_name_an_ipv6_peer_so_that_its_port_can_be_told() -> None:

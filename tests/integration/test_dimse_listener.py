@@ -29,6 +29,7 @@ from dcmvault.errors import AssociationRejectedError, InstanceRefusedError
 from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.dicom_files import make_instance
 
 
@@ -110,7 +111,7 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         Listener(tmp_path / "pacs", allowed_ae_titles=["FRIEND"]) as listener,
         pytest.raises(AssociationRejectedError, match="calling"),
     ):
-        destination_at(listener.port).open(())
+        destination_at(listener.port).open((), ORIGIN)
 
 
 def _ask(listener: Listener, level: str, **keys: str) -> list[Dataset]:

@@ -21,6 +21,7 @@ from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import PlanItem, RunKind, RunRequest
 from dcmvault.model.report import RunState
+from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
@@ -344,6 +345,7 @@ class _JobStep:
         delivery = BatchDelivery(
             job=self.job,
             source=stages.open_source(self.request),
+            origin=Origin(self.job.run_id, self.request.source),
             destination=self.destination,
             jobs=stages.jobs,
             policy=stages.policy,

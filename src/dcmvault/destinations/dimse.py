@@ -30,6 +30,7 @@ from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
 
 _T = TypeVar("_T")
@@ -47,6 +48,7 @@ class DimseDestination:
     takes_opaque_files = False
     default_level = Level.COMPLETE
     levels = _LEVELS
+    flush_interval_s = 0.5
 
     def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
         self._name = section.address
@@ -68,7 +70,7 @@ class DimseDestination:
         """The address in canonical form."""
         return self._name
 
-    def open(self, kinds: Collection[InstanceKind]) -> DimseDelivery:
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
         """Open an association for files of these kinds; others are negotiated when they come.
 
         Raises DestinationUnreachableError with its subclasses.
@@ -207,8 +209,9 @@ class DimseDelivery:
             already_there=sent.already_there,
         )
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Do nothing: each put returned with the peer's answer, and DIMSE can ask no more."""
+        return 0
 
     def __enter__(self) -> Self:
         return self

@@ -45,6 +45,7 @@ from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceIdentity, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import CacheEviction, ObjectStore, StagedObject, Staging
 
@@ -70,6 +71,17 @@ class FolderDestination:
     folder that shows none is the mount point of a lost disk, and nothing is written into it.
     """
 
+    #: Two contents under one UID are two files.
+    keeps_versions = True
+    #: A copy needs no parsing.
+    takes_opaque_files = True
+    #: Reading back is cheap enough to be the rule.
+    default_level = Level.PROVEN
+    #: A folder cannot commit: it has no voice of its own.
+    levels = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+    #: A flush writes one small file.
+    flush_interval_s = 0.5
+
     def __init__(
         self,
         section: FolderDestinationSection,
@@ -87,27 +99,7 @@ class FolderDestination:
         """The folder's path."""
         return self._section.address
 
-    @property
-    def keeps_versions(self) -> bool:
-        """Two contents under one UID are two files."""
-        return True
-
-    @property
-    def takes_opaque_files(self) -> bool:
-        """A copy needs no parsing."""
-        return True
-
-    @property
-    def default_level(self) -> Level:
-        """Reading back is cheap enough to be the rule."""
-        return Level.PROVEN
-
-    @property
-    def levels(self) -> frozenset[Level]:
-        """A folder cannot commit: it has no voice of its own."""
-        return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
-
-    def open(self, kinds: Collection[InstanceKind]) -> FolderDelivery:  # noqa: ARG002 - the port
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> FolderDelivery:  # noqa: ARG002 - the port
         """Open a delivery; makes the folder and its README when they are not there.
 
         Raises DestinationUnreachableError when copies were stored here and none is seen.
@@ -278,15 +270,16 @@ class FolderDelivery:
         staged.commit(key)
         return True, "replaced a damaged copy"
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Write the manifest of what was put since the last flush; the copies are durable."""
         if not self._unlisted:
-            return
+            return 0
         lines = (f"{digest}  {key}\n" for key, digest in sorted(self._unlisted.items()))
         moment = self._clock.now()
         key = f"manifests/{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.sha256"
         self._store.put(key, ["".join(lines).encode("ascii")])
         self._unlisted.clear()
+        return 0
 
     def __enter__(self) -> Self:
         return self

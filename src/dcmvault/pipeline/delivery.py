@@ -24,6 +24,7 @@ from dcmvault.errors import (
 from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
@@ -32,9 +33,6 @@ from dcmvault.ports.destination import Delivery, Destination, Listable
 from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
-
-#: Outcomes are written at least this often, so that little is unknown after a crash.
-_FLUSH_S = 0.5
 
 
 @dataclass(slots=True)
@@ -47,6 +45,7 @@ class BatchDelivery:
 
     job: Job
     source: Source
+    origin: Origin
     destination: Destination
     jobs: ItemCatalogue
     policy: RetryPolicy
@@ -128,7 +127,7 @@ class BatchDelivery:
         kinds = {item.plan.kind for item in items if not item.plan.opaque_reason}
         by_locator = {item.plan.entry.locator: item for item in items}
         kinds.discard(InstanceKind("", ""))
-        with self.destination.open(sorted(kinds)) as delivery:
+        with self.destination.open(sorted(kinds), self.origin) as delivery:
             for item, file in self._files(by_locator):
                 if self.stopping.is_set() or self._cancelled:
                     break
@@ -270,20 +269,33 @@ class BatchDelivery:
         )
 
     def _write_now_and_then(self, delivery: Delivery) -> None:
-        if self.clock.monotonic() - self._written_at >= _FLUSH_S:
+        if self.clock.monotonic() - self._written_at >= self.destination.flush_interval_s:
             self._flush_and_write(delivery)
             self._cancelled = self.jobs.job(self.job.job_id).state is JobState.CANCELLED
 
     def _flush_and_write(self, delivery: Delivery) -> None:
         try:
-            delivery.flush()
+            shared_bytes = delivery.flush()
         except DestinationError:
             # Not durable, so not sent: they count as failed with the rest of the batch.
             lost = {outcome.item_id for outcome in self._pending if outcome.receipt is not None}
             self._pending = [o for o in self._pending if o.item_id not in lost]
             self._noted -= lost
             raise
+        self._count_shared(shared_bytes)
         self._write()
+
+    def _count_shared(self, shared_bytes: int) -> None:
+        """Count what no receipt did (packs, indexes) with the last receipt of the flush."""
+        if not shared_bytes:
+            return
+        for number in reversed(range(len(self._pending))):
+            receipt = self._pending[number].receipt
+            if receipt is not None:
+                moved = receipt.transferred_bytes + shared_bytes
+                receipt = replace(receipt, transferred_bytes=moved)
+                self._pending[number] = replace(self._pending[number], receipt=receipt)
+                break
 
     def _write(self) -> None:
         if self._pending:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -10,6 +10,7 @@ from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin, SidecarFile, SnapshotRef
 
 
 class Delivery(Protocol):
@@ -31,8 +32,12 @@ class Delivery(Protocol):
         """
         ...
 
-    def flush(self) -> None:
-        """Return when everything put so far is durable as far as the destination can say."""
+    def flush(self) -> int:
+        """Return when everything put so far is durable as far as the destination can say.
+
+        Returns the bytes that were moved since the last flush and that no receipt counted
+        (many instances share a pack); 0 where receipts count everything.
+        """
         ...
 
     def __enter__(self) -> Self: ...
@@ -68,8 +73,17 @@ class Destination(Protocol):
         """The evidence level asked when the user names none."""
         ...
 
-    def open(self, kinds: Collection[InstanceKind]) -> Delivery:
-        """Open a delivery for files of these kinds (others may be refused).
+    @property
+    def flush_interval_s(self) -> float:
+        """How long receipts may wait for a flush, and their outcomes to be written down.
+
+        What a crash takes is looked for again: short where a flush is cheap, longer where a
+        flush closes what would better be filled.
+        """
+        ...
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> Delivery:
+        """Open a delivery for files of these kinds (others may be refused), coming from `origin`.
 
         Raises DestinationUnreachableError (with its subclasses) or DestinationStoppedError.
         """
@@ -85,6 +99,22 @@ class Listable(Protocol):
 
         Raises DestinationUnreachableError when it cannot answer, DestinationError when it does
         not answer this question (no query, or a capped list); an empty set is an answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A destination that remembers what it held at a time."""
+
+    def take_snapshot(self, origin: Origin, sidecar: Sequence[SidecarFile]) -> SnapshotRef | None:
+        """Take the snapshot of a run whose deliveries have ended; durable on return.
+
+        It names everything that was flushed and that no snapshot names yet, together with the
+        sidecar of the source. None when there is nothing new to name. Asked again for the same
+        run with nothing stored since (the step was repeated after a crash), it returns the
+        snapshot that the run took. Raises DestinationError: then what was stored is safe, and
+        the next snapshot names it.
         """
         ...
 

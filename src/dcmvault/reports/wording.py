@@ -276,6 +276,13 @@ def cause_title(code: str) -> str:
         "object_exists": _("Other bytes stand under its name at the destination"),
         "object_missing": _("Not there when it was looked for"),
         "level_not_supported": _("The destination cannot give this evidence"),
+        "vault_missing": _("There is no vault there"),
+        "vault_locked": _("No key opens the vault"),
+        "vault_format": _("It is no vault that this version can use"),
+        "vault_damaged": _("A part of the vault is missing or damaged"),
+        "vault_busy": _("Another process holds the vault"),
+        "study_held": _("The study is under legal hold"),
+        "prune_refused": _("The prune would have dropped too much"),
         "internal": _("A defect of dcmvault"),
     }
     return titles.get(code, code)
@@ -299,6 +306,12 @@ def next_step(code: str) -> str:
         "cannot_verify": _("Verify again when the destination is less busy."),
         "conflict": _("A folder destination keeps both; find out which one is right."),
         "never_sent": _("Back up to this destination first."),
+        "vault_missing": _(
+            "Check that its disk is mounted; make a vault with `dcmvault vault init`."
+        ),
+        "vault_locked": _("Give the passphrase, key file or recovery key of this vault."),
+        "vault_damaged": _("Find the damage with `dcmvault vault check`, mend it with `repair`."),
+        "vault_busy": again,
         "cancelled": again,
         "unfinished": again,
     }

@@ -33,7 +33,7 @@ from dcmvault.errors import (
     Retry,
 )
 from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level, Verification
-from dcmvault.model.identifiers import VersionId
+from dcmvault.model.identifiers import RunId, VersionId
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
@@ -45,8 +45,12 @@ from dcmvault.model.instance import (
     StudyAttributes,
 )
 from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
 from dcmvault.ports.destination import Delivery, Destination, Probes, Verifier
 from dcmvault.testing.dicom_files import make_study
+
+#: Where the suite's files come from.
+ORIGIN = Origin(RunId("20260131-020000-00000001"), "/data/images")
 
 _NOBODY = InstanceIdentity("", "", "")
 
@@ -130,7 +134,7 @@ class DestinationSuite:
     def test_put_twice_is_no_error(self) -> None:
         """The same file again gives a receipt again, in the same delivery and in another."""
         destination, files = self.destination(), self.sample_files()[:2]
-        with destination.open(_kinds(files)) as delivery:
+        with destination.open(_kinds(files), ORIGIN) as delivery:
             for file in [files[0], files[0], files[1]]:
                 _assert_receipt(file, delivery.put(file))
             delivery.flush()
@@ -142,11 +146,11 @@ class DestinationSuite:
     def test_flush_without_put(self) -> None:
         """Flushing nothing, and flushing twice, is harmless."""
         destination, files = self.destination(), self.sample_files()[:1]
-        with destination.open(_kinds(files)) as delivery:
-            delivery.flush()
+        with destination.open(_kinds(files), ORIGIN) as delivery:
+            assert delivery.flush() == 0
             receipt = delivery.put(files[0])
-            delivery.flush()
-            delivery.flush()
+            assert delivery.flush() >= 0
+            assert delivery.flush() == 0
         self._assert_held(destination, {files[0]: receipt})
 
     def test_threads_each_with_a_delivery(self) -> None:
@@ -185,7 +189,7 @@ class DestinationSuite:
 
     def _assert_second_unreadable(self, files: Sequence[InstanceFile]) -> None:
         destination = self.destination()
-        with destination.open(_kinds(files)) as delivery:
+        with destination.open(_kinds(files), ORIGIN) as delivery:
             first = delivery.put(files[0])
             error = _put_error(delivery, files[1])
             assert isinstance(error, EntryUnreadableError), f"{error!r}"
@@ -204,7 +208,7 @@ class DestinationSuite:
         path.write_bytes(b"\0" * 128 + b"DICM" + b"no elements here")
         opaque = InstanceFile(_entry(path), path)
         receipts = {}
-        with destination.open(_kinds([good])) as delivery:
+        with destination.open(_kinds([good]), ORIGIN) as delivery:
             if destination.takes_opaque_files:
                 receipts[opaque] = delivery.put(opaque)
             else:
@@ -295,7 +299,7 @@ class DestinationSuite:
         destination, files = self.unreachable_destination(), self.sample_files()[:1]
         error: DestinationUnreachableError | None = None
         try:
-            with destination.open(_kinds(files)):
+            with destination.open(_kinds(files), ORIGIN):
                 pass
         except DestinationUnreachableError as caught:
             error = caught
@@ -325,7 +329,7 @@ class DestinationSuite:
     def _deliver(
         self, destination: Destination, files: Sequence[InstanceFile]
     ) -> dict[InstanceFile, Receipt]:
-        with destination.open(_kinds(files)) as delivery:
+        with destination.open(_kinds(files), ORIGIN) as delivery:
             receipts = {file: delivery.put(file) for file in files}
             delivery.flush()
         return receipts

@@ -29,7 +29,7 @@ from dcmvault.object_stores.local import LocalStore
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.corpus import real_files
-from dcmvault.testing.destination_suite import describe_instance
+from dcmvault.testing.destination_suite import ORIGIN, describe_instance
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.faulty import CrashError, Fault, FaultyStore, StagingStore
 
@@ -60,7 +60,7 @@ def _opaque(path: Path) -> InstanceFile:
 
 
 def _deliver(destination: FolderDestination, files: list[InstanceFile]) -> list[Receipt]:
-    with destination.open([]) as delivery:
+    with destination.open([], ORIGIN) as delivery:
         receipts = [delivery.put(file) for file in files]
         delivery.flush()
     return receipts
@@ -129,7 +129,7 @@ def _flip(path: Path) -> None:
 
 
 def test_each_flush_lists_only_what_is_new(root: Path, files: list[InstanceFile]) -> None:
-    with _destination(root).open([]) as delivery:
+    with _destination(root).open([], ORIGIN) as delivery:
         delivery.put(files[0])
         delivery.flush()
         delivery.put(files[1])
@@ -142,7 +142,7 @@ def test_each_flush_lists_only_what_is_new(root: Path, files: list[InstanceFile]
 
 def test_what_was_there_already_is_said_and_listed(root: Path, files: list[InstanceFile]) -> None:
     """The delivery that put it first may have died before its manifest."""
-    _destination(root).open([]).put(files[0])
+    _destination(root).open([], ORIGIN).put(files[0])
     (receipt,) = _deliver(_destination(root), files[:1])
     assert receipt.already_there
     assert receipt.transferred_bytes == 0
@@ -209,7 +209,7 @@ def test_nothing_is_stored_on_the_disk_below_a_lost_one(
         (root / "notes.txt").write_text("mount the disk here")
     before = sorted(root.rglob("*"))
     with pytest.raises(DestinationUnreachableError, match="copies were stored") as caught:
-        _destination(root, holds_copies=True).open([])
+        _destination(root, holds_copies=True).open([], ORIGIN)
     assert "README.txt" in caught.value.hint
     assert sorted(root.rglob("*")) == before
     # The hint's way out.
@@ -268,14 +268,14 @@ def test_a_file_that_grows_while_it_is_read(root: Path, files: list[InstanceFile
             return super().stage()
 
     store = Growing()
-    delivery = _destination(root, store).open([])
+    delivery = _destination(root, store).open([], ORIGIN)
     with pytest.raises(EntryChangedError):
         delivery.put(files[0])
     assert list(store.keys()) == ["README.txt"]
 
 
 def test_why_a_file_cannot_be_read(root: Path, files: list[InstanceFile], tmp_path: Path) -> None:
-    delivery = _destination(root).open([])
+    delivery = _destination(root).open([], ORIGIN)
     folder = tmp_path / "folder"
     folder.mkdir()
     for path, kind in (

@@ -1,36 +1,49 @@
-"""What could not be made durable was not sent, whatever `put` returned."""
+"""What could not be made durable was not sent, whatever `put` returned; moved bytes are counted."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
 from dcmvault.config.sections import FolderDestinationSection, FolderSourceSection
-from dcmvault.destinations.folder import FolderDestination
+from dcmvault.destinations.folder import FolderDelivery, FolderDestination
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import DestinationStoppedError
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
+from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import PlanItem
+from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
+from dcmvault.ports.destination import Destination
 from dcmvault.sources.folder import FolderSource
 from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.destination_suite import ORIGIN
 from dcmvault.testing.dicom_files import make_study
 
 
 class _Written:
-    """The one method of a job catalogue that a delivery calls."""
+    """The two methods of a job catalogue that a delivery calls."""
 
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.batches: list[list[Outcome]] = []
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for batch in self.batches for outcome in batch]
 
     def record_outcomes(self, _job_id: JobId, outcomes: Sequence[Outcome]) -> None:
-        self.outcomes += outcomes
+        self.batches.append(list(outcomes))
+
+    def job(self, _job_id: JobId) -> Job:
+        return self._job
 
 
 class _NoManifests(LocalStore):
@@ -40,32 +53,65 @@ class _NoManifests(LocalStore):
         raise DestinationStoppedError(f"no space left for {key}")
 
 
-def test_receipts_without_a_flush_are_not_recorded_as_sent(tmp_path: Path) -> None:
-    make_study(tmp_path / "source", instances=3)
-    clock, written = FakeClock(), _Written()
-    source = FolderSource(FolderSourceSection(path=tmp_path / "source"))
-    section = FolderDestinationSection(path=tmp_path / "copies")
+class _PackingDelivery(FolderDelivery):
+    """Moves everything when it is flushed, as a vault does; each put takes four seconds."""
+
+    clock: FakeClock
+    waiting = 0
+
+    def put(self, file: InstanceFile) -> Receipt:
+        receipt = super().put(file)
+        self.clock.advance(4)
+        self.waiting += 1000
+        return receipt
+
+    def flush(self) -> int:
+        super().flush()
+        moved, self.waiting = self.waiting, 0
+        return moved
+
+
+class _Packing(FolderDestination):
+    """Remembers from where it was opened, and how often it was flushed."""
+
+    flush_interval_s = 15.0
+    origins: tuple[Origin, ...] = ()
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> FolderDelivery:
+        super().open(kinds, origin)
+        self.origins += (origin,)
+        delivery = _PackingDelivery(self._store, self._clock)
+        delivery.clock = cast(FakeClock, self._clock)
+        return delivery
+
+
+def _deliver(folder: Path, destination: Destination, clock: FakeClock, instances: int) -> _Written:
+    make_study(folder / "source", instances=instances)
+    source = FolderSource(FolderSourceSection(path=folder / "source"))
     items = []
     for study in source.studies():
         for number, entry in enumerate(source.entries(study)):
-            header = scan(tmp_path / "source" / entry.locator)
+            header = scan(folder / "source" / entry.locator)
             plan = PlanItem(VersionId(number), entry, header.identity, header.kind, "new")
             items.append(Item(number, plan, ItemState.DUE, 0))
+    job = Job(
+        JobId("j"),
+        RunId("r"),
+        DestinationId(1),
+        "",
+        "",
+        JobState.IN_PROGRESS,
+        Priority.NORMAL,
+        instances,
+        instances,
+        1,
+    )
+    written = _Written(job)
     BatchDelivery(
-        job=Job(
-            JobId("j"),
-            RunId("r"),
-            DestinationId(1),
-            "",
-            "",
-            JobState.IN_PROGRESS,
-            Priority.NORMAL,
-            3,
-            3,
-            1,
-        ),
+        job=job,
         source=source,
-        destination=FolderDestination(section, _NoManifests(section.path, clock), clock),
+        origin=ORIGIN,
+        destination=destination,
         jobs=cast(ItemCatalogue, written),
         policy=RetryPolicy(),
         breaker=CircuitBreaker(clock),
@@ -73,5 +119,29 @@ def test_receipts_without_a_flush_are_not_recorded_as_sent(tmp_path: Path) -> No
         stopping=threading.Event(),
         sent_is_held=False,
     ).run(items)
+    return written
+
+
+def _section(folder: Path) -> FolderDestinationSection:
+    return FolderDestinationSection(path=folder / "copies")
+
+
+def test_receipts_without_a_flush_are_not_recorded_as_sent(tmp_path: Path) -> None:
+    clock, section = FakeClock(), _section(tmp_path)
+    destination = FolderDestination(section, _NoManifests(section.path, clock), clock)
+    written = _deliver(tmp_path, destination, clock, 3)
     assert [outcome.state for outcome in written.outcomes] == [ItemState.FAILED] * 3
     assert {outcome.code for outcome in written.outcomes} == {"destination_stopped"}
+
+
+def test_outcomes_wait_as_long_as_the_destination_says_and_shared_bytes_are_counted_once(
+    tmp_path: Path,
+) -> None:
+    clock, section = FakeClock(), _section(tmp_path)
+    destination = _Packing(section, LocalStore(section.path, clock), clock)
+    written = _deliver(tmp_path, destination, clock, 6)
+    assert [len(batch) for batch in written.batches] == [4, 2]  # 16 seconds, and the rest
+    assert destination.origins == (ORIGIN,)
+    receipts = [outcome.receipt for outcome in written.outcomes if outcome.receipt]
+    shared = [r.transferred_bytes - r.fingerprint.size for r in receipts]
+    assert shared == [0, 0, 0, 4000, 0, 2000]

@@ -129,6 +129,10 @@ class DestinationUnreachableError(DestinationError):
     exit_status = 5
 
 
+class DestinationAbsentError(DestinationUnreachableError):
+    """The folder that the destination should be does not exist (not made yet, or not mounted)."""
+
+
 class AssociationRejectedError(DestinationUnreachableError):
     """The peer answered, but rejected the association for good (PS3.8 section 9.3.4)."""
 
@@ -186,6 +190,13 @@ class ObjectMissingError(DestinationError):
     """No object under this key."""
 
     code = "object_missing"
+
+
+class ObjectLockedError(DestinationError):
+    """The store keeps the object until a date (retention, S3 Object Lock)."""
+
+    code = "object_locked"
+    retry = Retry.OPERATOR
 
 
 class VaultMissingError(DestinationUnreachableError):

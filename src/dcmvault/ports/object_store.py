@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 
@@ -38,7 +39,10 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object, durably; ObjectMissingError if there is none."""
+        """Remove an object, durably; ObjectMissingError if there is none.
+
+        A store with `Retention` raises ObjectLockedError while the object is retained.
+        """
         ...
 
 
@@ -88,5 +92,22 @@ class CompareAndSwap(Protocol):
     """A store with one mutable kind of object, for leases."""
 
     def swap(self, key: str, expected: bytes | None, new: bytes) -> bool:
-        """Replace the object if it equals `expected` (None: if absent); say whether it did."""
+        """Replace the object if it equals `expected` (None: if absent); say whether it did.
+
+        Atomic between threads, processes and hosts; durable on return. DestinationUnreachableError
+        leaves open whether it happened: read the object, and let `new` name its writer.
+        """
+        ...
+
+
+@runtime_checkable
+class Retention(Protocol):
+    """A store that can be told to keep an object, whatever its own administrator says later."""
+
+    def retain(self, key: str, until: datetime) -> None:
+        """Let nobody remove the object before `until` (aware); durable on return.
+
+        Extends only: an earlier time than the one that holds changes nothing. Removing the
+        object before then raises ObjectLockedError. Raises ObjectMissingError.
+        """
         ...

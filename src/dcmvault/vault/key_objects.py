@@ -43,6 +43,7 @@ KEYS_PREFIX = "keys/"
 NO_MASTER = bytes(KEY_BYTES)
 MAX_SLOTS = 64
 _KIND = b"K"
+_MAX_GENERATION = 99_999_999  # eight digits
 _LENGTH_BYTES = 4
 _SIGNATURE_BYTES = 64
 _MAX_PUBLIC_BYTES = 1 << 20
@@ -85,6 +86,8 @@ def encode_generation(keys: KeySet, vault_id: bytes, now: datetime, *, encrypted
     ring = keys.ring
     if len(keys.slots) > MAX_SLOTS:
         raise UsageError(f"a vault has at most {MAX_SLOTS} slots")
+    if ring.generation > _MAX_GENERATION:
+        raise VaultDamagedError("the vault's keys have a generation that dcmvault never reaches")
     if keys.slots and not encrypted:
         raise UsageError("a vault without encryption has no slots")
     public = _json(

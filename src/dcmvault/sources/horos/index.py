@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 INDEX_FILE = "Database.sql"
 #: A rollback journal or a write-ahead log belongs to the database's state. The `-shm` file does
 #: not: SQLite builds it anew from the log, and a copy taken at another moment would mislead it.
-_PARTS = (INDEX_FILE, f"{INDEX_FILE}-journal", f"{INDEX_FILE}-wal")
+INDEX_PARTS = (INDEX_FILE, f"{INDEX_FILE}-journal", f"{INDEX_FILE}-wal")
 
 #: Copies tried until one was taken while nothing changed.
 _ATTEMPTS = 8
@@ -89,7 +89,7 @@ def _copy_at_rest(base: str, folder: str) -> bool:
             time.sleep(_CLOCK_GRAIN_S)
             if _state(base) != before:
                 return False
-        for part in _PARTS:
+        for part in INDEX_PARTS:
             target = os.path.join(folder, part)  # noqa: PTH118
             try:
                 shutil.copyfile(os.path.join(base, part), target)  # noqa: PTH118
@@ -113,7 +113,7 @@ def _copy_at_rest(base: str, folder: str) -> bool:
 
 def _state(base: str) -> _State:
     parts: list[tuple[int, int, int] | None] = []
-    for part in _PARTS:
+    for part in INDEX_PARTS:
         try:
             status = os.stat(os.path.join(base, part))  # noqa: PTH116, PTH118
         except FileNotFoundError:

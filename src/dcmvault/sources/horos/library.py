@@ -13,10 +13,12 @@ from dcmvault.config.sections import HorosSourceSection
 from dcmvault.errors import EntryUnreadableError, SourceEmptyError, SourceUnavailableError
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 from dcmvault.sources import local_files
 from dcmvault.sources.horos.index import copy_index
 from dcmvault.sources.horos.listing import NO_FILE, IndexedFile, IndexListing
 from dcmvault.sources.horos.paths import DATABASE_FOLDER, ROI_FOLDER, data_folder
+from dcmvault.sources.horos.sidecar import sidecar_files
 from dcmvault.sources.local_files import LocalRoot
 
 #: Files without a row in the index, listed last so that nothing is lost.
@@ -125,6 +127,13 @@ class HorosSource:
                 yield local_files.nameless(entry)
             else:
                 yield local_files.readable(entry, _path(data, entry.locator), root)
+
+    def sidecar(self) -> Iterator[SidecarFile | UnreadableSidecar]:
+        """Hand out the index and what only it knows; see `dcmvault.sources.horos.sidecar`.
+
+        It has a copy of the index of its own: `studies` may be listed at the same time.
+        """
+        return sidecar_files(self._base)
 
     def _release(self) -> None:
         if self._snapshot is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dcmvault.dicom.byte_source import HEADER_BYTES, FileBytes
+from dcmvault.dicom.byte_source import HEADER_BYTES, ByteSource
 from dcmvault.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -57,7 +57,7 @@ class FileMeta:
     flaws: tuple[str, ...] = ()
 
 
-def read_file_meta(file: FileBytes) -> FileMeta:
+def read_file_meta(file: ByteSource) -> FileMeta:
     """Read up to the data set.
 
     Raises MalformedDicomError for an empty file and where neither file meta information nor a
@@ -100,7 +100,7 @@ def _short_implicit(head: bytes, element: int) -> bool:
     return element <= 0x0060 and int.from_bytes(head[4:8], "little") <= 1024
 
 
-def _read_group_2(file: FileBytes, meta: FileMeta, begin: int) -> int:
+def _read_group_2(file: ByteSource, meta: FileMeta, begin: int) -> int:
     """Read the file meta information (explicit VR little endian); return where it ends."""
     read_header, short_vrs = EXPLICIT_LITTLE.raw_header, EXPLICIT_LITTLE.raw_short_vrs
     wanted = _WANTED
@@ -162,7 +162,7 @@ def _uid(value: bytes) -> str:
     return value.rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def _find_encoding(file: FileBytes, meta: FileMeta, position: int) -> None:
+def _find_encoding(file: ByteSource, meta: FileMeta, position: int) -> None:
     """Set encoding and transfer syntax; the first element header has the last word on VR."""
     stated = meta.transfer_syntax_uid
     if stated in _DEFLATED:

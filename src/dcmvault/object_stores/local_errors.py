@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 from dcmvault.errors import (
+    DestinationAbsentError,
     DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
@@ -41,9 +42,9 @@ def says_no_hard_links(error: OSError) -> bool:
     return error.errno in _NO_HARD_LINKS
 
 
-def root_missing() -> DestinationUnreachableError:
+def root_missing() -> DestinationAbsentError:
     """Make the error for a folder that is not there."""
-    return DestinationUnreachableError(
+    return DestinationAbsentError(
         "The destination folder is not there.",
         hint="Is the disk mounted? If the path is right, create the folder.",
     )

@@ -116,9 +116,7 @@ class StudyRecords:
             "series": {uid: filled(series) for uid, series in self.series.items()},
             "instances": [_instance_json(record) for record in self.instances],
         }
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
-            "utf-8", "surrogatepass"
-        )
+        return json_bytes(document)
 
     @classmethod
     def decode(cls, content: bytes) -> StudyRecords:
@@ -168,10 +166,15 @@ def read_json(content: bytes) -> dict[str, Any]:
     return document
 
 
+def json_bytes(document: Mapping[str, object]) -> bytes:
+    """Return a document as compact JSON."""
+    raw = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return raw.encode("utf-8", "surrogatepass")
+
+
 def pack_json(document: Mapping[str, object]) -> bytes:
     """Return a document as JSON, compressed."""
-    raw = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return zstandard.compress(raw.encode("utf-8", "surrogatepass"), 6)
+    return zstandard.compress(json_bytes(document), 6)
 
 
 def unpack_json(packed: bytes) -> dict[str, Any]:

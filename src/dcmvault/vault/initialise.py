@@ -1,0 +1,91 @@
+"""Making a new vault: constants, keys, and what a stranger finds in it (format page, 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+
+from dcmvault.errors import ObjectExistsError, UsageError
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.object_store import ObjectStore
+from dcmvault.vault.config import BALLAST_BYTES, CONFIG_KEY, VaultConfig, digest_of
+from dcmvault.vault.copies import RedundantObjects, with_check_line
+from dcmvault.vault.key_objects import NO_MASTER, KeySet, encode_generation, key_of
+from dcmvault.vault.keys import RotationPolicy, new_ring, new_signing_key, verify_key_of
+from dcmvault.vault.records import time_text
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.slots import Applicant, Argon2Cost, new_slot
+from dcmvault.vault.vault_readme import README
+
+BALLAST_KEY = "ballast"
+README_KEY = "README.txt"
+
+
+def init_vault(
+    store: ObjectStore,
+    applicants: Sequence[tuple[Applicant, str]],
+    clock: Clock,
+    *,
+    encrypted: bool = True,
+    redundant: bool = True,
+    rotation: RotationPolicy | None = None,
+    cost: Argon2Cost | None = None,
+) -> Vault:
+    """Make a vault in an empty place and open it; `applicants` are secrets with their labels.
+
+    `redundant`: parity and triplicates, for stores that are no better than their disk.
+    The object `config` comes last: without it there is no vault. UsageError if one is there.
+    """
+    if encrypted and not applicants:
+        raise UsageError("an encrypted vault needs a passphrase or a key")
+    seed = new_signing_key()
+    config = VaultConfig(
+        vault_id=secrets.token_bytes(16),
+        created_at=time_text(clock.now()),
+        encrypted=encrypted,
+        copies=3 if redundant else 1,
+        parity=redundant,
+        ballast=BALLAST_BYTES if redundant else 0,
+        verify_key=verify_key_of(seed),
+    )
+    raw = with_check_line(config.encode().decode())
+    objects = RedundantObjects(store, config.copies)
+    if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
+        raise _is_there()
+    ring = new_ring(digest_of(raw), seed, clock.now(), rotation)
+    master = secrets.token_bytes(32) if encrypted else NO_MASTER
+    slots = tuple(
+        new_slot(applicant, master, config.vault_id, label=label, now=clock.now(), cost=cost)
+        for applicant, label in (applicants if encrypted else ())
+    )
+    ring = replace(ring, holders=tuple(slot.holder for slot in slots))
+    data = encode_generation(
+        KeySet(ring, slots, master), config.vault_id, clock.now(), encrypted=encrypted
+    )
+    objects.put(key_of(1, data), data)
+    write_extras(objects, store, config)
+    try:
+        objects.put(CONFIG_KEY, raw)
+    except ObjectExistsError:
+        raise _is_there() from None
+    return Vault(store, config, ring, clock)
+
+
+def write_extras(objects: RedundantObjects, store: ObjectStore, config: VaultConfig) -> None:
+    """Store what no restore needs and every stranger wants, and the ballast."""
+    objects.put(README_KEY, with_check_line(README))
+    for name, suffix in (("rescue", "py"), ("vault-format", "md")):
+        # They end in .txt here, because the tool is no module of the package.
+        content = files("dcmvault.vault").joinpath("kit", f"{name}.txt").read_bytes()
+        objects.put(f"rescue/{name}-{hashlib.sha256(content).hexdigest()}.{suffix}", content)
+    if config.ballast and store.head(BALLAST_KEY) is None:
+        store.put(BALLAST_KEY, [bytes(config.ballast)])
+
+
+def _is_there() -> UsageError:
+    return UsageError(
+        "there is a vault already", hint="Name another place, or use the one that is there."
+    )

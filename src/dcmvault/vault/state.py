@@ -1,0 +1,206 @@
+"""The state of a vault at a time: which studies it holds, and which records make them up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dcmvault.errors import VaultDamagedError
+from dcmvault.vault.blob import BlobType
+from dcmvault.vault.index import RecordsRef
+from dcmvault.vault.records import InstanceRecord, StudyRecords, current, read_json
+from dcmvault.vault.repository import JournalRecords, Vault
+from dcmvault.vault.snapshot import Link, SnapshotState, heads, shard_of
+
+
+class StudyEntry(NamedTuple):
+    """What a shard says of one study."""
+
+    study_instance_uid: str
+    manifest: bytes
+    instances: int
+    size: int  #: bytes of all files
+    about: Mapping[str, str]
+
+    def document(self) -> dict[str, object]:
+        """Return the entry as the format writes it."""
+        return {
+            "manifest": self.manifest.hex(),
+            "instances": self.instances,
+            "bytes": self.size,
+            "about": dict(self.about),
+        }
+
+
+class Forgotten(NamedTuple):
+    """What was forgotten on purpose."""
+
+    snapshots: frozenset[str] = frozenset()
+    studies: Mapping[str, str] = {}
+
+    def document(self) -> dict[str, object]:
+        """Return it as the format writes it."""
+        return {"snapshots": sorted(self.snapshots), "studies": dict(self.studies)}
+
+
+@dataclass(slots=True)
+class VaultState:
+    """The union of some snapshots, and of journals; reads shards and manifests as needed."""
+
+    vault: Vault
+    links: Sequence[Link]
+    states: Sequence[SnapshotState]
+    journals: Sequence[JournalRecords] = ()
+    #: Of the present, whatever the time looked at: what is forgotten is forgotten for all times.
+    forgotten: Forgotten = field(default_factory=Forgotten)
+    _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)
+
+    def shard_names(self) -> list[str]:
+        """List the shards that hold any study."""
+        names = {name for state in self.states for name in state.shards}
+        names |= {shard_of(ref.study_instance_uid) for ref in self._journal_refs()}
+        return sorted(names)
+
+    def entries(self, shard: str) -> dict[str, list[StudyEntry]]:
+        """Return the entries of one shard, by study; several where heads differ."""
+        found: dict[str, list[StudyEntry]] = {}
+        for blob in dict.fromkeys(
+            state.shards[shard] for state in self.states if shard in state.shards
+        ):
+            for uid, entry in self._shard(blob).items():
+                found.setdefault(uid, []).append(entry)
+        return found
+
+    def studies(self) -> Iterator[str]:
+        """List the UIDs of all studies that hold any record, by shard."""
+        pending: dict[str, set[str]] = {}
+        for ref in self._journal_refs():
+            uid = ref.study_instance_uid
+            pending.setdefault(shard_of(uid), set()).add(uid)
+        for shard in self.shard_names():
+            uids = set(self.entries(shard)) | pending.get(shard, set())
+            for uid in sorted(uids):
+                if uid not in self.forgotten.studies or self.records(uid):
+                    yield uid
+
+    def about(self, study_instance_uid: str) -> Mapping[str, str]:
+        """Return the attributes that a study is found by."""
+        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+            return entry.about
+        for stored in self.stored(study_instance_uid):
+            return about(stored.attributes._asdict(), stored.series)
+        return {}
+
+    def refs(self, study_instance_uid: str) -> list[RecordsRef]:
+        """List the blobs of records of one study."""
+        found: dict[bytes, RecordsRef] = {}
+        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+            for ref in read_manifest(self.vault, entry):
+                found[ref.id] = ref
+        for ref in self._journal_refs():
+            if ref.study_instance_uid == study_instance_uid:
+                found[ref.id] = ref
+        return list(found.values())
+
+    def stored(self, study_instance_uid: str) -> list[StudyRecords]:
+        """Return the blobs of records of one study, oldest first, without what was forgotten."""
+        since = self.forgotten.studies.get(study_instance_uid, "")
+        found = [read_records(self.vault, ref.id) for ref in self.refs(study_instance_uid)]
+        return sorted(
+            (records for records in found if records.stored_at > since),
+            key=lambda records: records.stored_at,
+        )
+
+    def records(self, study_instance_uid: str) -> list[InstanceRecord]:
+        """Return the records of one study that count."""
+        return current(
+            [record for part in self.stored(study_instance_uid) for record in part.instances]
+        )
+
+    def holds(self) -> dict[str, dict[str, str]]:
+        """Return the studies under legal hold, with reason and time."""
+        found: dict[str, dict[str, str]] = {}
+        for blob in {state.holds for state in self.states if state.holds}:
+            found |= _state_blob(self.vault, blob).get("studies", {})
+        return found
+
+    def _journal_refs(self) -> Iterator[RecordsRef]:
+        for journal in self.journals:
+            yield from journal.records
+
+    def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
+        if blob not in self._shards:
+            document = _state_blob(self.vault, blob)
+            try:
+                self._shards[blob] = {
+                    uid: StudyEntry(
+                        uid,
+                        bytes.fromhex(entry["manifest"]),
+                        int(entry["instances"]),
+                        int(entry["bytes"]),
+                        entry["about"],
+                    )
+                    for uid, entry in document["studies"].items()
+                }
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise VaultDamagedError("a list of studies cannot be read") from error
+        return self._shards[blob]
+
+
+def present_state(vault: Vault) -> VaultState:
+    """Return what the vault holds now: all heads and all journals."""
+    vault.refresh()
+    top = heads(vault.links())
+    states = [vault.state(link) for link in top]
+    forgotten = forgotten_of(vault, states)
+    return VaultState(vault, top, states, vault.journals(), forgotten)
+
+
+def state_at(vault: Vault, links: Collection[Link]) -> VaultState:
+    """Return what the vault held when the youngest of these snapshots were taken."""
+    now = present_state(vault)
+    top = heads(links)
+    return VaultState(vault, top, [vault.state(link) for link in top], (), now.forgotten)
+
+
+def forgotten_of(vault: Vault, states: Sequence[SnapshotState]) -> Forgotten:
+    """Return the union of what these snapshots say was forgotten."""
+    snapshots: set[str] = set()
+    studies: dict[str, str] = {}
+    for blob in {state.forgotten for state in states if state.forgotten}:
+        document = _state_blob(vault, blob)
+        snapshots |= set(document.get("snapshots", ()))
+        for uid, since in document.get("studies", {}).items():
+            studies[uid] = max(since, studies.get(uid, ""))
+    return Forgotten(frozenset(snapshots), studies)
+
+
+def read_manifest(vault: Vault, entry: StudyEntry) -> list[RecordsRef]:
+    """Return the blobs of records that a study's manifest names."""
+    document = _state_blob(vault, entry.manifest)
+    try:
+        return [
+            RecordsRef(entry.study_instance_uid, bytes.fromhex(blob), int(instances))
+            for blob, instances in document["records"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise VaultDamagedError("a study's manifest cannot be read") from error
+
+
+def read_records(vault: Vault, blob: bytes) -> StudyRecords:
+    """Return one blob of records."""
+    return StudyRecords.decode(vault.read_blob(BlobType.RECORDS, blob))
+
+
+def about(attributes: Mapping[str, str], series: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a study is found by: its attributes, and the modalities of its series."""
+    found = {name: value for name, value in attributes.items() if value}
+    modalities = sorted({one.modality for one in series.values() if one.modality})
+    if modalities:
+        found["modalities"] = " ".join(modalities)
+    return found
+
+
+def _state_blob(vault: Vault, blob: bytes) -> dict[str, Any]:
+    return read_json(vault.read_blob(BlobType.STATE, blob))

@@ -1,0 +1,311 @@
+"""Writing files into a vault: take apart, store what is not there yet, write down how to rebuild.
+
+A file is safe when `flush` has returned: its blobs are in durable packs, and a durable journal
+object says where they are and which files they make.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from dcmvault.dicom.byte_source import ByteSource
+from dcmvault.errors import EntryChangedError, VaultBusyError
+from dcmvault.model.instance import InstanceFile, SeriesAttributes, StudyAttributes
+from dcmvault.vault.blob import BlobType
+from dcmvault.vault.codec import encode_bytes
+from dcmvault.vault.cutting import cut
+from dcmvault.vault.index import Addition, RecordsRef
+from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
+from dcmvault.vault.profile import Profile
+from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord, Skeleton, StudyRecords
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
+
+#: Skeletons are compressed together in blocks of about this many bytes.
+BLOCK_BYTES = 4 << 20
+#: Content that waits for the encoders at most.
+_IN_FLIGHT_BYTES = 24 << 20
+
+
+class Stored(NamedTuple):
+    """What became of one file."""
+
+    file_sha256: bytes
+    #: The vault had exactly this file already; nothing was written down anew.
+    already_there: bool
+
+
+class KnownFiles:
+    """Which files a vault already holds, by study; read once per study. Safe for threads."""
+
+    def __init__(self, read_study: Callable[[str], list[InstanceRecord]]) -> None:
+        self._read_study = read_study
+        self._studies: dict[str, set[tuple[str, str, str, bytes]]] = {}
+        self._lock = threading.Lock()
+
+    def has(self, study_instance_uid: str, record: InstanceRecord) -> bool:
+        """Say whether the same content is recorded for the same file of the same source."""
+        with self._lock:
+            known = self._studies.get(study_instance_uid)
+        if known is None:
+            known = {_mark(old) for old in self._read_study(study_instance_uid)}
+            with self._lock:
+                known = self._studies.setdefault(study_instance_uid, known)
+        return _mark(record) in known
+
+    def add(self, study_instance_uid: str, records: list[InstanceRecord]) -> None:
+        """Take up what a flush made durable."""
+        with self._lock:
+            if study_instance_uid in self._studies:
+                self._studies[study_instance_uid] |= {_mark(record) for record in records}
+
+
+def _mark(record: InstanceRecord) -> tuple[str, str, str, bytes]:
+    return (*record.key, record.file_sha256)
+
+
+class _Encoding(NamedTuple):
+    """A blob on its way through the encoders."""
+
+    blob: NewBlob
+    encoding: Future[bytes]
+
+
+@dataclass(slots=True)
+class _Study:
+    """Records of one study that the next flush writes."""
+
+    attributes: StudyAttributes = field(default_factory=StudyAttributes)
+    series: dict[str, SeriesAttributes] = field(default_factory=dict)
+    records: list[InstanceRecord] = field(default_factory=list)
+
+
+class _Waiting(NamedTuple):
+    """A record whose header block has no id yet."""
+
+    study: str
+    record: InstanceRecord
+    offset: int
+    length: int
+
+
+class VaultWriter:
+    """One writer's session; used by one thread. Several may write into one vault at once."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        known: KnownFiles,
+        profile: Profile,
+        encoders: ThreadPoolExecutor,
+        *,
+        source: str,
+        run: str,
+    ) -> None:
+        self._vault = vault
+        self._known = known
+        self._profile = profile
+        self._encoders = encoders
+        self._source = source
+        self._run = run
+        self._in_flight: deque[_Encoding] = deque()
+        self._in_flight_bytes = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin what the next flush will end."""
+        self._pack: PackBuilder | None = None
+        self._upload: Future[int] | None = None
+        self._packs: list[PackEntry] = []
+        self._written = 0
+        #: Blobs that this flush brings, and packs that its records lean on.
+        self._new: set[bytes] = set()
+        self._leans_on: dict[bytes, BlobType] = {}
+        self._block: list[bytes] = []
+        self._block_bytes = 0
+        self._waiting: list[_Waiting] = []
+        self._studies: dict[str, _Study] = {}
+
+    def put(self, file: InstanceFile, source: ByteSource) -> Stored:
+        """Take one file in. What it brings is durable after `flush`.
+
+        Raises EntryChangedError when fewer bytes come than the file had.
+        """
+        header = file.header
+        parts = take_apart(
+            source,
+            cut(source, header),
+            self._profile,
+            self._vault.blob_id,
+            self._offer,
+            self._encoders,
+        )
+        if parts.size != file.entry.fingerprint.size:
+            raise EntryChangedError("The file changed while it was read.")
+        record = self._record(file, parts)
+        study = header.study_instance_uid if header is not None else ""
+        if self._known.has(study, record):
+            return Stored(parts.file_sha256, already_there=True)
+        self._place_skeleton(study, record, parts.literal + parts.auxiliary)
+        about = self._studies.setdefault(study, _Study())
+        if header is not None:
+            about.attributes = header.study
+            about.series[header.series_instance_uid] = header.series
+        return Stored(parts.file_sha256, already_there=False)
+
+    def flush(self) -> int:
+        """Make everything that was put durable; return the bytes written for it.
+
+        Raises DestinationUnreachableError or DestinationStoppedError; then nothing of it counts.
+        """
+        try:
+            return self._flush()
+        finally:
+            self._abandon()
+            self._begin()
+
+    def _flush(self) -> int:
+        self._close_block()
+        if not self._studies or not any(study.records for study in self._studies.values()):
+            return 0
+        stored_at = self._vault.now()
+        refs: list[RecordsRef] = []
+        for uid, study in self._studies.items():
+            refs += self._write_records(uid, study, stored_at)
+        self._drain(0)
+        self._close_pack()
+        self._wait_for_upload()
+        self._check_condemned()
+        addition = Addition(tuple(self._packs), tuple(refs), self._source, self._run, stored_at)
+        self._written += self._vault.add_journal(addition)
+        for uid, study in self._studies.items():
+            self._known.add(uid, study.records)
+        return self._written
+
+    def close(self) -> None:
+        """Drop what was not flushed."""
+        self._abandon()
+        self._begin()
+
+    def _abandon(self) -> None:
+        for waiting in self._in_flight:
+            waiting.encoding.cancel()
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
+
+    # Blobs
+
+    def _offer(self, blob: NewBlob) -> None:
+        """Store a blob unless the vault has it; encoding runs beside the reading."""
+        if blob.id in self._new:
+            return
+        if self._vault.index.holds(blob.kind, blob.id):
+            self._leans_on[blob.id] = blob.kind
+            return
+        self._new.add(blob.id)
+        self._drain(max(_IN_FLIGHT_BYTES - len(blob.content), 0))
+        self._in_flight.append(_Encoding(blob, self._encoders.submit(blob.encode)))
+        self._in_flight_bytes += len(blob.content)
+
+    def _drain(self, down_to: int) -> None:
+        """Take what the encoders made into the pack, until little enough is in flight."""
+        while self._in_flight and (
+            self._in_flight_bytes > down_to or self._in_flight[0].encoding.done()
+        ):
+            blob, encoding = self._in_flight.popleft()
+            self._in_flight_bytes -= len(blob.content)
+            self._add(blob.kind, blob.id, encoding.result(), len(blob.content))
+
+    def _add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
+        if self._pack is None:
+            self._pack = self._vault.new_pack()
+        self._pack.add(kind, identity, encoding, content_length)
+        if self._pack.size >= PACK_BYTES:
+            self._close_pack()
+
+    def _close_pack(self) -> None:
+        """Send the pack on its way; one is written while the next is filled."""
+        if self._pack is None or not len(self._pack):
+            return
+        entry, data = self._pack.finish()
+        self._pack = None
+        self._wait_for_upload()
+        self._packs.append(entry)
+        self._upload = self._encoders.submit(self._vault.store_pack, entry, data)
+
+    def _wait_for_upload(self) -> None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            self._written += upload.result()
+
+    def _check_condemned(self) -> None:
+        """Lean on no pack that a prune condemned since the index was read."""
+        before = self._vault.condemned
+        if self._vault.look_at_condemned() <= before or not self._leans_on:
+            return
+        for identity, kind in self._leans_on.items():
+            if not self._vault.index.holds(kind, identity):
+                raise VaultBusyError(
+                    "a prune is removing what this batch would lean on",
+                    hint="It is stored anew when the batch is tried again.",
+                )
+
+    # Records
+
+    def _record(self, file: InstanceFile, parts: TakenApart) -> InstanceRecord:
+        header, fingerprint = file.header, file.entry.fingerprint
+        return InstanceRecord(
+            sop_instance_uid=header.sop_instance_uid if header else "",
+            series_instance_uid=header.series_instance_uid if header else "",
+            sop_class_uid=header.sop_class_uid if header else "",
+            transfer_syntax_uid=header.transfer_syntax_uid if header else "",
+            instance_number=header.instance_number if header else "",
+            locator=file.entry.locator,
+            size=fingerprint.size,
+            mtime_ns=fingerprint.mtime_ns,
+            file_sha256=parts.file_sha256,
+            skeleton=Skeleton(b"", 0, 0, len(parts.literal)),
+            values=parts.values,
+            opaque_reason="" if header else "not parsed as DICOM",
+            source=self._source,
+        )
+
+    def _place_skeleton(self, study: str, record: InstanceRecord, skeleton: bytes) -> None:
+        if self._block_bytes and self._block_bytes + len(skeleton) > BLOCK_BYTES:
+            self._close_block()
+        self._waiting.append(_Waiting(study, record, self._block_bytes, len(skeleton)))
+        self._block.append(skeleton)
+        self._block_bytes += len(skeleton)
+
+    def _close_block(self) -> None:
+        """Give the header block its id, and its records their place in it."""
+        content = b"".join(self._block)
+        identity = self._vault.blob_id(BlobType.HEADERS, content) if content else b""
+        for study, record, offset, length in self._waiting:
+            block = identity if length else b""
+            skeleton = Skeleton(block, offset, length, record.skeleton.literal)
+            self._studies[study].records.append(replace(record, skeleton=skeleton))
+        if content:
+            level = self._profile
+            self._offer(
+                NewBlob(BlobType.HEADERS, identity, content, lambda: encode_bytes(content, level))
+            )
+        self._block, self._block_bytes, self._waiting = [], 0, []
+
+    def _write_records(self, uid: str, study: _Study, stored_at: str) -> Iterator[RecordsRef]:
+        for start in range(0, len(study.records), RECORDS_PER_BLOB):
+            part = tuple(study.records[start : start + RECORDS_PER_BLOB])
+            content = StudyRecords(
+                uid, self._source, self._run, stored_at, study.attributes, study.series, part
+            ).encode()
+            identity = self._vault.blob_id(BlobType.RECORDS, content)
+            self._drain(0)
+            self._add(
+                BlobType.RECORDS, identity, encode_bytes(content, self._profile), len(content)
+            )
+            yield RecordsRef(uid, identity, len(part))

@@ -46,6 +46,7 @@ class TestLocalStore(ObjectStoreSuite):
 
     def test_capabilities(self) -> None:
         assert isinstance(self.store(), Staging)
+        assert isinstance(self.store(), CompareAndSwap)
 
 
 class TestLocalStoreWithoutHardLinks(TestLocalStore):

@@ -18,15 +18,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dcmvault.errors import ObjectExistsError, ObjectMissingError
-from dcmvault.object_stores.keys import check_key, is_valid_key
+from dcmvault.object_stores.keys import check_key
 from dcmvault.object_stores.local_disk import (
     RootFolder,
-    give_name,
+    beside_swapping,
     make_durable,
-    make_folder,
     make_names_durable,
+    read_whole,
     same_bytes,
+    swapping,
     sweep,
+    walk,
 )
 from dcmvault.object_stores.local_errors import (
     disk_errors,
@@ -41,7 +43,9 @@ _STALE_S = 24 * 3600
 
 
 class LocalStore:
-    """An object store (with staging and cache eviction) in a folder of a local or mounted disk.
+    """An object store in a folder of a local or mounted disk.
+
+    It stages, swaps, and evicts from the system's cache.
 
     Nothing is touched before the first operation. The root is made by the first write if its
     parent exists; reading where there is no root raises DestinationUnreachableError, so that an
@@ -55,8 +59,6 @@ class LocalStore:
         self._lock = threading.Lock()
         self._swept = False
         self._folder = RootFolder(root)
-        #: Folders whose own name this store has made durable.
-        self._durable_folders: set[Path] = set()
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store an object under a new key, or the same bytes again; durable on return."""
@@ -101,14 +103,14 @@ class LocalStore:
     def keys(self, prefix: str = "") -> Iterator[str]:
         """List keys; files that are no objects of ours (other names, links) are left out."""
         self._require_root()
-        return self._walk("", prefix)
+        return walk(self._root, "", prefix)
 
     def delete(self, key: str) -> None:
         """Remove an object; durable on return. Its folder stays."""
         path = self._path(key)
         if self.head(key) is None:
             raise ObjectMissingError(f"no object {key}")
-        with disk_errors():
+        with disk_errors(), beside_swapping(self._root / _STAGING):
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -123,6 +125,19 @@ class LocalStore:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             return True
 
+    def swap(self, key: str, expected: bytes | None, new: bytes) -> bool:
+        """Replace an object if it equals `expected`, atomically among all processes; durable.
+
+        Processes on other hosts take turns too where the file system shares its locks (NFS does).
+        """
+        check_key(key)
+        staged = self.stage()
+        try:
+            staged.write(new)
+            return staged.swap(key, expected)
+        finally:
+            staged.discard()
+
     def stage(self) -> LocalStagedObject:
         """Begin an object."""
         with disk_errors():
@@ -136,16 +151,7 @@ class LocalStore:
         path = self._path(key)
         with disk_errors():
             make_durable(descriptor)
-            self._folder.ensure()
-            try:
-                self._make_folders(path.parent)
-                new = give_name(staged, path)
-            except FileNotFoundError:
-                # Somebody removed the folder between our making it and using it, or before.
-                with self._lock:
-                    self._durable_folders.clear()
-                self._make_folders(path.parent)
-                new = give_name(staged, path)
+            new = self._folder.name(staged, path)
             if not new and not same_bytes(descriptor, path):
                 raise ObjectExistsError(
                     f"other bytes are stored under {key}",
@@ -154,6 +160,22 @@ class LocalStore:
             # Also when it was there: the other writer may not have come this far yet.
             make_names_durable(path.parent)
         return new
+
+    def replace(self, staged: Path, descriptor: int, key: str, expected: bytes | None) -> bool:
+        """Give a staged file a key whose object equals `expected`; False when it does not."""
+        path = self._path(key)
+        with disk_errors():
+            make_durable(descriptor)
+            with swapping(staged.parent):
+                if expected is None:
+                    done = self._folder.name(staged, path)
+                else:
+                    done = read_whole(path) == expected
+                    if done:
+                        staged.replace(path)
+                if done:
+                    make_names_durable(path.parent)
+        return done
 
     def _staging(self) -> Path:
         """Return the staging folder, made if needed; sweep it once in this store's life."""
@@ -167,18 +189,6 @@ class LocalStore:
         if not swept:
             sweep(staging, before=self._clock.now().timestamp() - _STALE_S)
         return staging
-
-    def _make_folders(self, folder: Path) -> None:
-        """Make the folders down to `folder`, each with a durable name."""
-        if folder == self._root:
-            return
-        with self._lock:
-            if folder in self._durable_folders:
-                return
-        self._make_folders(folder.parent)
-        make_folder(folder)
-        with self._lock:
-            self._durable_folders.add(folder)
 
     def _path(self, key: str) -> Path:
         check_key(key)
@@ -204,26 +214,6 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
-        """List the keys under `folder` (empty, or with a slash at its end), sorted as keys."""
-        with disk_errors():
-            try:
-                with os.scandir(self._root / folder) as found:
-                    # A folder sorts as its keys do: with the slash that follows its name.
-                    names = sorted(
-                        f"{folder}{entry.name}{'/' * entry.is_dir(follow_symlinks=False)}"
-                        for entry in found
-                        if not entry.is_symlink()
-                    )
-            except FileNotFoundError:  # removed while we walk
-                return
-        for name in names:
-            if name.endswith("/"):
-                if is_valid_key(name[:-1]) and (name.startswith(prefix) or prefix.startswith(name)):
-                    yield from self._walk(name, prefix)
-            elif is_valid_key(name) and name.startswith(prefix):
-                yield name
-
 
 class LocalStagedObject:
     """A file in the staging folder on its way to a key. Used by one thread."""
@@ -243,6 +233,10 @@ class LocalStagedObject:
     def commit(self, key: str) -> bool:
         """Give the bytes their key; durable on return."""
         return self._store.adopt(self._path, self._descriptor, key)
+
+    def swap(self, key: str, expected: bytes | None) -> bool:
+        """Take the place of the object if it equals `expected`; durable on return."""
+        return self._store.replace(self._path, self._descriptor, key, expected)
 
     def discard(self) -> None:
         """Close the file and remove its staging name; the committed object stays."""

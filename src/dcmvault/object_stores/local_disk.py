@@ -6,17 +6,23 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from dcmvault.object_stores.keys import is_valid_key
 from dcmvault.object_stores.local_errors import (
+    disk_errors,
     root_missing,
     root_replaced,
     says_no_hard_links,
 )
 
 _LOCK = "rename.lock"
+_SWAP_LOCK = "swap.lock"
+_LOCKS = frozenset({_LOCK, _SWAP_LOCK})
 _COMPARE_BYTES = 1 << 20
 
 
@@ -32,6 +38,8 @@ class RootFolder:
         self._lock = threading.Lock()
         #: Device and inode, known from the first call of `ensure` on.
         self._identity: tuple[int, int] | None = None
+        #: Folders in it whose own name has been made durable.
+        self._durable: set[Path] = set()
 
     def ensure(self) -> None:
         """Make the folder at the first call if its parent exists; later it must be the same.
@@ -48,6 +56,31 @@ class RootFolder:
             if self._identity not in (None, identity):
                 raise root_replaced()
             self._identity = identity
+
+    def name(self, staged: Path, path: Path) -> bool:
+        """Name the staged file `path`, in folders made for it, unless something has that name."""
+        self.ensure()
+        try:
+            self._make_folders(path.parent)
+            return give_name(staged, path)
+        except FileNotFoundError:
+            # Somebody removed the folder between our making it and using it, or before.
+            with self._lock:
+                self._durable.clear()
+            self._make_folders(path.parent)
+            return give_name(staged, path)
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make the folders down to `folder`, each with a durable name."""
+        if folder == self._path:
+            return
+        with self._lock:
+            if folder in self._durable:
+                return
+        self._make_folders(folder.parent)
+        make_folder(folder)
+        with self._lock:
+            self._durable.add(folder)
 
 
 def give_name(staged: Path, path: Path) -> bool:
@@ -71,23 +104,55 @@ def _rename(staged: Path, path: Path) -> bool:
     releases when its holder dies. Two hosts that share such a file system without sharing
     its locks must not write the same folder at once.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(staged.parent / _LOCK, flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _locked(staged.parent / _LOCK):
         if os.path.lexists(path):
             return False
         staged.rename(path)
         return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, alone among all processes that see it, and free it even by dying."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
+
+
+def swapping(staging: Path) -> contextlib.AbstractContextManager[None]:
+    """Take turns with whoever else swaps objects of this store, or removes some meanwhile."""
+    return _locked(staging / _SWAP_LOCK)
+
+
+def beside_swapping(staging: Path) -> contextlib.AbstractContextManager[None]:
+    """Do `swapping` where anybody ever did; else write nothing (a full disk must allow removal)."""
+    exists = (staging / _SWAP_LOCK).exists()
+    return swapping(staging) if exists else contextlib.nullcontext()
+
+
+def read_whole(path: Path) -> bytes | None:
+    """Return a file's bytes, or None if there is no such file; a link or a folder is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with open(descriptor, "rb") as stream:  # noqa: PTH123 (a descriptor)
+        return stream.read()
 
 
 def sweep(staging: Path, *, before: float) -> None:
     """Remove staged files last written before this time (seconds since the epoch)."""
     for path in staging.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if path.name != _LOCK and path.lstat().st_mtime < before:
+            if path.name not in _LOCKS and path.lstat().st_mtime < before:
                 path.unlink()
 
 
@@ -145,3 +210,24 @@ def same_bytes(descriptor: int, path: Path) -> bool:
     finally:
         os.close(other)
     return True
+
+
+def walk(root: Path, folder: str, prefix: str) -> Iterator[str]:
+    """List the keys under `folder` (empty, or with a slash at its end), sorted as keys."""
+    with disk_errors():
+        try:
+            with os.scandir(root / folder) as found:
+                # A folder sorts as its keys do: with the slash that follows its name.
+                names = sorted(
+                    f"{folder}{entry.name}{'/' * entry.is_dir(follow_symlinks=False)}"
+                    for entry in found
+                    if not entry.is_symlink()
+                )
+        except FileNotFoundError:  # removed while we walk
+            return
+    for name in names:
+        if name.endswith("/"):
+            if is_valid_key(name[:-1]) and (name.startswith(prefix) or prefix.startswith(name)):
+                yield from walk(root, name, prefix)
+        elif is_valid_key(name) and name.startswith(prefix):
+            yield name

@@ -227,6 +227,7 @@ def stage_label(stage: str) -> str:
         "encode": _("encode"),
         "deliver": _("deliver"),
         "verify": _("verify"),
+        "snapshot": _("take the snapshot"),
     }
     return labels.get(stage, stage)
 
@@ -274,6 +275,7 @@ def cause_title(code: str) -> str:
         "source_empty": _("The source shows nothing"),
         "destination": _("The destination could not do it"),
         "object_exists": _("Other bytes stand under its name at the destination"),
+        "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
         "level_not_supported": _("The destination cannot give this evidence"),
         "vault_missing": _("There is no vault there"),

@@ -1,7 +1,7 @@
 """The contract of `ports.object_store` as tests: every implementation subclasses the suite.
 
-Capabilities (`Staging`, `CompareAndSwap`) are tested where the store has them. The suite
-asserts plainly and does not need pytest.
+Capabilities (`Staging`, `CompareAndSwap`, `Retention`) are tested where the store has them. The
+suite asserts plainly and does not need pytest.
 """
 
 from __future__ import annotations
@@ -9,9 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
-from dcmvault.errors import ObjectExistsError, ObjectMissingError
-from dcmvault.ports.object_store import CompareAndSwap, ObjectStore, StagedObject, Staging
+from dcmvault.errors import ObjectExistsError, ObjectLockedError, ObjectMissingError
+from dcmvault.ports.object_store import (
+    CompareAndSwap,
+    ObjectStore,
+    Retention,
+    StagedObject,
+    Staging,
+)
 
 _WRITERS = 8
 _INVALID_KEYS = (
@@ -251,20 +258,86 @@ class ObjectStoreSuite:
         assert store.swap("lease", None, b"one") is True
         assert store.swap("lease", None, b"two") is False
         assert store.swap("lease", b"one", b"two") is True
-        assert store.get("lease") == b"two"
+        assert store.swap("lease", b"one", b"three") is False
+        assert self.reopened(store).get("lease") == b"two"
+
+    def test_swap_of_a_removed_object(self) -> None:
+        """What is gone equals nothing; an empty object is not an absent one."""
+        store = self.store()
+        if not isinstance(store, CompareAndSwap):
+            return
+        assert store.swap("a/lease", None, b"") is True
+        assert store.swap("a/lease", None, b"one") is False
+        assert store.swap("a/lease", b"", b"one") is True
+        store.delete("a/lease")
+        assert store.swap("a/lease", b"one", b"two") is False
+        assert store.swap("a/lease", b"", b"two") is False
+        assert list(store.keys()) == []
+        assert store.swap("a/lease", None, b"two") is True
+        assert list(store.keys()) == ["a/lease"]
+
+    def test_swap_under_an_invalid_key(self) -> None:
+        """An invalid key is a ValueError, and nothing is stored."""
+        store = self.store()
+        if not isinstance(store, CompareAndSwap):
+            return
+        for key in _INVALID_KEYS:
+            _assert_raises(ValueError, store.swap, key, None, b"new")
+        assert list(store.keys()) == []
 
     def test_swap_race(self) -> None:
-        """Of many that swap from the same bytes exactly one does."""
+        """Of many that swap from the same bytes exactly one does, time after time."""
         store = self.store()
         if not isinstance(store, CompareAndSwap):
             return
         swap = store.swap
+        expected: bytes | None = None
         with ThreadPoolExecutor(_WRITERS) as pool:
-            won = list(
-                pool.map(lambda number: swap("lease", None, bytes([number])), range(_WRITERS))
-            )
-        assert won.count(True) == 1
-        assert store.get("lease") == bytes([won.index(True)])
+            for turn in range(3):
+                contents = [bytes([turn, number]) for number in range(_WRITERS)]
+                won = list(pool.map(lambda new, old=expected: swap("lease", old, new), contents))
+                assert won.count(True) == 1
+                expected = contents[won.index(True)]
+                assert store.get("lease") == expected
+
+    # Retention. Its times are the store's own, so they are far in the future here.
+
+    def test_retained_objects_stay(self) -> None:
+        """A retained object cannot be removed; the others can."""
+        store = self.store()
+        if not isinstance(store, Retention):
+            return
+        store.put("packs/kept", [b"kept"])
+        store.put("packs/free", [b"free"])
+        store.retain("packs/kept", datetime.now(UTC) + timedelta(days=1))
+        _assert_raises(ObjectLockedError, store.delete, "packs/kept")
+        store.delete("packs/free")
+        assert list(self.reopened(store).keys()) == ["packs/kept"]
+        assert store.get("packs/kept") == b"kept"
+        assert store.put("packs/kept", [b"kept"]) == 4
+
+    def test_retention_only_extends(self) -> None:
+        """An earlier time changes nothing: also a past one does not free the object."""
+        store = self.store()
+        if not isinstance(store, Retention):
+            return
+        store.put("kept", [b"kept"])
+        now = datetime.now(UTC)
+        for until in (now + timedelta(days=2), now + timedelta(days=3), now + timedelta(seconds=1)):
+            store.retain("kept", until)
+        _assert_raises(ObjectLockedError, store.delete, "kept")
+
+    def test_retaining_nothing(self) -> None:
+        """There must be an object, and the time must be unambiguous."""
+        store = self.store()
+        if not isinstance(store, Retention):
+            return
+        until = datetime.now(UTC) + timedelta(days=1)
+        _assert_raises(ObjectMissingError, store.retain, "none", until)
+        store.put("key", [b"x"])
+        _assert_raises(ValueError, store.retain, "key", until.replace(tzinfo=None))
+        for key in _INVALID_KEYS:
+            _assert_raises(ValueError, store.retain, key, until)
 
 
 def _staged(store: Staging, content: bytes) -> StagedObject:

@@ -34,8 +34,10 @@ _WRITES = frozenset(
         "finish",
         "finish_run",
         "record",
+        "record_closing",
         "record_outcomes",
         "record_plan",
+        "record_snapshot",
         "record_verification",
         "release_waiting",
         "set_digest",
@@ -138,6 +140,7 @@ class Flow:
             plans=cast(Any, death.guard(catalogue.plans)),
             jobs=cast(Any, death.guard(catalogue.jobs)),
             runs=cast(Any, death.guard(catalogue.runs)),
+            snapshots=cast(Any, death.guard(catalogue.snapshots)),
             open_source=lambda request: FolderSource(
                 cast(FolderSourceSection, source_section(request.source))
             ),

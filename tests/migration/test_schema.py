@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -18,6 +22,8 @@ from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.migrate import REVISIONS, migrate
 from dcmvault.catalogue.tables import metadata
 from dcmvault.errors import StateError
+from dcmvault.model.identifiers import DestinationId, RunId
+from dcmvault.model.snapshot import SnapshotRef
 
 
 def _differences(database: Database) -> list[object]:
@@ -49,6 +55,38 @@ def test_upgrade_makes_the_tables_in_sqlite(tmp_path: Path) -> None:
 @pytest.mark.peers
 def test_upgrade_makes_the_tables_in_postgresql(postgresql_url: str) -> None:
     _check_upgrade(postgresql_url)
+
+
+def test_a_catalogue_of_the_first_release_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite3"
+    database = connect(str(path))
+    with database.write() as connection:
+        config = Config(attributes={"connection": connection})
+        folder = str(Path(dcmvault.catalogue.migrations.__file__).parent)
+        config.set_main_option("script_location", folder)
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO destinations (id, name) VALUES (1, '/copies')",
+            "INSERT INTO sources (id, name) VALUES (1, '/source')",
+            "INSERT INTO runs (id, run_id, request, kind, strategy, state, created_at)"
+            " VALUES (1, 'run-1', '{}', 'backup', 'full', 'finished', 0)",
+            "INSERT INTO run_destinations (run_id, destination_id, n_held) VALUES (1, 1, 7)",
+        ):
+            connection.execute(sa.text(statement))
+    database.close()
+    opened = open_catalogue(str(path))
+    ref = SnapshotRef("00000001-aa", 1, datetime(2026, 1, 31, tzinfo=UTC))
+    opened.snapshots.record_snapshot(DestinationId(1), ref, RunId("run-1"))
+    assert opened.snapshots.known_snapshots(DestinationId(1)) == [ref]
+    opened.close()
+    with sqlite3.connect(path) as found:
+        row = found.execute(
+            "SELECT n_held, snapshot_failure_code, snapshots.run_id FROM run_destinations"
+            " JOIN snapshots USING (destination_id)"
+        ).fetchone()
+    found.close()
+    assert row == (7, "", 1)
 
 
 def test_revisions_are_the_shipped_ones() -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
+from dcmvault.app.closing import Closing
 from dcmvault.errors import (
     DestinationError,
     DestinationUnreachableError,
@@ -35,10 +36,11 @@ from dcmvault.ports.catalogue import (
     PlanCatalogue,
     RunCatalogue,
     ScanCounts,
+    SnapshotWitness,
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, Verifier
+from dcmvault.ports.destination import Destination, Snapshots, Verifier
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
@@ -74,6 +76,7 @@ class BackupStages:
     plans: PlanCatalogue
     jobs: JobCatalogue
     runs: RunCatalogue
+    snapshots: SnapshotWitness
     open_source: Callable[[RunRequest], Source]
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
@@ -145,7 +148,17 @@ class BackupStages:
         return step.run()
 
     def finish(self, run_id: RunId) -> bool:
-        """End the run, unless the same work was asked for again while it ran: then plan again."""
+        """End the run, unless the same work was asked for again while it ran: then plan again.
+
+        Before that snapshots are taken of what arrived, though some of its jobs may have failed.
+        """
+        request = self.runs.run(run_id).request
+        destinations = [self.open_destination(wanted.address) for wanted in request.destinations]
+        if request.kind is RunKind.BACKUP and any(isinstance(d, Snapshots) for d in destinations):
+            with self.timed(run_id, "snapshot"):
+                Closing(
+                    run_id, request, self.plans, self.runs, self.snapshots, self.open_source
+                ).take_snapshots(destinations)
         return self.runs.finish_run(run_id, self.clock.now())
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:

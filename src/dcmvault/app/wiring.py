@@ -188,6 +188,7 @@ class Workplace:
             plans=self.catalogue.plans,
             jobs=self.catalogue.jobs,
             runs=self.catalogue.runs,
+            snapshots=self.catalogue.snapshots,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

@@ -1,4 +1,4 @@
-"""Opening the catalogue: one database, five narrow ports."""
+"""Opening the catalogue: one database, six narrow ports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
+from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     PlanCatalogue,
     RunCatalogue,
+    SnapshotWitness,
     SourceCatalogue,
     StatusCatalogue,
 )
@@ -29,6 +31,7 @@ class Catalogue:
     jobs: JobCatalogue
     runs: RunCatalogue
     status: StatusCatalogue
+    snapshots: SnapshotWitness
     database: Database
 
     def close(self) -> None:
@@ -54,5 +57,6 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         jobs=JobsInDatabase(database),
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
+        snapshots=SnapshotsInDatabase(database),
         database=database,
     )

@@ -23,6 +23,7 @@ from dcmvault.catalogue.tables import (
     run_destinations,
     run_unreadable,
     runs,
+    snapshots,
     versions,
 )
 from dcmvault.model.evidence import Level
@@ -94,8 +95,18 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
 
 def read_parts(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Sequence[Any]:
     """Read runs' parts at destinations, with name and the run's state, as planned."""
+    taken = (
+        sa.select(snapshots.c.snapshot_id)
+        .where(
+            snapshots.c.run_id == run_destinations.c.run_id,
+            snapshots.c.destination_id == run_destinations.c.destination_id,
+        )
+        .order_by(snapshots.c.generation.desc(), snapshots.c.snapshot_id)
+        .limit(1)
+        .scalar_subquery()
+    )
     return connection.execute(
-        sa.select(run_destinations, destinations.c.name, runs.c.state)
+        sa.select(run_destinations, destinations.c.name, runs.c.state, taken.label("snapshot"))
         .join(destinations, destinations.c.id == run_destinations.c.destination_id)
         .join(runs, runs.c.id == run_destinations.c.run_id)
         .where(where)
@@ -138,6 +149,12 @@ def destination_report(
         counts=counts,
         source_bytes=part.bytes,
         transferred_bytes=part.transferred_bytes,
+        snapshot=part.snapshot,
+        snapshot_failure=(
+            (part.snapshot_failure_code, part.snapshot_failure, part.snapshot_failure_hint)
+            if part.snapshot_failure_code
+            else None
+        ),
     )
 
 
@@ -150,7 +167,15 @@ def _exit_status(
         return _status_by_code().get(run.error_code or "", errors.DcmvaultError.exit_status)
     reached = all(report.counts.stored == report.counts.selected for report in reports)
     if reached and not unreadable:
-        return 0
+        # The copies are there; what is missing is the point in time to go back to.
+        return max(
+            (
+                max(_status_by_code().get(report.snapshot_failure[0], _NOT_ALL), _NOT_ALL)
+                for report in reports
+                if report.snapshot_failure is not None
+            ),
+            default=0,
+        )
     if not unreadable and not any(report.counts.stored for report in reports):
         causes = {_status_by_code().get(code, _NOT_ALL) for code in _failed_codes(connection, run)}
         if len(causes) == 1:

@@ -140,8 +140,7 @@ class RunsInDatabase:
         """
         with self.database.write() as connection:
             row = _row(connection, run_id, lock=True)
-            said = list(dict.fromkeys([*json.loads(row.warnings), *map(storable, warnings)]))
-            changes: dict[str, object] = {"warnings": json.dumps(said, ensure_ascii=False)}
+            changes: dict[str, object] = {"warnings": _with_warnings(row, warnings)}
             if counts is not None:
                 changes["not_dicom"] = counts.not_dicom
                 for name in ("new", "changed", "gone"):
@@ -159,6 +158,30 @@ class RunsInDatabase:
                     values["level"] = levels[destination_id].value
                 connection.execute(
                     sa.update(run_destinations).where(run_destinations.c.id == key).values(values)
+                )
+
+    def record_closing(
+        self,
+        run_id: RunId,
+        *,
+        snapshot_failures: Mapping[DestinationId, tuple[str, str, str]],
+        warnings: Sequence[str],
+    ) -> None:
+        """Write what ending the run found: why destinations took no snapshot, and warnings."""
+        with self.database.write() as connection:
+            row = _row(connection, run_id, lock=True)
+            connection.execute(
+                sa.update(runs)
+                .where(runs.c.id == row.id)
+                .values(warnings=_with_warnings(row, warnings))
+            )
+            parts = sa.update(run_destinations).where(run_destinations.c.run_id == row.id)
+            connection.execute(parts.values(_failure_columns("", "", "")))
+            for destination_id, failure in snapshot_failures.items():
+                connection.execute(
+                    parts.where(run_destinations.c.destination_id == destination_id).values(
+                        _failure_columns(*failure)
+                    )
                 )
 
     def add_stage_seconds(self, run_id: RunId, seconds: Mapping[str, float]) -> None:
@@ -262,6 +285,20 @@ def _record(row: Any) -> RunRecord:
         planned_at=row.planned_at,
         continued_at=row.continued_at,
     )
+
+
+def _with_warnings(run: Any, warnings: Sequence[str]) -> str:
+    """Add warnings to those of a run's row, each once."""
+    said = list(dict.fromkeys([*json.loads(run.warnings), *map(storable, warnings)]))
+    return json.dumps(said, ensure_ascii=False)
+
+
+def _failure_columns(code: str, message: str, hint: str) -> dict[str, str]:
+    return {
+        "snapshot_failure_code": code,
+        "snapshot_failure": message,
+        "snapshot_failure_hint": hint,
+    }
 
 
 def _keep_unreadable(connection: sa.Connection, run: Any) -> None:

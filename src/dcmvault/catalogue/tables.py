@@ -296,6 +296,10 @@ run_destinations = sa.Table(
     _count("settled_bytes"),
     _count("transferred_bytes"),
     *(_count(name) for name in STATE_COUNTERS.values()),
+    # Why the run could take no snapshot there; empty where it could, or none was to be taken.
+    _text("snapshot_failure_code"),
+    _text("snapshot_failure"),
+    _text("snapshot_failure_hint"),
     sa.UniqueConstraint("run_id", "destination_id"),
     sa.Index(None, "destination_id"),
 )
@@ -395,5 +399,24 @@ holdings = sa.Table(
     sa.Column("verified_at", Moment),
     _reference("evidence_id", "evidence", nullable=True),
     sa.Index(None, "version_id"),
+    sqlite_with_rowid=False,
+)
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column(
+        "destination_id",
+        Key,
+        sa.ForeignKey("destinations.id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("snapshot_id", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    # NULL for one that no run of this catalogue took.
+    _reference("run_id", "runs", nullable=True),
+    sa.Index(None, "run_id"),
     sqlite_with_rowid=False,
 )

@@ -33,6 +33,8 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
     lines: list[str] = []
     for destination in report.destinations:
         lines += [*_verdict(report, destination), *_figures(report, destination)]
+        if destination.snapshot is not None:
+            lines.append("  " + _("snapshot %s") % visible(destination.snapshot))
     lines += ["", *_facts(report)]
     if warnings := warning_sentences(report):
         lines += ["", *_warnings(warnings)]

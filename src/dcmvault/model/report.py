@@ -91,6 +91,10 @@ class DestinationReport:
     counts: Counts
     source_bytes: int
     transferred_bytes: int
+    #: The snapshot that the run took here; None where none was taken, or it was forgotten since.
+    snapshot: str | None = None
+    #: Why no snapshot could be taken: (code, message, hint).
+    snapshot_failure: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from dcmvault.model.identifiers import RunId
 
@@ -15,17 +14,6 @@ class Origin:
 
     run_id: RunId
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class SidecarFile:
-    """What a source knows beside its instances (albums, comments, its index), as a file to read.
-
-    `name` is a relative POSIX path within the sidecar, stable from run to run.
-    """
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)

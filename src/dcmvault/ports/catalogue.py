@@ -18,6 +18,7 @@ from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import PlanItem, PlannedJob, RunRequest, Strategy
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.report import DestinationReport, RunReport, RunState
+from dcmvault.model.snapshot import SnapshotRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +327,20 @@ class RunBook(Protocol):
         """Write what planning found (added up if a run plans more than once)."""
         ...
 
+    def record_closing(
+        self,
+        run_id: RunId,
+        *,
+        snapshot_failures: Mapping[DestinationId, tuple[str, str, str]],
+        warnings: Sequence[str],
+    ) -> None:
+        """Write what ending the run found: why destinations took no snapshot, and warnings.
+
+        Failures are (code, message, hint) and take the place of those of an earlier closing;
+        warnings are added, each once.
+        """
+        ...
+
     def record_error(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Write down the error that ended a run."""
         ...
@@ -369,6 +384,27 @@ class RunJobs(Protocol):
 
 class RunCatalogue(RunBook, RunMeter, RunJobs, Protocol):
     """Runs, what they did, and their jobs."""
+
+
+class SnapshotWitness(Protocol):
+    """Which snapshots a destination was seen to have: an outside witness of lost ones.
+
+    A destination alone cannot tell that its newest snapshots are gone, or all since a day.
+    """
+
+    def record_snapshot(
+        self, destination_id: DestinationId, ref: SnapshotRef, run_id: RunId | None = None
+    ) -> None:
+        """Remember a snapshot, and the run that took it; one that is known is left as it is."""
+        ...
+
+    def known_snapshots(self, destination_id: DestinationId) -> list[SnapshotRef]:
+        """List the snapshots that should be there, by generation, then by name."""
+        ...
+
+    def forget_snapshots(self, destination_id: DestinationId, snapshot_ids: Sequence[str]) -> None:
+        """Expect these no longer: they were forgotten on purpose. Unknown ones are left out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

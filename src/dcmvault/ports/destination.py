@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -10,7 +10,8 @@ from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
-from dcmvault.model.snapshot import Origin, SidecarFile, SnapshotRef
+from dcmvault.model.sidecar import SidecarFile
+from dcmvault.model.snapshot import Origin, SnapshotRef
 
 
 class Delivery(Protocol):
@@ -107,14 +108,18 @@ class Listable(Protocol):
 class Snapshots(Protocol):
     """A destination that remembers what it held at a time."""
 
-    def take_snapshot(self, origin: Origin, sidecar: Sequence[SidecarFile]) -> SnapshotRef | None:
+    def take_snapshot(
+        self, origin: Origin, sidecar: Iterable[SidecarFile] | None
+    ) -> SnapshotRef | None:
         """Take the snapshot of a run whose deliveries have ended; durable on return.
 
-        It names everything that was flushed and that no snapshot names yet, together with the
-        sidecar of the source. None when there is nothing new to name. Asked again for the same
-        run with nothing stored since (the step was repeated after a crash), it returns the
-        snapshot that the run took. Raises DestinationError: then what was stored is safe, and
-        the next snapshot names it.
+        It names everything that was flushed and that no snapshot names yet. `sidecar` are the
+        files that belong to the source as a whole, each valid until the next is asked for; with
+        None what earlier snapshots said of them counts on. None is returned when there is
+        nothing new to name. Asked again for the same run with nothing stored since (the step was
+        repeated after a crash), it returns the snapshot that the run took.
+        Raises DestinationError: then what was stored is safe, and the next snapshot names it.
+        An error of the sidecar's own iteration passes through, and no snapshot was taken.
         """
         ...
 

@@ -177,6 +177,7 @@ class _Part:
     level: str
     bar: Bar
     volume: str
+    snapshot: str
 
 
 def _part(part: DestinationReport, report: RunReport) -> _Part:
@@ -193,7 +194,8 @@ def _part(part: DestinationReport, report: RunReport) -> _Part:
         (outcome.kind, outcome.label, float(outcome.count), format_number(outcome.count))
         for outcome in ends
     ]
-    return _Part(part.name, part.level.word, bar(segments), volume)
+    snapshot = "" if part.snapshot is None else _("snapshot %s") % part.snapshot
+    return _Part(part.name, part.level.word, bar(segments), volume, snapshot)
 
 
 def _stages(report: RunReport) -> Bar:

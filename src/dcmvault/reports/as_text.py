@@ -77,6 +77,8 @@ def _destination(part: DestinationReport, report: RunReport) -> Iterator[str]:
         rows.append((_("size at the source"), format_bytes(part.source_bytes)))
     if part.counts.selected and report.request.kind is RunKind.BACKUP:
         rows.append((_("transferred"), format_bytes(part.transferred_bytes)))
+    if part.snapshot is not None:
+        rows.append((_("snapshot"), part.snapshot))
     yield from _table(rows)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.model.report import Failure, RunReport, StudyReport
-from dcmvault.reports.wording import cause_title, is_undone, next_step
+from dcmvault.model.report import DestinationReport, Failure, RunReport, StudyReport
+from dcmvault.reports.wording import as_sentence, cause_title, is_undone, next_step
 
 
 @dataclass(slots=True)
@@ -103,7 +103,20 @@ def readable_date(date: str) -> str:
 
 def warning_sentences(report: RunReport) -> list[str]:
     """List what is worth a word: about the run, then about instances that are held all the same."""
-    return [*report.warnings, *(_warned_sentence(warned) for warned in report.warned)]
+    return [
+        *(_no_snapshot(part) for part in report.destinations if part.snapshot_failure),
+        *report.warnings,
+        *(_warned_sentence(warned) for warned in report.warned),
+    ]
+
+
+def _no_snapshot(part: DestinationReport) -> str:
+    _code, message, hint = part.snapshot_failure or ("", "", "")
+    why = " ".join(as_sentence(text) for text in (message, hint) if text)
+    return _("%(name)s took no snapshot; the copies are there. %(why)s") % {
+        "name": part.name,
+        "why": why,
+    }
 
 
 def _warned_sentence(warned: Failure) -> str:

@@ -13,14 +13,21 @@ from dcmvault.model.report import Failure, RunReport
 
 def spoken(report: RunReport) -> RunReport:
     """Return the report with its messages and hints in the language in use."""
-    error = report.error
     return replace(
         report,
+        destinations=tuple(
+            replace(part, snapshot_failure=_spoken_cause(part.snapshot_failure))
+            for part in report.destinations
+        ),
         failures=tuple(_spoken(failure) for failure in report.failures),
         warned=tuple(_spoken(warned) for warned in report.warned),
         warnings=tuple(sentence(warning) for warning in report.warnings),
-        error=None if error is None else (error[0], sentence(error[1]), sentence(error[2])),
+        error=_spoken_cause(report.error),
     )
+
+
+def _spoken_cause(error: tuple[str, str, str] | None) -> tuple[str, str, str] | None:
+    return None if error is None else (error[0], sentence(error[1]), sentence(error[2]))
 
 
 def _spoken(failure: Failure) -> Failure:

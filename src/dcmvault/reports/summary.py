@@ -54,7 +54,7 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         "warnings": list(report.warnings),
         "warned": [_failure(warned) for warned in report.warned],
         "destinations": [_destination(part) for part in report.destinations],
-        "error": _error(report),
+        "error": _cause(report.error),
     }
 
 
@@ -95,6 +95,8 @@ def _destination(part: DestinationReport) -> dict[str, object]:
         "level": part.level.word,
         "instances": _instances(part.counts),
         "bytes": {"source": part.source_bytes, "transferred": part.transferred_bytes},
+        "snapshot": part.snapshot,
+        "snapshot_failure": _cause(part.snapshot_failure),
     }
 
 
@@ -127,10 +129,10 @@ def _study(study: StudyReport) -> dict[str, object]:
     }
 
 
-def _error(report: RunReport) -> dict[str, str] | None:
-    if report.error is None:
+def _cause(error: tuple[str, str, str] | None) -> dict[str, str] | None:
+    if error is None:
         return None
-    code, message, hint = report.error
+    code, message, hint = error
     return {"code": code, "message": message, "hint": hint}
 
 

@@ -11,6 +11,7 @@ from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
 from dcmvault.model.report import Counts, RunState
+from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_history import History
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
@@ -363,6 +364,49 @@ class RunSuite(CatalogueCases):
             report = world.catalogue.runs.report(run_id)
             assert report.error == (code, "it failed", "mend it")
             assert report.exit_status == status
+
+    def test_snapshots_are_remembered_until_they_are_forgotten(self) -> None:
+        """Each destination's by generation; a known one is left as it is; a run names its own."""
+        world = self.world()
+        run_id = world.backup([scanned("a", "1", header(1, 1, 1))], {"a": "1"})
+        witness, destination = world.catalogue.snapshots, world.destination
+        assert witness.known_snapshots(destination) == []
+        first, second, third = (
+            SnapshotRef(f"0000000{number}-{number:064x}", number, world.tick())
+            for number in (1, 2, 3)
+        )
+        witness.record_snapshot(destination, third)
+        witness.record_snapshot(destination, first, run_id)
+        witness.record_snapshot(destination, second, run_id)
+        witness.record_snapshot(destination, replace(second, created_at=world.tick()))
+        assert witness.known_snapshots(destination) == [first, second, third]
+        other = world.catalogue.plans.destination("/elsewhere")
+        witness.forget_snapshots(other, [first.snapshot_id])
+        assert world.catalogue.runs.report(run_id).destinations[0].snapshot == second.snapshot_id
+        witness.forget_snapshots(destination, [second.snapshot_id, "unknown"])
+        assert witness.known_snapshots(destination) == [first, third]
+        assert world.catalogue.runs.report(run_id).destinations[0].snapshot == first.snapshot_id
+        assert witness.known_snapshots(other) == []
+
+    def test_a_failed_snapshot_decides_the_exit_status_until_one_is_taken(self) -> None:
+        """The copies are held, and the run has no snapshot: 5 where the place is away, else 3."""
+        world = self.world()
+        run_id = world.backup([scanned("a", "1", header(1, 1, 1))], {"a": "1"})
+        runs, destination = world.catalogue.runs, world.destination
+        for code, status in (("unreachable", 5), ("vault_damaged", 3), ("destination", 3)):
+            runs.record_closing(
+                run_id,
+                snapshot_failures={destination: (code, "it cannot", "mend it")},
+                warnings=("one", "two"),
+            )
+            report = runs.report(run_id)
+            assert report.exit_status == status
+            assert report.destinations[0].snapshot_failure == (code, "it cannot", "mend it")
+            assert report.warnings == ("one", "two")
+        runs.record_closing(run_id, snapshot_failures={}, warnings=())
+        report = runs.report(run_id)
+        assert (report.exit_status, report.destinations[0].snapshot_failure) == (0, None)
+        assert report.warnings == ("one", "two")
 
     def test_jobs_are_listed_in_queue_order(self) -> None:
         """Higher priority first, then as planned; ended ones only when asked for."""

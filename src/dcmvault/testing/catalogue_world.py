@@ -39,6 +39,7 @@ from dcmvault.ports.catalogue import (
     PlanCatalogue,
     RunCatalogue,
     ScanCounts,
+    SnapshotWitness,
     SourceCatalogue,
     StatusCatalogue,
 )
@@ -74,6 +75,11 @@ class OpenedCatalogue(Protocol):
     @property
     def status(self) -> StatusCatalogue:
         """Status."""
+        ...
+
+    @property
+    def snapshots(self) -> SnapshotWitness:
+        """Snapshots."""
         ...
 
     def close(self) -> None:

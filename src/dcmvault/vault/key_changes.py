@@ -2,7 +2,8 @@
 
 Every change takes the keys as they were loaded and returns them as they are now. Who changes keys
 holds the vault's lease; if two change them nevertheless, at most one succeeds and the other gets
-VaultBusyError, with nothing changed.
+VaultBusyError, with nothing changed. After any other error the vault has either the old keys or the
+new ones, whole: load them again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dcmvault.errors import (
+    DestinationError,
     ObjectMissingError,
     UsageError,
     VaultBusyError,
@@ -74,6 +76,9 @@ class VaultKeys:
     config: VaultConfig
     key: str  #: of the object that they were read from
     opened: KeySet
+    #: Older generations that could not be removed. Keys that were removed may still open them;
+    #: the next change, or `drop_superseded`, removes them.
+    left_behind: tuple[str, ...] = ()
 
     @property
     def ring(self) -> KeyRing:
@@ -109,7 +114,8 @@ def load_keys(
             "the vault's configuration is not the one that its keys belong to",
             hint="Somebody changed the object `config`, or put another vault's in its place.",
         )
-    return VaultKeys(config, key, opened)
+    others = tuple(other for _generation, other in _listed(objects) if other != key)
+    return VaultKeys(config, key, opened, others)
 
 
 def create_keys(
@@ -165,7 +171,8 @@ def add_slot(
 def remove_slot(objects: KeyObjects, keys: VaultKeys, slot: str, now: datetime) -> VaultKeys:
     """Shut somebody out: the master key is replaced, and a new epoch is opened.
 
-    What was written before, the slot's holder may have read. UsageError for an unknown slot or the last one.
+    What was written before, the slot's holder may have read. UsageError for an unknown slot or
+    the last one.
     """
     _refuse_without_encryption(keys)
     opened = keys.opened
@@ -303,10 +310,9 @@ def _write(objects: KeyObjects, keys: VaultKeys, changed: KeySet, now: datetime)
     if any(name not in known for _generation, name in _listed(objects)):
         _delete(objects, key)
         raise _changed_meanwhile()
-    for _generation, old in before:
-        _delete(objects, old)
     _log.info("wrote generation %d of the vault's keys", generation)
-    return replace(keys, key=key, opened=changed)
+    left = tuple(old for _generation, old in before if not _removed(objects, old))
+    return VaultKeys(keys.config, key, changed, left)
 
 
 def _delete(objects: KeyObjects, key: str) -> None:
@@ -314,6 +320,16 @@ def _delete(objects: KeyObjects, key: str) -> None:
         objects.delete(key)
     except ObjectMissingError:
         _log.debug("already gone: %s", key)
+
+
+def _removed(objects: KeyObjects, key: str) -> bool:
+    """Remove what no longer counts; an error here does not undo the change that was made."""
+    try:
+        _delete(objects, key)
+    except DestinationError as error:
+        _log.warning("%s could not be removed: %s", key, error)
+        return False
+    return True
 
 
 def _changed_meanwhile() -> VaultBusyError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dcmvault.errors import VaultDamagedError
 from dcmvault.vault.recoding import jpeg_lossless, jpeg_ls, rle
-from dcmvault.vault.recoding.jpeg_markers import NotRecodableError
+from dcmvault.vault.recoding.jpeg_markers import MAX_FRAMING_BYTES, NotRecodableError
 from dcmvault.vault.shape import PixelAttributes, Recoded, StreamShape
 
 __all__ = ["MAX_FRAME_BYTES", "rebuild", "recode"]
@@ -46,10 +46,13 @@ def recode(stream: bytes, transfer_syntax_uid: str, pixels: PixelAttributes) -> 
         return None
     try:
         recoded = take_apart(stream, pixels)
-        again = rebuild(recoded.kind, recoded.samples, recoded.shape, recoded.head, recoded.tail)
+        again = rebuild(recoded.kind, recoded.samples, recoded.shape, recoded.head, b"")
     except (NotRecodableError, VaultDamagedError):
         return None
-    return recoded if again == stream else None
+    tail = stream[len(again) :]
+    if len(tail) > MAX_FRAMING_BYTES or not stream.startswith(again):
+        return None
+    return recoded._replace(tail=tail)
 
 
 def rebuild(kind: str, samples: bytes, shape: StreamShape, head: bytes, tail: bytes) -> bytes:

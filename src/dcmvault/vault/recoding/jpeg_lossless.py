@@ -42,7 +42,7 @@ _MAX_RESTART_INTERVALS = 8192
 
 
 def take_apart(stream: bytes, pixels: PixelAttributes) -> Recoded:
-    """Return samples, head and tail of a stream; NotRecodableError if it is none of ours."""
+    """Return samples and head of a stream (no tail); NotRecodableError if it is none of ours."""
     parts = split(stream, JPEG_SCAN_END)
     head = _read_head(parts.head)
     shape = shape_of(head.frame, pixels)
@@ -51,7 +51,7 @@ def take_apart(stream: bytes, pixels: PixelAttributes) -> Recoded:
     ]
     words = decoded[0] if len(decoded) == 1 else np.stack(decoded, axis=-1)
     samples = samples_of(words, shape, signed=pixels.pixel_representation == 1)
-    return Recoded("ljpeg", samples, shape, parts.head, parts.tail)
+    return Recoded("ljpeg", samples, shape, parts.head, b"")
 
 
 def make(samples: bytes, shape: StreamShape, head: bytes, tail: bytes) -> bytes:

@@ -38,7 +38,7 @@ _PLANE, _LINE, _SAMPLE = 0, 1, 2
 
 
 def take_apart(stream: bytes, pixels: PixelAttributes) -> Recoded:
-    """Return samples, head and tail of a stream; NotRecodableError if it is none of ours."""
+    """Return samples and head of a stream (no tail); NotRecodableError if it is none of ours."""
     parts = split(stream, JPEG_LS_SCAN_END)
     head = _read_head(parts.head)
     shape = shape_of(head.frame, pixels)
@@ -50,7 +50,7 @@ def take_apart(stream: bytes, pixels: PixelAttributes) -> Recoded:
     ]
     words = decoded[0] if len(decoded) == 1 else np.stack(decoded, axis=-1)
     samples = samples_of(words, shape, signed=pixels.pixel_representation == 1)
-    return Recoded("jls", samples, shape, parts.head, parts.tail)
+    return Recoded("jls", samples, shape, parts.head, b"")
 
 
 def make(samples: bytes, shape: StreamShape, head: bytes, tail: bytes) -> bytes:

@@ -18,7 +18,7 @@ SOF_LOSSLESS, SOF_JPEG_LS = 0xC3, 0xF7
 _DHT, _DRI, _LSE, _COM = 0xC4, 0xDD, 0xF8, 0xFE
 _APPLICATION = range(0xE0, 0xF0)
 
-#: Head and tail together: they are stored with the headers, which are small.
+#: Head and tail may each have so much: they are stored with the headers, which are small.
 MAX_FRAMING_BYTES = 256 << 10
 
 #: Where entropy-coded data ends. T.81: FF is followed by 00, but for restart markers.
@@ -64,17 +64,16 @@ class Head(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A stream cut into its segments and its entropy-coded data."""
+    """A stream cut into its segments and its entropy-coded data; without what follows them."""
 
     head: bytes
     scans: tuple[bytes, ...]
-    tail: bytes
 
 
 def split(stream: bytes, scan_end: re.Pattern[bytes]) -> Split:
-    """Cut a stream: the head is what is left of it without scans and tail.
+    """Cut a stream: the head is what stands before and between the scans.
 
-    The tail begins where the last scan ends (fill bytes, EOI and whatever follows).
+    What follows the last scan (fill bytes, EOI, padding) is left out.
     """
     pieces: list[bytes] = []
     scans: list[bytes] = []
@@ -93,9 +92,7 @@ def split(stream: bytes, scan_end: re.Pattern[bytes]) -> Split:
         at = end
         if _marker_at(stream, at)[0] in (EOI, None):
             break
-    if framing + len(stream) - at > MAX_FRAMING_BYTES:
-        raise NotRecodableError("too much follows the last scan")
-    return Split(b"".join(pieces), tuple(scans), stream[at:])
+    return Split(b"".join(pieces), tuple(scans))
 
 
 def read_head(data: bytes) -> Head:
@@ -130,7 +127,7 @@ def read_head(data: bytes) -> Head:
 
 
 def join(data: bytes, head: Head, scans: list[bytes], tail: bytes) -> bytes:
-    """Put scans behind their headers: the inverse of `split`."""
+    """Put scans behind their headers, and the tail behind all: the inverse of `split`."""
     pieces: list[bytes] = []
     at = 0
     for header, scan in zip(head.scans, scans, strict=True):

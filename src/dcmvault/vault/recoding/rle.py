@@ -58,8 +58,6 @@ def take_apart(stream: bytes, pixels: PixelAttributes) -> Recoded:
 
 def make(samples: bytes, shape: StreamShape, control: bytes, tail: bytes) -> bytes:
     """Return the frame of these samples; NotRecodableError if the control part does not fit."""
-    if tail:
-        raise NotRecodableError("an RLE frame has no tail")
     size, width = shape.columns * shape.rows, shape.sample_bytes
     planes = np.frombuffer(samples, np.uint8).reshape(size, shape.samples, width)
     made = [control[: _HEADER.size]]
@@ -71,7 +69,7 @@ def make(samples: bytes, shape: StreamShape, control: bytes, tail: bytes) -> byt
         made += (_write_segment(planes[:, sample, width - 1 - byte], codes), rest)
     if at != len(control):
         raise NotRecodableError("the control part is longer than its segments need")
-    return b"".join(made)
+    return b"".join((*made, tail))
 
 
 def _order(header: bytes, planes: int) -> list[int]:

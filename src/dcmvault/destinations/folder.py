@@ -17,19 +17,21 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from dcmvault.config.sections import FolderDestinationSection
 from dcmvault.destinations.folder_readme import README
+from dcmvault.destinations.source_files import (
+    open_source_file,
+    require_unchanged,
+    unreadable,
+)
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
     EntryChangedError,
-    EntryUnreadableError,
-    EntryVanishedError,
     LevelNotSupportedError,
     ObjectExistsError,
     ObjectMissingError,
@@ -42,7 +44,7 @@ from dcmvault.model.evidence import (
     Verification,
 )
 from dcmvault.model.identifiers import VersionId
-from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceIdentity, InstanceKind
+from dcmvault.model.instance import InstanceFile, InstanceIdentity, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
@@ -310,47 +312,23 @@ def _copy(file: InstanceFile, staged: StagedObject) -> bytes:
     """
     digest = hashlib.sha256()
     copied = 0
-    with _open_source(file.path) as stream:
-        _require_unchanged(stream, file.entry.fingerprint)
+    with open_source_file(file.path) as stream:
+        require_unchanged(stream, file.entry.fingerprint)
         while chunk := _read_source(stream):
             digest.update(chunk)
             copied += len(chunk)
             staged.write(chunk)
-        _require_unchanged(stream, file.entry.fingerprint)
+        require_unchanged(stream, file.entry.fingerprint)
     if copied != file.entry.fingerprint.size:
         raise EntryChangedError("The file changed while it was read.")
     return digest.digest()
-
-
-def _open_source(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb", buffering=0)
-    except (FileNotFoundError, NotADirectoryError):
-        raise EntryVanishedError("The file is gone since it was listed.") from None
-    except OSError as error:
-        raise _unreadable(error) from error
 
 
 def _read_source(stream: BinaryIO) -> bytes:
     try:
         return stream.read(_COPY_BYTES)
     except OSError as error:
-        raise _unreadable(error) from error
-
-
-def _require_unchanged(stream: BinaryIO, planned: Fingerprint) -> None:
-    try:
-        status = os.fstat(stream.fileno())
-    except OSError as error:
-        raise _unreadable(error) from error
-    same = (status.st_size, status.st_mtime_ns) == (planned.size, planned.mtime_ns)
-    if not same or planned.inode not in (0, status.st_ino):
-        raise EntryChangedError("The file is not the one that was planned: it changed meanwhile.")
-
-
-def _unreadable(error: OSError) -> EntryUnreadableError:
-    reason = os.strerror(error.errno or 0)
-    return EntryUnreadableError(f"The file cannot be read: {reason}.")
+        raise unreadable(error) from error
 
 
 class _Inspection:

@@ -79,6 +79,10 @@ class FileBytes:
             return self._window[at : at + length]
         return os.pread(self._descriptor, length, start)
 
+    def fileno(self) -> int:
+        """Return the file's descriptor."""
+        return self._descriptor
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)

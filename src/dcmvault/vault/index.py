@@ -111,6 +111,11 @@ class BlobIndex:
         with self._lock:
             return dict(self._packs)
 
+    def pack(self, name: bytes) -> PackEntry | None:
+        """Return a known pack."""
+        with self._lock:
+            return self._packs.get(name)
+
     def add(self, packs: Iterable[PackEntry]) -> None:
         """Take up packs; known ones are left as they are."""
         with self._lock:

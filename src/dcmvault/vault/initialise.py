@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 
 from dcmvault.errors import ObjectExistsError, UsageError
@@ -13,11 +12,11 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.vault.config import BALLAST_BYTES, CONFIG_KEY, VaultConfig, digest_of
 from dcmvault.vault.copies import RedundantObjects, with_check_line
-from dcmvault.vault.key_objects import NO_MASTER, KeySet, encode_generation, key_of
+from dcmvault.vault.key_changes import create_keys
 from dcmvault.vault.keys import RotationPolicy, new_ring, new_signing_key, verify_key_of
 from dcmvault.vault.records import time_text
 from dcmvault.vault.repository import Vault
-from dcmvault.vault.slots import Applicant, Argon2Cost, new_slot
+from dcmvault.vault.slots import Applicant, Argon2Cost
 from dcmvault.vault.vault_readme import README
 
 BALLAST_KEY = "ballast"
@@ -39,8 +38,6 @@ def init_vault(
     `redundant`: parity and triplicates, for stores that are no better than their disk.
     The object `config` comes last: without it there is no vault. UsageError if one is there.
     """
-    if encrypted and not applicants:
-        raise UsageError("an encrypted vault needs a passphrase or a key")
     seed = new_signing_key()
     config = VaultConfig(
         vault_id=secrets.token_bytes(16),
@@ -56,22 +53,13 @@ def init_vault(
     if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
         raise _is_there()
     ring = new_ring(digest_of(raw), seed, clock.now(), rotation)
-    master = secrets.token_bytes(32) if encrypted else NO_MASTER
-    slots = tuple(
-        new_slot(applicant, master, config.vault_id, label=label, now=clock.now(), cost=cost)
-        for applicant, label in (applicants if encrypted else ())
-    )
-    ring = replace(ring, holders=tuple(slot.holder for slot in slots))
-    data = encode_generation(
-        KeySet(ring, slots, master), config.vault_id, clock.now(), encrypted=encrypted
-    )
-    objects.put(key_of(1, data), data)
+    keys = create_keys(objects, config, ring, applicants, clock.now(), cost=cost)
     write_extras(objects, store, config)
     try:
         objects.put(CONFIG_KEY, raw)
     except ObjectExistsError:
         raise _is_there() from None
-    return Vault(store, config, ring, clock)
+    return Vault(store, config, keys, clock)
 
 
 def write_extras(objects: RedundantObjects, store: ObjectStore, config: VaultConfig) -> None:

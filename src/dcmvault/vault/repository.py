@@ -15,7 +15,6 @@ from dcmvault.errors import (
     ObjectExistsError,
     ObjectMissingError,
     VaultDamagedError,
-    VaultFormatError,
     VaultMissingError,
 )
 from dcmvault.ports.clock import Clock
@@ -26,7 +25,7 @@ from dcmvault.vault.config import CONFIG_KEY, VaultConfig, digest_of
 from dcmvault.vault.copies import RedundantObjects, without_check_line
 from dcmvault.vault.crypto import NO_ID, Header, Sealer, new_header, read_header
 from dcmvault.vault.index import Addition, BlobIndex, Place, RecordsRef
-from dcmvault.vault.key_objects import KEYS_PREFIX, generation_of, open_generation
+from dcmvault.vault.key_changes import VaultKeys, load_keys
 from dcmvault.vault.keys import KeyRing
 from dcmvault.vault.pack import PackBuilder, PackEntry, pack_key
 from dcmvault.vault.parity import make_parity, parity_key
@@ -79,11 +78,12 @@ class Vault:
     """An opened vault. Safe for several threads."""
 
     def __init__(
-        self, store: ObjectStore, config: VaultConfig, ring: KeyRing, clock: Clock
+        self, store: ObjectStore, config: VaultConfig, keys: VaultKeys, clock: Clock
     ) -> None:
         self.store = store
         self.config = config
-        self.ring = ring
+        #: Replaced when keys change.
+        self.keys = keys
         self.clock = clock
         self.objects = RedundantObjects(store, config.copies)
         self.index = BlobIndex()
@@ -95,6 +95,11 @@ class Vault:
         self._links: dict[str, Link] = {}
         self._sealers: dict[bytes, Sealer] = {}
         self._kept = _Kept()
+
+    @property
+    def ring(self) -> KeyRing:
+        """The secrets that the vault was opened with."""
+        return self.keys.ring
 
     # What is there
 
@@ -332,28 +337,5 @@ def open_vault(store: ObjectStore, offered: Sequence[Secret], clock: Clock) -> V
     """
     config, raw = read_config(store)
     objects = RedundantObjects(store, config.copies)
-    generations = objects.keys(KEYS_PREFIX)
-    if not generations:
-        raise VaultDamagedError(
-            "the vault's keys are missing",
-            hint="Restore the folder `keys` from a copy of the vault: nothing opens without it.",
-        )
-    reason: VaultDamagedError | None = None
-    for key in _best_first(generations):
-        try:
-            ring = open_generation(objects.get(key), offered, config).ring
-        except (VaultDamagedError, ObjectMissingError) as error:
-            reason = reason or VaultDamagedError(f"the key object {key} is damaged: {error}")
-            continue
-        if ring.config_sha256 != digest_of(raw):
-            raise VaultFormatError(
-                "the vault's configuration is not the one that its keys belong to",
-                hint="Somebody changed the object `config`, or put another vault's in its place.",
-            )
-        return Vault(store, config, ring, clock)
-    raise reason or VaultDamagedError("the vault's keys are missing")
-
-
-def _best_first(generations: Sequence[str]) -> list[str]:
-    """Sort key objects as they count: the highest generation, of several the first by name."""
-    return sorted(generations, key=lambda key: (-(generation_of(key) or 0), key))
+    keys = load_keys(objects, offered, config, digest_of(raw))
+    return Vault(store, config, keys, clock)

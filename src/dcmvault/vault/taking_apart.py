@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dcmvault.dicom.byte_source import ByteSource
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes, encode_jpeg, encode_samples
-from dcmvault.vault.cutting import strips
+from dcmvault.vault.cutting import Piece, pieces
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.recoding import recode
 from dcmvault.vault.records import BlobsValue, StreamValue, Value
@@ -118,20 +118,20 @@ class _TakingApart:
         frames = one.kind is CutKind.FRAMES
         kind = BlobType.FRAME if frames else BlobType.VALUE
         blobs: list[bytes] = []
-        for start, end, rows in strips(one, self._cut_file.pixels):
-            content = self._read(start, end)
+        for piece in pieces(one, self._cut_file.pixels):
+            content = self._read(piece.start, piece.end)
             if one.swap > 1:
                 content = reverse_words(content, one.swap)
-            blobs.append(self._store(kind, content, rows if frames else 0))
+            blobs.append(self._store(kind, content, piece))
         self._values.append(BlobsValue(position, "f" if frames else "v", one.swap, tuple(blobs)))
 
-    def _store(self, kind: BlobType, content: bytes, rows: int) -> bytes:
+    def _store(self, kind: BlobType, content: bytes, piece: Piece) -> bytes:
         identity = self._identify(kind, content)
         profile, pixels = self._profile, self._cut_file.pixels
 
         def encode() -> bytes:
-            if rows and pixels is not None:
-                return _encode_rows(content, pixels, rows, profile)
+            if piece.rows and pixels is not None:
+                return _encode_piece(content, pixels, piece, profile)
             return encode_bytes(content, profile)
 
         self._offer(NewBlob(kind, identity, content, encode))
@@ -207,15 +207,15 @@ class _TakingApart:
         return offset, len(data)
 
 
-def _encode_rows(content: bytes, pixels: PixelAttributes, rows: int, profile: Profile) -> bytes:
+def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile: Profile) -> bytes:
     return encode_samples(
         content,
-        columns=pixels.columns,
-        rows=rows,
-        samples=pixels.samples_per_pixel,
+        columns=piece.columns,
+        rows=piece.rows,
+        samples=piece.samples,
         sample_bytes=pixels.bits_allocated // 8,
         signed=pixels.pixel_representation == 1,
-        planar=pixels.planar_configuration == 1 and pixels.samples_per_pixel > 1,
+        planar=piece.planar,
         profile=profile,
     )
 

@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, NamedTuple
 
 from dcmvault.errors import (
     DestinationError,
@@ -18,6 +17,7 @@ from dcmvault.errors import (
     VaultBusyError,
     VaultDamagedError,
 )
+from dcmvault.model.sidecar import SidecarFile
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes
 from dcmvault.vault.index import Addition, RecordsRef
@@ -37,13 +37,6 @@ _SIDECAR_PIECE_BYTES = 4 << 20
 Sidecar = tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]
 
 
-class SidecarStream(NamedTuple):
-    """A file that belongs to a source as a whole."""
-
-    name: str
-    stream: BinaryIO
-
-
 @dataclass(slots=True)
 class Change:
     """What a snapshot changes beside taking up journals."""
@@ -51,7 +44,8 @@ class Change:
     kind: str = "backup"
     run: str = ""
     source: str = ""
-    sidecar: Iterable[SidecarStream] | None = None
+    #: Files of the source as a whole; None leaves those of earlier snapshots.
+    sidecar: Iterable[SidecarFile] | None = None
     holds: Mapping[str, Mapping[str, str]] | None = None
     forgotten: Forgotten | None = None
 
@@ -289,13 +283,14 @@ class _Taking:
         return known, is_new
 
     def _store_sidecar(
-        self, file: SidecarStream, blobs: BlobPacks
+        self, file: SidecarFile, blobs: BlobPacks
     ) -> tuple[str, int, bytes, tuple[bytes, ...]]:
         digest, size, ids = hashlib.sha256(), 0, []
-        while piece := file.stream.read(_SIDECAR_PIECE_BYTES):
-            digest.update(piece)
-            size += len(piece)
-            ids.append(blobs.put(BlobType.VALUE, piece))
+        with file.path.open("rb") as stream:
+            while piece := stream.read(_SIDECAR_PIECE_BYTES):
+                digest.update(piece)
+                size += len(piece)
+                ids.append(blobs.put(BlobType.VALUE, piece))
         return file.name, size, digest.digest(), tuple(ids)
 
     def _store_holds(self, before: VaultState, blobs: BlobPacks) -> bytes:

@@ -1,0 +1,232 @@
+"""A vault as a destination: files go in as blobs, runs become snapshots, evidence is read back."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from dcmvault.config.sections import VaultDestinationSection
+from dcmvault.destinations.source_files import open_source_bytes, require_unchanged, unreadable
+from dcmvault.destinations.vault_evidence import VaultInspection
+from dcmvault.dicom.byte_source import MemoryBytes
+from dcmvault.errors import LevelNotSupportedError, VaultDamagedError
+from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
+from dcmvault.model.identifiers import VersionId
+from dcmvault.model.instance import InstanceFile, InstanceKind
+from dcmvault.model.receipt import Receipt
+from dcmvault.model.sidecar import SidecarFile
+from dcmvault.model.snapshot import Origin, SnapshotRef
+from dcmvault.ports.clock import Clock
+from dcmvault.vault.profile import PROFILES, Profile
+from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.snapshot import Link
+from dcmvault.vault.state import VaultState, present_state
+from dcmvault.vault.taking_snapshots import Change, take_snapshot
+from dcmvault.vault.writer import KnownFiles, VaultWriter
+
+#: Files up to this size are read at once; larger ones piece by piece.
+_READ_WHOLE_BYTES = 4 << 20
+#: Packs are better filled: so long outcomes may wait, unless the batch ends.
+_FLUSH_INTERVAL_S = 15.0
+
+
+@dataclass(slots=True)
+class _Opened:
+    """The vault while it is open in this process, with what all deliveries share."""
+
+    vault: Vault
+    state: VaultState
+    known: KnownFiles
+
+
+class VaultDestination:
+    """A vault that takes every file and can prove what it holds.
+
+    It is opened, by whichever key is configured, when it is first needed; one adapter serves all
+    jobs of a process.
+    """
+
+    def __init__(
+        self, section: VaultDestinationSection, open_vault: Callable[[], Vault], clock: Clock
+    ) -> None:
+        self._section = section
+        self._open_vault = open_vault
+        self._clock = clock
+        self._opened: _Opened | None = None
+        self._lock = threading.Lock()
+        self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
+
+    @property
+    def name(self) -> str:
+        """The vault's address."""
+        return self._section.address
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Two contents under one UID are two records."""
+        return True
+
+    @property
+    def takes_opaque_files(self) -> bool:
+        """No byte is ever refused."""
+        return True
+
+    @property
+    def default_level(self) -> Level:
+        """Every object there with its size; each encoding was decoded and compared before."""
+        return Level.COMPLETE
+
+    @property
+    def flush_interval_s(self) -> float:
+        """A flush closes a pack."""
+        return _FLUSH_INTERVAL_S
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        """A vault's store cannot commit by itself."""
+        return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> VaultDelivery:  # noqa: ARG002
+        """Open a delivery; raises VaultMissingError, VaultLockedError or VaultFormatError."""
+        opened = self._vault()
+        writer = VaultWriter(
+            opened.vault,
+            opened.known,
+            self._profile(),
+            self._encoders,
+            source=origin.source,
+            run=str(origin.run_id),
+        )
+        return VaultDelivery(writer, self._clock)
+
+    def take_snapshot(
+        self, origin: Origin, sidecar: Iterable[SidecarFile] | None
+    ) -> SnapshotRef | None:
+        """Take the snapshot of a run; see `Snapshots` in the ports."""
+        opened = self._vault()
+        run = str(origin.run_id)
+        change = Change("backup", run, origin.source, sidecar)
+        link = take_snapshot(opened.vault, change, self._profile())
+        if link is None:
+            return self._taken_before(opened.vault, run)
+        with self._lock:
+            self._opened = None if self._opened is None else _looked_at(opened.vault)
+        return _ref(link)
+
+    def _taken_before(self, vault: Vault, run: str) -> SnapshotRef | None:
+        for link in present_state(vault).links:
+            if vault.state(link).run == run:
+                return _ref(link)
+        return None
+
+    def verify(self, study: ExpectedStudy, level: Level) -> Verification:
+        """Look for every object that a file needs (PRESENT, COMPLETE), or read it back (PROVEN).
+
+        PROVEN asks the operating system to forget its cached pages first, where there are any.
+        """
+        if level not in self.levels or level <= Level.SENT:
+            raise LevelNotSupportedError(
+                f"A vault cannot give evidence of the level '{level.word}'.",
+                hint="Ask for present, complete or proven.",
+            )
+        opened = self._vault()
+        state = replace(opened.state, journals=opened.vault.journals())
+        try:
+            records = state.records(study.study_instance_uid)
+        except VaultDamagedError:
+            with self._lock:
+                opened = self._opened = _looked_at(opened.vault)
+            records = opened.state.records(study.study_instance_uid)
+        inspection = VaultInspection(opened.vault, records, read_back=level is Level.PROVEN)
+        findings: dict[VersionId, Finding] = {}
+        reasons: dict[VersionId, str] = {}
+        for instance in study.instances:
+            finding, reason = inspection.look_at(instance)
+            findings[instance.version_id] = finding
+            if reason:
+                reasons[instance.version_id] = reason
+        return Verification(
+            level=level,
+            study_instance_uid=study.study_instance_uid,
+            observed_at=self._clock.now(),
+            findings=findings,
+            proof=inspection.proof(findings),
+            reasons=reasons,
+        )
+
+    def _profile(self) -> Profile:
+        return PROFILES[self._section.profile]
+
+    def _vault(self) -> _Opened:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _looked_at(self._open_vault())
+            return self._opened
+
+
+def _looked_at(vault: Vault) -> _Opened:
+    state = present_state(vault)
+
+    def read_study(study_instance_uid: str) -> list[InstanceRecord]:
+        return replace(state, journals=vault.journals()).records(study_instance_uid)
+
+    return _Opened(vault, state, KnownFiles(read_study))
+
+
+def _ref(link: Link) -> SnapshotRef:
+    created_at = datetime.strptime(link.created_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return SnapshotRef(link.name, link.generation, created_at)
+
+
+@dataclass(slots=True)
+class VaultDelivery:
+    """One writer's session. A receipt says that the file was read and taken apart."""
+
+    writer: VaultWriter
+    clock: Clock
+    _closed: bool = field(default=False)
+
+    def put(self, file: InstanceFile) -> Receipt:
+        """Read one file once and hand its blobs to the encoders; durable after `flush`."""
+        planned = file.entry.fingerprint
+        with open_source_bytes(file.path) as source:
+            require_unchanged(source, planned)
+            try:
+                whole = planned.size <= _READ_WHOLE_BYTES
+                bytes_of_file = MemoryBytes(source.read(0, planned.size)) if whole else source
+                stored = self.writer.put(file, bytes_of_file)
+            except OSError as error:
+                raise unreadable(error) from error
+            require_unchanged(source, planned)
+        return Receipt(
+            locator=file.entry.locator,
+            fingerprint=planned,
+            file_sha256=stored.file_sha256,
+            status="0000",
+            object_key="",
+            transferred_bytes=0,
+            received_at=self.clock.now(),
+            already_there=stored.already_there,
+        )
+
+    def flush(self) -> int:
+        """Make everything durable; returns the bytes of packs, parity and journal."""
+        return self.writer.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.writer.close()

@@ -49,6 +49,7 @@ class Piece(NamedTuple):
     columns: int = 0
     rows: int = 0
     samples: int = 0
+    sample_bytes: int = 0
     #: Whether the samples stand plane after plane.
     planar: bool = False
 
@@ -96,18 +97,19 @@ def pieces(one: Cut, pixels: PixelAttributes | None) -> Iterator[Piece]:
         return
     columns, rows, samples = pixels.columns, pixels.rows, pixels.samples_per_pixel
     planar = pixels.planar_configuration == 1 and samples > 1
+    width = pixels.bits_allocated // 8
     whole = one.frame_bytes <= MAX_FRAME_BYTES
     strips = [] if whole else list(_strips(one, pixels, planar=planar))
     for start in range(one.start, one.end, one.frame_bytes):
         if whole:
-            yield Piece(start, start + one.frame_bytes, columns, rows, samples, planar)
+            yield Piece(start, start + one.frame_bytes, columns, rows, samples, width, planar)
         for strip in strips:
             yield strip._replace(start=start + strip.start, end=start + strip.end)
 
 
 def _strips(one: Cut, pixels: PixelAttributes, *, planar: bool) -> Iterator[Piece]:
     """Divide one large frame; positions count from its beginning."""
-    columns, rows = pixels.columns, pixels.rows
+    columns, rows, width = pixels.columns, pixels.rows, pixels.bits_allocated // 8
     planes, samples = (pixels.samples_per_pixel, 1) if planar else (1, pixels.samples_per_pixel)
     row_bytes = one.frame_bytes // (planes * rows)
     step = max(MAX_STRIP_BYTES // row_bytes, 1)
@@ -117,7 +119,7 @@ def _strips(one: Cut, pixels: PixelAttributes, *, planar: bool) -> Iterator[Piec
         for row in range(0, rows, step):
             count = min(step, rows - row)
             start = (plane * rows + row) * row_bytes
-            yield Piece(start, start + count * row_bytes, columns, count, samples)
+            yield Piece(start, start + count * row_bytes, columns, count, samples, width)
 
 
 def _bytes(span: Span) -> Iterator[Cut]:

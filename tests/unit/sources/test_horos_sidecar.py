@@ -494,6 +494,12 @@ def test_library_that_is_not_there(facts: LibraryFacts, added: UserData, tempora
     assert not list(temporary.iterdir())
 
 
+def test_without_a_place_for_copies(facts: LibraryFacts, temporary: Path) -> None:
+    temporary.rmdir()
+    with pytest.raises(SourceUnavailableError, match="no place"):
+        list(source_of(facts).sidecar())
+
+
 def test_file_that_is_being_written(facts: LibraryFacts, added: UserData) -> None:
     path = facts.data / "CLUTs" / "large"
     path.write_bytes(bytes(16 << 20))

@@ -83,7 +83,13 @@ def sidecar_files(base: str) -> Iterator[_Answer]:
     data = data_folder(base)
     root = LocalRoot(os.path.join(data, DATABASE_FOLDER))  # noqa: PTH118
     root.check()
-    scratch = tempfile.mkdtemp(prefix="dcmvault-sidecar-")
+    try:
+        scratch = tempfile.mkdtemp(prefix="dcmvault-sidecar-")
+    except OSError as error:
+        raise SourceUnavailableError(
+            f"There is no place for copies of the library's own files: {error.strerror}.",
+            hint="Check the folder for temporary files, and its space.",
+        ) from None
     try:
         library = _Library(base, data, scratch)
         yield from library.index()
@@ -128,8 +134,11 @@ class _Library:
                 yield _in_hand(f"index/{INDEX_FILE}", os.path.join(folder, INDEX_FILE))  # noqa: PTH118
                 yield said
                 if isinstance(said, SidecarFile):
-                    said.path.unlink()
+                    said.path.unlink(missing_ok=True)
                     yield from self._linked_reports(connection)
+        except sqlite3.DatabaseError as error:
+            message = f"The copy of the library's index cannot be read: {error}."
+            yield _unreadable("linked-reports", EntryUnreadableError, message)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

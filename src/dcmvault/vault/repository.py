@@ -141,6 +141,16 @@ class Vault:
             return None
         return Addition.decode(self.open_object(key[:1].upper().encode(), data))
 
+    def index_keys(self) -> list[str]:
+        """List the index objects that were read."""
+        with self._refreshing:
+            return sorted(key for key in self._loaded if key.startswith("index/"))
+
+    def forget_index_key(self, key: str) -> None:
+        """Note that an index object is gone, its content in another one."""
+        with self._refreshing:
+            self._loaded.discard(key)
+
     def packs_of_journals(self, names: Sequence[str]) -> dict[bytes, PackEntry]:
         """Return the packs that these journal objects brought, by name."""
         with self._refreshing:

@@ -17,6 +17,9 @@ from dcmvault.config.sections import (
     HorosSourceSection,
     RetrySection,
     Section,
+    VaultDestinationSection,
+    VaultSection,
+    VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
@@ -24,7 +27,15 @@ from dcmvault.reports.summary import STAGES, study_rows, summary
 from dcmvault.testing import sample_reports
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-IN_ADDRESS = {"kind", "path", "host", "port", "called_ae_title", "calling_ae_title"}
+IN_ADDRESS = {
+    "kind",
+    "path",
+    "host",
+    "port",
+    "called_ae_title",
+    "calling_ae_title",
+    "location",
+}
 
 
 def page(name: str) -> str:
@@ -136,4 +147,8 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     assert sources == defaults(FolderSourceSection, HorosSourceSection)
     destinations = tables["[destinations.NAME]"]
     assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
-    assert destinations == defaults(FolderDestinationSection, DimseDestinationSection)
+    vault = tables["Vaults"]
+    assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
+    assert destinations | vault == defaults(
+        FolderDestinationSection, DimseDestinationSection, VaultDestinationSection
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dcmvault.app.wiring import SystemClock, Workplace, build_destination, build_source
 from dcmvault.config.sections import (
-    FolderDestinationSection,
+    DimseDestinationSection,
     HorosSourceSection,
     SourceSection,
 )
@@ -107,7 +107,9 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if not isinstance(destination.section, FolderDestinationSection):
+    if isinstance(destination.section, DimseDestinationSection):
+        return
+    if source.path is None or destination.section.path is None:
         return
     from_path, to_path = source.path.resolve(), destination.section.path.resolve()
     if from_path == to_path or _contains(from_path, to_path) or _contains(to_path, from_path):
@@ -159,7 +161,7 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
     """
-    if request.source.startswith("horos:"):
+    if request.source.startswith(("horos:", "vault:")):
         return request
     library = HorosSourceSection(path=Path(request.source)).address
     known = {source.name for source in workplace.catalogue.status.sources()}

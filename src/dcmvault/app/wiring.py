@@ -20,13 +20,18 @@ from dcmvault.config.sections import (
     DimseDestinationSection,
     HorosSourceSection,
     SourceSection,
+    VaultDestinationSection,
+    VaultSection,
+    VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
-from dcmvault.errors import StateError
+from dcmvault.errors import StateError, UsageError
+from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination
+from dcmvault.ports.object_store import ObjectStore
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
 
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
     from dcmvault.engine.ownership import Ownership
+    from dcmvault.vault.repository import Vault
 
 #: Jobs that run at once for one destination (the number of associations at first).
 JOBS_PER_DESTINATION = 2
@@ -60,6 +66,8 @@ def build_source(section: SourceSection) -> Source:
         from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
 
         return HorosSource(section)
+    if isinstance(section, VaultSourceSection):
+        raise UsageError(_("A vault as a source is not available in this version yet."))
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)
@@ -76,10 +84,38 @@ def build_destination(
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
 
         return DimseDestination(section, clock)
+    if isinstance(section, VaultDestinationSection):
+        from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
+
+        return VaultDestination(section, lambda: open_vault_at(section, clock), clock)
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
     return FolderDestination(section, LocalStore(section.path, clock), clock, holds_copies)
+
+
+def open_vault_at(section: VaultSection, clock: Clock) -> Vault:
+    """Open the vault of a section with the secrets that it refers to.
+
+    Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultDamagedError, and
+    ConfigurationError where a reference to a secret leads nowhere.
+    """
+    from dcmvault.app.vault_secrets import vault_secrets  # noqa: PLC0415 - when needed
+    from dcmvault.vault.repository import open_vault  # noqa: PLC0415 - when needed
+
+    return open_vault(open_vault_store(section, clock), vault_secrets(section), clock)
+
+
+def open_vault_store(section: VaultSection, clock: Clock) -> ObjectStore:
+    """Make the object store that a vault is kept in; nothing is touched or connected yet."""
+    if section.path is not None:
+        from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
+
+        return LocalStore(section.path, clock)
+    raise UsageError(
+        _("A vault at %s:// is not available in this version yet.") % section.scheme,
+        hint=_("Available now: a vault in a folder, vault:PATH."),
+    )
 
 
 @dataclass(slots=True)
@@ -145,7 +181,8 @@ class Workplace:
     def destination(self, address: str) -> Destination:
         """Make the adapter for a destination by its canonical address, with configured options.
 
-        A PACS has one adapter for all its jobs: it counts the associations that are open.
+        A PACS has one adapter for all its jobs: it counts the associations that are open. So has
+        a vault: it knows what is there.
         """
         with self._lock:
             if address in self._shared:
@@ -155,7 +192,7 @@ class Workplace:
             destination = build_destination(
                 section, self.clock, lambda: plans.holds_copies(plans.destination(address))
             )
-            if isinstance(section, DimseDestinationSection):
+            if isinstance(section, DimseDestinationSection | VaultDestinationSection):
                 self._shared[address] = destination
             return destination
 

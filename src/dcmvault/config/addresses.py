@@ -1,4 +1,4 @@
-"""Addresses: one string that names a source or a destination (`PATH`, `horos:PATH`, `dicom://...`).
+"""Addresses: one string that names a source or a destination (`PATH`, `horos:PATH`, `vault:PATH`, `dicom://...`).
 
 Parsing touches nothing but the file system's answer to "is `Database.sql` in this folder?".
 """
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
@@ -21,6 +22,8 @@ from dcmvault.config.sections import (
     FolderSourceSection,
     HorosSourceSection,
     SourceSection,
+    VaultDestinationSection,
+    VaultSourceSection,
 )
 from dcmvault.errors import AddressError
 from dcmvault.i18n import gettext as _
@@ -39,7 +42,6 @@ _PLANNED = frozenset(
         "listener",
         "orthanc+http",
         "orthanc+https",
-        "vault",
     }
 )
 _PORTS = range(1, 65_536)
@@ -65,6 +67,8 @@ def source_section(address: str) -> SourceSection:
     if scheme == "dicom":
         _dimse(address)  # a misspelt address is the first thing to mend
         raise _unavailable(_("A PACS as a source (dicom://)"))
+    if scheme == "vault":
+        return VaultSourceSection(location=_vault_location(rest))
     raise _other_kind(scheme, address)
 
 
@@ -81,6 +85,11 @@ def destination_section(address: str) -> DestinationSection:
         raise _library_as_destination()
     if scheme == "dicom":
         return _dimse(address)
+    if scheme == "vault":
+        section = VaultDestinationSection(location=_vault_location(rest))
+        if section.path is not None and is_library(section.path):
+            raise _library_as_destination()
+        return section
     raise _other_kind(scheme, address)
 
 
@@ -133,6 +142,11 @@ def _path(text: str) -> Path:
         ) from None
     # Lexical: a symbolic link stays what the user calls it, and nothing need exist.
     return Path(os.path.abspath(expanded))  # noqa: PTH100
+
+
+def _vault_location(text: str) -> str:
+    """Make the place of a vault canonical: a path becomes absolute, a URL is taken apart."""
+    return url_location(text) if is_url(text) else str(_path(text))
 
 
 def _dimse(address: str) -> DimseDestinationSection:
@@ -205,14 +219,14 @@ def _library_as_destination() -> AddressError:
 def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_("Available now: a folder, an OsiriX or Horos library, and a PACS to send to."),
+        hint=_("Available now: a folder, a library, a vault, and a PACS to send to."),
     )
 
 
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", "dicom", *sorted(_PLANNED))
+    kinds: tuple[str, ...] = ("horos", "dicom", "vault", *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

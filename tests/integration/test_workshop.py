@@ -46,7 +46,7 @@ def test_make_help_lists_the_targets_of_the_readme() -> None:
 def test_peers_check_names_what_is_missing(tmp_path: Path) -> None:
     checked = _run(ROOT / "scripts" / "peers", "check", cwd=tmp_path)
     missing = checked.returncode != 0
-    assert ("Install once: sudo apt-get" in checked.stderr) == missing
+    assert ("Install once: " in checked.stderr) == missing
     assert ("all installed" in checked.stdout) != missing
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from tests.unit.vault.compressed_frames import (
     ALL_CATEGORIES,
@@ -24,7 +24,6 @@ from tests.unit.vault.compressed_frames import (
 from dcmvault.vault.recoding import recode
 
 QUICK = settings(max_examples=80, deadline=None)
-#: pyjpegls cannot encode much smaller frames: it has no room for the head.
 SIDES = st.integers(8, 40)
 SEEDS = st.integers(0, 1 << 32)
 
@@ -41,6 +40,17 @@ def words(draw: st.DrawFn, *, precision: int, count: int) -> npt.NDArray[np.uint
     return values.astype(np.uint16) & np.uint16((1 << precision) - 1)
 
 
+def _jls(sample: npt.NDArray[np.uint16], precision: int, mode: int) -> bytes:
+    """Encode by pyjpegls, which has room for twice the samples: not enough for little noise."""
+    try:
+        if mode == 0:  # a scan for each component: each must have room
+            for plane in range(sample.shape[2]):
+                jls_stream(sample[:, :, plane : plane + 1], precision)
+        return jls_stream(sample, precision, mode)
+    except RuntimeError:
+        reject()
+
+
 def _allocated(precision: int) -> int:
     return 8 if precision <= 8 else 16
 
@@ -49,7 +59,7 @@ def _allocated(precision: int) -> int:
 @given(st.data(), st.integers(2, 16), st.sampled_from([1, 3]), st.integers(0, 2))
 def test_jpeg_ls(data: st.DataObject, precision: int, count: int, mode: int) -> None:
     sample = data.draw(words(precision=precision, count=count))
-    stream = jls_stream(sample, precision, 0 if count == 1 else mode)
+    stream = _jls(sample, precision, 0 if count == 1 else mode)
     width = _allocated(precision)
     found = recoded(stream, JLS, attributes((*sample.shape[:2], count), width))
     assert found.samples == sample.astype(f"<u{width // 8}").tobytes()
@@ -130,7 +140,7 @@ def test_damaged_streams_are_kept_or_still_come_back(data: st.DataObject, syntax
     sample = data.draw(words(precision=8, count=1))
     shape = (*sample.shape[:2], 1)
     if syntax == JLS:
-        stream = jls_stream(sample, 8)
+        stream = _jls(sample, 8, 0)
     elif syntax == LJPEG:
         stream = ljpeg_stream(sample, 8, restart_rows=2)
     else:

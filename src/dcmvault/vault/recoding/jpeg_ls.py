@@ -2,7 +2,8 @@
 
 Without loss T.87 leaves an encoder no choice but parameters that stand in the stream: the scan
 follows from the samples. CharLS decodes (by imagecodecs, which releases the interpreter lock) and
-encodes (by pyjpegls, which does not, but takes any precision and interleave mode).
+encodes (by pyjpegls, which does not, but takes any precision and interleave mode; it has room for
+twice the samples: noise of a few hundred pixels may need more, and is kept as it is).
 """
 
 from __future__ import annotations

@@ -322,12 +322,15 @@ def open_ring(folder: Folder, secrets: Callable[[], list[Secret]]) -> Ring:
     if not configs:
         say("config is lost or damaged; going on with what the key ring says")
     ciphers = {config.get("cipher") for _, config in configs} or {"aes-256-gcm", "none"}
-    for key in reversed(keys):
+    # The highest generation first; of several, the one whose key comes first.
+    for key in sorted(keys, key=lambda key: key[:13], reverse=True):
         try:
             data = folder.sound(key)
             header = Header.read(data, b"K")
             if ("aes-256-gcm" if header.cipher else "none") not in ciphers:
                 raise DamagedError("it has another cipher than config says")
+            if configs and not any(_signed(data, config) for _, config in configs):
+                raise DamagedError("its signature is wrong")
             ring, vault_id = _read_ring(data, header, secrets), header.vault_id
         except (DamagedError, ValueError, LookupError, TypeError) as error:
             say(f"{key}: {error}")
@@ -345,10 +348,18 @@ def open_ring(folder: Folder, secrets: Callable[[], list[Secret]]) -> Ring:
     raise CannotOpenError("the vault cannot be opened with that")
 
 
+def _signed(data: bytes, config: Json) -> bool:
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(config["verify_key"]))
+    with contextlib.suppress(InvalidSignature):
+        key.verify(data[-64:], data[:-64])
+        return True
+    return False
+
+
 def _read_ring(data: bytes, header: Header, secrets: Callable[[], list[Secret]]) -> Json | None:
     """Read the ring of one object of kind K; None when no secret opens it."""
     end = 68 + struct.unpack_from("<I", data, 64)[0]
-    public, sealed = data[68:end], data[end:]
+    public, sealed = data[68:end], data[end:-64]
     if header.cipher == 0:
         return cast("Json", json.loads(sealed))
     for slot, secret in itertools.product(json.loads(public)["slots"], secrets()):
@@ -523,7 +534,7 @@ class Blobs:
 
 @dataclass
 class JpegHead:
-    """What the segments from SOI to SOS say."""
+    """What the segments before a scan say."""
 
     precision: int = 0
     #: Component ids in the order of the frame, and (id, Huffman table) in the order of the scan.
@@ -536,10 +547,10 @@ class JpegHead:
     huffman: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, head: bytes) -> JpegHead:
-        """Read the segments of T.81 annex B and T.87 annex C."""
-        result, at = cls(), 2
-        while True:
+    def scans(cls, head: bytes) -> Iterator[tuple[bytes, JpegHead]]:
+        """Per scan, the segments before it and what is in force (T.81 annex B, T.87 annex C)."""
+        result, start, at = cls(), 0, 2
+        while at < len(head):
             while head[at + 1] == 0xFF:
                 at += 1
             marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
@@ -555,7 +566,8 @@ class JpegHead:
             elif marker == 0xDA:
                 result.scan = [(body[1 + 2 * i], body[2 + 2 * i] >> 4) for i in range(body[0])]
                 result.parameters = (body[-3], body[-2], body[-1])
-                return result
+                yield head[start:at], result
+                start = at
 
     def _define(self, body: bytes) -> None:
         """Make the codes of a DHT segment (T.81 annex C)."""
@@ -571,14 +583,20 @@ class JpegHead:
             body = body[at:]
 
 
-def ljpeg_scan(samples: Array, head: bytes) -> bytes:
-    """Entropy-coded data of T.81 annex H (process 14); samples: rows, columns, components."""
-    jpeg = JpegHead.read(head)
+def jpeg_frame(kind: str, samples: Array, head: bytes) -> Iterator[bytes]:
+    """Yield a JPEG stream up to the end of its last scan; samples: rows, columns, components."""
+    for segments, jpeg in JpegHead.scans(head):
+        yield segments
+        chosen = samples[:, :, [jpeg.frame.index(component) for component, _ in jpeg.scan]]
+        yield {"jls": jls_scan, "ljpeg": ljpeg_scan}[kind](chosen, jpeg)
+
+
+def ljpeg_scan(samples: Array, jpeg: JpegHead) -> bytes:
+    """Entropy-coded data of T.81 annex H (process 14)."""
     rows, columns, _ = samples.shape
     predictor, _, point = jpeg.parameters
     point &= 15
-    order = [jpeg.frame.index(component) for component, _ in jpeg.scan]
-    samples = samples[:, :, order] >> point
+    samples = samples >> point
     tables = [jpeg.huffman[table] for _, table in jpeg.scan]
     codes = np.array([[t.get(s, (0, 0))[0] for s in range(17)] for t in tables], np.uint64)
     sizes = np.array([[t.get(s, (0, 0))[1] for s in range(17)] for t in tables], np.int64)
@@ -648,9 +666,8 @@ def _huffman_coded(differences: Array, codes: Array, sizes: Array) -> bytes:
     return b"".join(coded)
 
 
-def jls_scan(samples: Array, head: bytes) -> bytes:
-    """Entropy-coded data of T.87 with NEAR = 0; samples: rows, columns, components."""
-    jpeg = JpegHead.read(head)
+def jls_scan(samples: Array, jpeg: JpegHead) -> bytes:
+    """Entropy-coded data of T.87 with NEAR = 0."""
     components, mode = samples.shape[2], jpeg.parameters[1]
     if jpeg.precision == 8 * samples.dtype.itemsize and (components == 1 or mode == 2):
         # CharLS writes just this. It is much faster, but knows 8 and 16 bits only.
@@ -1167,8 +1184,7 @@ class Rescue:
         if kind == "rle":
             yield rle_frame(samples.tobytes(), size, components, texts[0])
             return
-        yield texts[0]
-        yield {"jls": jls_scan, "ljpeg": ljpeg_scan}[kind](samples, texts[0])
+        yield from jpeg_frame(kind, samples, texts[0])
         yield texts[1]
 
 

@@ -143,9 +143,8 @@ class Maker:
         )
         header = self.header(b"K", generation)
         sealed = self.seal(header, 0, b"K", hashlib.sha256(public).digest(), ring, self.master)
-        self.named(
-            f"keys/{generation:08d}-", header + len(public).to_bytes(4, "little") + public + sealed
-        )
+        data = header + len(public).to_bytes(4, "little") + public + sealed
+        self.named(f"keys/{generation:08d}-", data + self.signing.sign(data))
 
     def passphrase_slot(self, number: int = 1) -> dict[str, Any]:
         salt = os.urandom(16)
@@ -342,6 +341,17 @@ def test_an_age_identity_opens_the_vault(tmp_path: Path) -> None:
     (tmp_path / "identity").write_text(f"# made by age-keygen\n{identity}\n", encoding="utf-8")
     options = ("--age-identity", str(tmp_path / "identity"))
     assert run(made, tmp_path / "out", *options) == SMALL
+
+
+def test_a_key_ring_that_others_signed_does_not_count(
+    encrypted: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p").write_text(PASSPHRASE, encoding="utf-8")
+    own, encrypted.signing = encrypted.signing, Ed25519PrivateKey.generate()
+    encrypted.keys([encrypted.passphrase_slot()], 2)
+    encrypted.signing = own
+    assert run(encrypted, tmp_path / "out", "--passphrase-file", str(tmp_path / "p")) == SMALL
+    assert "its signature is wrong" in capsys.readouterr().err
 
 
 def test_what_cannot_be_opened(

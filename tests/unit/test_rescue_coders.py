@@ -13,6 +13,13 @@ from tools import rescue
 RNG_SEED = 20260131
 
 
+def scan_of(kind: str, image: Any, head: bytes) -> bytes:
+    """The only scan of a frame."""
+    stream = b"".join(rescue.jpeg_frame(kind, image, head))
+    assert stream.startswith(head)
+    return stream[len(head) :]
+
+
 def jls_head(shape: tuple[int, int, int], precision: int, mode: int) -> bytes:
     rows, columns, components = shape
     ids = range(1, components + 1)
@@ -49,7 +56,7 @@ def test_jpeg_ls_is_what_charls_writes(precision: int, components: int) -> None:
         image = picture(rng, (rows, columns, components), precision, kind)
         own = rescue._JpegLs(precision).scan(image, by_pixel=True)
         head = jls_head((rows, columns, components), precision, 2 if components == 3 else 0)
-        assert rescue.jls_scan(image, head) == own
+        assert scan_of("jls", image, head) == own
 
 
 @pytest.mark.parametrize(("components", "mode"), [(1, 0), (3, 1), (3, 2)])
@@ -60,8 +67,18 @@ def test_jpeg_ls_is_read_back(precision: int, components: int, mode: int) -> Non
         shape = (17, 23, components)
         image = picture(rng, shape, precision, kind)
         head = jls_head(shape, precision, mode)
-        stream = head + rescue.jls_scan(image, head) + b"\xff\xd9"
+        stream = head + scan_of("jls", image, head) + b"\xff\xd9"
         assert (imagecodecs.jpegls_decode(stream).reshape(shape) == image).all()
+
+
+def test_a_scan_for_each_component() -> None:
+    rng = np.random.default_rng(RNG_SEED)
+    image = picture(rng, (13, 9, 3), 12, 2)
+    whole = jls_head(image.shape, 12, 0)
+    start = whole.index(b"\xff\xda")
+    sos = [b"\xff\xda\x00\x08\x01" + bytes([i, 0, 0, 0, 0]) for i in (1, 2, 3)]
+    stream = b"".join(rescue.jpeg_frame("jls", image, whole[:start] + b"".join(sos)))
+    assert (imagecodecs.jpegls_decode(stream + b"\xff\xd9") == image).all()
 
 
 def ljpeg_head(shape: tuple[int, int, int], precision: int, predictor: int, restart: int) -> bytes:
@@ -134,7 +151,7 @@ def test_jpeg_lossless_is_read_back(
     for kind in range(5):
         image = picture(rng, shape, precision, kind)
         restart = restart_rows * shape[1] if restart_rows < shape[0] else 0
-        scan = rescue.ljpeg_scan(image, ljpeg_head(shape, precision, predictor, restart))
+        scan = scan_of("ljpeg", image, ljpeg_head(shape, precision, predictor, restart))
         decoded = ljpeg_decoded(scan, shape, precision, predictor, restart_rows)
         assert (decoded == image).all()
 
@@ -143,7 +160,7 @@ def test_a_large_jpeg_lossless_frame_is_coded_in_steps() -> None:
     rng = np.random.default_rng(RNG_SEED)
     image = picture(rng, (700, 600, 1), 12, 2)
     head = ljpeg_head(image.shape, 12, 1, 0)
-    stream = head + rescue.ljpeg_scan(image, head) + b"\xff\xd9"
+    stream = head + scan_of("ljpeg", image, head) + b"\xff\xd9"
     assert (imagecodecs.jpegsof3_decode(stream) == image[:, :, 0]).all()
 
 
@@ -151,7 +168,7 @@ def test_jpeg_lossless_needs_a_code_for_each_category() -> None:
     head = ljpeg_head((2, 2, 1), 16, 1, 0)
     poor = head.replace(bytes([17, *[0] * 11, *range(17)]), bytes([1, *[0] * 11, 0]) + bytes(16))
     with pytest.raises((rescue.DamagedError, ValueError, LookupError)):
-        rescue.ljpeg_scan(np.array([[[1], [2]], [[3], [4]]], np.uint16), poor)
+        scan_of("ljpeg", np.array([[[1], [2]], [[3], [4]]], np.uint16), poor)
 
 
 def test_rle_with_all_kinds_of_control_bytes() -> None:

@@ -132,6 +132,8 @@ class DestinationUnreachableError(DestinationError):
 class DestinationAbsentError(DestinationUnreachableError):
     """The folder that the destination should be does not exist (not made yet, or not mounted)."""
 
+    code = "destination_absent"
+
 
 class AssociationRejectedError(DestinationUnreachableError):
     """The peer answered, but rejected the association for good (PS3.8 section 9.3.4)."""

@@ -35,7 +35,7 @@ class KeyRequest:
 
 def keys_of(settings: Settings, address: str) -> VaultKeys:
     """Open a vault and return its keys; errors as `wiring.open_vault_at` raises them."""
-    return open_vault_at(_vault_section(settings, address), SystemClock()).keys
+    return open_vault_at(_vault_section(settings, address), SystemClock()).sealing.keys
 
 
 def add_key(
@@ -45,20 +45,20 @@ def add_key(
     applicant = _applicant(request)
     with _changing(settings, address, "key add") as vault:
         return key_changes.add_slot(
-            vault.objects, vault.keys, applicant, label=label, now=vault.clock.now()
+            vault.objects, vault.sealing.keys, applicant, label=label, now=vault.clock.now()
         )
 
 
 def remove_key(settings: Settings, address: str, slot: str) -> VaultKeys:
     """Shut a key out. Nobody else is asked for anything."""
     with _changing(settings, address, "key remove") as vault:
-        return key_changes.remove_slot(vault.objects, vault.keys, slot, vault.clock.now())
+        return key_changes.remove_slot(vault.objects, vault.sealing.keys, slot, vault.clock.now())
 
 
 def rotate_keys(settings: Settings, address: str) -> VaultKeys:
     """Open an epoch: what is written from now on gets another key."""
     with _changing(settings, address, "key rotate") as vault:
-        return key_changes.rotate(vault.objects, vault.keys, vault.clock.now())
+        return key_changes.rotate(vault.objects, vault.sealing.keys, vault.clock.now())
 
 
 def change_rotation(
@@ -66,12 +66,12 @@ def change_rotation(
 ) -> VaultKeys:
     """Change when epochs are opened by themselves; None keeps a limit, 0 takes it away."""
     with _changing(settings, address, "key rotate") as vault:
-        before = vault.ring.rotation
+        before = vault.sealing.ring.rotation
         policy = RotationPolicy(
             before.days if days is None else days,
             before.bytes if limit_bytes is None else limit_bytes,
         )
-        return key_changes.set_rotation(vault.objects, vault.keys, policy, vault.clock.now())
+        return key_changes.set_rotation(vault.objects, vault.sealing.keys, policy, vault.clock.now())
 
 
 def print_recovery_key(
@@ -80,7 +80,7 @@ def print_recovery_key(
     """Add a recovery key; return its rows of words, which are shown once and kept nowhere."""
     with _changing(settings, address, "key recovery") as vault:
         return key_changes.make_recovery_key(
-            vault.objects, vault.keys, label=label, now=vault.clock.now()
+            vault.objects, vault.sealing.keys, label=label, now=vault.clock.now()
         )
 
 

@@ -20,19 +20,18 @@ from dcmvault.errors import (
     VaultDamagedError,
 )
 from dcmvault.vault.blob import BlobType
+from dcmvault.vault.blob_packs import BlobPacks
 from dcmvault.vault.codec import decode
-from dcmvault.vault.crypto import HEADER_BYTES, read_header
-from dcmvault.vault.index import Addition, Place
+from dcmvault.vault.index import Place
 from dcmvault.vault.initialise import BALLAST_KEY
 from dcmvault.vault.lease import Lease, hold_lease
-from dcmvault.vault.pack import PackEntry, blob_rows, footer_length, pack_key, read_footer
+from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
 from dcmvault.vault.profile import DEFAULT_PROFILE
 from dcmvault.vault.records import pack_json, time_text, unpack_json
 from dcmvault.vault.references import needed_blobs
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link
 from dcmvault.vault.state import VaultState
-from dcmvault.vault.taking_snapshots import BlobPacks
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +211,7 @@ class _Prune:
         present: dict[bytes, PackEntry] = {}
         for key in self.vault.store.keys("packs/"):
             name = bytes.fromhex(key.rpartition("/")[2])
-            entry = listed.get(name) or self._unlisted(name, key)
+            entry = listed.get(name) or self._unlisted(name)
             if entry is not None:
                 present[name] = entry
         sizes = {
@@ -221,7 +220,9 @@ class _Prune:
         }
         counted: set[tuple[str, bytes]] = set()
         usage: dict[bytes, _Usage] = {}
-        for name in sorted(present, key=lambda one: (one in self.vault.condemned, -sizes[one])):
+        for name in sorted(
+            present, key=lambda one: (one in self.vault.ledger.condemned, -sizes[one])
+        ):
             total = 0
             for row in blob_rows(present[name].rows):
                 blob = (row.type, row.id)
@@ -236,17 +237,10 @@ class _Prune:
             )
         return usage
 
-    def _unlisted(self, name: bytes, key: str) -> PackEntry | None:
+    def _unlisted(self, name: bytes) -> PackEntry | None:
         """Read the footer of a pack that no index names: of a writer that died, or works now."""
-        store, vault = self.vault.store, self.vault
         try:
-            size = store.head(key)
-            if size is None:
-                return None
-            header = read_header(store.get(key, 0, HEADER_BYTES), b"P", vault.config.vault_id)
-            length = footer_length(store.get(key, max(size - 8, 0)), size)
-            rows = read_footer(header, vault.seal_key(header), store.get(key, size - length))
-            return PackEntry(name, size, rows)
+            return self.vault.packs.entry(name)
         except (VaultDamagedError, ObjectMissingError):
             self.result.notes.append(f"the pack {name.hex()} is damaged, and left alone")
             return None
@@ -269,7 +263,7 @@ class _Prune:
     def _condemned(self) -> list[_Condemned]:
         found: list[_Condemned] = []
         for key in self.vault.objects.keys("condemned/"):
-            document = unpack_json(self.vault.open_object(b"C", self.vault.objects.get(key)))
+            document = unpack_json(self.vault.sealing.get(b"C", key))
             at = datetime.strptime(document["condemned_at"], _TIME).replace(tzinfo=UTC)
             packs = frozenset(bytes.fromhex(name) for name in document["packs"])
             found.append(_Condemned(key, at, packs))
@@ -289,7 +283,7 @@ class _Prune:
         self.lease.renew()
         for name in sorted(ripe):
             self._delete(pack_key(name))
-            for key in self.vault.parity_keys(name):
+            for key in self.vault.packs.parity_keys(name):
                 self._delete(key)
         self.vault.index.drop(ripe)
         before = self.vault.clock.now() - self.request.grace
@@ -321,7 +315,7 @@ class _Prune:
             for one in usage.values()
             if 0 < one.needed < one.entry.size * (1 - _WASTE)
             and one.listed
-            and one.entry.name not in self.vault.condemned
+            and one.entry.name not in self.vault.ledger.condemned
             and one.entry.size > _LEAST_REWRITTEN_BYTES
         ]
         if not wasteful:
@@ -332,9 +326,7 @@ class _Prune:
             self._copy_needed(one.entry, needed, blobs)
         blobs.close()
         self.lease.renew()
-        addition = Addition(tuple(blobs.packs), written_at=self.vault.now())
-        self.vault.put_object("index", b"I", addition.encode())
-        self.vault.index.add(blobs.packs)
+        self.vault.ledger.add_index(blobs.packs, self.vault.now())
         self.result.rewritten_packs = len(wasteful)
         return {one.entry.name for one in wasteful}
 
@@ -345,7 +337,7 @@ class _Prune:
             if (row.type, row.id) not in needed or blobs.has(row.id):
                 continue
             place = Place(entry.name, number, row.offset, row.length, row.content_length)
-            encoding = self.vault.read_encoding(place, row.type, row.id)
+            encoding = self.vault.packs.read(place, row.type, row.id)
             decode(encoding, row.content_length)  # never carry damage into a new pack
             blobs.add(row.type, row.id, encoding, row.content_length)
 
@@ -359,22 +351,19 @@ class _Prune:
             "packs": sorted(name.hex() for name in names),
         }
         self.lease.renew()
-        self.vault.put_object("condemned", b"C", pack_json(document))
-        self.vault.look_at_condemned()
+        self.vault.sealing.put("condemned", b"C", pack_json(document))
+        self.vault.ledger.look_at_condemned()
 
     def _renew_index(self, removed: set[bytes]) -> None:
         """Write one index in place of all, when they name packs that are gone."""
         # Only what this prune read: a writer may have added another one since.
-        keys = self.vault.index_keys()
+        keys = self.vault.ledger.index_keys()
         if not removed and len(keys) < _MANY_INDEXES:
             return
-        journals = {journal.name for journal in self.vault.journals()}
-        in_journals = self.vault.packs_of_journals(sorted(journals))
+        in_journals = {pack.name for one in self.vault.journals() for pack in one.packs}
         packs = [entry for name, entry in self.vault.index.packs.items() if name not in in_journals]
         self.lease.renew()
-        addition = Addition(tuple(packs), written_at=self.vault.now())
-        new, _size = self.vault.put_object("index", b"I", addition.encode())
+        new = self.vault.ledger.add_index(packs, self.vault.now())
         for key in keys:
             if key != new:
-                self.vault.objects.delete(key)
-                self.vault.forget_index_key(key)
+                self.vault.ledger.remove_index(key)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from dcmvault.errors import VaultDamagedError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.index import RecordsRef
+from dcmvault.vault.ledger import Journal
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current, read_json
-from dcmvault.vault.repository import JournalRecords, Vault
+from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState, heads, shard_of
 
 
@@ -51,7 +52,7 @@ class VaultState:
     vault: Vault
     links: Sequence[Link]
     states: Sequence[SnapshotState]
-    journals: Sequence[JournalRecords] = ()
+    journals: Sequence[Journal] = ()
     #: Of the present, whatever the time looked at: what is forgotten is forgotten for all times.
     forgotten: Forgotten = field(default_factory=Forgotten)
     _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)

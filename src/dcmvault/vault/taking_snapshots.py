@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dcmvault.errors import (
-    DestinationError,
-    ObjectMissingError,
     VaultBusyError,
     VaultDamagedError,
 )
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.vault.blob import BlobType
-from dcmvault.vault.codec import encode_bytes
-from dcmvault.vault.index import Addition, RecordsRef
-from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry, blob_rows, pack_key
+from dcmvault.vault.blob_packs import BlobPacks
+from dcmvault.vault.index import RecordsRef
+from dcmvault.vault.merging import put_together, remove_superseded
+from dcmvault.vault.pack import PackEntry
 from dcmvault.vault.profile import DEFAULT_PROFILE, Profile
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current, json_bytes
 from dcmvault.vault.repository import Vault
@@ -59,45 +58,6 @@ def take_snapshot(vault: Vault, change: Change, profile: Profile = DEFAULT_PROFI
     return _Taking(vault, change, profile).run()
 
 
-class BlobPacks:
-    """Stores blobs of a snapshot in packs of their own, unless the vault has them."""
-
-    def __init__(self, vault: Vault, profile: Profile) -> None:
-        self._vault = vault
-        self._profile = profile
-        self._builder: PackBuilder | None = None
-        self._new: set[bytes] = set()
-        self.packs: list[PackEntry] = []
-
-    def put(self, kind: BlobType, content: bytes) -> bytes:
-        """Store a content and return its id."""
-        identity = self._vault.blob_id(kind, content)
-        if identity not in self._new and not self._vault.index.holds(kind, identity):
-            self.add(kind, identity, encode_bytes(content, self._profile), len(content))
-        return identity
-
-    def add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
-        """Store a blob whose encoding is there."""
-        self._new.add(identity)
-        if self._builder is None:
-            self._builder = self._vault.new_pack()
-        self._builder.add(kind, identity, encoding, content_length)
-        if self._builder.size >= PACK_BYTES:
-            self.close()
-
-    def has(self, identity: bytes) -> bool:
-        """Say whether the blob was stored here."""
-        return identity in self._new
-
-    def close(self) -> None:
-        """Make what was stored so far durable."""
-        if self._builder is not None and len(self._builder):
-            entry, data = self._builder.finish()
-            self._vault.store_pack(entry, data)
-            self.packs.append(entry)
-        self._builder = None
-
-
 @dataclass(slots=True)
 class _Totals:
     studies: int = 0
@@ -121,12 +81,12 @@ class _Taking:
         fresh = self._fresh(before)
         changed = self.change.holds is not None or self.change.forgotten is not None
         if not (fresh or sidecar_is_new or changed or len(before.links) > 1):
-            self._remove_journals(before, [])
+            remove_superseded(self.vault, before.journals, [])
             return None
         forgotten = self.change.forgotten or before.forgotten
         now = replace(before, forgotten=forgotten)
         shards = self._shards(now, fresh, blobs)
-        moved, merged = self._put_together(before, blobs)
+        moved, others = put_together(self.vault, before.journals, blobs)
         state = SnapshotState(
             kind=self.change.kind,
             run=self.change.run,
@@ -146,19 +106,19 @@ class _Taking:
             sidecars=sidecars,
         )
         blobs.close()
-        self._write_index(before, [*merged, *blobs.packs], moved)
+        self._write_index([*others, *blobs.packs])
         link = self._write(state, before)
-        self._remove_journals(before, moved)
+        remove_superseded(self.vault, before.journals, moved)
         return link
 
     def _write(self, state: SnapshotState, before: VaultState) -> Link:
-        header = self.vault.new_header(b"S")
+        header = self.vault.sealing.new_header(b"S")
         link, data = encode_snapshot(
             state,
             before.links,
             header=header,
-            key=self.vault.seal_key(header),
-            signing_key=self.vault.ring.signing_key,
+            key=self.vault.sealing.key_of(header),
+            signing_key=self.vault.sealing.ring.signing_key,
         )
         self.vault.objects.put(link.key, data)
         return link
@@ -302,79 +262,16 @@ class _Taking:
             return b""
         return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))
 
-    # Packs
-
-    def _put_together(
-        self, before: VaultState, blobs: BlobPacks
-    ) -> tuple[list[PackEntry], list[PackEntry]]:
-        """Copy the blobs of small packs of the journals; return (packs moved, packs kept)."""
-        packs = list(self._journal_packs(before))
-        small = [pack for pack in packs if pack.size < SMALL_PACK_BYTES]
-        if len(small) < 2:
-            return [], packs
-        moved: list[PackEntry] = []
-        for pack in small:
-            try:
-                self._copy(pack, blobs)
-            except ObjectMissingError:  # another snapshot moved it: its index says where to
-                continue
-            moved.append(pack)
-        names = {pack.name for pack in small}
-        return moved, [pack for pack in packs if pack.name not in names]
-
-    def _copy(self, pack: PackEntry, blobs: BlobPacks) -> None:
-        data = self.vault.store.get(pack_key(pack.name))
-        sealer = self.vault.pack_sealer(pack.name)
-        for number, row in enumerate(blob_rows(pack.rows)):
-            if blobs.has(row.id):
-                continue
-            sealed = memoryview(data)[row.offset : row.offset + row.length]
-            encoding = sealer.open(number, row.type.letter, row.id, sealed)
-            blobs.add(row.type, row.id, encoding, row.content_length)
-
-    def _journal_packs(self, before: VaultState) -> Iterator[PackEntry]:
-        for name, pack in self.vault.packs_of_journals(
-            [journal.name for journal in before.journals]
-        ).items():
-            if name not in self.vault.condemned:
-                yield pack
-
-    def _write_index(
-        self, before: VaultState, packs: list[PackEntry], moved: list[PackEntry]
-    ) -> None:
+    def _write_index(self, packs: list[PackEntry]) -> None:
         """Write an index of all packs that journals named, before the snapshot leans on it."""
         for pack in packs:
-            if self.vault.store.head(pack_key(pack.name)) != pack.size:
+            if self.vault.packs.size(pack.name) != pack.size:
                 raise VaultDamagedError(f"the pack {pack.name.hex()} is missing or cut short")
-        condemned = self.vault.condemned
-        if not self.vault.look_at_condemned() <= condemned:
+        condemned = self.vault.ledger.condemned
+        if not self.vault.ledger.look_at_condemned() <= condemned:
             raise VaultBusyError(
                 "a prune began while the snapshot was taken",
                 hint="Nothing is lost; the next run takes the snapshot.",
             )
         if packs:
-            addition = Addition(tuple(packs), written_at=self.vault.now())
-            self.vault.put_object("index", b"I", addition.encode())
-            self.vault.index.add(packs)
-        _log.debug("%d journals, %d packs put together", len(before.journals), len(moved))
-
-    def _remove_journals(self, before: VaultState, moved: list[PackEntry]) -> None:
-        """Remove what the snapshot made superfluous; what stays behind is harmless."""
-        for journal in before.journals:
-            self._remove_quietly(journal.name, redundant=True)
-        for pack in moved:
-            self._remove_quietly(pack_key(pack.name), redundant=False)
-            for key in self.vault.parity_keys(pack.name):
-                self._remove_quietly(key, redundant=False)
-        self.vault.index.drop(pack.name for pack in moved)
-
-    def _remove_quietly(self, key: str, *, redundant: bool) -> None:
-        try:
-            if redundant:
-                self.vault.objects.delete(key)
-            else:
-                self.vault.store.delete(key)
-        except ObjectMissingError:
-            return
-        except DestinationError as error:  # locked against deletion, or the disk is gone
-            _log.info("%s stays behind: %s", key, error.code)
+            self.vault.ledger.add_index(packs, self.vault.now())

@@ -7,9 +7,8 @@ object says where they are and which files they make.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -20,16 +19,14 @@ from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes
 from dcmvault.vault.cutting import cut
 from dcmvault.vault.index import Addition, RecordsRef
-from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord, Skeleton, StudyRecords
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
+from dcmvault.vault.uploads import Uploads
 
 #: Skeletons are compressed together in blocks of about this many bytes.
 BLOCK_BYTES = 4 << 20
-#: Content that waits for the encoders at most.
-_IN_FLIGHT_BYTES = 24 << 20
 
 
 class Stored(NamedTuple):
@@ -69,13 +66,6 @@ def _mark(record: InstanceRecord) -> tuple[str, str, str, bytes]:
     return (*record.key, record.file_sha256)
 
 
-class _Encoding(NamedTuple):
-    """A blob on its way through the encoders."""
-
-    blob: NewBlob
-    encoding: Future[bytes]
-
-
 @dataclass(slots=True)
 class _Study:
     """Records of one study that the next flush writes."""
@@ -113,19 +103,11 @@ class VaultWriter:
         self._encoders = encoders
         self._source = source
         self._run = run
-        self._in_flight: deque[_Encoding] = deque()
-        self._in_flight_bytes = 0
         self._begin()
 
     def _begin(self) -> None:
         """Begin what the next flush will end."""
-        self._pack: PackBuilder | None = None
-        self._upload: Future[int] | None = None
-        self._packs: list[PackEntry] = []
-        self._written = 0
-        #: Blobs that this flush brings, and packs that its records lean on.
-        self._new: set[bytes] = set()
-        self._leans_on: dict[bytes, BlobType] = {}
+        self._uploads = Uploads(self._vault, self._encoders)
         self._block: list[bytes] = []
         self._block_bytes = 0
         self._waiting: list[_Waiting] = []
@@ -142,7 +124,7 @@ class VaultWriter:
             cut(source, header),
             self._profile,
             self._vault.blob_id,
-            self._offer,
+            self._uploads.offer,
             self._encoders,
         )
         if parts.size != file.entry.fingerprint.size:
@@ -166,7 +148,7 @@ class VaultWriter:
         try:
             return self._flush()
         finally:
-            self._abandon()
+            self._uploads.abandon()
             self._begin()
 
     def _flush(self) -> int:
@@ -177,78 +159,25 @@ class VaultWriter:
         refs: list[RecordsRef] = []
         for uid, study in self._studies.items():
             refs += self._write_records(uid, study, stored_at)
-        self._drain(0)
-        self._close_pack()
-        self._wait_for_upload()
+        packs, written = self._uploads.finish()
         self._check_condemned()
-        addition = Addition(tuple(self._packs), tuple(refs), self._source, self._run, stored_at)
-        self._written += self._vault.add_journal(addition)
+        addition = Addition(packs, tuple(refs), self._source, self._run, stored_at)
+        written += self._vault.ledger.add_journal(addition)
         for uid, study in self._studies.items():
             self._known.add(uid, study.records)
-        return self._written
+        return written
 
     def close(self) -> None:
         """Drop what was not flushed."""
-        self._abandon()
+        self._uploads.abandon()
         self._begin()
-
-    def _abandon(self) -> None:
-        for waiting in self._in_flight:
-            waiting.encoding.cancel()
-        self._in_flight.clear()
-        self._in_flight_bytes = 0
-
-    # Blobs
-
-    def _offer(self, blob: NewBlob) -> None:
-        """Store a blob unless the vault has it; encoding runs beside the reading."""
-        if blob.id in self._new:
-            return
-        if self._vault.index.holds(blob.kind, blob.id):
-            self._leans_on[blob.id] = blob.kind
-            return
-        self._new.add(blob.id)
-        self._drain(max(_IN_FLIGHT_BYTES - len(blob.content), 0))
-        self._in_flight.append(_Encoding(blob, self._encoders.submit(blob.encode)))
-        self._in_flight_bytes += len(blob.content)
-
-    def _drain(self, down_to: int) -> None:
-        """Take what the encoders made into the pack, until little enough is in flight."""
-        while self._in_flight and (
-            self._in_flight_bytes > down_to or self._in_flight[0].encoding.done()
-        ):
-            blob, encoding = self._in_flight.popleft()
-            self._in_flight_bytes -= len(blob.content)
-            self._add(blob.kind, blob.id, encoding.result(), len(blob.content))
-
-    def _add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
-        if self._pack is None:
-            self._pack = self._vault.new_pack()
-        self._pack.add(kind, identity, encoding, content_length)
-        if self._pack.size >= PACK_BYTES:
-            self._close_pack()
-
-    def _close_pack(self) -> None:
-        """Send the pack on its way; one is written while the next is filled."""
-        if self._pack is None or not len(self._pack):
-            return
-        entry, data = self._pack.finish()
-        self._pack = None
-        self._wait_for_upload()
-        self._packs.append(entry)
-        self._upload = self._encoders.submit(self._vault.store_pack, entry, data)
-
-    def _wait_for_upload(self) -> None:
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            self._written += upload.result()
 
     def _check_condemned(self) -> None:
         """Lean on no pack that a prune condemned since the index was read."""
-        before = self._vault.condemned
-        if self._vault.look_at_condemned() <= before or not self._leans_on:
+        before = self._vault.ledger.condemned
+        if self._vault.ledger.look_at_condemned() <= before or not self._uploads.leans_on:
             return
-        for identity, kind in self._leans_on.items():
+        for identity, kind in self._uploads.leans_on.items():
             if not self._vault.index.holds(kind, identity):
                 raise VaultBusyError(
                     "a prune is removing what this batch would lean on",
@@ -292,7 +221,7 @@ class VaultWriter:
             self._studies[study].records.append(replace(record, skeleton=skeleton))
         if content:
             level = self._profile
-            self._offer(
+            self._uploads.offer(
                 NewBlob(BlobType.HEADERS, identity, content, lambda: encode_bytes(content, level))
             )
         self._block, self._block_bytes, self._waiting = [], 0, []
@@ -304,8 +233,7 @@ class VaultWriter:
                 uid, self._source, self._run, stored_at, study.attributes, study.series, part
             ).encode()
             identity = self._vault.blob_id(BlobType.RECORDS, content)
-            self._drain(0)
-            self._add(
+            self._uploads.add(
                 BlobType.RECORDS, identity, encode_bytes(content, self._profile), len(content)
             )
             yield RecordsRef(uid, identity, len(part))

@@ -1,0 +1,48 @@
+"""Blobs of snapshots and prunes, gathered in packs of their own."""
+
+from __future__ import annotations
+
+from dcmvault.vault.blob import BlobType
+from dcmvault.vault.codec import encode_bytes
+from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
+from dcmvault.vault.profile import Profile
+from dcmvault.vault.repository import Vault
+
+
+class BlobPacks:
+    """Stores blobs of a snapshot in packs of their own, unless the vault has them."""
+
+    def __init__(self, vault: Vault, profile: Profile) -> None:
+        self._vault = vault
+        self._profile = profile
+        self._builder: PackBuilder | None = None
+        self._new: set[bytes] = set()
+        self.packs: list[PackEntry] = []
+
+    def put(self, kind: BlobType, content: bytes) -> bytes:
+        """Store a content and return its id."""
+        identity = self._vault.blob_id(kind, content)
+        if identity not in self._new and not self._vault.index.holds(kind, identity):
+            self.add(kind, identity, encode_bytes(content, self._profile), len(content))
+        return identity
+
+    def add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
+        """Store a blob whose encoding is there."""
+        self._new.add(identity)
+        if self._builder is None:
+            self._builder = self._vault.sealing.new_pack()
+        self._builder.add(kind, identity, encoding, content_length)
+        if self._builder.size >= PACK_BYTES:
+            self.close()
+
+    def has(self, identity: bytes) -> bool:
+        """Say whether the blob was stored here."""
+        return identity in self._new
+
+    def close(self) -> None:
+        """Make what was stored so far durable."""
+        if self._builder is not None and len(self._builder):
+            entry, data = self._builder.finish()
+            self._vault.packs.store(entry, data)
+            self.packs.append(entry)
+        self._builder = None

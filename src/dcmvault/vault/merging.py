@@ -1,0 +1,75 @@
+"""Small packs of many flushes put together, and what a snapshot made superfluous removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from dcmvault.errors import DestinationError, ObjectMissingError
+from dcmvault.vault.blob_packs import BlobPacks
+from dcmvault.vault.ledger import Journal
+from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
+from dcmvault.vault.repository import Vault
+
+_log = logging.getLogger(__name__)
+
+#: Packs smaller than this are put together when a snapshot is taken.
+SMALL_PACK_BYTES = 8 << 20
+
+
+def put_together(
+    vault: Vault, journals: Sequence[Journal], blobs: BlobPacks
+) -> tuple[list[PackEntry], list[PackEntry]]:
+    """Copy the blobs of small packs of the journals; return (packs copied, packs left alone).
+
+    Blobs are known by their ids, so nobody who refers to them notices.
+    """
+    packs = list({pack.name: pack for journal in journals for pack in journal.packs}.values())
+    small = [pack for pack in packs if pack.size < SMALL_PACK_BYTES]
+    others = [pack for pack in packs if pack.size >= SMALL_PACK_BYTES]
+    if len(small) < 2:
+        return [], packs
+    copied: list[PackEntry] = []
+    for pack in small:
+        try:
+            _copy(vault, pack, blobs)
+        except ObjectMissingError:  # another snapshot moved it: its index says where to
+            continue
+        copied.append(pack)
+    return copied, others
+
+
+def _copy(vault: Vault, pack: PackEntry, blobs: BlobPacks) -> None:
+    data = vault.store.get(pack_key(pack.name))
+    sealer = vault.packs.sealer(pack.name)
+    for number, row in enumerate(blob_rows(pack.rows)):
+        if blobs.has(row.id):
+            continue
+        sealed = memoryview(data)[row.offset : row.offset + row.length]
+        encoding = sealer.open(number, row.type.letter, row.id, sealed)
+        blobs.add(row.type, row.id, encoding, row.content_length)
+
+
+def remove_superseded(
+    vault: Vault, journals: Sequence[Journal], packs: Sequence[PackEntry]
+) -> None:
+    """Remove journals that a snapshot took up, and packs whose blobs were copied.
+
+    What stays behind (the disk is gone, the object is locked) is harmless.
+    """
+    for journal in journals:
+        _remove(vault.objects.delete, journal.key)
+    for pack in packs:
+        _remove(vault.store.delete, pack_key(pack.name))
+        for key in vault.packs.parity_keys(pack.name):
+            _remove(vault.store.delete, key)
+    vault.index.drop(pack.name for pack in packs)
+
+
+def _remove(delete: Callable[[str], None], key: str) -> None:
+    try:
+        delete(key)
+    except ObjectMissingError:
+        return
+    except DestinationError as error:
+        _log.info("%s stays behind: %s", key, error.code)

@@ -1,0 +1,67 @@
+"""Sealed objects under the vault's keys: new ones under the newest epoch, old ones under theirs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from dcmvault.errors import VaultDamagedError
+from dcmvault.vault.config import VaultConfig
+from dcmvault.vault.copies import RedundantObjects
+from dcmvault.vault.crypto import HEADER_BYTES, NO_ID, Header, Sealer, new_header, read_header
+from dcmvault.vault.key_changes import VaultKeys
+from dcmvault.vault.keys import KeyRing
+from dcmvault.vault.pack import PackBuilder
+
+
+class Sealing:
+    """Knows which key seals and opens what. Safe for several threads."""
+
+    def __init__(self, config: VaultConfig, objects: RedundantObjects, keys: VaultKeys) -> None:
+        self._config = config
+        self._objects = objects
+        #: Replaced when keys change.
+        self.keys = keys
+
+    @property
+    def ring(self) -> KeyRing:
+        """The secrets."""
+        return self.keys.ring
+
+    def new_header(self, kind: bytes) -> Header:
+        """Make the header of a new object under the newest epoch."""
+        return new_header(
+            kind,
+            self._config.vault_id,
+            encrypted=self._config.encrypted,
+            epoch=self.ring.newest.number,
+        )
+
+    def read_header(self, kind: bytes, data: bytes) -> Header:
+        """Read the header of an object of this vault."""
+        return read_header(data, kind, self._config.vault_id)
+
+    def key_of(self, header: Header) -> bytes:
+        """Return the epoch key that an object with this header is sealed with."""
+        if header.encrypted != self._config.encrypted:
+            raise VaultDamagedError("an object is not encrypted as the vault is")
+        return self.ring.epoch_key(header.epoch)
+
+    def new_pack(self) -> PackBuilder:
+        """Begin a pack."""
+        header = self.new_header(b"P")
+        return PackBuilder(header, self.key_of(header))
+
+    def put(self, prefix: str, kind: bytes, body: bytes) -> tuple[str, int]:
+        """Seal and store an object of kind J, I or C, durably; return its key and its size."""
+        header = self.new_header(kind)
+        data = header.pack() + Sealer(header, self.key_of(header)).seal(0, kind, NO_ID, body)
+        key = f"{prefix}/{hashlib.sha256(data).hexdigest()}"
+        self._objects.put(key, data)
+        return key, len(data)
+
+    def get(self, kind: bytes, key: str) -> bytes:
+        """Read and open an object of kind J, I or C."""
+        data = self._objects.get(key)
+        header = self.read_header(kind, data)
+        sealed = memoryview(data)[HEADER_BYTES:]
+        return Sealer(header, self.key_of(header)).open(0, kind, NO_ID, sealed)

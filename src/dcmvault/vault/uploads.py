@@ -1,0 +1,96 @@
+"""Blobs on their way: through the encoders into packs, and packs into the store."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from dcmvault.vault.blob import BlobType
+from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.taking_apart import NewBlob
+
+#: Content that waits for the encoders at most.
+_IN_FLIGHT_BYTES = 24 << 20
+
+
+class _Encoding(NamedTuple):
+    """A blob on its way through the encoders."""
+
+    blob: NewBlob
+    encoding: Future[bytes]
+
+
+class Uploads:
+    """The packs of one flush; used by one thread, encodes and writes in others."""
+
+    def __init__(self, vault: Vault, workers: ThreadPoolExecutor) -> None:
+        self._vault = vault
+        self._workers = workers
+        self._in_flight: deque[_Encoding] = deque()
+        self._in_flight_bytes = 0
+        self._pack: PackBuilder | None = None
+        self._upload: Future[int] | None = None
+        self._packs: list[PackEntry] = []
+        self._written = 0
+        self._new: set[bytes] = set()
+        #: Blobs of other packs that this flush will refer to.
+        self.leans_on: dict[bytes, BlobType] = {}
+
+    def offer(self, blob: NewBlob) -> None:
+        """Store a blob unless the vault has it; encoding runs beside the caller."""
+        if blob.id in self._new:
+            return
+        if self._vault.index.holds(blob.kind, blob.id):
+            self.leans_on[blob.id] = blob.kind
+            return
+        self._new.add(blob.id)
+        self._drain(max(_IN_FLIGHT_BYTES - len(blob.content), 0))
+        self._in_flight.append(_Encoding(blob, self._workers.submit(blob.encode)))
+        self._in_flight_bytes += len(blob.content)
+
+    def add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
+        """Store a blob whose encoding is there."""
+        if self._pack is None:
+            self._pack = self._vault.sealing.new_pack()
+        self._pack.add(kind, identity, encoding, content_length)
+        if self._pack.size >= PACK_BYTES:
+            self._close_pack()
+
+    def finish(self) -> tuple[tuple[PackEntry, ...], int]:
+        """Make everything durable; return the packs and the bytes written."""
+        self._drain(0)
+        self._close_pack()
+        self._wait_for_upload()
+        return tuple(self._packs), self._written
+
+    def abandon(self) -> None:
+        """Drop what is on its way; a pack that was written stays as garbage for a prune."""
+        for waiting in self._in_flight:
+            waiting.encoding.cancel()
+        self._in_flight.clear()
+
+    def _drain(self, down_to: int) -> None:
+        """Take what the encoders made into the pack, until little enough is in flight."""
+        while self._in_flight and (
+            self._in_flight_bytes > down_to or self._in_flight[0].encoding.done()
+        ):
+            blob, encoding = self._in_flight.popleft()
+            self._in_flight_bytes -= len(blob.content)
+            self.add(blob.kind, blob.id, encoding.result(), len(blob.content))
+
+    def _close_pack(self) -> None:
+        """Send the pack on its way; one is written while the next is filled."""
+        if self._pack is None:
+            return
+        entry, data = self._pack.finish()
+        self._pack = None
+        self._wait_for_upload()
+        self._packs.append(entry)
+        self._upload = self._workers.submit(self._vault.packs.store, entry, data)
+
+    def _wait_for_upload(self) -> None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            self._written += upload.result()

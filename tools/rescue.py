@@ -901,15 +901,14 @@ class State:
         self._forgotten = self._all_forgotten([*heads, *self._states])
         #: Whether R blobs may count that no snapshot and no journal names.
         self._search = False
-        #: R blobs by study that journals name.
-        self._flushed: dict[str, set[str]] = {}
+        #: R blobs that journals name, by shard and study.
+        self._flushed: dict[str, dict[str, set[str]]] = {}
         if snapshot is None:
             gone = [name for name in damaged if name not in parents] + blobs.lost_journals
             self.lost += [f"{name} is damaged" for name in gone]
             # A pack that nobody tells of: its journal is lost, or its writer was interrupted.
             self._search = bool(gone or not self.snapshots or blobs.unknown)
-            for study, ident, _ in blobs.flushed:
-                self._flushed.setdefault(study, set()).add(ident)
+            self._flushed = _by_shard((study, ident) for study, ident, _ in blobs.flushed)
 
     def _load(self) -> list[str]:
         """Read all snapshots; returns the names of those that are damaged."""
@@ -959,15 +958,15 @@ class State:
         self.lost += [note] if note not in self.lost else []
 
     @functools.cached_property
-    def _all_records(self) -> dict[str, set[str]]:
-        """All R blobs of the vault by study."""
-        found: dict[str, set[str]] = {}
+    def _all_records(self) -> dict[str, dict[str, set[str]]]:
+        """All R blobs of the vault, by shard and study."""
+        found = []
         for ident in self._blobs.records():
             try:
-                found.setdefault(self._blobs.json("R", ident)["study"], set()).add(ident)
+                found.append((str(self._blobs.json("R", ident)["study"]), ident))
             except FAULTS as error:
                 self._note("a record", error)
-        return found
+        return _by_shard(found)
 
     def studies(self, only: str | None) -> Iterator[tuple[str, list[str]]]:
         """Each study and its R blobs; where a shard or manifest is damaged, all that there are."""
@@ -983,9 +982,8 @@ class State:
                     self._note(f"shard {shard} of the studies", error)
                     search = True
             for records in [self._flushed, self._all_records] if search else [self._flushed]:
-                for study in records:
-                    if _shard(study) == shard:
-                        found.setdefault(study, set()).update(records[study])
+                for study, ids in records.get(shard, {}).items():
+                    found.setdefault(study, set()).update(ids)
             yield from ((s, sorted(found[s])) for s in sorted(found) if only is None or only == s)
 
     def _manifest(self, study: str, entry: Json) -> set[str]:
@@ -993,7 +991,7 @@ class State:
             return {ident for ident, _ in self._blobs.json("M", entry["manifest"])["records"]}
         except FAULTS as error:
             self._note(f"manifest of study {study}", error)
-            return self._all_records.get(study, set())
+            return self._all_records.get(_shard(study), {}).get(study, set())
 
     def counts(self, record: Json) -> bool:
         """Whether a record was stored since its study was forgotten, if it ever was."""
@@ -1010,6 +1008,13 @@ class State:
 
 def _shard(study: str) -> str:
     return hashlib.sha256(study.encode("utf-8", "surrogatepass")).hexdigest()[:2]
+
+
+def _by_shard(records: Iterable[tuple[str, str]]) -> dict[str, dict[str, set[str]]]:
+    found: dict[str, dict[str, set[str]]] = {}
+    for study, ident in records:
+        found.setdefault(_shard(study), {}).setdefault(study, set()).add(ident)
+    return found
 
 
 # --- Files --------------------------------------------------------------------------------------

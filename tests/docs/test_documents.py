@@ -59,7 +59,8 @@ def test_every_dependency_has_its_reason() -> None:
         for name in re.findall(r"`([A-Za-z0-9_.-]+)`", "|".join(line.split("|")[:3]))
     }
     assert _declared() <= explained, _declared() - explained
-    extras = {"postgresql", "demo", "dev"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(project["project"]["optional-dependencies"])
     assert explained - extras <= _declared(), "a reason for what is not used any more"
 
 

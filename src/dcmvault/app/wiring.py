@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
+from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.locations import sftp_place
 from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
@@ -25,7 +27,7 @@ from dcmvault.config.sections import (
     VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
-from dcmvault.errors import StateError, UsageError
+from dcmvault.errors import ConfigurationError, StateError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.retry import RetryPolicy
@@ -112,10 +114,50 @@ def open_vault_store(section: VaultSection, clock: Clock) -> ObjectStore:
         from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
         return LocalStore(section.path, clock)
-    raise UsageError(
-        _("A vault at %s:// is not available in this version yet.") % section.scheme,
-        hint=_("Available now: a vault in a folder, vault:PATH."),
+    if section.scheme == "sftp":
+        return _sftp_store(section)
+    from dcmvault.object_stores.cloud_open import CloudOptions, open_cloud_store  # noqa: PLC0415
+
+    secret = {"s3": "secret_access_key", "az": "account_key", "gs": "service_account_key"}
+    given = {
+        "endpoint": section.endpoint,
+        "region": section.region,
+        "account_name": section.account,
+        "access_key_id": _secret(section.access_key),
+        secret[section.scheme]: _secret(section.secret_key),
+        "checksums": section.checksums if section.scheme == "s3" else "",
+        "object_lock": section.object_lock,
+    }
+    options = cast("CloudOptions", {name: value for name, value in given.items() if value})
+    return open_cloud_store(section.location, clock, **options)
+
+
+def _sftp_store(section: VaultSection) -> ObjectStore:
+    try:
+        from dcmvault.object_stores.sftp import SftpStore  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            _("A part of dcmvault that SFTP needs is not installed."),
+            hint="pip install 'dcmvault[sftp]'",
+        ) from error
+
+    place = sftp_place(section.location)
+    key_file = Path(section.ssh_key_file).expanduser() if section.ssh_key_file else None
+    password = _secret(section.ssh_password) or None
+    return SftpStore(
+        place.host,
+        place.path,
+        port=place.port,
+        user=place.user or None,
+        key_file=key_file,
+        key_passphrase=password if key_file else None,
+        password=None if key_file else password,
+        known_hosts=Path(section.known_hosts).expanduser() if section.known_hosts else None,
     )
+
+
+def _secret(reference: str) -> str:
+    return secrets.resolve(reference) if reference else ""
 
 
 @dataclass(slots=True)

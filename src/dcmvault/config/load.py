@@ -35,7 +35,12 @@ _IN_ADDRESS = frozenset(
     {"kind", "path", "host", "port", "called_ae_title", "calling_ae_title", "location"}
 )
 #: Keys whose value is one of a few words.
-_WORDS = {"language": ("en", "pt-BR"), "profile": get_args(VaultProfile)}
+_WORDS = {
+    "language": ("en", "pt-BR"),
+    "profile": get_args(VaultProfile),
+    "checksums": ("always", "when_required"),
+    "object_lock": ("governance", "compliance"),
+}
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 _LEVELS = tuple(level.word for level in Level if level is not Level.NONE)

@@ -46,6 +46,7 @@ _FOR_PLACES = {
     "account": ("az",),
     "access_key": ("s3",),
     "secret_key": ("s3", "az", "gs"),
+    "object_lock": ("s3",),
     "ssh_key_file": ("sftp",),
     "ssh_password": ("sftp",),
     "known_hosts": ("sftp",),
@@ -121,6 +122,10 @@ class VaultSection(Section):
     access_key: SecretReference = ""
     #: S3: secret access key. Azure: account key. Google: the service account's JSON.
     secret_key: SecretReference = ""
+    #: S3: whether a SHA-256 is sent with every object; `when_required` for services that refuse it.
+    checksums: Literal["always", "when_required"] = "always"
+    #: S3: the bucket has Object Lock, and objects are retained in this mode; empty: they are not.
+    object_lock: Literal["", "governance", "compliance"] = ""
     #: SFTP: path of the private key; empty: the agent and the usual files.
     ssh_key_file: str = ""
     #: SFTP: the password, or the passphrase of the private key.

@@ -38,6 +38,17 @@ _SSH_PORT = 22
 #: These need no MAC of their own and are fast where the processor helps; the others follow.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
+#: Kinds of host keys. A host that shows another kind than known_hosts has must be told as one
+#: with another key, so all are offered, and those that are known first.
+_HOST_KEY_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+
 # The library's lower levels name paths.
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
@@ -169,6 +180,7 @@ class SftpConnection:
             **_credentials(login),
             config=None,
             known_hosts=known,
+            server_host_key_algs=_host_key_kinds(login, known),
             connect_timeout=login.connect_timeout_s,
             login_timeout=login.connect_timeout_s,
             keepalive_interval=_KEEPALIVE_S,
@@ -259,12 +271,29 @@ def _known_hosts(login: SftpLogin) -> asyncssh.SSHKnownHosts:
         raise ConfigurationError("The known_hosts file for SFTP cannot be read.") from error
 
 
+def _trusted(
+    login: SftpLogin, known: asyncssh.SSHKnownHosts
+) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
+    """Return the keys that known_hosts has for the host, and those of authorities."""
+    port = login.port if login.port != _SSH_PORT else None
+    host_keys, authorities, *_ = asyncssh.match_known_hosts(known, login.host, "", port)
+    return list(host_keys), list(authorities)
+
+
+def _host_key_kinds(login: SftpLogin, known: asyncssh.SSHKnownHosts) -> list[str] | tuple[()]:
+    host_keys, authorities = _trusted(login, known)
+    if authorities:
+        return ()  # the library's own choice, with certificates
+    kinds = {key.get_algorithm() for key in host_keys}
+    if "ssh-rsa" in kinds:
+        kinds |= {"rsa-sha2-512", "rsa-sha2-256"}
+    return sorted(_HOST_KEY_KINDS, key=lambda kind: kind not in kinds)
+
+
 def _distrust(login: SftpLogin, known: asyncssh.SSHKnownHosts) -> DestinationStoppedError:
     """Say why the key that the peer showed is not trusted: it is new, or it is another one."""
     name = f"{login.host}:{login.port}"
-    port = login.port if login.port != _SSH_PORT else None
-    host_keys, authorities, *_ = asyncssh.match_known_hosts(known, login.host, "", port)
-    if host_keys or authorities:
+    if any(_trusted(login, known)):
         return DestinationStoppedError(
             f"The SFTP host {name} shows ANOTHER KEY than known_hosts has for it: "
             "somebody may stand between.",

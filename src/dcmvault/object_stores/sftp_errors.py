@@ -122,7 +122,7 @@ def connecting_errors(host: str, port: int) -> Iterator[None]:
         raise DestinationUnreachableError(
             f"The SFTP host {name} does not answer.", hint="Does a firewall stand between?"
         ) from error
-    except asyncssh.SFTPError as error:
+    except (asyncssh.SFTPError, asyncssh.ChannelOpenError) as error:
         raise DestinationStoppedError(
             f"The host {name} offers no SFTP to this user.",
             hint="Ask who runs the host to allow it.",

@@ -24,6 +24,8 @@ MIN_BYTES = 4096
 MIN_FRAME_BYTES = 1024
 #: So do compressed frames.
 MIN_STREAM_BYTES = 256
+#: Fragments of one frame that are put together to one stream.
+MAX_JOINED = 1024
 #: No run of the skeleton is longer.
 MAX_RUN_BYTES = 1 << 20
 #: Pieces of values have at most as many bytes.
@@ -131,11 +133,15 @@ def _bytes(span: Span) -> Iterator[Cut]:
 def _streams(
     pixels: Pixels, fragments: tuple[Span, ...], attributes: PixelAttributes
 ) -> Iterator[Cut]:
-    """Cut fragments; each is one frame where there are as many as frames."""
+    """Cut fragments; each is one frame where there are as many as frames, or all are one."""
     if pixels.whole and len(fragments) == attributes.number_of_frames:
         for span in fragments:
             if span.end - span.start >= MIN_STREAM_BYTES:
                 yield Cut(span.start, span.end, CutKind.STREAM)
+        return
+    if pixels.whole and attributes.number_of_frames == 1 and len(fragments) <= MAX_JOINED:
+        for number, span in enumerate(fragments):
+            yield Cut(span.start, span.end, CutKind.MORE if number else CutKind.STREAM)
         return
     for span in fragments:
         yield from _bytes(span)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from dcmvault.errors import VaultDamagedError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.recoding import rebuild as rebuild_stream
-from dcmvault.vault.records import BlobsValue, InstanceRecord, StreamValue
+from dcmvault.vault.records import BlobsValue, InstanceRecord, MoreValue, StreamValue, Value
 from dcmvault.vault.taking_apart import reverse_words
 
 #: Returns the content of a blob; raises VaultDamagedError.
@@ -40,19 +40,38 @@ def _pieces(record: InstanceRecord, read_blob: ReadBlob) -> Iterator[bytes]:
     if len(skeleton) != length or literal_length > length:
         raise VaultDamagedError("a file's skeleton goes past the end of its header block")
     literal, auxiliary = skeleton[:literal_length], skeleton[literal_length:]
-    position = 0
-    for value in record.values:
+    position, left = 0, b""
+    for number, value in enumerate(record.values):
         if not position <= value.position <= literal_length:
             raise VaultDamagedError("a record's values are out of order")
         if value.position > position:
             yield literal[position : value.position]
             position = value.position
-        if isinstance(value, StreamValue):
-            yield _stream(value, auxiliary, read_blob)
-        else:
+        if isinstance(value, BlobsValue):
             yield from _blobs(value, read_blob)
+            continue
+        length = 0
+        if isinstance(value, StreamValue):
+            left = _stream(value, auxiliary, read_blob)
+            length = len(left) - _lent_to(record.values[number + 1 :])
+        else:
+            length = value.length
+        if not 0 <= length <= len(left):
+            raise VaultDamagedError("a record takes more bytes from a stream than it has")
+        yield left[:length]
+        left = left[length:]
     if position < literal_length:
         yield literal[position:]
+
+
+def _lent_to(following: Sequence[Value]) -> int:
+    """Return how many bytes of a stream stand in further fragments."""
+    lent = 0
+    for value in following:
+        if not isinstance(value, MoreValue):
+            break
+        lent += value.length
+    return lent
 
 
 def _blobs(value: BlobsValue, read_blob: ReadBlob) -> Iterator[bytes]:

@@ -53,7 +53,14 @@ class StreamValue(NamedTuple):
     tail: tuple[int, int]  #: as `head`; (0, 0) for RLE
 
 
-Value = BlobsValue | StreamValue
+class MoreValue(NamedTuple):
+    """Bytes of the stream before it that stand in a further fragment."""
+
+    position: int
+    length: int
+
+
+Value = BlobsValue | StreamValue | MoreValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ class InstanceRecord:
         for value in self.values:
             if isinstance(value, StreamValue):
                 found.append(("F", value.blob))
-            else:
+            elif isinstance(value, BlobsValue):
                 found += [(value.kind.upper(), blob) for blob in value.blobs]
         return found
 
@@ -218,6 +225,8 @@ def _value_json(value: Value) -> list[object]:
             list(value.head),
         ]
         return shared if value.kind == "rle" else [*shared, list(value.tail)]
+    if isinstance(value, MoreValue):
+        return [value.position, "more", value.length]
     blobs = [blob.hex() for blob in value.blobs]
     if value.kind == "f":
         return [value.position, "f", value.swap, blobs]
@@ -250,6 +259,8 @@ def _read_value(value: Sequence[Any]) -> Value:
         return BlobsValue(position, kind, 1, tuple(map(bytes.fromhex, value[2])))
     if kind == "f":
         return BlobsValue(position, kind, int(value[2]), tuple(map(bytes.fromhex, value[3])))
+    if kind == "more":
+        return MoreValue(position, int(value[2]))
     if kind not in ("jls", "ljpeg", "rle"):
         raise ValueError(kind)
     head, tail = tuple(value[4]), tuple(value[5]) if kind != "rle" else (0, 0)

@@ -26,8 +26,10 @@ class CutKind(Enum):
     BYTES = "bytes"
     #: Native frames, one behind the other.
     FRAMES = "frames"
-    #: One fragment of encapsulated pixel data that holds one whole frame.
+    #: One fragment of encapsulated pixel data that holds one whole frame, or its beginning.
     STREAM = "stream"
+    #: A further fragment of the frame before it.
+    MORE = "more"
 
 
 class Cut(NamedTuple):

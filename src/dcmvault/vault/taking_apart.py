@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from dcmvault.vault.codec import encode_bytes, encode_jpeg, encode_samples
 from dcmvault.vault.cutting import Piece, pieces
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.recoding import recode
-from dcmvault.vault.records import BlobsValue, StreamValue, Value
+from dcmvault.vault.records import BlobsValue, MoreValue, StreamValue, Value
 from dcmvault.vault.shape import Cut, CutFile, CutKind, PixelAttributes, Recoded
 
 #: JPEG baseline and extended (PS3.5 A.4.1): libjxl can make these streams anew, bit for bit.
@@ -82,15 +82,16 @@ class _TakingApart:
     def run(self) -> TakenApart:
         """Walk over the file."""
         position = 0
-        streams: list[Cut] = []
+        streams: list[list[Cut]] = []
         for one in self._cut_file.cuts:
-            if one.kind is CutKind.STREAM and one.end - one.start > _LONGEST_STREAM:
-                one = one._replace(kind=CutKind.BYTES)
+            if one.kind is CutKind.MORE and streams:
+                streams[-1].append(one)
+                continue
             if streams and (one.kind is not CutKind.STREAM or len(streams) == _STREAMS_AT_ONCE):
                 position = self._take_streams(streams, position)
                 streams = []
-            if one.kind is CutKind.STREAM:
-                streams.append(one)
+            if one.kind is CutKind.STREAM and one.end - one.start <= _LONGEST_STREAM:
+                streams.append([one])
                 continue
             self._literal += self._read(position, one.start)
             self._take(one)
@@ -137,37 +138,41 @@ class _TakingApart:
         self._offer(NewBlob(kind, identity, content, encode))
         return identity
 
-    def _take_streams(self, streams: list[Cut], position: int) -> int:
-        """Take compressed frames, recoded where that is possible; a few at once."""
-        literals: list[bytes] = []
-        contents: list[bytes] = []
-        for one in streams:
-            literals.append(self._read(position, one.start))
-            contents.append(self._read(one.start, one.end))
-            position = one.end
-        for literal, content, recoded in zip(
-            literals, contents, self._recoded(contents), strict=True
-        ):
-            self._literal += literal
+    def _take_streams(self, streams: list[list[Cut]], position: int) -> int:
+        """Take compressed frames, recoded where that is possible; a few at once.
+
+        Each is a list of its fragments, mostly of one.
+        """
+        read: list[list[tuple[bytes, bytes]]] = []
+        for fragments in streams:
+            parts = []
+            for one in fragments:
+                parts.append((self._read(position, one.start), self._read(one.start, one.end)))
+                position = one.end
+            read.append(parts)
+        whole = [b"".join(content for _before, content in parts) for parts in read]
+        for parts, recoded in zip(read, self._recoded(whole), strict=True):
             if recoded is None:
-                self._keep_stream(content)
-            else:
-                self._take_recoded(recoded)
+                for literal, content in parts:
+                    self._literal += literal
+                    self._keep_stream(content)
+                continue
+            self._literal += parts[0][0]
+            self._take_recoded(recoded)
+            for literal, content in parts[1:]:
+                self._literal += literal
+                self._values.append(MoreValue(len(self._literal), len(content)))
         return position
 
-    def _recoded(self, contents: list[bytes]) -> Iterator[Recoded | None]:
+    def _recoded(self, contents: list[bytes]) -> Iterable[Recoded | None]:
         pixels, syntax = self._cut_file.pixels, self._cut_file.transfer_syntax_uid
         if pixels is None or syntax in _JPEG:
-            return iter([None] * len(contents))
+            return [None] * len(contents)
 
         def one(content: bytes) -> Recoded | None:
             return recode(content, syntax, pixels)
 
-        return (
-            iter(list(map(one, contents)))
-            if len(contents) < 2
-            else self._workers.map(one, contents)
-        )
+        return map(one, contents) if len(contents) < 2 else self._workers.map(one, contents)
 
     def _keep_stream(self, content: bytes) -> None:
         identity = self._identify(BlobType.VALUE, content)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Protocol
 
 from dcmvault.errors import DestinationUnreachableError
-from dcmvault.ports.object_store import ObjectStore, StagedObject, Staging
+from dcmvault.ports.object_store import CompareAndSwap, ObjectStore, StagedObject, Staging
 
 
 class CrashError(BaseException):
@@ -35,9 +35,9 @@ class StagingStore(ObjectStore, Staging, Protocol):
 class FaultyStore:
     """Wraps a store and injects one fault at its `at`-th operation (counted from 1).
 
-    Operations are put, get, head, keys, delete and stage, and write, commit and discard of
-    staged objects. With `at` 0 nothing fails, and `operations` tells afterwards how many
-    moments there are to try.
+    Operations are put, get, head, keys, delete, stage and (where the store has it) swap, and
+    write, commit and discard of staged objects. With `at` 0 nothing fails, and `operations` tells
+    afterwards how many moments there are to try.
     """
 
     def __init__(self, inner: StagingStore, at: int = 0, fault: Fault = Fault.REFUSE) -> None:
@@ -49,6 +49,9 @@ class FaultyStore:
         self.operations = 0
         #: Whether the simulated process is dead.
         self.dead = False
+        if isinstance(inner, CompareAndSwap):
+            # A capability that only some stores have: an attribute, so that it is there or not.
+            vars(self)["swap"] = self._swapping(inner)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store an object, or fail."""
@@ -90,6 +93,15 @@ class FaultyStore:
         staged = self._inner.stage()
         self.after(fault)
         return _FaultyStagedObject(self, staged)
+
+    def _swapping(self, inner: CompareAndSwap) -> Callable[[str, bytes | None, bytes], bool]:
+        def swap(key: str, expected: bytes | None, new: bytes) -> bool:
+            fault = self.before()
+            done = inner.swap(key, expected, new)
+            self.after(fault)
+            return done
+
+        return swap
 
     def before(self) -> Fault | None:
         """Count an operation; fail now if the fault comes before it, else return the fault."""

@@ -1,0 +1,57 @@
+"""What wrappers of object stores share: they offer a capability only if what they wrap does.
+
+A capability is a method that is there or not, so a wrapper is given it as an attribute of the
+instance. `Staging` is never passed on: behaviour hangs on whole operations on keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from dcmvault.ports.object_store import CacheEviction, CompareAndSwap, ObjectStore, Retention
+
+
+class WrappedStore:
+    """A store that hands everything to another one; subclasses change what they are about."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        self._inner = inner
+        if isinstance(inner, CompareAndSwap):
+            self._offer("swap", self._swapping(inner))
+        if isinstance(inner, Retention):
+            self._offer("retain", self._retaining(inner))
+        if isinstance(inner, CacheEviction):
+            self._offer("evict", self._evicting(inner))
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store an object."""
+        return self._inner.put(key, chunks)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a range of an object."""
+        return self._inner.get(key, start, length)
+
+    def head(self, key: str) -> int | None:
+        """Return an object's size in bytes."""
+        return self._inner.head(key)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """List keys."""
+        return self._inner.keys(prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._inner.delete(key)
+
+    def _swapping(self, inner: CompareAndSwap) -> Callable[[str, bytes | None, bytes], bool]:
+        return inner.swap
+
+    def _retaining(self, inner: Retention) -> Callable[[str, datetime], None]:
+        return inner.retain
+
+    def _evicting(self, inner: CacheEviction) -> Callable[[str], bool]:
+        return inner.evict
+
+    def _offer(self, name: str, method: Callable[..., object]) -> None:
+        vars(self)[name] = method

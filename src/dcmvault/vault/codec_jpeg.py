@@ -13,8 +13,11 @@ from dcmvault.vault.profile import Profile
 
 JPEG = 4
 
-#: Larger images are not recoded: the codec holds all coefficients of an image in memory.
-MAX_PIXELS = 16 << 20
+#: Larger images are not recoded: the codec holds all coefficients of an image in memory, which
+#: takes 32 bytes for each colour pixel.
+_MAX_PIXELS_WRITTEN = 4 << 20
+#: Larger images are not read. Some room is left for versions to come.
+_MAX_PIXELS_READ = 16 << 20
 #: Below this many bytes nothing can be gained.
 _MIN_CONTENT = 256
 #: Baseline and extended sequential, Huffman coding (ITU-T T.81 table B.1).
@@ -32,7 +35,7 @@ def encode_jpeg(content: bytes | memoryview, profile: Profile) -> bytes:
     So is what libjxl does not give back bit for bit (it is tried), or not smaller. Safe for
     several threads; releases the interpreter lock while it works.
     """
-    if len(content) >= _MIN_CONTENT and 0 < _pixels_of_jpeg(content) <= MAX_PIXELS:
+    if len(content) >= _MIN_CONTENT and 0 < _pixels_of_jpeg(content) <= _MAX_PIXELS_WRITTEN:
         try:
             encoding = bytes((JPEG,)) + imagecodecs.jpegxl_encode_jpeg(
                 content,  # type: ignore[arg-type]  # any buffer will do
@@ -49,7 +52,7 @@ def encode_jpeg(content: bytes | memoryview, profile: Profile) -> bytes:
 def decode_jpeg(encoding: memoryview, content_length: int) -> bytes:
     """Decode encoding 4; VaultDamagedError for damage, and for any other length."""
     file = encoding[1:]
-    if content_length <= 0 or not 0 < _pixels_of_jpegxl(file) <= MAX_PIXELS:
+    if content_length <= 0 or not 0 < _pixels_of_jpegxl(file) <= _MAX_PIXELS_READ:
         raise VaultDamagedError("a JPEG XL file in the vault does not begin as one")
     try:
         # A buffer of this length that does not grow: more is an error.

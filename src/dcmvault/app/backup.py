@@ -27,8 +27,11 @@ from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
 
 _ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
-#: Seconds between looks at a run's counters.
+#: Seconds between looks at a run's counters: at first, so that a short run ends at once, and later.
+_FIRST_WATCH_S = 0.02
 _WATCH_S = 0.2
+#: Each look comes by this factor later than the one before.
+_SLOWING = 1.2
 #: Looks at a run's counters for one at its queues and jobs, which cost more.
 _LOOKS_AT_QUEUES = 5
 
@@ -178,7 +181,7 @@ def follow(
 ) -> RunReport:
     """Work until the run ends, or follow the process that works in this state folder.
 
-    `watch` is called about five times a second. Raises RunInterruptedError when `stop` is set;
+    `watch` is called about five times a second, more often in the first second. Raises RunInterruptedError when `stop` is set;
     the run stays queued.
     """
     runs = workplace.catalogue.runs
@@ -186,6 +189,7 @@ def follow(
     paused: tuple[str, ...] = ()
     retrying = False
     looks = 0
+    pause_s = _FIRST_WATCH_S
     while True:
         progress = runs.progress(run_id)
         if progress.state in _ENDED:
@@ -200,7 +204,8 @@ def follow(
             retrying = states == {JobState.RETRYING}
         watch(Followed(progress, working, paused, retrying))
         looks += 1
-        if stop.wait(_WATCH_S):
+        pause_s = min(pause_s * _SLOWING, _WATCH_S)
+        if stop.wait(pause_s):
             raise RunInterruptedError(
                 _("Stopped. What was done is recorded; the rest of the run is kept."),
                 hint=_("The same command continues where this one stopped."),

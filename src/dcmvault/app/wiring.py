@@ -6,6 +6,7 @@ when they are needed: `dcmvault --help` and `dcmvault config` need none of them.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -291,10 +292,16 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
 
     Raises StateError when it cannot be used.
     """
-    from dcmvault.catalogue import open_catalogue  # noqa: PLC0415 - imported when needed
-    from dcmvault.engine.client import DurableQueue  # noqa: PLC0415 - imported when needed
-    from dcmvault.engine.database import WorkDatabase  # noqa: PLC0415 - imported when needed
-    from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
+    # What is imported stays: looking through it for garbage, again and again, takes a tenth.
+    gc.disable()
+    try:
+        from dcmvault.catalogue import open_catalogue  # noqa: PLC0415 - imported when needed
+        from dcmvault.engine.client import DurableQueue  # noqa: PLC0415 - imported when needed
+        from dcmvault.engine.database import WorkDatabase  # noqa: PLC0415 - imported when needed
+        from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
+    finally:
+        gc.freeze()
+        gc.enable()
 
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)

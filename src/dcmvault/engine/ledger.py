@@ -120,15 +120,23 @@ class Ledger:
 
     def ended(self, workflow_ids: Sequence[str]) -> Mapping[str, WorkflowStatus | None]:
         """Give the workflows of these that ended in any way; None for one that is not known."""
+        workflows = self._workflows
+        unended = sa.select(workflows.c.workflow_uuid).where(
+            workflows.c.workflow_uuid.in_(workflow_ids), workflows.c.status.in_(_UNENDED)
+        )
+        with self._engine.connect() as connection:
+            going_on = set(connection.execute(unended).scalars())
+        ended = [workflow_id for workflow_id in workflow_ids if workflow_id not in going_on]
+        if not ended:
+            return {}
+        # The engine's own call reads whole rows, and takes ten times as long for each.
         known = {
             status.workflow_id: status
-            for status in self.client.list_workflows(
-                workflow_ids=list(workflow_ids), load_input=False
-            )
+            for status in self.client.list_workflows(workflow_ids=ended, load_input=False)
         }
         return {
             workflow_id: known.get(workflow_id)
-            for workflow_id in workflow_ids
+            for workflow_id in ended
             if workflow_id not in known or known[workflow_id].status not in _UNENDED
         }
 

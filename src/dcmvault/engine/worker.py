@@ -36,8 +36,8 @@ _RUNS_AT_ONCE = 32
 _WRITING_S = 2.0
 _WRITING_LOOK_S = 0.01
 #: Seconds between looks of the engine's listener for messages, which we do not send; its thread
-#: ends after the next look, so a stop waits for it.
-_LISTENER_POLL_S = 0.2
+#: ends after the next look, so a stop waits for it. A look without anybody listening costs nothing.
+_LISTENER_POLL_S = 0.02
 #: Seconds between looks of the engine's scheduler, which we do not use.
 _SCHEDULER_POLL_S = 3600.0
 

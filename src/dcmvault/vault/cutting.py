@@ -24,8 +24,9 @@ MIN_BYTES = 4096
 MIN_FRAME_BYTES = 1024
 #: So do compressed frames.
 MIN_STREAM_BYTES = 256
-#: Fragments of one frame that are put together to one stream.
+#: Fragments of one frame that are put together to one stream, and their bytes, at most.
 MAX_JOINED = 1024
+MAX_JOINED_BYTES = 32 << 20
 #: No run of the skeleton is longer.
 MAX_RUN_BYTES = 1 << 20
 #: Pieces of values have at most as many bytes.
@@ -139,8 +140,10 @@ def _streams(
             if span.end - span.start >= MIN_STREAM_BYTES:
                 yield Cut(span.start, span.end, CutKind.STREAM)
         return
-    if pixels.whole and attributes.number_of_frames == 1 and len(fragments) <= MAX_JOINED:
-        for number, span in enumerate(fragments):
+    filled = [span for span in fragments if span.end > span.start]
+    joinable = len(filled) <= MAX_JOINED and sum(b - a for a, b in filled) <= MAX_JOINED_BYTES
+    if pixels.whole and attributes.number_of_frames == 1 and joinable:
+        for number, span in enumerate(filled):
             yield Cut(span.start, span.end, CutKind.MORE if number else CutKind.STREAM)
         return
     for span in fragments:

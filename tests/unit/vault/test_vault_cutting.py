@@ -266,6 +266,19 @@ def test_other_fragments_are_bytes(tmp_path: Path) -> None:
     ]
 
 
+def test_fragments_of_one_frame_belong_together(tmp_path: Path) -> None:
+    fragments = [b"", b"", b"a" * 5000, b"b" * 100, b"", b"c" * 6000]
+    found = cut_bytes(encapsulated(fragments, 1), tmp_path)
+    assert [(one.kind, one.end - one.start) for one in found.cuts] == [
+        (STREAM, 5000),
+        (CutKind.MORE, 100),
+        (CutKind.MORE, 6000),
+    ]
+    for many in ([b"", *[b"a" * 5000] * 1025], [b"", *[bytes(9 << 20)] * 4]):
+        kinds = {one.kind for one in cut_bytes(encapsulated(many, 1), tmp_path).cuts}
+        assert kinds == {BYTES}
+
+
 def test_pixel_data_without_end_are_bytes(tmp_path: Path) -> None:
     content = encapsulated([b"", b"b" * 5000, b"d" * 10000], 2, ended=False)
     for length in (len(content), len(content) - 3000, len(content) - 9000):

@@ -112,7 +112,7 @@ class RedundantObjects:
         if not is_sound(key, data):
             message = f"these bytes do not belong under {key}"
             raise ValueError(message)
-        places = self._places(key)
+        places = self.places(key)
         if digest_of_key(key) is None:
             # Two that make one vault at the same time differ in `config`: the first place
             # decides, so that no place has one's bytes and the next the other's.
@@ -132,7 +132,7 @@ class RedundantObjects:
         seen = False
         for place in _all_places(key):
             try:
-                data = self._read(place)
+                data = self.read_copy(place)
             except ObjectMissingError:
                 continue
             seen = True
@@ -171,7 +171,7 @@ class RedundantObjects:
 
     def inspect(self, key: str) -> list[CopyState]:
         """Read every copy that the object should have, KEY first, and say how it is."""
-        return [CopyState(place, self._state(place, key)) for place in self._places(key)]
+        return [CopyState(place, self._state(place, key)) for place in self.places(key)]
 
     def mend(self, key: str) -> list[str]:
         """Write damaged and missing copies again from a sound one; return where they lie.
@@ -182,11 +182,12 @@ class RedundantObjects:
         mended = [place for place, state in self.inspect(key) if state is not Soundness.SOUND]
         if mended:
             self.put(key, self.get(key))
-        if len(self._places(key)) == 1:
+        if len(self.places(key)) == 1:
             self._each(_all_places(key)[1:], self._remove)
         return mended
 
-    def _places(self, key: str) -> list[str]:
+    def places(self, key: str) -> list[str]:
+        """List where copies of an object should lie, KEY first."""
         triple = key.startswith(_ALWAYS_TRIPLE)
         if not triple and (self._copies == 1 or key.startswith(_ALWAYS_SINGLE)):
             return [key]
@@ -205,7 +206,7 @@ class RedundantObjects:
 
     def _replace(self, place: str, key: str, data: bytes) -> None:
         spare = _FOLDERS[0] + key
-        only = self._places(key) == [place]
+        only = self.places(key) == [place]
         if only:
             # A damaged pack may be the only thing its parity can mend: it goes only when its
             # sound bytes are safe elsewhere.
@@ -224,14 +225,17 @@ class RedundantObjects:
 
     def _state(self, place: str, key: str) -> Soundness:
         try:
-            data = self._read(place)
+            data = self.read_copy(place)
         except ObjectMissingError:
             return Soundness.MISSING
         sound = data is not None and is_sound(key, data)
         return Soundness.SOUND if sound else Soundness.DAMAGED
 
-    def _read(self, place: str) -> bytes | None:
-        """Return the bytes of one copy, None if the medium does not give them."""
+    def read_copy(self, place: str) -> bytes | None:
+        """Return the bytes of one copy, None if the medium does not give them.
+
+        Raises ObjectMissingError.
+        """
         try:
             return self._store.get(place)
         except (ObjectMissingError, DestinationUnreachableError, DestinationStoppedError):

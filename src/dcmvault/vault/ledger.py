@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dcmvault.errors import ObjectMissingError
+from dcmvault.errors import (
+    DestinationError,
+    ObjectMissingError,
+    VaultDamagedError,
+    VaultFormatError,
+)
 from dcmvault.vault.copies import RedundantObjects
 from dcmvault.vault.index import Addition, BlobIndex, RecordsRef
 from dcmvault.vault.pack import PackEntry
@@ -15,6 +20,9 @@ from dcmvault.vault.records import unpack_json
 from dcmvault.vault.sealing import Sealing
 
 _READERS = 8
+
+#: Is told of an object that cannot be read, by its key, instead of an error being raised.
+PassOver = Callable[[str, DestinationError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +46,33 @@ class Ledger:
         self._journals: dict[str, Journal] = {}
         self.condemned: frozenset[bytes] = frozenset()
 
-    def refresh(self) -> None:
-        """Read the objects that came since the last look."""
+    def refresh(self, pass_over: PassOver | None = None) -> None:
+        """Read the objects that came since the last look.
+
+        A damaged one raises VaultDamagedError, unless `pass_over` is told of it.
+        """
         with self._lock:
             journals = self._objects.keys("journal/")
             present = [*self._objects.keys("index/"), *journals]
             fresh = [key for key in present if key not in self._loaded]
             with ThreadPoolExecutor(_READERS) as pool:
-                for key, addition in zip(fresh, pool.map(self._read, fresh), strict=True):
+                read = pool.map(lambda key: self._read(key, pass_over), fresh)
+                for key, addition in zip(fresh, read, strict=True):
                     if addition is not None:
                         self._take_up(key, addition)
             for gone in self._journals.keys() - set(journals):
                 del self._journals[gone]
-            self.look_at_condemned()
+            self.look_at_condemned(pass_over)
 
-    def _read(self, key: str) -> Addition | None:
+    def _read(self, key: str, pass_over: PassOver | None) -> Addition | None:
         try:
             return Addition.decode(self._sealing.get(key[:1].upper().encode(), key))
         except ObjectMissingError:  # brought together with others meanwhile
+            return None
+        except (VaultDamagedError, VaultFormatError) as error:
+            if pass_over is None:
+                raise
+            pass_over(key, error)
             return None
 
     def _take_up(self, key: str, addition: Addition) -> None:
@@ -64,15 +81,18 @@ class Ledger:
         if key.startswith("journal/"):
             self._journals[key] = Journal(key, addition.records, addition.packs)
 
-    def look_at_condemned(self) -> frozenset[bytes]:
+    def look_at_condemned(self, pass_over: PassOver | None = None) -> frozenset[bytes]:
         """Read which packs a prune condemned; they are no place for new references."""
         names: set[bytes] = set()
         for key in self._objects.keys("condemned/"):
             try:
-                document = unpack_json(self._sealing.get(b"C", key))
+                names |= condemned_packs(self._sealing.get(b"C", key))
             except ObjectMissingError:  # its prune ended meanwhile
                 continue
-            names |= {bytes.fromhex(name) for name in document["packs"]}
+            except (VaultDamagedError, VaultFormatError) as error:
+                if pass_over is None:
+                    raise
+                pass_over(key, error)
         self.condemned = frozenset(names)
         self._index.avoid(self.condemned)
         return self.condemned
@@ -107,3 +127,11 @@ class Ledger:
         self._objects.delete(key)
         with self._lock:
             self._loaded.discard(key)
+
+
+def condemned_packs(body: bytes) -> frozenset[bytes]:
+    """Read the packs that an object of kind C names; VaultDamagedError if it names none."""
+    try:
+        return frozenset(bytes.fromhex(name) for name in unpack_json(body)["packs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise VaultDamagedError("a list of condemned packs cannot be read") from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
-from dcmvault.errors import DestinationError, ObjectMissingError
+from dcmvault.errors import DestinationError, ObjectMissingError, VaultDamagedError
 from dcmvault.vault.blob_packs import BlobPacks
 from dcmvault.vault.ledger import Journal
 from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
@@ -35,12 +36,17 @@ def put_together(
             _copy(vault, pack, blobs)
         except ObjectMissingError:  # another snapshot moved it: its index says where to
             continue
+        except VaultDamagedError:  # a repair will mend it where it lies
+            others.append(pack)
+            continue
         copied.append(pack)
     return copied, others
 
 
 def _copy(vault: Vault, pack: PackEntry, blobs: BlobPacks) -> None:
     data = vault.store.get(pack_key(pack.name))
+    if hashlib.sha256(data).digest() != pack.name:
+        raise VaultDamagedError(f"the pack {pack.name.hex()} is damaged")
     sealer = vault.packs.sealer(pack.name)
     for number, row in enumerate(blob_rows(pack.rows)):
         if blobs.has(row.id):

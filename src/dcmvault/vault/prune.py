@@ -338,7 +338,9 @@ class _Prune:
                 continue
             place = Place(entry.name, number, row.offset, row.length, row.content_length)
             encoding = self.vault.packs.read(place, row.type, row.id)
-            decode(encoding, row.content_length)  # never carry damage into a new pack
+            content = decode(encoding, row.content_length)
+            if self.vault.blob_id(row.type, content) != row.id:  # never carry damage on
+                raise VaultDamagedError(f"the pack {entry.name.hex()} is damaged")
             blobs.add(row.type, row.id, encoding, row.content_length)
 
     def _condemn(self, names: set[bytes], usage: dict[bytes, _Usage]) -> None:

@@ -9,7 +9,7 @@ from dcmvault.vault.blob import BlobType
 from dcmvault.vault.records import StudyRecords
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState
-from dcmvault.vault.state import VaultState, present_state, read_records
+from dcmvault.vault.state import VaultState, present_state
 
 
 @dataclass(slots=True)
@@ -33,11 +33,14 @@ class References:
     def add_state(self, state: VaultState) -> None:
         """Add everything that a state leads to."""
         for one in state.states:
-            self._add_own(one)
+            self.blobs.update(
+                blob for blob in _of_state(one) if not state.is_given_up(BlobType(blob[0]), blob[1])
+            )
         for shard in state.shard_names():
             for uid, entries in state.entries(shard).items():
                 for entry in entries:
-                    self.blobs.add((BlobType.STATE, entry.manifest))
+                    if not state.is_given_up(BlobType.STATE, entry.manifest):
+                        self.blobs.add((BlobType.STATE, entry.manifest))
                 self.add_study(state, uid)
         for journal in state.journals:
             for ref in journal.records:
@@ -45,23 +48,29 @@ class References:
                     self.add_study(state, ref.study_instance_uid)
 
     def add_study(self, state: VaultState, study_instance_uid: str) -> None:
-        """Add all records of a study that count, and what their files are made of."""
-        since = state.forgotten.studies.get(study_instance_uid, "")
-        for ref in state.refs(study_instance_uid):
-            if (BlobType.RECORDS, ref.id) in self.blobs:
-                continue
-            part = read_records(self.vault, ref.id)
-            if part.stored_at > since:
-                self.blobs.add((BlobType.RECORDS, ref.id))
-                self.blobs.update(_of_records(part))
+        """Add all records of a study that count, and what their files are made of.
 
-    def _add_own(self, state: SnapshotState) -> None:
-        shards = set(state.shards.values())
-        others = {blob for blob in (state.holds, state.forgotten) if blob}
-        self.blobs.update((BlobType.STATE, blob) for blob in shards | others)
-        for files in state.sidecars.values():
-            for _name, _size, _digest, blobs in files:
-                self.blobs.update((BlobType.VALUE, blob) for blob in blobs)
+        Of a file of which some part was lost, what is left is needed: it may become whole again.
+        """
+        refs = state.refs(study_instance_uid)
+        fresh = [ref for ref in refs if (BlobType.RECORDS, ref.id) not in self.blobs]
+        for ref, part in state.counting(fresh):
+            self.blobs.add((BlobType.RECORDS, ref.id))
+            self.blobs.update(
+                blob
+                for blob in _of_records(part)
+                if not state.is_given_up(BlobType(blob[0]), blob[1])
+            )
+
+
+def _of_state(state: SnapshotState) -> Iterator[tuple[str, bytes]]:
+    for blob in (*state.shards.values(), state.holds, state.forgotten):
+        if blob:
+            yield BlobType.STATE, blob
+    for files in state.sidecars.values():
+        for _name, _size, _digest, blobs in files:
+            for blob in blobs:
+                yield BlobType.VALUE, blob
 
 
 def _of_records(part: StudyRecords) -> Iterator[tuple[str, bytes]]:

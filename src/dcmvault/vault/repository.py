@@ -12,6 +12,7 @@ from dcmvault.errors import (
     DestinationAbsentError,
     ObjectMissingError,
     VaultDamagedError,
+    VaultFormatError,
     VaultMissingError,
 )
 from dcmvault.ports.clock import Clock
@@ -22,7 +23,7 @@ from dcmvault.vault.config import CONFIG_KEY, VaultConfig, digest_of
 from dcmvault.vault.copies import RedundantObjects, without_check_line
 from dcmvault.vault.index import BlobIndex, Place
 from dcmvault.vault.key_changes import VaultKeys, load_keys
-from dcmvault.vault.ledger import Journal, Ledger
+from dcmvault.vault.ledger import Journal, Ledger, PassOver
 from dcmvault.vault.packs import Packs
 from dcmvault.vault.records import time_text
 from dcmvault.vault.sealing import Sealing
@@ -76,6 +77,10 @@ class Vault:
         self._links: dict[str, Link] = {}
         self._kept = _Kept()
 
+    def unread(self) -> Vault:
+        """Return the same vault with nothing remembered of what was read."""
+        return Vault(self.store, self.config, self.sealing.keys, self.clock)
+
     def refresh(self) -> None:
         """Read what index, journal and condemned objects came since the last look."""
         self.ledger.refresh()
@@ -90,23 +95,32 @@ class Vault:
 
     # Snapshots
 
-    def links(self) -> list[Link]:
-        """List all snapshots, oldest first; damaged ones raise VaultDamagedError."""
+    def links(self, pass_over: PassOver | None = None) -> list[Link]:
+        """List all snapshots, oldest first.
+
+        A damaged one raises VaultDamagedError, unless `pass_over` is told of it.
+        """
         names = [key.removeprefix("snapshots/") for key in self.objects.keys("snapshots/")]
         fresh = [name for name in names if name not in self._links]
         with ThreadPoolExecutor(_READERS) as pool:
-            for link in pool.map(self._link, fresh):
+            for link in pool.map(lambda name: self._link(name, pass_over), fresh):
                 if link is not None:
                     self._links[link.name] = link
         present = set(names)
         return [link for name, link in sorted(self._links.items()) if name in present]
 
-    def _link(self, name: str) -> Link | None:
+    def _link(self, name: str, pass_over: PassOver | None) -> Link | None:
+        key = f"snapshots/{name}"
         try:
-            data = self.objects.get(f"snapshots/{name}")
+            data = self.objects.get(key)
+            return read_link(name, data, self.config.vault_id, self.config.verify_key)
         except ObjectMissingError:
             return None
-        return read_link(name, data, self.config.vault_id, self.config.verify_key)
+        except (VaultDamagedError, VaultFormatError) as error:
+            if pass_over is None:
+                raise
+            pass_over(key, error)
+            return None
 
     def state(self, link: Link) -> SnapshotState:
         """Open one snapshot."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from dcmvault.errors import StudyHeldError, UsageError
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, heads
-from dcmvault.vault.state import Forgotten, present_state
+from dcmvault.vault.state import present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -96,7 +96,7 @@ def forget_snapshots(vault: Vault, names: Iterable[str]) -> Link | None:
     known = {link.name for link in vault.links()}
     if unknown := wanted - known:
         raise UsageError(f"there is no snapshot {min(unknown)}")
-    forgotten = Forgotten(state.forgotten.snapshots | wanted, state.forgotten.studies)
+    forgotten = state.forgotten._replace(snapshots=state.forgotten.snapshots | wanted)
     return take_snapshot(vault, Change("forget", forgotten=forgotten))
 
 
@@ -114,7 +114,7 @@ def forget_study(vault: Vault, study_instance_uid: str) -> Link | None:
     if not state.records(study_instance_uid):
         raise UsageError(f"the vault holds no study {study_instance_uid}")
     studies = {**state.forgotten.studies, study_instance_uid: vault.now()}
-    forgotten = Forgotten(state.forgotten.snapshots, studies)
+    forgotten = state.forgotten._replace(studies=studies)
     return take_snapshot(vault, Change("forget", forgotten=forgotten))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dcmvault.errors import VaultDamagedError
@@ -35,14 +35,20 @@ class StudyEntry(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """What was forgotten on purpose."""
+    """What was forgotten on purpose, and what a repair had to give up."""
 
     snapshots: frozenset[str] = frozenset()
     studies: Mapping[str, str] = {}
+    #: Ids of blobs that were lost. They count again as soon as somebody stores them anew.
+    lost: frozenset[bytes] = frozenset()
 
     def document(self) -> dict[str, object]:
         """Return it as the format writes it."""
-        return {"snapshots": sorted(self.snapshots), "studies": dict(self.studies)}
+        return {
+            "snapshots": sorted(self.snapshots),
+            "studies": dict(self.studies),
+            "lost": sorted(blob.hex() for blob in self.lost),
+        }
 
 
 @dataclass(slots=True)
@@ -69,6 +75,8 @@ class VaultState:
         for blob in dict.fromkeys(
             state.shards[shard] for state in self.states if shard in state.shards
         ):
+            if self.is_given_up(BlobType.STATE, blob):
+                continue
             for uid, entry in self._shard(blob).items():
                 found.setdefault(uid, []).append(entry)
         return found
@@ -97,6 +105,8 @@ class VaultState:
         """List the blobs of records of one study."""
         found: dict[bytes, RecordsRef] = {}
         for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+            if self.is_given_up(BlobType.STATE, entry.manifest):
+                continue
             for ref in read_manifest(self.vault, entry):
                 found[ref.id] = ref
         for ref in self._journal_refs():
@@ -105,13 +115,40 @@ class VaultState:
         return list(found.values())
 
     def stored(self, study_instance_uid: str) -> list[StudyRecords]:
-        """Return the blobs of records of one study, oldest first, without what was forgotten."""
-        since = self.forgotten.studies.get(study_instance_uid, "")
-        found = [read_records(self.vault, ref.id) for ref in self.refs(study_instance_uid)]
+        """Return the blobs of records of one study that count, oldest first."""
         return sorted(
-            (records for records in found if records.stored_at > since),
-            key=lambda records: records.stored_at,
+            (
+                self._without_lost(part)
+                for _ref, part in self.counting(self.refs(study_instance_uid))
+            ),
+            key=lambda part: part.stored_at,
         )
+
+    def counting(self, refs: Iterable[RecordsRef]) -> Iterator[tuple[RecordsRef, StudyRecords]]:
+        """Read blobs of records; leave out what was forgotten, or was lost and given up."""
+        for ref in refs:
+            since = self.forgotten.studies.get(ref.study_instance_uid, "")
+            if since and not self.vault.index.places(BlobType.RECORDS, ref.id):
+                continue  # forgotten, and pruned
+            if self.is_given_up(BlobType.RECORDS, ref.id):
+                continue
+            part = read_records(self.vault, ref.id)
+            if part.stored_at > since:
+                yield ref, part
+
+    def is_given_up(self, kind: BlobType, blob: bytes) -> bool:
+        """Say whether a blob was lost, and nobody stored it anew since."""
+        return blob in self.forgotten.lost and not self.vault.index.places(kind, blob)
+
+    def _without_lost(self, part: StudyRecords) -> StudyRecords:
+        if not self.forgotten.lost:
+            return part
+        kept = tuple(
+            record
+            for record in part.instances
+            if not any(self.is_given_up(BlobType(kind), blob) for kind, blob in record.blob_ids())
+        )
+        return replace(part, instances=kept)
 
     def records(self, study_instance_uid: str) -> list[InstanceRecord]:
         """Return the records of one study that count."""
@@ -149,12 +186,16 @@ class VaultState:
         return self._shards[blob]
 
 
-def present_state(vault: Vault) -> VaultState:
-    """Return what the vault holds now: all heads and all journals."""
+def present_state(vault: Vault, forgotten: Forgotten | None = None) -> VaultState:
+    """Return what the vault holds now: all heads and all journals.
+
+    `forgotten` stands in for what the heads say of it, which a repair may find unreadable.
+    """
     vault.refresh()
     top = heads(vault.links())
     states = [vault.state(link) for link in top]
-    forgotten = forgotten_of(vault, states)
+    if forgotten is None:
+        forgotten = forgotten_of(vault, states)
     return VaultState(vault, top, states, vault.journals(), forgotten)
 
 
@@ -169,12 +210,14 @@ def forgotten_of(vault: Vault, states: Sequence[SnapshotState]) -> Forgotten:
     """Return the union of what these snapshots say was forgotten."""
     snapshots: set[str] = set()
     studies: dict[str, str] = {}
+    lost: set[bytes] = set()
     for blob in {state.forgotten for state in states if state.forgotten}:
         document = _state_blob(vault, blob)
+        lost |= {bytes.fromhex(one) for one in document.get("lost", ())}
         snapshots |= set(document.get("snapshots", ()))
         for uid, since in document.get("studies", {}).items():
             studies[uid] = max(since, studies.get(uid, ""))
-    return Forgotten(frozenset(snapshots), studies)
+    return Forgotten(frozenset(snapshots), studies, frozenset(lost))
 
 
 def read_manifest(vault: Vault, entry: StudyEntry) -> list[RecordsRef]:

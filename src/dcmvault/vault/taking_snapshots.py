@@ -47,6 +47,8 @@ class Change:
     sidecar: Iterable[SidecarFile] | None = None
     holds: Mapping[str, Mapping[str, str]] | None = None
     forgotten: Forgotten | None = None
+    #: Of a repair: studies whose lists are written anew; everything is counted again.
+    mended: frozenset[str] | None = None
 
 
 def take_snapshot(vault: Vault, change: Change, profile: Profile = DEFAULT_PROFILE) -> Link | None:
@@ -75,7 +77,7 @@ class _Taking:
 
     def run(self) -> Link | None:
         """Do it."""
-        before = present_state(self.vault)
+        before = present_state(self.vault, self.change.forgotten)
         blobs = BlobPacks(self.vault, self.profile)
         sidecars, sidecar_is_new = self._sidecars(before, blobs)
         fresh = self._fresh(before)
@@ -83,9 +85,7 @@ class _Taking:
         if not (fresh or sidecar_is_new or changed or len(before.links) > 1):
             remove_superseded(self.vault, before.journals, [])
             return None
-        forgotten = self.change.forgotten or before.forgotten
-        now = replace(before, forgotten=forgotten)
-        shards = self._shards(now, fresh, blobs)
+        shards = self._shards(before, fresh, blobs)
         moved, others = put_together(self.vault, before.journals, blobs)
         state = SnapshotState(
             kind=self.change.kind,
@@ -102,7 +102,7 @@ class _Taking:
                 "bytes": self.added.size,
             },
             holds=self._store_holds(before, blobs),
-            forgotten=self._store_forgotten(forgotten, blobs),
+            forgotten=self._store_forgotten(before.forgotten, blobs),
             sidecars=sidecars,
         )
         blobs.close()
@@ -145,9 +145,9 @@ class _Taking:
     ) -> dict[str, bytes]:
         """Write the shards that change, and count what the vault holds."""
         by_shard: dict[str, set[str]] = {}
-        for uid in {*fresh, *now.forgotten.studies}:
+        for uid in {*fresh, *now.forgotten.studies, *(self.change.mended or ())}:
             by_shard.setdefault(shard_of(uid), set()).add(uid)
-        single = len(now.states) == 1
+        single = len(now.states) == 1 and self.change.mended is None
         if single:
             only = now.states[0]
             self.totals = _Totals(only.studies, only.instances, only.size)
@@ -233,7 +233,10 @@ class _Taking:
     def _sidecars(self, before: VaultState, blobs: BlobPacks) -> tuple[dict[str, Sidecar], bool]:
         known: dict[str, Sidecar] = {}
         for state in sorted(before.states, key=lambda state: state.created_at):
-            known |= state.sidecars
+            known |= {
+                source: tuple(file for file in files if not _is_lost(before, file))
+                for source, files in state.sidecars.items()
+            }
         if self.change.sidecar is None:
             return known, False
         files = tuple(self._store_sidecar(file, blobs) for file in self.change.sidecar)
@@ -258,7 +261,7 @@ class _Taking:
         return blobs.put(BlobType.STATE, json_bytes({"studies": holds})) if holds else b""
 
     def _store_forgotten(self, forgotten: Forgotten, blobs: BlobPacks) -> bytes:
-        if not (forgotten.snapshots or forgotten.studies):
+        if not any(forgotten):
             return b""
         return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))
 
@@ -275,3 +278,7 @@ class _Taking:
             )
         if packs:
             self.vault.ledger.add_index(packs, self.vault.now())
+
+
+def _is_lost(state: VaultState, file: tuple[str, int, bytes, tuple[bytes, ...]]) -> bool:
+    return any(state.is_given_up(BlobType.VALUE, blob) for blob in file[3])

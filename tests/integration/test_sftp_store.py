@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import secrets
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +210,33 @@ def test_a_host_without_sftp(own_world: World) -> None:
     _reconfigure(own_world.sshd, "")
     with pytest.raises(DestinationStoppedError, match="offers no SFTP"):
         own_world.store().put("key", [b"x"])
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_a_host_that_allows_few_sessions(own_world: World, allowed: int) -> None:
+    _reconfigure(own_world.sshd, f"MaxSessions {allowed}")
+    store = own_world.store()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: store.put(f"a/{number}", [b"x" * 9]), range(30)))
+    assert len(list(store.keys())) == 30
+    assert len(store._connection._sessions) == allowed
+
+
+def test_a_forgotten_store_ends_its_thread(world: World) -> None:
+    def threads() -> int:
+        gc.collect()
+        return sum(thread.name == "sftp" for thread in threading.enumerate())
+
+    before = threads()
+    store = world.store()
+    store.put("key", [b"x"])
+    assert threads() == before + 1
+    store.close()
+    assert threads() == before
+    assert store.get("key") == b"x"
+    world.stores.clear()
+    del store
+    assert threads() == before
 
 
 # Roots.

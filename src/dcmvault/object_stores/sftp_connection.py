@@ -34,6 +34,7 @@ PIECE_BYTES = 2 << 20
 _IDLE_S = 30.0
 _PROBE_S = 10.0
 _KEEPALIVE_S = 15.0
+_SETTLE_S = 0.5
 _SSH_PORT = 22
 #: These need no MAC of their own and are fast where the processor helps; the others follow.
 _CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
@@ -106,7 +107,11 @@ class SftpConnection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: asyncssh.SSHClientConnection | None = None
         self._sessions: list[SftpSession] = []
+        #: As many as the peer allows.
+        self._most = _SESSIONS
         self._used = 0.0
+        #: What the event loop still has to end: the connection, if there is one.
+        self._open: list[asyncssh.SSHClientConnection] = []
         self._stop = contextlib.ExitStack()
         weakref.finalize(self, self._stop.close)
 
@@ -116,10 +121,12 @@ class SftpConnection:
             connection = self._working()
             if connection is None:
                 connection = self._connect()
-            elif len(self._sessions) < _SESSIONS and all(one.busy for one in self._sessions):
-                # Not every peer allows so many; one is enough.
-                with contextlib.suppress(asyncssh.Error, OSError):
+            elif len(self._sessions) < self._most and all(one.busy for one in self._sessions):
+                try:
                     self._open_session(connection)
+                except (asyncssh.Error, OSError):
+                    # Not every peer allows so many; one is enough.
+                    self._most = len(self._sessions)
             self._used = time.monotonic()
             return min(self._sessions, key=lambda one: one.busy)
 
@@ -144,7 +151,8 @@ class SftpConnection:
     def close(self) -> None:
         """End the connection and its thread; another use begins anew."""
         with self._lock:
-            self._abort()
+            self._connection = None
+            self._sessions = []
             self._loop = None
             self._stop.close()
 
@@ -173,7 +181,7 @@ class SftpConnection:
             self._loop = asyncio.new_event_loop()
             thread = threading.Thread(target=self._loop.run_forever, name="sftp", daemon=True)
             thread.start()
-            self._stop.callback(_stop, self._loop, thread)
+            self._stop.callback(_stop, self._loop, thread, self._open)
         login = self._login
         known = _known_hosts(login)
         options = asyncssh.SSHClientConnectionOptions(
@@ -193,6 +201,8 @@ class SftpConnection:
             except asyncssh.HostKeyNotVerifiable as error:
                 raise _distrust(login, known) from error
             self._connection = connection
+            self._open[:] = [connection]
+            self._most = _SESSIONS
             try:
                 self._open_session(connection)
             except BaseException:
@@ -212,12 +222,23 @@ async def _connected(
 
 
 async def _opened(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    return await connection.start_sftp_client(path_encoding="utf-8")
+    try:
+        return await connection.start_sftp_client(path_encoding="utf-8")
+    except asyncssh.ChannelOpenError:
+        # A connection that ends just now refuses sessions, too. It knows in a moment.
+        await asyncio.sleep(_SETTLE_S)
+        if connection.is_closed():
+            raise ConnectionResetError from None
+        raise
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _stop(
+    loop: asyncio.AbstractEventLoop,
+    thread: threading.Thread,
+    connections: list[asyncssh.SSHClientConnection],
+) -> None:
     """End the event loop with what is left on it."""
-    asyncio.run_coroutine_threadsafe(_wind_up(), loop).add_done_callback(
+    asyncio.run_coroutine_threadsafe(_wind_up(connections), loop).add_done_callback(
         lambda _: loop.call_soon_threadsafe(loop.stop)
     )
     thread.join(_PROBE_S)
@@ -225,11 +246,16 @@ def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
         loop.close()
 
 
-async def _wind_up() -> None:
+async def _wind_up(connections: list[asyncssh.SSHClientConnection]) -> None:
+    for connection in connections:
+        connection.abort()
+        await connection.wait_closed()
+    connections.clear()
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 def _credentials(login: SftpLogin) -> dict[str, Any]:

@@ -122,6 +122,10 @@ def connecting_errors(host: str, port: int) -> Iterator[None]:
         raise DestinationUnreachableError(
             f"The SFTP host {name} does not answer.", hint="Does a firewall stand between?"
         ) from error
+    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
+        raise DestinationUnreachableError(
+            f"The SFTP host {name} ended the connection as soon as it began."
+        ) from error
     except (asyncssh.SFTPError, asyncssh.ChannelOpenError) as error:
         raise DestinationStoppedError(
             f"The host {name} offers no SFTP to this user.",

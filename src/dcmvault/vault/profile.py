@@ -14,12 +14,14 @@ class Profile:
     image_effort: int
     #: Zstandard level of header blocks and values.
     zstd_level: int
+    #: Whether compressed frames are recoded: smaller, and stored once whatever the syntax.
+    recodes: bool = True
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("fast", image_effort=1, zstd_level=3),
+        Profile("fast", image_effort=1, zstd_level=3, recodes=False),
         Profile("balanced", image_effort=2, zstd_level=6),
         Profile("small", image_effort=3, zstd_level=12),
         Profile("archive", image_effort=5, zstd_level=19),

@@ -166,7 +166,7 @@ class _TakingApart:
 
     def _recoded(self, contents: list[bytes]) -> Iterable[Recoded | None]:
         pixels, syntax = self._cut_file.pixels, self._cut_file.transfer_syntax_uid
-        if pixels is None or syntax in _JPEG:
+        if pixels is None or syntax in _JPEG or not self._profile.recodes:
             return [None] * len(contents)
 
         def one(content: bytes) -> Recoded | None:
@@ -177,7 +177,8 @@ class _TakingApart:
     def _keep_stream(self, content: bytes) -> None:
         identity = self._identify(BlobType.VALUE, content)
         profile = self._profile
-        encode = encode_jpeg if self._cut_file.transfer_syntax_uid in _JPEG else encode_bytes
+        is_jpeg = self._cut_file.transfer_syntax_uid in _JPEG and profile.recodes
+        encode = encode_jpeg if is_jpeg else encode_bytes
         self._offer(NewBlob(BlobType.VALUE, identity, content, lambda: encode(content, profile)))
         self._values.append(BlobsValue(len(self._literal), "v", 1, (identity,)))
 

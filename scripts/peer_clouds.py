@@ -64,7 +64,12 @@ class S3Server(Peer):
     def set_policy(self, bucket: str, *statements: Mapping[str, object]) -> None:
         """Replace the policy of a bucket."""
         policy = {"Version": "2012-10-17", "Statement": statements}
-        _send(f"{self.address}/{bucket}?policy", method="PUT", body=json.dumps(policy).encode())
+        _send(
+            f"{self.address}/{bucket}?policy",
+            method="PUT",
+            body=json.dumps(policy).encode(),
+            headers={"content-type": "application/json"},
+        )
 
 
 @dataclass(frozen=True)

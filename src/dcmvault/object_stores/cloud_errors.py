@@ -29,7 +29,8 @@ _EXPIRED = frozenset(
 _PASSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 #: What is asked where credentials come from: instance metadata (S3), tokens (Azure, GCS).
 _CREDENTIALS = re.compile(
-    r"token request|credential|/api/token|security-credentials|metadata", re.I
+    r"performing token request|credential error|/latest/api/token|/latest/meta-data/"
+    r"|/metadata/identity/|/computeMetadata/v1/"
 )
 
 _RIGHTS = "The credentials need the rights to list, read, write and delete objects there."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from dcmvault.dicom.byte_source import ByteSource
@@ -22,6 +24,11 @@ _JPEG = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _STREAMS_AT_ONCE = 4
 #: A longer stream is stored in pieces as it is: recoding holds all of it in memory, several times.
 _LONGEST_STREAM = 32 << 20
+
+
+#: An encoder takes up to fifteen times the memory of what it encodes: larger pieces one by one.
+_LARGE_BYTES = 4 << 20
+_ALONE = threading.Lock()
 
 
 class NewBlob(NamedTuple):
@@ -214,16 +221,17 @@ class _TakingApart:
 
 
 def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile: Profile) -> bytes:
-    return encode_samples(
-        content,
-        columns=piece.columns,
-        rows=piece.rows,
-        samples=piece.samples,
-        sample_bytes=pixels.bits_allocated // 8,
-        signed=pixels.pixel_representation == 1,
-        planar=piece.planar,
-        profile=profile,
-    )
+    with _ALONE if len(content) > _LARGE_BYTES else nullcontext():
+        return encode_samples(
+            content,
+            columns=piece.columns,
+            rows=piece.rows,
+            samples=piece.samples,
+            sample_bytes=piece.sample_bytes,
+            signed=pixels.pixel_representation == 1,
+            planar=piece.planar,
+            profile=profile,
+        )
 
 
 def reverse_words(content: bytes, width: int) -> bytes:

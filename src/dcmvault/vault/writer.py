@@ -23,7 +23,7 @@ from dcmvault.vault.profile import Profile
 from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord, Skeleton, StudyRecords
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
-from dcmvault.vault.uploads import Uploads
+from dcmvault.vault.outgoing import OutgoingBlobs
 
 #: Skeletons are compressed together in blocks of about this many bytes.
 BLOCK_BYTES = 4 << 20
@@ -107,7 +107,7 @@ class VaultWriter:
 
     def _begin(self) -> None:
         """Begin what the next flush will end."""
-        self._uploads = Uploads(self._vault, self._encoders)
+        self._outgoing = OutgoingBlobs(self._vault, self._encoders)
         self._block: list[bytes] = []
         self._block_bytes = 0
         self._waiting: list[_Waiting] = []
@@ -124,7 +124,7 @@ class VaultWriter:
             cut(source, header),
             self._profile,
             self._vault.blob_id,
-            self._uploads.offer,
+            self._outgoing.offer,
             self._encoders,
         )
         if parts.size != file.entry.fingerprint.size:
@@ -148,7 +148,7 @@ class VaultWriter:
         try:
             return self._flush()
         finally:
-            self._uploads.abandon()
+            self._outgoing.abandon()
             self._begin()
 
     def _flush(self) -> int:
@@ -159,7 +159,7 @@ class VaultWriter:
         refs: list[RecordsRef] = []
         for uid, study in self._studies.items():
             refs += self._write_records(uid, study, stored_at)
-        packs, written = self._uploads.finish()
+        packs, written = self._outgoing.finish()
         self._check_condemned()
         addition = Addition(packs, tuple(refs), self._source, self._run, stored_at)
         written += self._vault.ledger.add_journal(addition)
@@ -169,15 +169,15 @@ class VaultWriter:
 
     def close(self) -> None:
         """Drop what was not flushed."""
-        self._uploads.abandon()
+        self._outgoing.abandon()
         self._begin()
 
     def _check_condemned(self) -> None:
         """Lean on no pack that a prune condemned since the index was read."""
         before = self._vault.ledger.condemned
-        if self._vault.ledger.look_at_condemned() <= before or not self._uploads.leans_on:
+        if self._vault.ledger.look_at_condemned() <= before or not self._outgoing.leans_on:
             return
-        for identity, kind in self._uploads.leans_on.items():
+        for identity, kind in self._outgoing.leans_on.items():
             if not self._vault.index.holds(kind, identity):
                 raise VaultBusyError(
                     "a prune is removing what this batch would lean on",
@@ -221,7 +221,7 @@ class VaultWriter:
             self._studies[study].records.append(replace(record, skeleton=skeleton))
         if content:
             level = self._profile
-            self._uploads.offer(
+            self._outgoing.offer(
                 NewBlob(BlobType.HEADERS, identity, content, lambda: encode_bytes(content, level))
             )
         self._block, self._block_bytes, self._waiting = [], 0, []
@@ -233,7 +233,7 @@ class VaultWriter:
                 uid, self._source, self._run, stored_at, study.attributes, study.series, part
             ).encode()
             identity = self._vault.blob_id(BlobType.RECORDS, content)
-            self._uploads.add(
+            self._outgoing.add(
                 BlobType.RECORDS, identity, encode_bytes(content, self._profile), len(content)
             )
             yield RecordsRef(uid, identity, len(part))

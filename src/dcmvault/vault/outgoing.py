@@ -22,7 +22,7 @@ class _Encoding(NamedTuple):
     encoding: Future[bytes]
 
 
-class Uploads:
+class OutgoingBlobs:
     """The packs of one flush; used by one thread, encodes and writes in others."""
 
     def __init__(self, vault: Vault, workers: ThreadPoolExecutor) -> None:
@@ -31,7 +31,7 @@ class Uploads:
         self._in_flight: deque[_Encoding] = deque()
         self._in_flight_bytes = 0
         self._pack: PackBuilder | None = None
-        self._upload: Future[int] | None = None
+        self._writing: Future[int] | None = None
         self._packs: list[PackEntry] = []
         self._written = 0
         self._new: set[bytes] = set()
@@ -62,7 +62,7 @@ class Uploads:
         """Make everything durable; return the packs and the bytes written."""
         self._drain(0)
         self._close_pack()
-        self._wait_for_upload()
+        self._wait_for_write()
         return tuple(self._packs), self._written
 
     def abandon(self) -> None:
@@ -86,11 +86,11 @@ class Uploads:
             return
         entry, data = self._pack.finish()
         self._pack = None
-        self._wait_for_upload()
+        self._wait_for_write()
         self._packs.append(entry)
-        self._upload = self._workers.submit(self._vault.packs.store, entry, data)
+        self._writing = self._workers.submit(self._vault.packs.store, entry, data)
 
-    def _wait_for_upload(self) -> None:
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            self._written += upload.result()
+    def _wait_for_write(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._written += writing.result()

@@ -160,7 +160,7 @@ class VaultWriter:
         for uid, study in self._studies.items():
             refs += self._write_records(uid, study, stored_at)
         packs, written = self._outgoing.finish()
-        self._check_condemned()
+        self._check_leaned_on()
         addition = Addition(packs, tuple(refs), self._source, self._run, stored_at)
         written += self._vault.ledger.add_journal(addition)
         for uid, study in self._studies.items():
@@ -172,15 +172,27 @@ class VaultWriter:
         self._outgoing.abandon()
         self._begin()
 
-    def _check_condemned(self) -> None:
-        """Lean on no pack that a prune condemned since the index was read."""
-        before = self._vault.ledger.condemned
-        if self._vault.ledger.look_at_condemned() <= before or not self._outgoing.leans_on:
+    def _check_leaned_on(self) -> None:
+        """Refer to no blob whose pack was condemned, or removed, since the index was read.
+
+        A process may live for longer than the grace time of a prune.
+        """
+        leaned_on = self._outgoing.leans_on
+        condemned = self._vault.ledger.look_at_condemned()
+        if not leaned_on:
             return
-        for identity, kind in self._outgoing.leans_on.items():
-            if not self._vault.index.holds(kind, identity):
+        sound: dict[bytes, bool] = {}
+        for identity, kind in leaned_on.items():
+            for place in self._vault.index.places(kind, identity):
+                if place.pack not in sound:
+                    there = self._vault.packs.size(place.pack) is not None
+                    sound[place.pack] = there and place.pack not in condemned
+                if sound[place.pack]:
+                    break
+            else:
+                self._vault.index.drop(name for name in sound if not sound[name])
                 raise VaultBusyError(
-                    "a prune is removing what this batch would lean on",
+                    "a prune is removing, or has removed, what this batch would refer to",
                     hint="It is stored anew when the batch is tried again.",
                 )
 

@@ -19,11 +19,11 @@ from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes
 from dcmvault.vault.cutting import cut
 from dcmvault.vault.index import Addition, RecordsRef
+from dcmvault.vault.outgoing import OutgoingBlobs
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord, Skeleton, StudyRecords
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
-from dcmvault.vault.outgoing import OutgoingBlobs
 
 #: Skeletons are compressed together in blocks of about this many bytes.
 BLOCK_BYTES = 4 << 20
@@ -182,15 +182,17 @@ class VaultWriter:
         if not leaned_on:
             return
         sound: dict[bytes, bool] = {}
+        gone: list[bytes] = []
         for identity, kind in leaned_on.items():
             for place in self._vault.index.places(kind, identity):
                 if place.pack not in sound:
-                    there = self._vault.packs.size(place.pack) is not None
-                    sound[place.pack] = there and place.pack not in condemned
+                    if self._vault.packs.size(place.pack) is None:
+                        gone.append(place.pack)
+                    sound[place.pack] = place.pack not in {*condemned, *gone}
                 if sound[place.pack]:
                     break
             else:
-                self._vault.index.drop(name for name in sound if not sound[name])
+                self._vault.index.drop(gone)
                 raise VaultBusyError(
                     "a prune is removing, or has removed, what this batch would refer to",
                     hint="It is stored anew when the batch is tried again.",

@@ -2,7 +2,7 @@
 
 Usage, with Python 3.11 or later and a vault in a folder of this computer:
 
-    python -m pip install numpy imagecodecs cryptography zstandard
+    python -m pip install numpy imagecodecs pyjpegls cryptography zstandard
     python rescue.py VAULT --list
     python rescue.py VAULT OUT
 
@@ -45,7 +45,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -60,11 +59,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from jpeg_ls.CharLS import encode_buffer
 
 VERSION = 1
 NO_ID = bytes(32)
-#: More memory than this, in KiB, no sensible passphrase slot asks for.
-MAX_ARGON2_MEMORY = 8 * 1024 * 1024
+#: Most that a passphrase slot may ask for (section 4).
+ARGON2_LIMITS = {"iterations": 64, "lanes": 64, "memory_kib": 4 << 20}
 
 #: What section 5 calls the list; word b stands for byte b.
 WORDS = """
@@ -122,12 +122,6 @@ def say(text: str) -> None:
 def reason(error: Exception) -> str:
     """Say what went wrong; some errors have no words, as a wrong tag or signature."""
     return str(error) or type(error).__name__
-
-
-def moment(text: str) -> datetime:
-    """Read a time of the vault (section 1)."""
-    read = datetime.fromisoformat(text)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 # --- Objects: section 2 -------------------------------------------------------------------------
@@ -271,8 +265,8 @@ class Secret:
         if self.kind == "recovery":
             return hkdf(self.value, b"", b"dcmvault 1 recovery")
         cost = slot["argon2id"]
-        if cost["memory_kib"] > MAX_ARGON2_MEMORY:
-            raise DamagedError(f"slot {slot['slot']} asks for too much memory")
+        if any(cost[name] > most for name, most in ARGON2_LIMITS.items()):
+            raise DamagedError(f"slot {slot['slot']} asks for too much memory or time")
         return Argon2id(
             salt=bytes.fromhex(cost["salt"]), length=32, iterations=cost["iterations"],
             lanes=cost["lanes"], memory_cost=cost["memory_kib"],
@@ -335,6 +329,8 @@ def open_ring(folder: Folder, secrets: Callable[[], list[Secret]]) -> Ring:
         except (DamagedError, ValueError, LookupError, TypeError) as error:
             say(f"{key}: {error}")
             continue
+        if ring is None and configs:
+            raise CannotOpenError("nothing that was given opens a slot of its keys")
         if ring is None:
             say(f"{key}: nothing that was given opens a slot of this key ring")
             continue
@@ -424,8 +420,8 @@ class Blobs:
         self._packs = folder.keys(r"packs/[0-9a-f]{2}/[0-9a-f]{64}")
         #: Records that journals tell of: study, id of the R blob, number of instances.
         self.flushed: list[tuple[str, str, int]] = []
-        #: Journals that are there and cannot be read.
-        self.lost_journals: list[str] = []
+        #: Indexes and journals that are there and cannot be read.
+        self.lost: list[str] = []
         self._rows = np.empty(0, ROW)
         #: Of each row: the number of its pack, and its own number in the pack, which the nonce has.
         self._pack = np.empty(0, np.uint32)
@@ -433,20 +429,21 @@ class Blobs:
         #: First eight bytes of each id, in ascending order, to search in.
         self._search = np.empty(0, ">u8")
         #: Numbers of the packs that no index and no journal tells of.
-        self.unknown: set[int] = set()
+        self._untold: list[int] = []
         self._load()
 
     def _load(self) -> None:
         """Take the rows from indexes and journals, and from the footers of all other packs."""
         numbers = {key[-64:]: number for number, key in enumerate(self._packs)}
         known: dict[int, Array] = {}
-        for key in self._folder.keys(r"(index|journal)/[0-9a-f]{64}"):
+        listings = self._folder.keys(r"(index|journal)/[0-9a-f]{64}")
+        for key in listings:
             kind = b"I" if key.startswith("index") else b"J"
             try:
                 head, rows = self._index(self._ring.body(self._folder.sound(key), kind))
             except FAULTS as error:
                 say(f"{key}: {reason(error)}")
-                self.lost_journals += [key] if kind == b"J" else []
+                self.lost.append(key)
                 continue
             for name, _, blobs in head["packs"]:
                 if name in numbers:
@@ -454,8 +451,10 @@ class Blobs:
                 rows = rows[blobs:]
             if kind == b"J":
                 self.flushed += [(study, ident, count) for study, ident, count in head["records"]]
-        self.unknown = set(numbers.values()) - set(known)
-        for number in self.unknown:
+        #: Whether what journals told of must be looked for in packs that nobody tells of.
+        self.untold_count = bool(self.lost or not listings)
+        self._untold = sorted(set(numbers.values()) - set(known))
+        for number in self._untold:
             with contextlib.suppress(DamagedError):
                 known[number] = self._footer(self._packs[number])
         if not known:
@@ -487,27 +486,34 @@ class Blobs:
         say(f"{key}: its footer is damaged, and no index tells of it")
         raise DamagedError(key)
 
-    def records(self) -> list[str]:
-        """Ids of all R blobs."""
-        rows = self._rows[self._rows["type"] == b"R"]
+    def records(self, *, told: bool) -> list[str]:
+        """Ids of all R blobs in packs that an index or a journal tells of, or in the others."""
+        chosen = np.isin(self._pack, np.array(self._untold, np.uint32), invert=told)
+        rows = self._rows[(self._rows["type"] == b"R") & chosen]
         return sorted({row["id"].tobytes().hex() for row in rows})
 
     def read(self, kind: str, ident: str) -> bytes:
         """Content of a blob, from the first place where it is sound."""
-        wanted = bytes.fromhex(ident)
-        prefix = np.frombuffer(wanted[:8], ">u8")[0]
-        first, last = (int(np.searchsorted(self._search, prefix, s)) for s in ("left", "right"))
-        tried = 0
-        for place in range(first, last):
-            row = self._rows[place]
-            if row["id"].tobytes() != wanted or row["type"] != kind.encode():
-                continue
+        wanted, tried = bytes.fromhex(ident), 0
+        for place in self._places(kind, wanted):
             for path in self._folder.paths(self._packs[self._pack[place]]):
                 tried += 1
                 with contextlib.suppress(*FAULTS):
-                    return self._read_at(path, row, int(self._number[place]), wanted)
+                    return self._read_at(path, self._rows[place], int(self._number[place]), wanted)
         what = "is damaged wherever it lies" if tried else "is in no pack that is there"
         raise DamagedError(f"the {kind} blob {ident} {what}")
+
+    def has(self, kind: str, ident: str) -> bool:
+        """Say whether any pack that is there has a blob, sound or not."""
+        return next(self._places(kind, bytes.fromhex(ident)), None) is not None
+
+    def _places(self, kind: str, ident: bytes) -> Iterator[int]:
+        prefix = np.frombuffer(ident[:8], ">u8")[0]
+        first, last = (int(np.searchsorted(self._search, prefix, s)) for s in ("left", "right"))
+        for place in range(first, last):
+            row = self._rows[place]
+            if row["id"].tobytes() == ident and row["type"] == kind.encode():
+                yield place
 
     def _read_at(self, path: Path, row: Any, number: int, ident: bytes) -> bytes:
         with path.open("rb") as pack:
@@ -667,191 +673,13 @@ def _huffman_coded(differences: Array, codes: Array, sizes: Array) -> bytes:
 
 
 def jls_scan(samples: Array, jpeg: JpegHead) -> bytes:
-    """Entropy-coded data of T.87 with NEAR = 0."""
-    components, mode = samples.shape[2], jpeg.parameters[1]
-    if jpeg.precision == 8 * samples.dtype.itemsize and (components == 1 or mode == 2):
-        # CharLS writes just this. It is much faster, but knows 8 and 16 bits only.
-        image = samples[:, :, 0] if components == 1 else samples
-        stream = bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(image)))
-        start = stream.index(b"\xff\xda")
-        return stream[start + 2 + int.from_bytes(stream[start + 2 : start + 4], "big") : -2]
-    return _JpegLs(jpeg.precision).scan(samples, by_pixel=mode == 2)
-
-
-class _JpegLs:
-    """The encoder of T.87 annex A, sample by sample: about a second for 512 x 512."""
-
-    RUN_ORDER = (*(i // 4 for i in range(16)), 4, 4, 5, 5, 6, 6, 7, 7, *range(8, 16))
-
-    def __init__(self, precision: int) -> None:
-        self.range = range_ = 1 << precision
-        self.precision = precision
-        bits = max(2, precision)
-        self.limit = 2 * (bits + max(8, bits))
-        # Contexts 0 to 364 are those of A.3, 365 and 366 those of run interruption.
-        self.a = [max(2, (range_ + 32) >> 6)] * 367
-        self.b, self.c, self.n, self.negative = [0] * 367, [0] * 367, [1] * 367, [0] * 367
-        self.thresholds = self._default_thresholds(range_ - 1)
-        self.out = bytearray()
-        self.bits, self.count = 0, 0
-
-    @staticmethod
-    def _default_thresholds(most: int) -> tuple[int, int, int]:
-        if most >= 128:
-            factor = (min(most, 4095) + 128) >> 8
-            wanted = (factor + 2, 4 * factor + 3, 17 * factor + 4)
-        else:
-            factor = 256 // (most + 1)
-            wanted = (max(2, 3 // factor), max(3, 7 // factor), max(4, 21 // factor))
-        first = wanted[0] if 1 <= wanted[0] <= most else 1
-        second = wanted[1] if first <= wanted[1] <= most else first
-        third = wanted[2] if second <= wanted[2] <= most else second
-        return first, second, third
-
-    def scan(self, samples: Array, *, by_pixel: bool) -> bytes:
-        """Code all lines; with `by_pixel` the components of a pixel follow each other."""
-        _, columns, components = samples.shape
-        groups = [list(range(components))] if by_pixel else [[i] for i in range(components)]
-        runs = [0] * len(groups)
-        # A line as T.87 A.2.1 sees it: one sample before it, and its last once more behind it.
-        above = [[0] * (columns + 2) for _ in range(components)]
-        for row in samples:
-            lines = [[above[i][1], *row[:, i].tolist()] for i in range(components)]
-            for number, group in enumerate(groups):
-                runs[number] = self._line(
-                    [lines[i] for i in group], [above[i] for i in group], runs[number]
-                )
-            self._flush()
-            above = [[*line, line[-1]] for line in lines]
-        if self.count or self.out[-1:] == b"\xff":
-            self._put(0, (7 if self.out[-1:] == b"\xff" else 8) - self.count)
-            self._flush()
-        return bytes(self.out)
-
-    def _put(self, value: int, length: int) -> None:
-        self.bits = self.bits << length | value
-        self.count += length
-
-    def _flush(self) -> None:
-        """Write whole bytes; behind FF only seven bits go into a byte (A.1)."""
-        while True:
-            room = 7 if self.out[-1:] == b"\xff" else 8
-            if self.count < room:
-                return
-            self.count -= room
-            self.out.append(self.bits >> self.count)
-            self.bits &= (1 << self.count) - 1
-
-    def _gradient(self, d: int) -> int:
-        first, second, third = self.thresholds
-        size = abs(d)
-        level = (size > 0) + (size >= first) + (size >= second) + (size >= third)
-        return level if d > 0 else -level
-
-    def _line(self, lines: list[list[int]], aboves: list[list[int]], run: int) -> int:
-        """Code one line of the components of a group; returns the run index behind it."""
-        at, last = 1, len(lines[0]) - 1
-        group = range(len(lines))
-        while at <= last:
-            contexts = []
-            for line, above in zip(lines, aboves, strict=True):
-                a, b, c, d = line[at - 1], above[at], above[at - 1], above[at + 1]
-                contexts.append(
-                    81 * self._gradient(d - b) + 9 * self._gradient(b - c) + self._gradient(c - a)
-                )
-            if any(contexts):
-                for i in group:
-                    line, above = lines[i], aboves[i]
-                    self._regular(line[at], line[at - 1], above[at], above[at - 1], contexts[i])
-                at += 1
-                continue
-            start = at
-            while at <= last and all(line[at] == line[start - 1] for line in lines):
-                at += 1
-            run = self._run(at - start, run, broken=at <= last)
-            if at <= last:
-                for line, above in zip(lines, aboves, strict=True):
-                    kind = int(len(lines) == 1 and line[at - 1] == above[at])
-                    self._interruption(line[at], line[at - 1], above[at], kind, run)
-                run = max(0, run - 1)
-                at += 1
-        return run
-
-    def _regular(self, x: int, left: int, above: int, corner: int, context: int) -> None:
-        """Code a sample in regular mode (A.4 to A.6)."""
-        sign = -1 if context < 0 else 1
-        q = context * sign
-        low, high = min(left, above), max(left, above)
-        predicted = low if corner >= high else high if corner <= low else left + above - corner
-        predicted = min(max(predicted + sign * self.c[q], 0), self.range - 1)
-        error = self._reduced(sign * (x - predicted))
-        a, b, n = self.a[q], self.b[q], self.n[q]
-        k = 0
-        while n << k < a:
-            k += 1
-        if k == 0 and 2 * b <= -n:
-            mapped = 2 * error + 1 if error >= 0 else -2 * (error + 1)
-        else:
-            mapped = 2 * error if error >= 0 else -2 * error - 1
-        self._golomb(mapped, k, self.limit)
-        a, b = a + abs(error), b + error
-        if n == 64:
-            a, b, n = a >> 1, b >> 1, n >> 1
-        n += 1
-        if b <= -n:
-            b = max(b + n, 1 - n)
-            self.c[q] = max(self.c[q] - 1, -128)
-        elif b > 0:
-            b = min(b - n, 0)
-            self.c[q] = min(self.c[q] + 1, 127)
-        self.a[q], self.b[q], self.n[q] = a, b, n
-
-    def _run(self, length: int, run: int, *, broken: bool) -> int:
-        """Code the length of a run (A.7.1); returns the new run index."""
-        while length >= 1 << self.RUN_ORDER[run]:
-            self._put(1, 1)
-            length -= 1 << self.RUN_ORDER[run]
-            run = min(run + 1, 31)
-        if broken:
-            self._put(length, 1 + self.RUN_ORDER[run])
-        elif length:
-            self._put(1, 1)
-        return run
-
-    def _interruption(self, x: int, left: int, above: int, kind: int, run: int) -> None:
-        """Code the sample that ends a run (A.7.2)."""
-        sign = -1 if kind == 0 and left > above else 1
-        error = self._reduced(sign * (x - (left if kind else above)))
-        q = 365 + kind
-        wanted = self.a[q] + (self.n[q] >> 1 if kind else 0)
-        k = 0
-        while self.n[q] << k < wanted:
-            k += 1
-        often_negative = 2 * self.negative[q] >= self.n[q]
-        inverted = (k == 0 and error > 0 and not often_negative) or (
-            error < 0 and (often_negative or k != 0)
-        )
-        mapped = 2 * abs(error) - kind - inverted
-        self._golomb(mapped, k, self.limit - self.RUN_ORDER[run] - 1)
-        self.negative[q] += error < 0
-        self.a[q] += (mapped + 1 - kind) >> 1
-        if self.n[q] == 64:
-            self.a[q] >>= 1
-            self.n[q] >>= 1
-            self.negative[q] >>= 1
-        self.n[q] += 1
-
-    def _reduced(self, error: int) -> int:
-        error %= self.range
-        return error - self.range if error >= (self.range + 1) >> 1 else error
-
-    def _golomb(self, value: int, k: int, limit: int) -> None:
-        """Limited Golomb code (A.5.3)."""
-        longest = limit - self.precision - 1
-        if value >> k < longest:
-            self._put(1 << k | value & ((1 << k) - 1), (value >> k) + 1 + k)
-        else:
-            self._put(1 << self.precision | value - 1, longest + 1 + self.precision)
+    """Entropy-coded data of T.87 with NEAR = 0, taken out of a stream that CharLS makes."""
+    rows, columns, components = samples.shape
+    words = samples.astype("<u1" if jpeg.precision <= 8 else "<u2")
+    mode = jpeg.parameters[1] if components > 1 else 0
+    made = encode_buffer(words.tobytes(), rows, columns, components, jpeg.precision, 0, mode)
+    head, _ = next(JpegHead.scans(bytes(made)))
+    return bytes(made)[len(head) : -2]
 
 
 def rle_frame(samples: bytes, bytes_per_sample: int, components: int, control: bytes) -> bytes:
@@ -898,17 +726,21 @@ class State:
         self.heads = [name for name in self.snapshots if name not in parents]
         heads = [self._state(name) for name in self.heads]
         self._states = heads if snapshot is None else [self._state(self._named(snapshot))]
-        self._forgotten = self._all_forgotten([*heads, *self._states])
-        #: Whether R blobs may count that no snapshot and no journal names.
-        self._search = False
-        #: R blobs that journals name, by shard and study.
-        self._flushed: dict[str, dict[str, set[str]]] = {}
+        #: When each study was forgotten last, and blobs that a repair gave up.
+        self._forgotten: dict[str, str] = {}
+        self._given_up: set[str] = set()
+        self._load_forgotten([*heads, *self._states])
+        #: R blobs that count beside those of snapshots, by shard and study.
+        self._others: dict[str, dict[str, set[str]]] = {}
         if snapshot is None:
-            gone = [name for name in damaged if name not in parents] + blobs.lost_journals
-            self.lost += [f"{name} is damaged" for name in gone]
-            # A pack that nobody tells of: its journal is lost, or its writer was interrupted.
-            self._search = bool(gone or not self.snapshots or blobs.unknown)
-            self._flushed = _by_shard((study, ident) for study, ident, _ in blobs.flushed)
+            gone = [name for name in damaged if name not in parents]
+            self.lost += [f"{name} is damaged" for name in gone + blobs.lost]
+            found = [(study, ident) for study, ident, _ in blobs.flushed]
+            if gone or not self.snapshots:
+                found += self._studies_of(blobs.records(told=True))
+            if blobs.untold_count:
+                found += self._studies_of(blobs.records(told=False))
+            self._others = _by_shard(found)
 
     def _load(self) -> list[str]:
         """Read all snapshots; returns the names of those that are damaged."""
@@ -942,68 +774,89 @@ class State:
             raise CannotOpenError(f"{len(names)} sound snapshots are called {wanted}")
         return names[0]
 
-    def _all_forgotten(self, states: list[Json]) -> dict[str, datetime]:
-        """Return when each study was forgotten last, as far as any of `states` knows."""
-        forgotten: dict[str, datetime] = {}
+    def _load_forgotten(self, states: list[Json]) -> None:
+        """Take up what any of `states` knows to be forgotten."""
         for ident in {state["forgotten"] for state in states if state.get("forgotten")}:
             try:
-                for study, at in self._blobs.json("M", ident)["studies"].items():
-                    forgotten[study] = max(moment(at), forgotten.get(study, moment(at)))
+                document = self._blobs.json("M", ident)
+                self._given_up |= set(document.get("lost", []))
+                for study, at in document["studies"].items():
+                    self._forgotten[study] = max(at, self._forgotten.get(study, ""))
             except FAULTS as error:
                 self._note("which studies were forgotten", error)
-        return forgotten
+
+    def expects(self, kind: str, ident: str, study: str = "") -> bool:
+        """Whether a blob should be there: it was not given up, nor forgotten and pruned."""
+        gone = ident in self._given_up or (kind == "R" and study in self._forgotten)
+        return not gone or self._blobs.has(kind, ident)
 
     def _note(self, what: str, error: Exception) -> None:
         note = f"{what}: {reason(error)}"
         self.lost += [note] if note not in self.lost else []
 
-    @functools.cached_property
-    def _all_records(self) -> dict[str, dict[str, set[str]]]:
-        """All R blobs of the vault, by shard and study."""
-        found = []
-        for ident in self._blobs.records():
+    def _studies_of(self, idents: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield the study of each R blob, and its id."""
+        for ident in idents:
             try:
-                found.append((str(self._blobs.json("R", ident)["study"]), ident))
+                yield str(self._blobs.json("R", ident)["study"]), ident
             except FAULTS as error:
                 self._note("a record", error)
-        return _by_shard(found)
+
+    @functools.cached_property
+    def _all_records(self) -> dict[str, dict[str, set[str]]]:
+        """All R blobs, by shard and study: what stands in for a shard or a manifest."""
+        told = self._blobs.records(told=True), self._blobs.records(told=False)
+        return _by_shard(self._studies_of(itertools.chain(*told)))
 
     def studies(self, only: str | None) -> Iterator[tuple[str, list[str]]]:
         """Each study and its R blobs; where a shard or manifest is damaged, all that there are."""
         for shard in [f"{n:02x}" for n in range(256)] if only is None else [_shard(only)]:
-            found: dict[str, set[str]] = {}
-            search = self._search
-            for ident in {state["shards"].get(shard) for state in self._states} - {None}:
+            found = {study: set(ids) for study, ids in self._others.get(shard, {}).items()}
+            shards = {state["shards"][shard] for state in self._states if shard in state["shards"]}
+            for ident in shards:
+                if not self.expects("M", ident):
+                    continue
                 try:
                     for study, entry in self._blobs.json("M", ident)["studies"].items():
                         if only is None or only == study:
                             found.setdefault(study, set()).update(self._manifest(study, entry))
                 except FAULTS as error:
                     self._note(f"shard {shard} of the studies", error)
-                    search = True
-            for records in [self._flushed, self._all_records] if search else [self._flushed]:
-                for study, ids in records.get(shard, {}).items():
-                    found.setdefault(study, set()).update(ids)
+                    for study, ids in self._all_records.get(shard, {}).items():
+                        found.setdefault(study, set()).update(ids)
             yield from ((s, sorted(found[s])) for s in sorted(found) if only is None or only == s)
 
     def _manifest(self, study: str, entry: Json) -> set[str]:
+        if not self.expects("M", entry["manifest"]):
+            return set()
         try:
-            return {ident for ident, _ in self._blobs.json("M", entry["manifest"])["records"]}
+            found = {ident for ident, _ in self._blobs.json("M", entry["manifest"])["records"]}
         except FAULTS as error:
             self._note(f"manifest of study {study}", error)
-            return self._all_records.get(_shard(study), {}).get(study, set())
+            found = self._all_records.get(_shard(study), {}).get(study, set())
+        return {ident for ident in found if self.expects("R", ident, study)}
 
-    def counts(self, record: Json) -> bool:
-        """Whether a record was stored since its study was forgotten, if it ever was."""
-        forgotten = self._forgotten.get(record["study"])
-        return forgotten is None or moment(record["stored_at"]) >= forgotten
+    def counting(self, record: Json) -> list[Json]:
+        """Return the files of a record that were not forgotten, and lack nothing given up."""
+        if str(record["stored_at"]) <= self._forgotten.get(record["study"], ""):
+            return []
+        return [item for item in record["instances"] if self._is_whole(item)]
+
+    def _is_whole(self, item: Json) -> bool:
+        needed = {("H", item["skeleton"][0])} if item["skeleton"][0] else set()
+        for _, kind, *rest in item["values"] if self._given_up else []:
+            ids = {"v": rest[:1], "f": rest[1:], "more": [[]]}.get(kind, [rest[:1]])[0]
+            needed |= {("V" if kind == "v" else "F", ident) for ident in ids}
+        return all(self.expects(*blob) for blob in needed)
 
     def sidecars(self) -> Iterator[tuple[str, str, int, str, list[str]]]:
         """Source, name, size, SHA-256 and V blobs of each file that came along with a source."""
-        for state in self._states:
-            for source, sidecars in state.get("sidecars", {}).items():
-                for name, size, sha256, ids in sidecars:
-                    yield source, name, size, sha256, ids
+        newest: Json = {}
+        for state in sorted(self._states, key=lambda state: str(state["created_at"])):
+            newest |= state.get("sidecars", {})
+        for source, sidecars in newest.items():
+            for name, size, sha256, ids in sidecars:
+                yield source, name, size, sha256, ids
 
 
 def _shard(study: str) -> str:
@@ -1020,18 +873,27 @@ def _by_shard(records: Iterable[tuple[str, str]]) -> dict[str, dict[str, set[str
 # --- Files --------------------------------------------------------------------------------------
 
 
-def safe_parts(locator: str) -> list[str]:
-    """Folders and name below OUT for a locator, whatever it says."""
+def unescaped(locator: str) -> str:
+    r"""Undo what section 8 says of locators; `\xNN` becomes what os.fsencode makes a byte of."""
+    return re.sub(
+        r"\\(\\|x[89a-f][0-9a-f])",
+        lambda found: chr(0xDC00 + int(found[1][1:], 16)) if found[1] != "\\" else "\\",
+        locator,
+    )
+
+
+def safe_parts(path: str) -> list[str]:
+    """Folders and name below OUT for a path, whatever it says."""
     parts = []
-    for part in re.split(r"[/\\]", locator):
-        name = re.sub(r"[\x00-\x1f\x7f]", "_", re.sub(r"^([A-Za-z]:)+", "", part))
+    for part in re.split(r"[/\\]" if os.name == "nt" else "/", path):
+        name = part.replace("\0", "_")
         if os.name == "nt":
-            name = re.sub(r'[<>:"|?*]|[. ]+$', "_", name)
+            name = re.sub(r'[\x01-\x1f<>:"|?*]|[. ]+$', "_", re.sub(r"^([A-Za-z]:)+", "", name))
         try:
             raw = os.fsencode(name)
         except UnicodeEncodeError:
             raw = name.encode("utf-8", "replace")
-        if len(raw) > 240:
+        if len(raw) > 255:
             raw = raw[:120] + raw[-120:]
         if raw not in {b"", b".", b".."}:
             parts.append(os.fsdecode(raw))
@@ -1047,7 +909,7 @@ def place(folder: Path, parts: list[str], size: int, sha256: str) -> tuple[Path,
         stem, dot, suffix = part.rpartition(".")
         stem, suffix = (stem, dot + suffix) if stem else (part, "")
         for number in itertools.count(1):
-            path = folder / (part if number == 1 else f"{stem}~{number}{suffix}")
+            path = folder / (part if number == 1 else f"{stem[:50]}~{number}{suffix[-10:]}")
             if depth < len(parts) - 1:
                 if not os.path.lexists(path) or (path.is_dir() and not path.is_symlink()):
                     break
@@ -1082,7 +944,8 @@ class Rescue:
         for ident in idents:
             try:
                 record = self._blobs.json("R", ident)
-                if record["study"] == study and self._state.counts(record):
+                record["instances"] = self._state.counting(record)
+                if record["study"] == study and record["instances"]:
                     yield record
             except FAULTS as error:
                 if not quiet:
@@ -1090,24 +953,24 @@ class Rescue:
 
     def instances(self, study: str, idents: list[str]) -> Iterator[tuple[str, Json]]:
         """Source and description of each file of a study that counts (end of section 8)."""
-        latest: dict[bytes, tuple[datetime, str]] = {}
+        latest: dict[bytes, tuple[str, str, str]] = {}
         for record in self.records(study, idents, quiet=False):
-            stored = (moment(record["stored_at"]), str(record["run"]))
             for item in record["instances"]:
-                key = self._key(record, item)
-                latest[key] = max(stored, latest.get(key, stored))
+                key, version = self._key(record, item)
+                latest[key] = max(version, latest.get(key, version))
         for record in self.records(study, idents, quiet=True):
-            stored = (moment(record["stored_at"]), str(record["run"]))
             for item in record["instances"]:
-                key = self._key(record, item)
-                if latest.get(key) == stored:
+                key, version = self._key(record, item)
+                if latest.get(key) == version:
                     del latest[key]
                     yield record["source"], item
 
     @staticmethod
-    def _key(record: Json, item: Json) -> bytes:
+    def _key(record: Json, item: Json) -> tuple[bytes, tuple[str, str, str]]:
+        """Return what the versions of a file have in common, and what puts them in order."""
         text = json.dumps([record["source"], item["locator"], item["sop"]])
-        return hashlib.sha256(text.encode()).digest()[:16]
+        version = (str(record["stored_at"]), str(record["run"]), str(item["sha256"]))
+        return hashlib.sha256(text.encode()).digest()[:16], version
 
     def everything(self, only: str | None) -> None:
         """Restore all files that count, those of one study if `only` is given."""
@@ -1120,11 +983,11 @@ class Rescue:
         }
         for study, idents in self._state.studies(only):
             for source, item in self.instances(study, idents):
-                parts = [*folders[source], *safe_parts(item["locator"])]
+                parts = [*folders[source], *safe_parts(unescaped(item["locator"]))]
                 self._one(parts, item["locator"], item, functools.partial(self._pieces, item))
         for source, name, size, sha256, ids in [] if only is not None else self._state.sidecars():
             item = {"size": size, "sha256": sha256}
-            parts = [*folders[source], "_sidecars", *safe_parts(name)]
+            parts = [*folders[source], "_library", *safe_parts(name)]
             self._one(parts, name, item, functools.partial(self._joined, "V", ids))
 
     def _one(
@@ -1159,18 +1022,29 @@ class Rescue:
         skeleton = self._header_block(ident)[offset : offset + length] if ident else b""
         if len(skeleton) != length or literal > length:
             raise DamagedError("its skeleton is not where its record says")
-        at = 0
-        for position, kind, *rest in item["values"]:
+        at, stream, values = 0, b"", item["values"]
+        for number, (position, kind, *rest) in enumerate(values, 1):
             if not at <= position <= literal:
                 raise DamagedError("its values are not in order")
             yield skeleton[at:position]
             at = position
             if kind == "v":
                 yield from self._joined("V", rest[0])
-            elif kind == "f":
+                continue
+            if kind == "f":
                 yield from _swapped(self._joined("F", rest[1]), rest[0])
+                continue
+            if kind == "more":
+                taken = rest[0]
             else:
-                yield from self._recoded(kind, rest[0], rest[1], rest[2:], skeleton[literal:])
+                auxiliary = skeleton[literal:]
+                stream = b"".join(self._recoded(kind, rest[0], rest[1], rest[2:], auxiliary))
+                further = itertools.takewhile(lambda value: value[1] == "more", values[number:])
+                taken = len(stream) - sum(length for _, _, length in further)
+            if not 0 <= taken <= len(stream):
+                raise DamagedError("a stream is shorter than its fragments")
+            yield stream[:taken]
+            stream = stream[taken:]
         yield skeleton[at:literal]
 
     def _joined(self, kind: str, idents: list[str]) -> Iterator[bytes]:

@@ -83,11 +83,17 @@ class InstanceRecord:
     #: From the blob that it stands in.
     source: str = ""
     stored_at: str = ""
+    run: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What a later version of the same file has, too."""
         return (self.source, self.locator, self.sop_instance_uid)
+
+    @property
+    def version(self) -> tuple[str, str, bytes]:
+        """What puts the versions of a file in order: the greatest counts."""
+        return (self.stored_at, self.run, self.file_sha256)
 
     def blob_ids(self) -> list[tuple[str, bytes]]:
         """List (type letter, id) of all blobs that the file is made of."""
@@ -130,18 +136,20 @@ class StudyRecords:
         """Read a blob's content; VaultDamagedError if it is none."""
         document = read_json(content)
         try:
-            source, stored_at = document["source"], document["stored_at"]
+            source, stored_at, run = document["source"], document["stored_at"], document["run"]
             return cls(
                 document["study"],
                 source,
-                document["run"],
+                run,
                 stored_at,
                 StudyAttributes(**_known(document["attributes"], StudyAttributes._fields)),
                 {
                     uid: SeriesAttributes(**_known(series, SeriesAttributes._fields))
                     for uid, series in document["series"].items()
                 },
-                tuple(_read_instance(item, source, stored_at) for item in document["instances"]),
+                tuple(
+                    _read_instance(item, source, stored_at, run) for item in document["instances"]
+                ),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VaultDamagedError("records of a study cannot be read") from error
@@ -152,7 +160,7 @@ def current(records: Sequence[InstanceRecord]) -> list[InstanceRecord]:
     newest: dict[tuple[str, str, str], InstanceRecord] = {}
     for record in records:
         before = newest.get(record.key)
-        if before is None or record.stored_at >= before.stored_at:
+        if before is None or record.version >= before.version:
             newest[record.key] = record
     return list(newest.values())
 
@@ -165,7 +173,7 @@ def filled(attributes: StudyAttributes | SeriesAttributes) -> dict[str, str]:
 def read_json(content: bytes) -> dict[str, Any]:
     """Read a JSON object; VaultDamagedError if it is none."""
     try:
-        document = json.loads(content.decode("utf-8", "surrogatepass"))
+        document = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise VaultDamagedError("a part of the vault is no JSON") from error
     if not isinstance(document, dict):
@@ -174,9 +182,14 @@ def read_json(content: bytes) -> dict[str, Any]:
 
 
 def json_bytes(document: Mapping[str, object]) -> bytes:
-    """Return a document as compact JSON."""
-    raw = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return raw.encode("utf-8", "surrogatepass")
+    """Return a document as compact JSON.
+
+    Lone surrogates, which stand for bytes of a path that are no UTF-8, are escaped: UTF-8 has none.
+    """
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def pack_json(document: Mapping[str, object]) -> bytes:
@@ -233,7 +246,9 @@ def _value_json(value: Value) -> list[object]:
     return [value.position, "v", blobs]
 
 
-def _read_instance(item: Mapping[str, Any], source: str, stored_at: str) -> InstanceRecord:
+def _read_instance(
+    item: Mapping[str, Any], source: str, stored_at: str, run: str
+) -> InstanceRecord:
     block, offset, length, literal = item["skeleton"]
     return InstanceRecord(
         sop_instance_uid=item["sop"],
@@ -250,6 +265,7 @@ def _read_instance(item: Mapping[str, Any], source: str, stored_at: str) -> Inst
         opaque_reason=item["opaque"],
         source=source,
         stored_at=stored_at,
+        run=run,
     )
 
 

@@ -105,20 +105,24 @@ class VaultState:
         """List the blobs of records of one study."""
         found: dict[bytes, RecordsRef] = {}
         for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
-            if self.is_given_up(BlobType.STATE, entry.manifest):
-                continue
-            for ref in read_manifest(self.vault, entry):
+            for ref in self.manifest(entry):
                 found[ref.id] = ref
         for ref in self._journal_refs():
             if ref.study_instance_uid == study_instance_uid:
                 found[ref.id] = ref
         return list(found.values())
 
+    def manifest(self, entry: StudyEntry) -> list[RecordsRef]:
+        """Return the blobs of records that a manifest names; none for one that was given up."""
+        if self.is_given_up(BlobType.STATE, entry.manifest):
+            return []
+        return read_manifest(self.vault, entry)
+
     def stored(self, study_instance_uid: str) -> list[StudyRecords]:
         """Return the blobs of records of one study that count, oldest first."""
         return sorted(
             (
-                self._without_lost(part)
+                self.without_lost(part)
                 for _ref, part in self.counting(self.refs(study_instance_uid))
             ),
             key=lambda part: part.stored_at,
@@ -140,7 +144,8 @@ class VaultState:
         """Say whether a blob was lost, and nobody stored it anew since."""
         return blob in self.forgotten.lost and not self.vault.index.places(kind, blob)
 
-    def _without_lost(self, part: StudyRecords) -> StudyRecords:
+    def without_lost(self, part: StudyRecords) -> StudyRecords:
+        """Leave out files that need a blob which was given up."""
         if not self.forgotten.lost:
             return part
         kept = tuple(
@@ -169,20 +174,7 @@ class VaultState:
 
     def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
         if blob not in self._shards:
-            document = _state_blob(self.vault, blob)
-            try:
-                self._shards[blob] = {
-                    uid: StudyEntry(
-                        uid,
-                        bytes.fromhex(entry["manifest"]),
-                        int(entry["instances"]),
-                        int(entry["bytes"]),
-                        entry["about"],
-                    )
-                    for uid, entry in document["studies"].items()
-                }
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise VaultDamagedError("a list of studies cannot be read") from error
+            self._shards[blob] = decode_shard(self.vault.read_blob(BlobType.STATE, blob))
         return self._shards[blob]
 
 
@@ -208,25 +200,65 @@ def state_at(vault: Vault, links: Collection[Link]) -> VaultState:
 
 def forgotten_of(vault: Vault, states: Sequence[SnapshotState]) -> Forgotten:
     """Return the union of what these snapshots say was forgotten."""
+    blobs = {state.forgotten for state in states if state.forgotten}
+    return united(decode_forgotten(vault.read_blob(BlobType.STATE, blob)) for blob in blobs)
+
+
+def united(every: Iterable[Forgotten]) -> Forgotten:
+    """Return what any of these says was forgotten."""
     snapshots: set[str] = set()
     studies: dict[str, str] = {}
     lost: set[bytes] = set()
-    for blob in {state.forgotten for state in states if state.forgotten}:
-        document = _state_blob(vault, blob)
-        lost |= {bytes.fromhex(one) for one in document.get("lost", ())}
-        snapshots |= set(document.get("snapshots", ()))
-        for uid, since in document.get("studies", {}).items():
+    for one in every:
+        snapshots |= one.snapshots
+        lost |= one.lost
+        for uid, since in one.studies.items():
             studies[uid] = max(since, studies.get(uid, ""))
     return Forgotten(frozenset(snapshots), studies, frozenset(lost))
 
 
+def decode_forgotten(content: bytes) -> Forgotten:
+    """Read a blob that says what was forgotten; VaultDamagedError if it does not."""
+    document = read_json(content)
+    try:
+        return Forgotten(
+            frozenset(document.get("snapshots", ())),
+            dict(document.get("studies", {})),
+            frozenset(bytes.fromhex(blob) for blob in document.get("lost", ())),
+        )
+    except (TypeError, ValueError) as error:
+        raise VaultDamagedError("what was forgotten cannot be read") from error
+
+
+def decode_shard(content: bytes) -> dict[str, StudyEntry]:
+    """Read a list of studies; VaultDamagedError if it is none."""
+    try:
+        return {
+            uid: StudyEntry(
+                uid,
+                bytes.fromhex(entry["manifest"]),
+                int(entry["instances"]),
+                int(entry["bytes"]),
+                entry["about"],
+            )
+            for uid, entry in read_json(content)["studies"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VaultDamagedError("a list of studies cannot be read") from error
+
+
 def read_manifest(vault: Vault, entry: StudyEntry) -> list[RecordsRef]:
     """Return the blobs of records that a study's manifest names."""
-    document = _state_blob(vault, entry.manifest)
+    content = vault.read_blob(BlobType.STATE, entry.manifest)
+    return decode_manifest(entry.study_instance_uid, content)
+
+
+def decode_manifest(study_instance_uid: str, content: bytes) -> list[RecordsRef]:
+    """Read a study's manifest; VaultDamagedError if it is none."""
     try:
         return [
-            RecordsRef(entry.study_instance_uid, bytes.fromhex(blob), int(instances))
-            for blob, instances in document["records"]
+            RecordsRef(study_instance_uid, bytes.fromhex(blob), int(instances))
+            for blob, instances in read_json(content)["records"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise VaultDamagedError("a study's manifest cannot be read") from error

@@ -1,0 +1,74 @@
+"""What can still be read of a state whose parts are damaged: one bad blob hides only its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dcmvault.errors import DestinationError, ObjectMissingError, VaultDamagedError
+from dcmvault.vault.index import RecordsRef
+from dcmvault.vault.records import InstanceRecord, StudyRecords, current
+from dcmvault.vault.snapshot import shard_of
+from dcmvault.vault.state import VaultState
+
+#: Is told what could not be read: Study Instance UID (empty for many studies), and why.
+TellLoss = Callable[[str, DestinationError], None]
+
+#: What damage of one part raises; that the whole vault is out of reach is no damage.
+DAMAGE = (VaultDamagedError, ObjectMissingError)
+
+
+class LegibleState:
+    """Reads a state study by study. What is damaged is told, each time that it is met."""
+
+    def __init__(self, state: VaultState, tell: TellLoss) -> None:
+        self._state = state
+        self._tell = tell
+        self._pending: dict[str, list[RecordsRef]] = {}
+        for journal in state.journals:
+            for ref in journal.records:
+                self._pending.setdefault(ref.study_instance_uid, []).append(ref)
+
+    def studies(self) -> Iterator[str]:
+        """List the UIDs of studies, by shard; of a forgotten one nothing may be left."""
+        waiting: dict[str, set[str]] = {}
+        for uid in self._pending:
+            waiting.setdefault(shard_of(uid), set()).add(uid)
+        for shard in sorted({*self._state.shard_names(), *waiting}):
+            try:
+                listed = set(self._state.entries(shard))
+            except DAMAGE as error:
+                self._tell("", error)
+                listed = set()
+            yield from sorted(listed | waiting.get(shard, set()))
+
+    def parts(self, study_instance_uid: str) -> list[StudyRecords]:
+        """Return the blobs of records of a study that count and can be read, oldest first."""
+        parts = []
+        for ref in self._refs(study_instance_uid):
+            try:
+                parts += [part for _ref, part in self._state.counting([ref])]
+            except DAMAGE as error:
+                self._tell(study_instance_uid, error)
+        return sorted(
+            map(self._state.without_lost, parts), key=lambda part: (part.stored_at, part.source)
+        )
+
+    def records(self, study_instance_uid: str) -> list[InstanceRecord]:
+        """Return the records of a study that count and can be read."""
+        return current(
+            [record for part in self.parts(study_instance_uid) for record in part.instances]
+        )
+
+    def _refs(self, study_instance_uid: str) -> list[RecordsRef]:
+        found: dict[bytes, RecordsRef] = {}
+        try:
+            entries = self._state.entries(shard_of(study_instance_uid))
+        except DAMAGE:  # told when the studies were listed
+            entries = {}
+        for entry in entries.get(study_instance_uid, ()):
+            try:
+                found |= {ref.id: ref for ref in self._state.manifest(entry)}
+            except DAMAGE as error:
+                self._tell(study_instance_uid, error)
+        found |= {ref.id: ref for ref in self._pending.get(study_instance_uid, ())}
+        return list(found.values())

@@ -23,6 +23,7 @@ from dcmvault.model.receipt import Receipt
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.model.snapshot import Origin, SnapshotRef
 from dcmvault.ports.clock import Clock
+from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
@@ -61,6 +62,7 @@ class VaultDestination:
         self._clock = clock
         self._opened: _Opened | None = None
         self._lock = threading.Lock()
+        self._gauge = EffortGauge()
         self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
 
     @property
@@ -103,6 +105,7 @@ class VaultDestination:
             self._encoders,
             source=origin.source,
             run=str(origin.run_id),
+            gauge=self._gauge,
         )
         return VaultDelivery(writer, self._clock)
 
@@ -162,6 +165,8 @@ class VaultDestination:
         )
 
     def _profile(self) -> Profile:
+        if self._section.profile == "auto":
+            return self._gauge.profile()
         return PROFILES[self._section.profile]
 
     def _vault(self) -> _Opened:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from dcmvault.vault.blob import BlobType
+from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
+from dcmvault.vault.profile import Profile
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob
 
@@ -25,9 +28,13 @@ class _Encoding(NamedTuple):
 class OutgoingBlobs:
     """The packs of one flush; used by one thread, encodes and writes in others."""
 
-    def __init__(self, vault: Vault, workers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, vault: Vault, workers: ThreadPoolExecutor, profile: Profile, gauge: EffortGauge
+    ) -> None:
         self._vault = vault
         self._workers = workers
+        self._profile = profile
+        self._gauge = gauge
         self._in_flight: deque[_Encoding] = deque()
         self._in_flight_bytes = 0
         self._pack: PackBuilder | None = None
@@ -47,7 +54,7 @@ class OutgoingBlobs:
             return
         self._new.add(blob.id)
         self._drain(max(_IN_FLIGHT_BYTES - len(blob.content), 0))
-        self._in_flight.append(_Encoding(blob, self._workers.submit(blob.encode)))
+        self._in_flight.append(_Encoding(blob, self._workers.submit(self._encode, blob)))
         self._in_flight_bytes += len(blob.content)
 
     def add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
@@ -88,9 +95,21 @@ class OutgoingBlobs:
         self._pack = None
         self._wait_for_write()
         self._packs.append(entry)
-        self._writing = self._workers.submit(self._vault.packs.store, entry, data)
+        self._writing = self._workers.submit(self._store, entry, data)
 
     def _wait_for_write(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             self._written += writing.result()
+
+    def _encode(self, blob: NewBlob) -> bytes:
+        began = time.perf_counter()
+        encoding = blob.encode()
+        self._gauge.encoded(self._profile, len(blob.content), time.perf_counter() - began)
+        return encoding
+
+    def _store(self, entry: PackEntry, data: bytes) -> int:
+        began = time.perf_counter()
+        written = self._vault.packs.store(entry, data)
+        self._gauge.stored(written, time.perf_counter() - began)
+        return written

@@ -18,6 +18,7 @@ from dcmvault.model.instance import InstanceFile, SeriesAttributes, StudyAttribu
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes
 from dcmvault.vault.cutting import cut
+from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.index import Addition, RecordsRef
 from dcmvault.vault.outgoing import OutgoingBlobs
 from dcmvault.vault.profile import Profile
@@ -96,6 +97,7 @@ class VaultWriter:
         *,
         source: str,
         run: str,
+        gauge: EffortGauge | None = None,
     ) -> None:
         self._vault = vault
         self._known = known
@@ -103,11 +105,12 @@ class VaultWriter:
         self._encoders = encoders
         self._source = source
         self._run = run
+        self._gauge = gauge or EffortGauge()
         self._begin()
 
     def _begin(self) -> None:
         """Begin what the next flush will end."""
-        self._outgoing = OutgoingBlobs(self._vault, self._encoders)
+        self._outgoing = OutgoingBlobs(self._vault, self._encoders, self._profile, self._gauge)
         self._block: list[bytes] = []
         self._block_bytes = 0
         self._waiting: list[_Waiting] = []

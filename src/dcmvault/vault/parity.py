@@ -22,6 +22,8 @@ _HEADER = struct.Struct("<8sHHIQ")
 _DIGEST_BYTES = 16
 #: Of GF(256): the code has no more shards than that.
 _MOST_SHARDS = 256
+#: What of a parity object says how the pack was cut, at most.
+HEAD_BYTES = _HEADER.size + _MOST_SHARDS * _DIGEST_BYTES
 
 
 class _Shape(NamedTuple):
@@ -98,7 +100,29 @@ def mend_pack(damaged: bytes | None, parity: bytes, pack_sha256: bytes) -> bytes
     return pack if _is_pack(pack, pack_sha256) else None
 
 
-def _read_shape(parity: bytes) -> _Shape:
+def check_parity(parity: bytes) -> None:
+    """Raise VaultDamagedError for a parity object that cannot be one."""
+    shape = _read_shape(parity)
+    if len(parity) != shape.table_end + shape.parity_shards * shape.shard_bytes:
+        raise VaultDamagedError("A parity object of the vault is cut short.")
+
+
+def fits_pack(parity: bytes, pack: bytes) -> bool:
+    """Say whether a parity object, of which the first `HEAD_BYTES` do, is that of this pack."""
+    try:
+        shape = _read_shape(parity, whole=False)
+    except VaultDamagedError:
+        return False
+    if shape.pack_bytes != len(pack) or shape.table_end > len(parity):
+        return False
+    return all(
+        _digest(_shard(pack, number, shape.shard_bytes, padded=True))
+        == parity[_HEADER.size + number * _DIGEST_BYTES :][:_DIGEST_BYTES]
+        for number in range(shape.data_shards)
+    )
+
+
+def _read_shape(parity: bytes, *, whole: bool = True) -> _Shape:
     """Read how the pack was cut; sizes that are returned are bounded by those of `parity`."""
     if len(parity) < _HEADER.size:
         raise VaultDamagedError("A parity object of the vault is cut short.")
@@ -109,7 +133,8 @@ def _read_shape(parity: bytes) -> _Shape:
         or shape.data_shards == 0
         or shape.parity_shards == 0
         or shape.shards > _MOST_SHARDS
-        or not 0 < shape.shard_bytes <= len(parity)
+        or shape.shard_bytes == 0
+        or (whole and shape.shard_bytes > len(parity))
         or shape.pack_bytes > shape.data_shards * shape.shard_bytes
     ):
         raise VaultDamagedError("The beginning of a parity object of the vault is damaged.")

@@ -61,7 +61,10 @@ class Sealing:
 
     def get(self, kind: bytes, key: str) -> bytes:
         """Read and open an object of kind J, I or C."""
-        data = self._objects.get(key)
+        return self.open(kind, self._objects.get(key))
+
+    def open(self, kind: bytes, data: bytes) -> bytes:
+        """Open an object of kind J, I or C."""
         header = self.read_header(kind, data)
         sealed = memoryview(data)[HEADER_BYTES:]
         return Sealer(header, self.key_of(header)).open(0, kind, NO_ID, sealed)

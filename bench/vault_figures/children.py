@@ -1,0 +1,99 @@
+"""Whole processes, measured: wall time and peak memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+#: Seconds between looks at the memory of a running process.
+_LOOK_S = 0.01
+_PEAK = re.compile(rb"VmHWM:\s+(\d+) kB")
+
+
+class Measured(NamedTuple):
+    """What one process took."""
+
+    wall_s: float
+    #: VmHWM, of the process and its children together; 0 where the system does not tell.
+    peak_bytes: int
+    output: str
+
+
+def run(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    watch_memory: bool = False,
+    accepted: frozenset[int] = frozenset({0}),
+) -> Measured:
+    """Run a process to its end; SystemExit with its messages if it fails.
+
+    The peak is read from /proc until the process ends: what `getrusage` says of a child is never
+    less than what its parent had.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=messages,
+            cwd=folder,
+            env={**os.environ, **environment},
+        )
+        peak = _Peak(process) if watch_memory else None
+        status = process.wait()
+        wall_s = time.perf_counter() - began
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+        if status not in accepted:
+            messages.seek(0)
+            words = messages.read().decode(errors="replace")
+            name = Path(command[0]).name
+            raise SystemExit(f"{name} ended with status {status}:\n{text[-2000:]}{words[-2000:]}")
+        return Measured(wall_s, peak.join() if peak else 0, text)
+
+
+class _Peak:
+    """Looks at a process and its children until they end."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._peaks: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def join(self) -> int:
+        self._thread.join()
+        return sum(self._peaks.values())
+
+    def _watch(self) -> None:
+        while self._process.returncode is None:
+            for pid in (self._process.pid, *_children(self._process.pid)):
+                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_of(pid))
+            time.sleep(_LOOK_S)
+
+
+def _peak_of(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0
+    found = _PEAK.search(status)
+    return int(found[1]) << 10 if found else 0
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(one) for task in tasks for one in (task / "children").read_text().split()]
+    except OSError:
+        return []

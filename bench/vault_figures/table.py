@@ -1,0 +1,47 @@
+"""What a figure says, and the table of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured figure: ours beside what it is compared with."""
+
+    what: str
+    ours: str
+    theirs: str
+    #: What must be at most `asked`; an amount where `asked` is one.
+    value: float
+    asked: float
+    #: "" for a ratio, or the unit of `value`.
+    unit: str = ""
+
+    @property
+    def reached(self) -> bool:
+        return self.value <= self.asked
+
+    def line(self) -> str:
+        value, asked = (f"{number:.3g}{self.unit}" for number in (self.value, self.asked))
+        verdict = "reached" if self.reached else "NOT REACHED"
+        return f"{self.what:<58} {self.ours:>24} {self.theirs:>28} {value:>9} {asked:>8}  {verdict}"
+
+
+HEADING = f"{'':<58} {'dcmvault':>24} {'beside':>28} {'value':>9} {'at most':>8}"
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:.2f} MB"
+
+
+def seconds(times: Sequence[float]) -> str:
+    return f"{min(times):.2f} s ({statistics.median(times):.2f})"
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    print(HEADING)
+    for row in rows:
+        print(row.line())

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dcmvault.errors import DestinationError, ObjectMissingError, VaultDamagedError
+from dcmvault.errors import (
+    DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
+    VaultFormatError,
+)
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.snapshot import shard_of
@@ -13,8 +18,13 @@ from dcmvault.vault.state import VaultState
 #: Is told what could not be read: Study Instance UID (empty for many studies), and why.
 TellLoss = Callable[[str, DestinationError], None]
 
-#: What damage of one part raises; that the whole vault is out of reach is no damage.
-DAMAGE = (VaultDamagedError, ObjectMissingError)
+
+def out_of_reach(error: DestinationError) -> bool:
+    """Say whether an error is about the vault's place as a whole, and not damage of one part."""
+    # In the middle of a vault that was opened, another format is a rotten byte.
+    return isinstance(
+        error, DestinationUnreachableError | DestinationStoppedError
+    ) and not isinstance(error, VaultFormatError)
 
 
 class LegibleState:
@@ -36,8 +46,8 @@ class LegibleState:
         for shard in sorted({*self._state.shard_names(), *waiting}):
             try:
                 listed = set(self._state.entries(shard))
-            except DAMAGE as error:
-                self._tell("", error)
+            except DestinationError as error:
+                self._lost("", error)
                 listed = set()
             yield from sorted(listed | waiting.get(shard, set()))
 
@@ -47,8 +57,8 @@ class LegibleState:
         for ref in self._refs(study_instance_uid):
             try:
                 parts += [part for _ref, part in self._state.counting([ref])]
-            except DAMAGE as error:
-                self._tell(study_instance_uid, error)
+            except DestinationError as error:
+                self._lost(study_instance_uid, error)
         return sorted(
             map(self._state.without_lost, parts), key=lambda part: (part.stored_at, part.source)
         )
@@ -63,12 +73,19 @@ class LegibleState:
         found: dict[bytes, RecordsRef] = {}
         try:
             entries = self._state.entries(shard_of(study_instance_uid))
-        except DAMAGE:  # told when the studies were listed
-            entries = {}
+        except DestinationError as error:
+            if out_of_reach(error):
+                raise
+            entries = {}  # told when the studies were listed
         for entry in entries.get(study_instance_uid, ()):
             try:
                 found |= {ref.id: ref for ref in self._state.manifest(entry)}
-            except DAMAGE as error:
-                self._tell(study_instance_uid, error)
+            except DestinationError as error:
+                self._lost(study_instance_uid, error)
         found |= {ref.id: ref for ref in self._pending.get(study_instance_uid, ())}
         return list(found.values())
+
+    def _lost(self, study_instance_uid: str, error: DestinationError) -> None:
+        if out_of_reach(error):
+            raise error
+        self._tell(study_instance_uid, error)

@@ -1,4 +1,4 @@
-"""Reading many files back: neighbours in a pack in one request, frames of a large file side by side.
+"""Reading many files back: with few requests, and the frames of a large file side by side.
 
 What a pack does not give any more is made from its parity, in memory; the vault stays as it is.
 """
@@ -9,18 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from dcmvault.errors import (
-    DestinationError,
-    DestinationStoppedError,
-    DestinationUnreachableError,
-    ObjectMissingError,
-    VaultDamagedError,
-)
+from dcmvault.errors import DestinationError, VaultDamagedError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import decode
 from dcmvault.vault.index import Place
+from dcmvault.vault.legible import out_of_reach
 from dcmvault.vault.pack import pack_key
 from dcmvault.vault.parity import mend_pack
 from dcmvault.vault.rebuild import rebuild_file
@@ -39,6 +34,7 @@ LARGE_BYTES = 16 << 20
 _AHEAD_BYTES = 24 << 20
 
 _Blob = tuple[BlobType, bytes]
+_T = TypeVar("_T")
 
 
 class _Wanted(NamedTuple):
@@ -78,22 +74,20 @@ class PackRepair:
         store = self._vault.store
         try:
             damaged: bytes | None = store.get(pack_key(name))
-        except _OUT_OF_REACH:
-            raise
-        except DestinationError:
+        except DestinationError as error:
+            if out_of_reach(error):
+                raise
             damaged = None
         for key in self._vault.packs.parity_keys(name):
             try:
                 mended = mend_pack(damaged, store.get(key), name)
-            except (ObjectMissingError, VaultDamagedError):
+            except DestinationError as error:
+                if out_of_reach(error):
+                    raise
                 continue
             if mended is not None:
                 return mended
         return None
-
-
-#: The store as a whole cannot be used: no damage of one part.
-_OUT_OF_REACH = (DestinationUnreachableError, DestinationStoppedError)
 
 
 class FileReader:
@@ -141,15 +135,17 @@ class FileReader:
             return lambda: self._slowly(kind, identity)
         try:
             sealed = self._sealed(wanted)
-        except _OUT_OF_REACH:
-            raise
-        except DestinationError:
+        except DestinationError as error:
+            if out_of_reach(error):
+                raise
             return lambda: self._slowly(kind, identity)
 
         def content() -> bytes:
             try:
                 return _content(self._vault, kind, identity, wanted.place, sealed)
-            except (ObjectMissingError, VaultDamagedError):
+            except DestinationError as error:
+                if out_of_reach(error):
+                    raise
                 return self._slowly(kind, identity)
 
         if inline:
@@ -161,9 +157,9 @@ class FileReader:
         """Read a blob that is not where it should be, or is damaged there."""
         try:
             return self._vault.read_blob(kind, identity)
-        except _OUT_OF_REACH:
-            raise
         except DestinationError as error:
+            if out_of_reach(error):
+                raise
             content = self._repair.read(kind, identity)
             if content is not None:
                 return content
@@ -213,16 +209,19 @@ class _Ahead:
         return content()
 
 
-def by_place(vault: Vault, records: Iterable[InstanceRecord]) -> list[InstanceRecord]:
+def by_place(
+    vault: Vault, items: Iterable[_T], record_of: Callable[[_T], InstanceRecord]
+) -> list[_T]:
     """Sort files by where their first large blob lies, so that packs are read from front to end."""
 
-    def key(record: InstanceRecord) -> tuple[bytes, int]:
+    def key(item: _T) -> tuple[bytes, int]:
+        record = record_of(item)
         for kind, identity in [*_blobs_of(record)[:1], (BlobType.HEADERS, record.skeleton.block)]:
             for place in vault.index.places(kind, identity) if identity else ():
                 return place.pack, place.offset
         return b"", 0
 
-    return sorted(records, key=key)
+    return sorted(items, key=key)
 
 
 def _blobs_of(record: InstanceRecord) -> list[_Blob]:

@@ -1,0 +1,202 @@
+"""What a restore has to do: which files, from where in the vault, under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from dcmvault.app.restored_names import (
+    LIBRARY_FOLDER,
+    Parts,
+    PathRegister,
+    safe_parts,
+    source_folders,
+)
+from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.vault.legible import LegibleState
+from dcmvault.vault.reading import by_place
+from dcmvault.vault.records import BlobsValue, InstanceRecord, Skeleton
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.state import VaultState
+
+#: How the pseudo study of files that are no instances is written where a UID stands.
+NO_STUDY = "-"
+#: Files of one chunk at most, and their bytes: what one worker reads in few requests.
+_FILES_AT_ONCE = 64
+_BYTES_AT_ONCE = 4 << 20
+#: Files that are put in the order of their packs at once; many studies may be small.
+_FILES_IN_ORDER = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Studies and series that are wanted; none of both means everything."""
+
+    studies: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.studies or self.series)
+
+    def of(self, study: str, records: list[InstanceRecord]) -> list[InstanceRecord]:
+        """Return the records of a study that are wanted."""
+        if self.is_whole or study_word(study) in self.studies:
+            return records
+        return [one for one in records if one.series_instance_uid in self.series]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTask:
+    """One file to be made: of which study, how it comes about, and where it goes."""
+
+    study_instance_uid: str
+    record: InstanceRecord
+    parts: Parts
+    #: It belongs to a library as a whole, not to a study.
+    of_library: bool = False
+
+
+@dataclass(slots=True)
+class RestorePlan:
+    """Walks over a state twice: to count and to find shared paths, then to give out tasks.
+
+    So memory does not grow with what the vault holds but by 8 bytes for a file.
+    """
+
+    vault: Vault
+    state: VaultState
+    legible: LegibleState
+    selection: Selection
+    paths: PathRegister
+    #: Is called after each study of the first pass.
+    looked_at: Callable[[], None]
+    studies: int = 0
+    files: int = 0
+    bytes: int = 0
+    _sources: set[str] = field(default_factory=set)
+    _folders: dict[str, str] = field(default_factory=dict)
+
+    def make(self) -> None:
+        """Do the first pass; UsageError if a study or series that is wanted is not there."""
+        missing = {*self.selection.studies}
+        missing_series = {*self.selection.series}
+        for study, records in self._selected():
+            self.studies += 1
+            missing.discard(study_word(study))
+            for record in records:
+                missing_series.discard(record.series_instance_uid)
+                self._note(record, safe_parts(record.locator))
+            self.looked_at()
+        for name in sorted(missing):
+            raise _not_there(_("The vault holds no study %s.") % name)
+        for name in sorted(missing_series):
+            raise _not_there(_("The vault holds no series %s.") % name)
+        library = list(self._library())
+        for record, parts in library:
+            self._note(record, parts)
+        if len(self._sources) > 1:
+            self._folders = source_folders(self._sources)
+        if self.paths.close():
+            for _study, records in self._selected():
+                for record in records:
+                    self._contend(record, safe_parts(record.locator))
+            for record, parts in library:
+                self._contend(record, parts)
+
+    def chunks(self) -> Iterator[list[RestoreTask]]:
+        """Do the second pass: tasks in the order of the packs, as many as one worker takes."""
+        waiting: list[RestoreTask] = []
+        for study, records in self._selected():
+            waiting += [self._task(study, record) for record in records]
+            if len(waiting) >= _FILES_IN_ORDER:
+                yield from self._divided(waiting)
+                waiting = []
+        yield from self._divided(waiting)
+        yield from self._divided(
+            [
+                RestoreTask("", record, self._library_path(record, parts), of_library=True)
+                for record, parts in self._library()
+            ]
+        )
+
+    def _selected(self) -> Iterator[tuple[str, list[InstanceRecord]]]:
+        wanted = self.selection
+        only_named = wanted.studies and not wanted.series
+        uids = (
+            ["" if name == NO_STUDY else name for name in dict.fromkeys(wanted.studies)]
+            if only_named
+            else self.legible.studies()
+        )
+        for uid in uids:
+            if records := wanted.of(uid, self.legible.records(uid)):
+                yield uid, records
+
+    def _note(self, record: InstanceRecord, parts: Parts) -> None:
+        self.files += 1
+        self.bytes += record.size
+        self._sources.add(record.source)
+        self.paths.note((record.source, *parts))
+
+    def _contend(self, record: InstanceRecord, parts: Parts) -> None:
+        self.paths.contend((record.source, *parts), record.stored_at, record.file_sha256)
+
+    def _task(self, study: str, record: InstanceRecord) -> RestoreTask:
+        key = (record.source, *safe_parts(record.locator))
+        parts = self.paths.place(key, record.file_sha256)[1:]
+        if self._folders:
+            parts = (self._folders[record.source], *parts)
+        return RestoreTask(study, record, parts)
+
+    def _divided(self, tasks: list[RestoreTask]) -> Iterator[list[RestoreTask]]:
+        chunk: list[RestoreTask] = []
+        size = 0
+        for task in by_place(self.vault, tasks, lambda task: task.record):
+            chunk.append(task)
+            size += task.record.size
+            if len(chunk) >= _FILES_AT_ONCE or size >= _BYTES_AT_ONCE:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    # What belongs to a library as a whole
+
+    def _library(self) -> Iterator[tuple[InstanceRecord, Parts]]:
+        """List the files of sidecars as records, with the paths that they would like."""
+        if not self.selection.is_whole:
+            return
+        newest: dict[str, tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]] = {}
+        for state in sorted(self.state.states, key=lambda state: state.created_at):
+            newest |= state.sidecars
+        for source, files in sorted(newest.items()):
+            for name, size, sha256, blobs in files:
+                record = replace(
+                    _NO_RECORD,
+                    locator=name,
+                    size=size,
+                    file_sha256=sha256,
+                    values=(BlobsValue(0, "v", 1, blobs),),
+                    source=source,
+                )
+                yield record, (LIBRARY_FOLDER, *safe_parts(source)[-1:], *safe_parts(name))
+
+    def _library_path(self, record: InstanceRecord, parts: Parts) -> Parts:
+        placed = self.paths.place((record.source, *parts), record.file_sha256)[1:]
+        if self._folders:
+            placed = (LIBRARY_FOLDER, self._folders[record.source], *placed[2:])
+        return placed
+
+
+_NO_RECORD = InstanceRecord("", "", "", "", "", "", 0, 0, b"", Skeleton(b"", 0, 0, 0), ())
+
+
+def study_word(study_instance_uid: str) -> str:
+    """Return how people write a study's UID; that of files that are no instances is `-`."""
+    return study_instance_uid or NO_STUDY
+
+
+def _not_there(message: str) -> UsageError:
+    return UsageError(message, hint=_("`dcmvault find` and `dcmvault ls` show what it holds."))

@@ -1,0 +1,267 @@
+"""Writing restored files: under another name until they are whole, and never over another file."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from dcmvault.app.restored_names import Parts
+from dcmvault.errors import (
+    DestinationError,
+    DestinationStoppedError,
+    ObjectExistsError,
+    UsageError,
+)
+from dcmvault.i18n import gettext as _
+
+#: Files on their way lie here; it is removed at the end, and emptied at the next start.
+UNFINISHED_FOLDER = ".dcmvault-restore"
+_LOCK = "lock"
+_BUFFER_BYTES = 256 << 10
+#: Errors that say that no further file can be written; every other one is about one file.
+_ENDS_ALL = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE}
+)
+
+
+class Restored(Enum):
+    """What became of a file."""
+
+    WRITTEN = "written"
+    #: The same content was there under the same name.
+    ALREADY_THERE = "already_there"
+
+
+class RestoreFolder:
+    """The folder that files are restored into. `write` is safe for several threads.
+
+    Folders get mode 0700 and files 0600: they hold patient data. Symbolic links below the folder
+    are not followed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._unfinished = root / UNFINISHED_FOLDER
+        self._known: set[Parts] = {()}
+        self._lock = threading.Lock()
+        self._guard = -1
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the folder if its parent is there; at the end everything is durable.
+
+        Raises UsageError, or DestinationStoppedError when it cannot be written into.
+        """
+        if not self.root.parent.is_dir():
+            raise UsageError(
+                _("The folder to restore into cannot be made: the one above it does not exist."),
+                hint=_("Is the disk mounted? If the path is right, make that folder."),
+            )
+        with _all_files():
+            try:
+                made = not self.root.exists()
+                self.root.mkdir(0o700, exist_ok=True)
+                self._unfinished.mkdir(0o700, exist_ok=True)
+            except FileExistsError:
+                raise UsageError(
+                    _("There is a file where the folder to restore into should be.")
+                ) from None
+            self._take_guard()
+            self._empty_unfinished()
+        try:
+            yield
+            with _all_files():
+                _make_durable(self.root)
+        finally:
+            with contextlib.suppress(OSError):
+                self._empty_unfinished()
+                (self._unfinished / _LOCK).unlink()
+                self._unfinished.rmdir()
+                if made:
+                    self.root.rmdir()  # nothing came into it
+            os.close(self._guard)
+
+    def folds_case(self) -> bool:
+        """Say whether names that differ in case only name one file here."""
+        probe = self._unfinished / f"probe-{secrets.token_hex(4)}"
+        with _all_files():
+            probe.touch(0o600)
+            folds = os.path.lexists(probe.with_name(probe.name.upper()))
+            probe.unlink()
+        return folds
+
+    def write(
+        self, parts: Parts, size: int, sha256: bytes, mtime_ns: int, pieces: Iterable[bytes]
+    ) -> Restored:
+        """Write one file, whole or not at all; what is there already is left.
+
+        `mtime_ns` is its time of modification, 0 where it has none.
+        `pieces` raises when the bytes are not the right ones. Raises ObjectExistsError if
+        something else has the name, DestinationError if this file cannot be written, and
+        DestinationStoppedError if none can.
+        """
+        with _one_file():
+            folder = self._folder(parts[:-1])
+            path = os.path.join(folder, parts[-1])  # noqa: PTH118 - ten thousands of files
+            if _is_same(path, size, sha256):
+                return Restored.ALREADY_THERE
+            staged = os.path.join(self._unfinished, secrets.token_hex(8))  # noqa: PTH118
+            try:
+                _write(staged, mtime_ns, pieces)
+                if _give_name(staged, path) or _is_same(path, size, sha256):
+                    return Restored.WRITTEN
+                raise _something_else()
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(staged)  # noqa: PTH108
+
+    def _folder(self, parts: Parts) -> str:
+        """Make the folders of a path; none of them may be a link."""
+        folder = os.path.join(self.root, *parts)  # noqa: PTH118
+        if parts in self._known:
+            return folder
+        self._folder(parts[:-1])
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)  # noqa: PTH102
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):  # noqa: PTH116
+            raise _something_else()
+        with self._lock:
+            self._known.add(parts)
+        return folder
+
+    def _take_guard(self) -> None:
+        if self._unfinished.is_symlink():
+            raise _something_else()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._guard = os.open(self._unfinished / _LOCK, flags, 0o600)
+        try:
+            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._guard)
+            raise UsageError(
+                _("Another restore is writing into this folder."),
+                hint=_("Wait until it has ended, or name another folder."),
+            ) from None
+        except OSError as error:  # file systems without locks
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS):
+                raise
+
+    def _empty_unfinished(self) -> None:
+        for path in self._unfinished.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+
+
+def _write(staged: str, mtime_ns: int, pieces: Iterable[bytes]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(staged, flags, 0o600)
+    with open(descriptor, "wb", buffering=_BUFFER_BYTES) as file:  # noqa: PTH123 - a descriptor
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        if mtime_ns:
+            # A time that no file system can hold is not worth a file.
+            with contextlib.suppress(OSError, OverflowError, ValueError):
+                os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+
+def _give_name(staged: str, path: str) -> bool:
+    """Name a file unless something has that name; say whether it did."""
+    try:
+        os.link(staged, path, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if os.path.lexists(path):
+            return False
+        os.rename(staged, path)  # noqa: PTH104
+    return True
+
+
+def _is_same(path: str, size: int, sha256: bytes) -> bool:
+    """Say whether a file is there with this content; ObjectExistsError for anything else there."""
+    try:
+        status = os.lstat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        raise _something_else()
+    with open(path, "rb") as file:  # noqa: PTH123
+        if hashlib.file_digest(file, "sha256").digest() != sha256:
+            raise _something_else()
+    return True
+
+
+def _something_else() -> ObjectExistsError:
+    return ObjectExistsError(
+        "something else has this name in the folder; it was left as it is",
+        hint="Move it away, or restore into another folder.",
+    )
+
+
+@contextlib.contextmanager
+def _one_file() -> Iterator[None]:
+    """Turn the system's errors into those of one file, or of all."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or 0
+        if number in _ENDS_ALL:
+            raise _stopped(number) from error
+        raise DestinationError(
+            f"the file cannot be written: {os.strerror(number)}",
+            hint="Restore into another folder, or on another file system.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _all_files() -> Iterator[None]:
+    """Turn the system's errors into one that ends the restore."""
+    try:
+        yield
+    except OSError as error:
+        raise _stopped(error.errno or 0) from error
+
+
+def _stopped(number: int) -> DestinationStoppedError:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DestinationStoppedError(
+            "the disk of the folder to restore into is full",
+            hint="Free space there and run the same command again: it goes on where this one"
+            " stopped.",
+        )
+    return DestinationStoppedError(
+        f"the folder to restore into cannot be used: {os.strerror(number)}",
+        hint="Check the disk and the permissions, then run the same command again.",
+    )
+
+
+def _make_durable(root: Path) -> None:
+    """Bring everything written on the folder's file system to its medium."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if sys.platform == "linux":
+            syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+            if syncfs is not None:
+                if syncfs(descriptor) != 0:
+                    raise OSError(ctypes.get_errno(), "syncfs")
+                return
+        os.sync()
+        if sys.platform == "darwin":
+            with contextlib.suppress(OSError):  # network mounts refuse it
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    finally:
+        os.close(descriptor)

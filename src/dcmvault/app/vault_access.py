@@ -1,0 +1,41 @@
+"""The vault that a command names, opened for reading."""
+
+from __future__ import annotations
+
+from dcmvault.app.wiring import SystemClock, open_vault_at
+from dcmvault.config.sections import (
+    FolderDestinationSection,
+    VaultDestinationSection,
+    VaultSection,
+    VaultSourceSection,
+)
+from dcmvault.config.settings import Settings
+from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.vault.repository import Vault
+
+
+def vault_section(settings: Settings, name_or_address: str) -> VaultSection:
+    """Return the vault that a configured name or an address means, or a folder that is one.
+
+    UsageError for anything else.
+    """
+    if isinstance(source := settings.sources.get(name_or_address), VaultSourceSection):
+        return source
+    section = settings.destination(name_or_address).section
+    if isinstance(section, VaultDestinationSection):
+        return section
+    if isinstance(section, FolderDestinationSection):
+        folder = section.path
+        if (folder / "config").is_file() and (folder / "keys").is_dir():
+            return VaultDestinationSection(location=str(folder))
+    raise UsageError(
+        _("%s is not a vault.") % name_or_address,
+        hint=_("A vault is named by its configured name, or as vault:PATH."),
+    )
+
+
+def open_named_vault(settings: Settings, name_or_address: str) -> tuple[VaultSection, Vault]:
+    """Open the vault that a command names; errors as `wiring.open_vault_at` raises them."""
+    section = vault_section(settings, name_or_address)
+    return section, open_vault_at(section, SystemClock())

@@ -23,7 +23,7 @@ from dcmvault.vault.initialise import init_vault
 from dcmvault.vault.profile import PROFILES
 from dcmvault.vault.recovery_words import to_rows
 from dcmvault.vault.repository import Vault, open_vault
-from dcmvault.vault.slots import Argon2Cost, Passphrase, RecoveryKey
+from dcmvault.vault.slots import Applicant, Argon2Cost, Passphrase, RecoveryKey
 from dcmvault.vault.snapshot import Link
 from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
@@ -55,10 +55,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.place.mkdir(parents=True)
-        applicants = [(Passphrase(PASSPHRASE), "me"), (RecoveryKey(RECOVERY), "paper")]
+        keys: list[tuple[Applicant, str]] = [
+            (Passphrase(PASSPHRASE), "me"),
+            (RecoveryKey(RECOVERY), "paper"),
+        ]
         init_vault(
             LocalStore(self.place, self.clock),
-            applicants if self.encrypted else [],
+            keys if self.encrypted else [],
             self.clock,
             encrypted=self.encrypted,
             redundant=self.redundant,
@@ -121,7 +124,9 @@ def instance_file(path: Path, folder: Path) -> InstanceFile:
         header = None
     stat = path.stat()
     fingerprint = Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    return InstanceFile(InstanceEntry(escape(str(path.relative_to(folder))), fingerprint), path, header)
+    return InstanceFile(
+        InstanceEntry(escape(str(path.relative_to(folder))), fingerprint), path, header
+    )
 
 
 def contents(folder: Path) -> dict[str, str]:

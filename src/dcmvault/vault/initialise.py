@@ -52,9 +52,10 @@ def init_vault(
     objects = RedundantObjects(store, config.copies)
     if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
         raise _is_there()
+    # First what may stay behind: a place that cannot take it refuses before there are keys.
+    write_extras(objects, store, config)
     ring = new_ring(digest_of(raw), seed, clock.now(), rotation)
     keys = create_keys(objects, config, ring, applicants, clock.now(), cost=cost)
-    write_extras(objects, store, config)
     try:
         objects.put(CONFIG_KEY, raw)
     except ObjectExistsError:
@@ -65,12 +66,17 @@ def init_vault(
 def write_extras(objects: RedundantObjects, store: ObjectStore, config: VaultConfig) -> None:
     """Store what no restore needs and every stranger wants, and the ballast."""
     objects.put(README_KEY, with_check_line(README))
+    write_rescue_kit(objects)
+    if config.ballast and store.head(BALLAST_KEY) is None:
+        store.put(BALLAST_KEY, [bytes(config.ballast)])
+
+
+def write_rescue_kit(objects: RedundantObjects) -> None:
+    """Store the rescue tool and the format page as this version of dcmvault has them."""
     for name, suffix in (("rescue", "py"), ("vault-format", "md")):
         # They end in .txt here, because the tool is no module of the package.
         content = files("dcmvault.vault").joinpath("kit", f"{name}.txt").read_bytes()
         objects.put(f"rescue/{name}-{hashlib.sha256(content).hexdigest()}.{suffix}", content)
-    if config.ballast and store.head(BALLAST_KEY) is None:
-        store.put(BALLAST_KEY, [bytes(config.ballast)])
 
 
 def _is_there() -> UsageError:

@@ -25,7 +25,9 @@ def put_together(
 
     Blobs are known by their ids, so nobody who refers to them notices.
     """
-    packs = list({pack.name: pack for journal in journals for pack in journal.packs}.values())
+    named = {pack.name: pack for journal in journals for pack in journal.packs}
+    # A repair drops from the index what it had to give up.
+    packs = [pack for name, pack in named.items() if vault.index.pack(name) is not None]
     small = [pack for pack in packs if pack.size < SMALL_PACK_BYTES]
     others = [pack for pack in packs if pack.size >= SMALL_PACK_BYTES]
     if len(small) < 2:

@@ -134,7 +134,7 @@ class RestoreFolder:
         self._folder(parts[:-1])
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)  # noqa: PTH102
-        if not stat.S_ISDIR(os.lstat(folder).st_mode):  # noqa: PTH116
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise _something_else()
         with self._lock:
             self._known.add(parts)
@@ -194,7 +194,7 @@ def _give_name(staged: str, path: str) -> bool:
 def _is_same(path: str, size: int, sha256: bytes) -> bool:
     """Say whether a file is there with this content; ObjectExistsError for anything else there."""
     try:
-        status = os.lstat(path)  # noqa: PTH116
+        status = os.lstat(path)
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(status.st_mode) or status.st_size != size:

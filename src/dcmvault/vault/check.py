@@ -138,6 +138,7 @@ class _Check:
             forgotten = contents.forgotten_by_head
         else:
             self.links = list(self._keyless_links())
+        self.findings = _each_once(self.findings)
         names = [key.partition("/")[2] for key in self.unreadable if key.startswith("snapshots/")]
         self.findings += check_chain(self.links, names, forgotten, self.witness)
         return CheckResult(
@@ -281,8 +282,11 @@ class _Check:
                 message = f"{key} is needed, but no index names it"
                 yield Finding(Trouble.UNLISTED, key, message, mendable=True, studies=studies)
         if contents.unnamed:
-            message = "lists of studies are lost; which studies they named is not known yet"
-            yield Finding(Trouble.LOST, "", message, mendable=False)
+            message = (
+                "lists of studies are lost; a repair that gives up what is lost finds the studies"
+                " again in the packs"
+            )
+            yield Finding(Trouble.LOST, NOWHERE, message)
         needed = set(contents.touched.objects())
         for key in self.inventory.under("packs/"):
             if key in needed or key in wrong or vault.index.pack(name_of(key)) is not None:
@@ -371,6 +375,18 @@ def _parity(vault: Vault | KeylessVault, inventory: Inventory) -> Iterator[Findi
         if key not in inventory.sizes:
             message = f"{key} has only a copy from an interrupted repair"
             yield Finding(Trouble.MISSING, key, message, mendable=True)
+
+
+def _each_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out what both an object and the one it belongs to say."""
+    seen: set[tuple[Trouble, str]] = set()
+    kept = []
+    for finding in findings:
+        mark = (finding.trouble, finding.key)
+        if mark not in seen or not finding.key.startswith("parity/"):
+            kept.append(finding)
+        seen.add(mark)
+    return kept
 
 
 def _with_touched(findings: Iterable[Finding], contents: ContentsCheck) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from dcmvault.errors import ObjectLockedError, ObjectMissingError, VaultDamagedError
 from dcmvault.vault.blob import BlobType
@@ -37,7 +38,15 @@ from dcmvault.vault.taking_snapshots import Change, take_snapshot
 _log = logging.getLogger(__name__)
 
 
-def give_up(vault: Vault, found: CheckResult, lease: Lease) -> Link | None:
+class GivenUp(NamedTuple):
+    """What came of it."""
+
+    snapshot: Link | None
+    #: What may have changed beside the files; sentences.
+    notes: tuple[str, ...]
+
+
+def give_up(vault: Vault, found: CheckResult, lease: Lease) -> GivenUp:
     """Take a snapshot without what a check found to be lost, and remove what is damaged.
 
     `found` comes from a check after everything was mended that can be. Before the snapshot is
@@ -57,14 +66,15 @@ class _GivingUp:
         self._packs = {name_of(one.key) for one in hopeless if one.key.startswith("packs/")}
         self._snapshots = {one.key for one in hopeless if one.key.startswith("snapshots/")}
         self._studies = {uid for one in hopeless for uid in one.studies}
-        self._lists = {
+        self._notes: list[str] = []
+        self._unreadable = {
             key
             for one in hopeless
             if (key := one.key).startswith("snapshots/")
             and one.trouble is not Trouble.SNAPSHOT_GONE
         }
 
-    def run(self) -> Link | None:
+    def run(self) -> GivenUp:
         """Do it."""
         vault = self._vault
         self._warn_writers()
@@ -82,12 +92,12 @@ class _GivingUp:
         self._find_records_again(now)
         self._lease.renew()
         change = Change("repair", forgotten=forgotten, holds=holds, mended=frozenset(self._studies))
-        for key in sorted(self._lists):
+        for key in sorted(self._unreadable):
             vault.objects.delete(key)
         link = take_snapshot(vault, change)
         self._lease.renew()
         self._remove_damaged()
-        return link
+        return GivenUp(link, tuple(self._notes))
 
     def _warn_writers(self) -> None:
         """Condemn the packs: a writer that is at work leans on them no more."""
@@ -120,13 +130,18 @@ class _GivingUp:
         newest = [state for link, state in states if link.name in top]
         every = [state for _link, state in states]
         known, complete = self._forgotten_in(newest)
-        if not complete or self._lists:
+        if not complete or self._unreadable:
+            self._notes.append(
+                "studies that were forgotten last may be back: what was forgotten is known only"
+                " from older snapshots"
+            )
             known += self._forgotten_in(every)[0]
         holds: dict[str, dict[str, str]] = {}
         try:
             for content in self._blobs(state.holds for state in newest):
                 holds |= read_json(content).get("studies", {})
         except VaultDamagedError:
+            self._notes.append("legal holds are those that older snapshots name; look at them")
             for state in every:
                 try:
                     for content in self._blobs([state.holds]):
@@ -152,7 +167,9 @@ class _GivingUp:
 
     def _find_records_again(self, now: VaultState) -> None:
         """Write a journal of records that only lost snapshots, lists or manifests named."""
-        if not self._lists and not any(kind is BlobType.STATE for kind, _id in self._found.lost):
+        if not self._unreadable and not any(
+            kind is BlobType.STATE for kind, _id in self._found.lost
+        ):
             return
         known = {ref.id for shard in now.shard_names() for ref in _refs(now, shard)}
         refs = []

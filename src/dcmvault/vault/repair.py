@@ -59,6 +59,7 @@ class RepairResult:
     snapshot: Link | None = None
     #: What was lost and given up, by study, as `Finding.studies`.
     given_up: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def lost(self) -> dict[str, tuple[str, ...]]:
@@ -101,10 +102,10 @@ class _Repair:
         after = check(self.vault, CheckRequest(also=keys), self.witness)
         if not self.request.drop_lost or not after.errors:
             return RepairResult(before, after, tuple(self.mended))
-        link = give_up(self.vault, after, self.lease)
+        snapshot, notes = give_up(self.vault, after, self.lease)
         given_up = _touched(after.errors)
         final = check(self.vault, CheckRequest(also=keys), self.witness)
-        return RepairResult(before, final, tuple(self.mended), link, given_up)
+        return RepairResult(before, final, tuple(self.mended), snapshot, given_up, notes)
 
     def mend(self, keys: Iterable[str]) -> None:
         """Set objects right: packs first, because their parity is made from them."""

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock, build_destination, build_source, open_workplace
+from dcmvault.app.wiring import (
+    NO_RETRY,
+    SystemClock,
+    build_destination,
+    build_source,
+    open_workplace,
+)
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
@@ -124,7 +130,8 @@ def _places(settings: Settings) -> Iterator[Check]:
         else:
             yield Check(_("source %(name)s") % {"name": name}, True, _("readable"))
     for name in settings.destinations:
-        destination = build_destination(settings.destination(name).section, SystemClock())
+        section = settings.destination(name).section
+        destination = build_destination(section, SystemClock(), retry=NO_RETRY)
         if isinstance(destination, Probes):
             # The first step that failed is the last one tried, but for a folder's.
             steps = destination.probe()

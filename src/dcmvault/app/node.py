@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dcmvault.app.wiring import SystemClock, build_destination
+from dcmvault.app.wiring import NO_RETRY, SystemClock, build_destination
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
@@ -12,7 +12,9 @@ from dcmvault.ports.destination import Probes
 
 def echo(settings: Settings, address: str) -> tuple[ProbeStep, ...]:
     """Try a destination step by step, ending with C-ECHO at a PACS or a test write on a disk."""
-    destination = build_destination(settings.destination(address).section, SystemClock())
+    destination = build_destination(
+        settings.destination(address).section, SystemClock(), retry=NO_RETRY
+    )
     if not isinstance(destination, Probes):
         raise UsageError(_("%(address)s cannot be tried.") % {"address": address})
     return destination.probe()

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Self, cast
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.locations import sftp_place
+from dcmvault.config.places import state_folder
 from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
     HorosSourceSection,
+    RetrySection,
     SourceSection,
     VaultDestinationSection,
     VaultSection,
@@ -49,6 +51,12 @@ if TYPE_CHECKING:
 
 #: Jobs that run at once for one destination (the number of associations at first).
 JOBS_PER_DESTINATION = 2
+#: Inside the state folder: small objects of vaults that are elsewhere, kept by their SHA-256.
+_CACHE = "cache"
+#: An object store is waited for no longer than this at a time; jobs wait longer, and can be ended.
+_LONGEST_STORE_WAIT_S = 60.0
+#: For whoever wants to know at once.
+NO_RETRY = RetrySection(attempts=1)
 
 
 class SystemClock:
@@ -77,11 +85,15 @@ def build_source(section: SourceSection) -> Source:
 
 
 def build_destination(
-    section: DestinationSection, clock: Clock, holds_copies: Callable[[], bool] | None = None
+    section: DestinationSection,
+    clock: Clock,
+    holds_copies: Callable[[], bool] | None = None,
+    retry: RetrySection | None = None,
 ) -> Destination:
     """Make the adapter for a destination's section.
 
     `holds_copies` tells what the catalogue knows: whether copies were stored there before.
+    `retry` is as for `open_vault_store`.
     """
     if isinstance(section, DimseDestinationSection):
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
@@ -90,14 +102,14 @@ def build_destination(
     if isinstance(section, VaultDestinationSection):
         from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
 
-        return VaultDestination(section, lambda: open_vault_at(section, clock), clock)
+        return VaultDestination(section, lambda: open_vault_at(section, clock, retry), clock)
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
     return FolderDestination(section, LocalStore(section.path, clock), clock, holds_copies)
 
 
-def open_vault_at(section: VaultSection, clock: Clock) -> Vault:
+def open_vault_at(section: VaultSection, clock: Clock, retry: RetrySection | None = None) -> Vault:
     """Open the vault of a section with the secrets that it refers to.
 
     Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultDamagedError, and
@@ -106,17 +118,36 @@ def open_vault_at(section: VaultSection, clock: Clock) -> Vault:
     from dcmvault.app.vault_secrets import vault_secrets  # noqa: PLC0415 - when needed
     from dcmvault.vault.repository import open_vault  # noqa: PLC0415 - when needed
 
-    return open_vault(open_vault_store(section, clock), vault_secrets(section), clock)
+    return open_vault(open_vault_store(section, clock, retry), vault_secrets(section), clock)
 
 
-def open_vault_store(section: VaultSection, clock: Clock) -> ObjectStore:
-    """Make the object store that a vault is kept in; nothing is touched or connected yet."""
+def open_vault_store(
+    section: VaultSection, clock: Clock, retry: RetrySection | None = None
+) -> ObjectStore:
+    """Make the object store that a vault is kept in; nothing is touched or connected yet.
+
+    What is reached over a network is tried again as `retry` says, and small objects are cached in
+    the state folder.
+    """
     if section.path is not None:
         from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
         return LocalStore(section.path, clock)
-    if section.scheme == "sftp":
-        return _sftp_store(section)
+    from dcmvault.object_stores.cached import CachedStore  # noqa: PLC0415 - when needed
+    from dcmvault.object_stores.retrying import Backoff, RetryingStore  # noqa: PLC0415
+
+    retry = retry or RetrySection()
+    backoff = Backoff(
+        retry.attempts,
+        retry.wait_s,
+        min(retry.longest_wait_s, _LONGEST_STORE_WAIT_S),
+        retry.jitter,
+    )
+    store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
+    return CachedStore(RetryingStore(store, time.sleep, backoff), state_folder() / _CACHE)
+
+
+def _cloud_store(section: VaultSection, clock: Clock) -> ObjectStore:
     from dcmvault.object_stores.cloud_open import CloudOptions, open_cloud_store  # noqa: PLC0415
 
     secret = {"s3": "secret_access_key", "az": "account_key", "gs": "service_account_key"}
@@ -128,6 +159,7 @@ def open_vault_store(section: VaultSection, clock: Clock) -> ObjectStore:
         secret[section.scheme]: _secret(section.secret_key),
         "checksums": section.checksums if section.scheme == "s3" else "",
         "object_lock": section.object_lock,
+        "object_lock_days": section.object_lock_days,
     }
     options = cast("CloudOptions", {name: value for name, value in given.items() if value})
     return open_cloud_store(section.location, clock, **options)
@@ -233,7 +265,10 @@ class Workplace:
             section = self.destination_section(address)
             plans = self.catalogue.plans
             destination = build_destination(
-                section, self.clock, lambda: plans.holds_copies(plans.destination(address))
+                section,
+                self.clock,
+                lambda: plans.holds_copies(plans.destination(address)),
+                self.settings.retry,
             )
             if isinstance(section, DimseDestinationSection | VaultDestinationSection):
                 self._shared[address] = destination

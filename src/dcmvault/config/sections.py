@@ -47,6 +47,7 @@ _FOR_PLACES = {
     "access_key": ("s3",),
     "secret_key": ("s3", "az", "gs"),
     "object_lock": ("s3",),
+    "object_lock_days": ("s3",),
     "ssh_key_file": ("sftp",),
     "ssh_password": ("sftp",),
     "known_hosts": ("sftp",),
@@ -126,6 +127,8 @@ class VaultSection(Section):
     checksums: Literal["always", "when_required"] = "always"
     #: S3: the bucket has Object Lock, and objects are retained in this mode; empty: they are not.
     object_lock: Literal["", "governance", "compliance"] = ""
+    #: S3: days for which an object is retained; renewed when half of them are over. 0: 30 days.
+    object_lock_days: int = Field(default=0, ge=0, le=36_500)
     #: SFTP: path of the private key; empty: the agent and the usual files.
     ssh_key_file: str = ""
     #: SFTP: the password, or the passphrase of the private key.
@@ -141,6 +144,10 @@ class VaultSection(Section):
                 raise ValueError(
                     _("“%(option)s” is for %(places)s only.") % {"option": option, "places": places}
                 )
+        if self.object_lock_days and not self.object_lock:
+            raise ValueError(
+                _("“object_lock_days” needs “object_lock”: say “governance” or “compliance”.")
+            )
         return self
 
     @property

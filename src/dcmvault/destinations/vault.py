@@ -14,11 +14,13 @@ from typing import Self
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.source_files import open_source_bytes, require_unchanged, unreadable
 from dcmvault.destinations.vault_evidence import VaultInspection
+from dcmvault.destinations.vault_probe import VaultProbe
 from dcmvault.dicom.byte_source import MemoryBytes
 from dcmvault.errors import LevelNotSupportedError, VaultDamagedError
 from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
+from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.model.snapshot import Origin, SnapshotRef
@@ -163,6 +165,10 @@ class VaultDestination:
             proof=inspection.proof(findings),
             reasons=reasons,
         )
+
+    def probe(self) -> tuple[ProbeStep, ...]:
+        """Try place, vault, key, writing, lease and (on a disk) space."""
+        return VaultProbe(self._open_vault, self._section.path, self._clock).run()
 
     def _profile(self) -> Profile:
         if self._section.profile == "auto":

@@ -45,6 +45,9 @@ _NAMES = {
 #: A request may take this long: a pack of 32 MiB at half a megabit per second.
 _TIMEOUT_S = 600.0
 _CONNECT_S = 10.0
+_LOCK_DAYS = 30
+#: Connections that boto3 keeps: as many as objects are retained at once.
+_LOCK_CONNECTIONS = 16
 
 
 class CloudOptions(TypedDict, total=False):
@@ -75,6 +78,8 @@ class CloudOptions(TypedDict, total=False):
     checksums: Literal["always", "when_required"]
     #: S3: offer retention, in this mode; needs boto3.
     object_lock: Literal["governance", "compliance"]
+    #: With `object_lock`: days for which what is needed is retained, 30 if not said.
+    object_lock_days: int
     #: Seconds that one request may take.
     timeout_s: float
 
@@ -164,6 +169,7 @@ def _locking(
         config=Config(
             connect_timeout=_CONNECT_S,
             read_timeout=60,
+            max_pool_connections=_LOCK_CONNECTIONS,
             retries={"total_max_attempts": 1},
             # Since 1.36 boto3 sends checksums that stores that speak like S3 may refuse.
             request_checksum_calculation="when_required",
@@ -178,6 +184,7 @@ def _locking(
         name=name,
         prefix=f"{prefix}/" if prefix else "",
         mode=options["object_lock"],
+        keep_for=timedelta(days=options.get("object_lock_days", _LOCK_DAYS)),
     )
 
 

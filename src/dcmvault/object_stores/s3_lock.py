@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from botocore import exceptions as boto
@@ -39,17 +39,31 @@ class LockingCloudStore(CloudStore):
     """A CloudStore in a bucket of S3 that was made with Object Lock: it offers Retention.
 
     `client` is boto3's for S3, `name` the bucket's, and `prefix` what stands before each key
-    (empty, or with a slash at its end). `delete` removes every version of an object.
+    (empty, or with a slash at its end). `keep_for` is how long what is needed is to be retained.
+    `delete` removes every version of an object.
     """
 
     def __init__(
-        self, bucket: Bucket, clock: Clock, client: Any, *, name: str, prefix: str, mode: LockMode
+        self,
+        bucket: Bucket,
+        clock: Clock,
+        client: Any,
+        *,
+        name: str,
+        prefix: str,
+        mode: LockMode,
+        keep_for: timedelta,
     ) -> None:
         super().__init__(bucket, clock)
         self._client = client
         self._name = name
         self._prefix = prefix
         self._mode = mode.upper()
+        self._keep_for = keep_for
+
+    def keep_until(self) -> datetime:
+        """Return until when what is needed now is to be kept."""
+        return self._clock.now() + self._keep_for
 
     def retain(self, key: str, until: datetime) -> None:
         """Keep the present version of an object until then."""

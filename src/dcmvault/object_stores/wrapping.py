@@ -21,8 +21,14 @@ class WrappedStore:
             self._offer("swap", self._swapping(inner))
         if isinstance(inner, Retention):
             self._offer("retain", self._retaining(inner))
+            self._offer("keep_until", inner.keep_until)
         if isinstance(inner, CacheEviction):
             self._offer("evict", self._evicting(inner))
+
+    @property
+    def inner(self) -> ObjectStore:
+        """What is wrapped."""
+        return self._inner
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store an object."""

@@ -104,6 +104,10 @@ class CompareAndSwap(Protocol):
 class Retention(Protocol):
     """A store that can be told to keep an object, whatever its own administrator says later."""
 
+    def keep_until(self) -> datetime:
+        """Return until when what is needed now is to be kept (aware), as the operator wants it."""
+        ...
+
     def retain(self, key: str, until: datetime) -> None:
         """Let nobody remove the object before `until` (aware); durable on return.
 

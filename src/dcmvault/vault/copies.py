@@ -17,12 +17,15 @@ from dcmvault.errors import (
     ObjectMissingError,
     VaultDamagedError,
 )
-from dcmvault.ports.object_store import ObjectStore
+from dcmvault.ports.object_store import CacheEviction, ObjectStore, Retention
 
 _COPIES = "copies/"
 _FOLDERS = ("copies/1/", "copies/2/")
 _CHECKED_TEXTS = frozenset({"config", "lease", "README.txt"})
 _ALWAYS_TRIPLE = ("config", "keys/")
+#: Kept from being removed where the store can do that, from when they are written. The rest is
+#: either superseded soon, or packs, which are retained when a snapshot takes them up.
+_RETAINED = ("config", "keys/", "index/", "snapshots/", "README.txt", "rescue/")
 #: Packs have parity; of the others a vault can do without.
 _ALWAYS_SINGLE = ("packs/", "parity/", "lease", "ballast")
 _DIGEST = re.compile(r"(?:\A|[-.])([0-9a-f]{64})(?:\.[a-z]+)?\Z")
@@ -118,9 +121,12 @@ class RedundantObjects:
             # decides, so that no place has one's bytes and the next the other's.
             for place in reversed(places):
                 self._put(place, key, data)
-            return
-        self._each(places[1:], lambda place: self._put(place, key, data))
-        self._put(key, key, data)
+        else:
+            self._each(places[1:], lambda place: self._put(place, key, data))
+            self._put(key, key, data)
+        if isinstance(self._store, Retention) and key.startswith(_RETAINED):
+            store, until = self._store, self._store.keep_until()
+            self._each(places, lambda place: store.retain(place, until))
 
     def get(self, key: str) -> bytes:
         """Return the bytes of a sound copy.
@@ -132,7 +138,7 @@ class RedundantObjects:
         seen = False
         for place in _all_places(key):
             try:
-                data = self.read_copy(place)
+                data = self._read(place)
             except ObjectMissingError:
                 continue
             seen = True
@@ -232,10 +238,15 @@ class RedundantObjects:
         return Soundness.SOUND if sound else Soundness.DAMAGED
 
     def read_copy(self, place: str) -> bytes | None:
-        """Return the bytes of one copy, None if the medium does not give them.
+        """Return the bytes of one copy as the medium has them, None if it does not give them.
 
-        Raises ObjectMissingError.
+        Past all caches, as far as that can be asked. Raises ObjectMissingError.
         """
+        if isinstance(self._store, CacheEviction):
+            self._store.evict(place)
+        return self._read(place)
+
+    def _read(self, place: str) -> bytes | None:
         try:
             return self._store.get(place)
         except (ObjectMissingError, DestinationUnreachableError, DestinationStoppedError):

@@ -98,6 +98,12 @@ def hold_lease(store: ObjectStore, clock: Clock, purpose: str) -> Iterator[Lease
             lease.give_back()
 
 
+def holder(store: ObjectStore, clock: Clock) -> tuple[str, str]:
+    """Return for what the lease is held now, and until when at most; empty texts if it is free."""
+    expires_at, purpose = _standing(_read(store))
+    return (purpose, expires_at) if expires_at > time_text(clock.now()) else ("", "")
+
+
 def _read(store: ObjectStore) -> bytes | None:
     try:
         return store.get(LEASE_KEY)

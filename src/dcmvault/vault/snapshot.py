@@ -40,6 +40,8 @@ class SnapshotState:
     sidecars: Mapping[str, tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]] = field(
         default_factory=dict
     )
+    #: Everything that it needs is locked until then; empty: not by who took it.
+    retained_until: str = ""
 
     def document(self) -> dict[str, object]:
         """Return the state as the format writes it."""
@@ -62,6 +64,7 @@ class SnapshotState:
                 ]
                 for source, files in self.sidecars.items()
             },
+            **({"retained_until": self.retained_until} if self.retained_until else {}),
         }
 
     @classmethod
@@ -87,6 +90,7 @@ class SnapshotState:
                     )
                     for source, files in document["sidecars"].items()
                 },
+                str(document.get("retained_until", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise VaultDamagedError("a snapshot's state cannot be read") from error

@@ -10,8 +10,10 @@ from dcmvault.app.wiring import SystemClock, build_destination, open_vault_store
 from dcmvault.config.sections import VaultDestinationSection, VaultSection
 from dcmvault.destinations.vault import VaultDestination
 from dcmvault.errors import ConfigurationError, VaultMissingError
+from dcmvault.object_stores.cached import CachedStore
 from dcmvault.object_stores.cloud import CloudStore
 from dcmvault.object_stores.local import LocalStore
+from dcmvault.object_stores.retrying import RetryingStore
 from dcmvault.object_stores.s3_lock import LockingCloudStore
 from dcmvault.object_stores.sftp import SftpStore
 from dcmvault.testing.destination_suite import ORIGIN
@@ -35,7 +37,12 @@ def test_every_kind_of_place_has_its_store(tmp_path: Path, monkeypatch: pytest.M
         (VaultSection(location="az://box/x", account="me", secret_key="env:SECRET"), CloudStore),
         (VaultSection(location="sftp://me@nas:2222/vault", ssh_password="env:SECRET"), SftpStore),
     ):
-        assert type(open_vault_store(section, SystemClock())) is kind
+        store = open_vault_store(section, SystemClock())
+        if kind is not LocalStore:
+            assert type(store) is CachedStore
+            assert type(store.inner) is RetryingStore
+            store = store.inner.inner
+        assert type(store) is kind
 
 
 def test_a_secret_that_leads_nowhere_is_said() -> None:

@@ -61,12 +61,18 @@ class _Plain:
         self.inner.delete(key)
 
 
+_KEPT_UNTIL = datetime(2031, 1, 1, tzinfo=UTC)
+
+
 class _Keeping(_Plain):
     """An object store that offers retention."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner)
         self.retained: list[tuple[str, datetime]] = []
+
+    def keep_until(self) -> datetime:
+        return _KEPT_UNTIL
 
     def retain(self, key: str, until: datetime) -> None:
         self.retained.append((key, until))
@@ -110,6 +116,7 @@ def test_capabilities_do_what_those_of_the_wrapped_store_do(tmp_path: Path) -> N
         store = wrap(keeping)
         assert isinstance(store, Retention)
         store.retain("key", until)
+        assert store.keep_until() == _KEPT_UNTIL
         assert keeping.retained == [("key", until)]
         memory = MemoryStore()
         store = wrap(memory)

@@ -139,10 +139,15 @@ def encode_by_charls(source: Path, target: Path) -> int:
     for path in files_of(source):
         data_set = pydicom.dcmread(path)
         try:
-            data_set.compress(UID("1.2.840.10008.1.2.4.80"), encoding_plugin="pyjpegls")
+            data_set.compress(
+                UID("1.2.840.10008.1.2.4.80"),
+                encoding_plugin="pyjpegls",
+                generate_instance_uid=False,
+            )
+            data_set.save_as(target / path.name)
         except (RuntimeError, ValueError, AttributeError):
+            (target / path.name).unlink(missing_ok=True)
             continue
-        data_set.save_as(target / path.name)
         taken += 1
     return taken
 

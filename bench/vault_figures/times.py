@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.vault_figures import corpora
+from bench.vault_figures.children import Measured
 from bench.vault_figures.contenders import Contender, Dcmvault, Restic
 from bench.vault_figures.table import Row, megabytes, seconds
 from bench.vault_figures.workplace import Workplace
@@ -24,7 +25,7 @@ def first_backup(work: Workplace) -> Iterator[Row]:
     times = _by_turns([ours, restic], work.runs, lambda one: _first(one, work.corpus))
     yield _row(f"time of first backup, fast, {megabytes(size)}", ours, restic, times, 2.0)
     larger = work.place("larger")
-    copies = work.scale or _copies(work.corpus, size, min(times[restic.name]))
+    copies = work.scale or _copies(work.corpus, size, _least(times[restic.name]))
     corpora.multiply(work.corpus, larger, copies)
     size = corpora.warm(larger)
     times = _by_turns([ours, restic], work.runs, lambda one: _first(one, larger))
@@ -46,9 +47,9 @@ def unchanged(work: Workplace) -> Iterator[Row]:
     source = work.place("many")
     corpora.small_instances(source, work.instances)
     ours, restic = Dcmvault(work.place("ours"), "fast"), Restic(work.place("restic"))
-    first = {one.name: _first(one, source) for one in (restic, ours)}
-    print(f"{work.instances:,} instances, first backup: {first}")
-    times = _by_turns([ours, restic], work.runs, lambda one: one.backup(source).wall_s)
+    first = [f"{one.name} {_first(one, source).wall_s:.1f} s" for one in (ours, restic)]
+    print(f"{work.instances:,} instances, first backup: {', '.join(first)}")
+    times = _by_turns([ours, restic], work.runs, lambda one: one.backup(source))
     yield _row(f"time of second backup, {work.instances:,} unchanged", ours, restic, times, 1.5)
     shutil.rmtree(source)
 
@@ -58,22 +59,26 @@ def _copies(corpus: Path, size: int, restic_s: float) -> int:
     return max(round(_LARGER_S * rate / corpora.rotatable_bytes(corpus)), 1)
 
 
-def _first(contender: Contender, source: Path) -> float:
+def _least(taken: Sequence[Measured]) -> float:
+    return min(one.wall_s for one in taken)
+
+
+def _first(contender: Contender, source: Path) -> Measured:
     contender.make()
-    return contender.backup(source).wall_s
+    return contender.backup(source)
 
 
-def _restore(contender: Contender, work: Workplace) -> float:
+def _restore(contender: Contender, work: Workplace) -> Measured:
     target = work.place("restored")
-    taken = contender.restore(target).wall_s
+    taken = contender.restore(target)
     shutil.rmtree(target)
     return taken
 
 
 def _by_turns(
-    contenders: Sequence[Contender], runs: int, step: Callable[[Contender], float]
-) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {one.name: [] for one in contenders}
+    contenders: Sequence[Contender], runs: int, step: Callable[[Contender], Measured]
+) -> dict[str, list[Measured]]:
+    times: dict[str, list[Measured]] = {one.name: [] for one in contenders}
     for _ in range(runs):
         for one in contenders:
             times[one.name].append(step(one))
@@ -81,8 +86,8 @@ def _by_turns(
 
 
 def _row(
-    what: str, ours: Contender, peer: Contender, times: dict[str, list[float]], asked: float
+    what: str, ours: Contender, peer: Contender, times: dict[str, list[Measured]], asked: float
 ) -> Row:
-    ratio = min(times[ours.name]) / min(times[peer.name])
+    ratio = _least(times[ours.name]) / _least(times[peer.name])
     beside = f"{peer.name} {seconds(times[peer.name])}"
     return Row(what, seconds(times[ours.name]), beside, ratio, asked)

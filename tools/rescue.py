@@ -133,13 +133,13 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._roots = (root, root / "copies" / "1", root / "copies" / "2")
 
-    def keys(self, pattern: str) -> list[str]:
-        """Return the keys that match `pattern` and of which any copy is there, in order."""
+    def keys(self, folder: str, prefix: str) -> list[str]:
+        """Return the keys `folder`/`prefix`SHA of which any copy is there, in order."""
         found = set()
         for root in self._roots:
-            for path in (root / pattern.partition("/")[0]).rglob("*"):
+            for path in (root / folder).rglob("*"):
                 key = path.relative_to(root).as_posix()
-                if re.fullmatch(pattern, key) and path.is_file():
+                if re.fullmatch(f"{folder}/{prefix}[0-9a-f]{{64}}", key) and path.is_file():
                     found.add(key)
         return sorted(found)
 
@@ -310,7 +310,7 @@ def open_ring(folder: Folder, secrets: Callable[[], list[Secret]]) -> Ring:
     for _, config in configs:
         if config.get("format") == "dcmvault" and config["version"] > VERSION:
             raise NewerFormatError(f"the vault has format version {config['version']}")
-    keys = folder.keys(r"keys/\d{8}-[0-9a-f]{64}")
+    keys = folder.keys("keys", r"\d{8}-")
     if not keys:
         raise CannotOpenError("there is no vault here: it has no keys/")
     if not configs:
@@ -417,7 +417,7 @@ class Blobs:
     def __init__(self, folder: Folder, ring: Ring) -> None:
         self._folder = folder
         self._ring = ring
-        self._packs = folder.keys(r"packs/[0-9a-f]{2}/[0-9a-f]{64}")
+        self._packs = folder.keys("packs", "../")
         #: Records that journals tell of: study, id of the R blob, number of instances.
         self.flushed: list[tuple[str, str, int]] = []
         #: Indexes and journals that are there and cannot be read.
@@ -436,7 +436,7 @@ class Blobs:
         """Take the rows from indexes and journals, and from the footers of all other packs."""
         numbers = {key[-64:]: number for number, key in enumerate(self._packs)}
         known: dict[int, Array] = {}
-        listings = self._folder.keys(r"(index|journal)/[0-9a-f]{64}")
+        listings = [k for name in ("index", "journal") for k in self._folder.keys(name, "")]
         for key in listings:
             kind = b"I" if key.startswith("index") else b"J"
             try:
@@ -745,7 +745,7 @@ class State:
     def _load(self) -> list[str]:
         """Read all snapshots; returns the names of those that are damaged."""
         damaged = []
-        for key in self._folder.keys(r"snapshots/\d{8}-[0-9a-f]{64}"):
+        for key in self._folder.keys("snapshots", r"\d{8}-"):
             name = key.partition("/")[2]
             try:
                 data = self._folder.sound(key)

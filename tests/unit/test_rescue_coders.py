@@ -47,18 +47,6 @@ def picture(rng: np.random.Generator, shape: tuple[int, ...], precision: int, ki
     return (made & most).astype(np.uint8 if precision <= 8 else np.uint16)
 
 
-@pytest.mark.parametrize("components", [1, 3])
-@pytest.mark.parametrize("precision", [8, 16])
-def test_jpeg_ls_is_what_charls_writes(precision: int, components: int) -> None:
-    rng = np.random.default_rng(RNG_SEED)
-    for kind in range(40):
-        rows, columns = (int(n) for n in rng.integers(1, 30, 2))
-        image = picture(rng, (rows, columns, components), precision, kind)
-        own = rescue._JpegLs(precision).scan(image, by_pixel=True)
-        head = jls_head((rows, columns, components), precision, 2 if components == 3 else 0)
-        assert scan_of("jls", image, head) == own
-
-
 @pytest.mark.parametrize(("components", "mode"), [(1, 0), (3, 1), (3, 2)])
 @pytest.mark.parametrize("precision", [2, 5, 7, 8, 10, 12, 15, 16])
 def test_jpeg_ls_is_read_back(precision: int, components: int, mode: int) -> None:
@@ -199,4 +187,4 @@ def test_a_long_or_foreign_name_is_still_a_name() -> None:
     assert name.endswith(".dcm")
     assert len(name) == 240
     assert rescue.safe_parts("\ud800") == ["?"]
-    assert rescue.safe_parts("A:B:x/./../C:/y") == ["x", "y"]
+    assert rescue.safe_parts("A:B:x/./../y//z\0") == ["A:B:x", "y", "z_"]

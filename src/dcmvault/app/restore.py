@@ -55,6 +55,11 @@ class RestoreFailure:
     sop_instance_uid: str = ""
     locator: str = ""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file; else it is unknown which files are missing."""
+        return bool(self.locator)
+
 
 @dataclass(frozen=True, slots=True)
 class RestoreProgress:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
+from dcmvault.app.hashed_keys import HashedKeys
 
 #: Folder for what a source holds beside its files.
 LIBRARY_FOLDER = "_library"
@@ -65,9 +63,10 @@ class PathRegister:
 
     #: Whether the file system takes names for equal that differ in case only.
     folds_case: bool
-    _files: array[int] = field(default_factory=lambda: array("q"))
+    _files: HashedKeys = field(default_factory=HashedKeys)
+    #: Hashes of all folders above files.
     _folders: set[int] = field(default_factory=set)
-    _sorted: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    #: Hashes of paths that several files would get, or a file and a folder.
     _shared: set[int] = field(default_factory=set)
     #: By path: (newer is greater, SHA-256) of each file that would get it.
     _contenders: dict[Parts, set[tuple[str, bytes]]] = field(default_factory=dict)
@@ -76,18 +75,15 @@ class PathRegister:
     def note(self, parts: Parts) -> None:
         """Take up the path of one file."""
         folded = self._fold(parts)
-        self._files.append(hash(folded))
+        self._files.note(folded)
         while (folded := folded[:-1]) and (key := hash(folded)) not in self._folders:
             self._folders.add(key)
 
     def close(self) -> bool:
         """End the noting; say whether any path may be shared, so that `contend` is needed."""
-        self._sorted = np.sort(np.frombuffer(self._files, np.int64))
-        self._files = array("q")
-        if len(self._sorted):
-            repeated = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
-            self._shared = {int(key) for key in repeated}
-            self._shared |= {key for key in self._folders if self._is_file(key)}
+        self._files.close()
+        self._shared = {key for key in self._folders if self._files.has_hash(key)}
+        self._shared |= self._files.repeated
         return bool(self._shared)
 
     def contend(self, parts: Parts, stored_at: str, sha256: bytes) -> None:
@@ -123,11 +119,7 @@ class PathRegister:
 
     def _is_taken(self, folded: Parts, *, first: bool) -> bool:
         key = hash(folded)
-        return key in self._folders or (not first and self._is_file(key))
-
-    def _is_file(self, key: int) -> bool:
-        at = int(np.searchsorted(self._sorted, key))
-        return at < len(self._sorted) and int(self._sorted[at]) == key
+        return key in self._folders or (not first and self._files.has_hash(key))
 
     def _fold(self, parts: Parts) -> Parts:
         if not self.folds_case:

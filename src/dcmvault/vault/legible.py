@@ -13,7 +13,7 @@ from dcmvault.errors import (
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.snapshot import shard_of
-from dcmvault.vault.state import VaultState
+from dcmvault.vault.state import StudyEntry, VaultState, about
 
 #: Is told what could not be read: Study Instance UID (empty for many studies), and why.
 TellLoss = Callable[[str, DestinationError], None]
@@ -40,16 +40,26 @@ class LegibleState:
 
     def studies(self) -> Iterator[str]:
         """List the UIDs of studies, by shard; of a forgotten one nothing may be left."""
+        for uid, _entry in self.overview():
+            yield uid
+
+    def overview(self) -> Iterator[tuple[str, StudyEntry | None]]:
+        """List studies as `studies` does, each with the entry that says all of it, if one does."""
         waiting: dict[str, set[str]] = {}
         for uid in self._pending:
             waiting.setdefault(shard_of(uid), set()).add(uid)
+        forgotten = self._state.forgotten
         for shard in sorted({*self._state.shard_names(), *waiting}):
             try:
-                listed = set(self._state.entries(shard))
+                listed = self._state.entries(shard)
             except DestinationError as error:
                 self._lost("", error)
-                listed = set()
-            yield from sorted(listed | waiting.get(shard, set()))
+                listed = {}
+            for uid in sorted({*listed, *waiting.get(shard, ())}):
+                entries = listed.get(uid, [])
+                told = len({entry.manifest for entry in entries}) == 1 and uid not in self._pending
+                unclear = uid in forgotten.studies or forgotten.lost
+                yield uid, entries[0] if told and not unclear else None
 
     def parts(self, study_instance_uid: str) -> list[StudyRecords]:
         """Return the blobs of records of a study that count and can be read, oldest first."""
@@ -68,6 +78,12 @@ class LegibleState:
         return current(
             [record for part in self.parts(study_instance_uid) for record in part.instances]
         )
+
+    def about(self, study_instance_uid: str) -> dict[str, str]:
+        """Return what a study is found by, as far as its records can be read."""
+        parts = self.parts(study_instance_uid)
+        series = {uid: one for part in parts for uid, one in part.series.items()}
+        return about(parts[-1].attributes._asdict(), series) if parts else {}
 
     def _refs(self, study_instance_uid: str) -> list[RecordsRef]:
         found: dict[bytes, RecordsRef] = {}

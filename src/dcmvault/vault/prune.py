@@ -83,6 +83,7 @@ class _Usage(NamedTuple):
 
     entry: PackEntry
     needed: int  #: sealed bytes
+    blobs: int  #: sealed bytes of all its blobs
     listed: bool  #: whether an index or a journal names it
 
 
@@ -206,7 +207,10 @@ class _Prune:
         return set()
 
     def _usage(self, needed: set[tuple[str, bytes]]) -> dict[bytes, _Usage]:
-        """Say of every pack how much is needed; a blob in several packs counts in the fullest."""
+        """Say of every pack how much is needed; a blob in several packs counts in the fullest.
+
+        A pack that no index names comes last: readers do not find what is in it.
+        """
         listed = self.vault.index.packs
         present: dict[bytes, PackEntry] = {}
         for key in self.vault.store.keys("packs/"):
@@ -220,16 +224,18 @@ class _Prune:
         }
         counted: set[tuple[str, bytes]] = set()
         usage: dict[bytes, _Usage] = {}
+        condemned = self.vault.ledger.condemned
         for name in sorted(
-            present, key=lambda one: (one in self.vault.ledger.condemned, -sizes[one])
+            present, key=lambda one: (one not in listed, one in condemned, -sizes[one])
         ):
-            total = 0
+            total, every = 0, 0
             for row in blob_rows(present[name].rows):
                 blob = (row.type, row.id)
+                every += row.length
                 if blob in needed and blob not in counted:
                     counted.add(blob)
                     total += row.length
-            usage[name] = _Usage(present[name], total, name in listed)
+            usage[name] = _Usage(present[name], total, every, name in listed)
         if missing := needed - counted:
             raise VaultDamagedError(
                 f"{len(missing)} parts that snapshots need are in no pack; nothing was removed",
@@ -313,7 +319,7 @@ class _Prune:
         wasteful = [
             one
             for one in usage.values()
-            if 0 < one.needed < one.entry.size * (1 - _WASTE)
+            if 0 < one.needed < one.blobs * (1 - _WASTE)
             and one.listed
             and one.entry.name not in self.vault.ledger.condemned
             and one.entry.size > _LEAST_REWRITTEN_BYTES

@@ -23,8 +23,9 @@ def command() -> click.Command:
         "demo",
         callback=_demo,
         text=_(
-            "Show the whole story on real studies: back up to a PACS (embedded) and a folder, "
-            "verify, lose an instance, find it, repair, and report. It touches nothing of yours."
+            "Show the whole story on real studies: back up to a PACS and a vault (both embedded), "
+            "verify, lose an instance, flip a bit, find and mend both, restore. "
+            "It touches nothing of yours."
         ),
         params=[
             click.Option(

@@ -7,11 +7,16 @@ import secrets
 from collections.abc import Sequence
 from importlib.resources import files
 
-from dcmvault.errors import ObjectExistsError, UsageError
+from dcmvault.errors import (
+    DestinationAbsentError,
+    ObjectExistsError,
+    ObjectMissingError,
+    UsageError,
+)
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.vault.config import BALLAST_BYTES, CONFIG_KEY, VaultConfig, digest_of
-from dcmvault.vault.copies import RedundantObjects, with_check_line
+from dcmvault.vault.copies import RedundantObjects, check_line_holds, with_check_line
 from dcmvault.vault.key_changes import create_keys
 from dcmvault.vault.keys import RotationPolicy, new_ring, new_signing_key, verify_key_of
 from dcmvault.vault.records import time_text
@@ -50,8 +55,7 @@ def init_vault(
     )
     raw = with_check_line(config.encode().decode())
     objects = RedundantObjects(store, config.copies)
-    if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
-        raise _is_there()
+    _require_room(objects, store)
     # First what may stay behind: a place that cannot take it refuses before there are keys.
     write_extras(objects, store, config)
     ring = new_ring(digest_of(raw), seed, clock.now(), rotation)
@@ -61,6 +65,20 @@ def init_vault(
     except ObjectExistsError:
         raise _is_there() from None
     return Vault(store, config, keys, clock)
+
+
+def _require_room(objects: RedundantObjects, store: ObjectStore) -> None:
+    """Refuse a place where a vault is, or somebody's own files are."""
+    try:
+        if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
+            raise _is_there()
+        readme = store.get(README_KEY)
+    except (DestinationAbsentError, ObjectMissingError):
+        return
+    if not check_line_holds(readme):
+        raise UsageError(
+            f"the place has a file {README_KEY} that is not a vault's", hint="Name an empty place."
+        )
 
 
 def write_extras(objects: RedundantObjects, store: ObjectStore, config: VaultConfig) -> None:

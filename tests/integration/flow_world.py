@@ -10,9 +10,14 @@ from typing import Any, cast
 from dcmvault.app.stages import BackupStages
 from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import DimseDestinationSection, FolderSourceSection
+from dcmvault.config.sections import (
+    DimseDestinationSection,
+    FolderDestinationSection,
+    FolderSourceSection,
+)
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.folder import FolderDestination
+from dcmvault.engine.bundles import bundle_jobs
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.job import Job
@@ -129,6 +134,7 @@ class Flow:
         section = destination_section(address)
         if isinstance(section, DimseDestinationSection):
             return DimseDestination(section, self.clock)
+        assert isinstance(section, FolderDestinationSection)
         return FolderDestination(section, LocalStore(section.path, self.clock), self.clock)
 
     def stages(self, death: Death | None = None) -> BackupStages:
@@ -189,32 +195,36 @@ class Flow:
             while open_jobs:
                 waits_before = len(durable.waits)
                 waited: list[Job] = []
-                for job in open_jobs:
-                    waited += self._do_job(durable, stages, job, between)
+                for bundle in bundle_jobs(open_jobs):
+                    waited += self._do_jobs(durable, stages, bundle, between)
                 open_jobs = waited
                 self.clock.advance(max(durable.waits[waits_before:], default=0.0))
             durable.finished = stages.finish(durable.run_id)
             durable.planned = None
 
-    def _do_job(
+    def _do_jobs(
         self,
         durable: Durable,
         stages: BackupStages,
-        job: Job,
+        bundle: Sequence[Job],
         between: Callable[[Job], object],
     ) -> Iterable[Job]:
+        """Do what the engine does with a bundle; return the jobs of it that wait."""
+        left, waiting = list(bundle), list[Job]()
         while True:
-            between(job)
+            for job in left:
+                between(job)
             durable.steps += 1
             assert durable.steps < 10_000, "the run does not end"
-            batch = stages.deliver(job.job_id)
+            batch = stages.deliver([job.job_id for job in left])
+            if batch.wait_s is not None:
+                durable.waits.append(batch.wait_s)
+                waiting += [job for job in left if job.job_id in batch.waiting]
+                left = [job for job in left if job.job_id not in batch.waiting]
             if not batch.remaining:
                 break
-        if batch.wait_s is None:
-            durable.ended.add(job.job_id)
-            return ()
-        durable.waits.append(batch.wait_s)
-        return (job,)
+        durable.ended |= {job.job_id for job in left}
+        return waiting
 
     def report(self, durable: Durable) -> RunReport:
         """Return the run's report."""

@@ -107,7 +107,7 @@ def test_library_that_goes_away_at_the_end_keeps_its_older_sidecar(
     durable = flow.ask(facts.base, remembering.name)
     stages = stages_of(flow, facts)
     for job in stages.plan(durable.run_id):
-        while stages.deliver(job.job_id).remaining:
+        while stages.deliver([job.job_id]).remaining:
             pass
     shutil.move(facts.data / "DATABASE.noindex", facts.data / "away")
     assert stages.finish(durable.run_id)

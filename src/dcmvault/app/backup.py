@@ -181,8 +181,8 @@ def follow(
 ) -> RunReport:
     """Work until the run ends, or follow the process that works in this state folder.
 
-    `watch` is called about five times a second, more often in the first second. Raises RunInterruptedError when `stop` is set;
-    the run stays queued.
+    `watch` is called about five times a second, more often in the first second. Raises
+    RunInterruptedError when `stop` is set; the run stays queued.
     """
     runs = workplace.catalogue.runs
     addresses = {wanted.address for wanted in runs.run(run_id).request.destinations}

@@ -6,31 +6,24 @@ import logging
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
 from dcmvault.app.closing import Closing
-from dcmvault.errors import (
-    DestinationError,
-    DestinationUnreachableError,
-    LevelNotSupportedError,
-)
+from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import PlanItem, RunKind, RunRequest
 from dcmvault.model.report import RunState
-from dcmvault.model.snapshot import Origin
-from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.pipeline.selection import select_from
-from dcmvault.pipeline.verification import cannot_verify, verify_items
 from dcmvault.ports.catalogue import (
-    Item,
     JobCatalogue,
     Outcome,
     PlanCatalogue,
@@ -40,7 +33,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, Snapshots, Verifier
+from dcmvault.ports.destination import Destination, Snapshots
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
@@ -53,15 +46,6 @@ _LONGEST_REST_S = 60.0
 _JOBS_AT_ONCE = 100
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why items failed."""
-
-    code: str
-    message: str
-    hint: str
 
 
 @dataclass(slots=True)
@@ -138,14 +122,20 @@ class BackupStages:
             return []
         return jobs
 
-    def deliver(self, job_id: JobId) -> Batch:
-        """Deliver the job's next batch, or verify what it sent when nothing is left to deliver."""
-        job = self.jobs.job(job_id)
-        if job.state in _ENDED:
+    def deliver(self, job_ids: Sequence[JobId]) -> Batch:
+        """Deliver the next batch of these jobs, or verify what they sent when nothing is left."""
+        jobs = [job for job in map(self.jobs.job, job_ids) if job.state not in _ENDED]
+        if not jobs:
             return Batch(0)
-        request = self.runs.run(job.run_id).request
-        step = _JobStep(self, job, request, self.open_destination(self._address(job, request)))
-        return step.run()
+        request = self.runs.run(jobs[0].run_id).request
+        destination = self.open_destination(self._address(jobs[0], request))
+        seconds: dict[str, float] = defaultdict(float)
+        steps = [JobStep(self, job, request, destination, seconds) for job in jobs]
+        try:
+            return BatchStep(self, request, destination, steps, seconds).run()
+        finally:
+            if seconds:
+                self.runs.add_stage_seconds(jobs[0].run_id, seconds)
 
     def finish(self, run_id: RunId) -> bool:
         """End the run, unless the same work was asked for again while it ran: then plan again.
@@ -251,175 +241,3 @@ class BackupStages:
             yield
         finally:
             self.runs.add_stage_seconds(run_id, {stage: time.perf_counter() - began})
-
-
-def _claimed_before(item: Item) -> bool:
-    """Say whether the destination took it in an earlier run: its own job verifies that first."""
-    return item.attempts == 0 and item.plan.held
-
-
-@dataclass(slots=True)
-class _JobStep:
-    """One durable step of one job."""
-
-    stages: BackupStages
-    job: Job
-    request: RunRequest
-    destination: Destination
-
-    def run(self) -> Batch:
-        """Do the next piece of work there is for this job."""
-        jobs, job_id = self.stages.jobs, self.job.job_id
-        if self.job.state is JobState.VERIFYING:  # repeated after a crash
-            return self._settle()
-        if self.job.state is not JobState.IN_PROGRESS:
-            if self.job.state is JobState.RETRYING:
-                jobs.release_waiting(job_id)
-            jobs.set_job_state(job_id, JobState.IN_PROGRESS, attempt=self.job.attempt + 1)
-            self.job = jobs.job(job_id)
-        if (wait := self._verify_earlier_claims()) is not None:
-            return wait
-        due = jobs.items(job_id, frozenset({ItemState.DUE}), BATCH_INSTANCES)
-        if due and self.request.kind is RunKind.VERIFY:
-            self._never_sent()
-        elif due:
-            self._deliver(due)
-        counts = jobs.count_items(job_id)
-        if remaining := counts.get(ItemState.DUE, 0):
-            return Batch(remaining)
-        if counts.get(ItemState.WAITING, 0):
-            return self._wait()
-        return self._settle()
-
-    @property
-    def _level(self) -> Level:
-        for wanted in self.request.destinations:
-            if wanted.address == self.destination.name and wanted.level is not None:
-                return wanted.level
-        return self.destination.default_level
-
-    def _verifier(self) -> Verifier:
-        if isinstance(self.destination, Verifier) and self._level in self.destination.levels:
-            return self.destination
-        raise LevelNotSupportedError(
-            f"{self.destination.name} cannot give evidence of level {self._level.word}"
-        )
-
-    def _verify_earlier_claims(self) -> Batch | None:
-        """Raise the evidence of what was sent before this run, once, before anything is sent.
-
-        All claims of the study are looked at together, whichever job has them.
-        """
-        jobs, job_id = self.stages.jobs, self.job.job_id
-        if job_id in self.stages.claims_seen:
-            return None
-        sent = frozenset({ItemState.SENT})
-        items = list(filter(_claimed_before, jobs.items(job_id, sent, self.job.instances)))
-        if items and self._level is Level.SENT:
-            # The receipt from before is all that was asked for.
-            jobs.record_outcomes(
-                job_id, [Outcome(item.item_id, ItemState.HELD, item.attempts) for item in items]
-            )
-        elif items:
-            items = list(filter(_claimed_before, jobs.sent_items(job_id)))
-            backs_up = self.request.kind is RunKind.BACKUP
-            if (wait := self._verify(items, lost_are_due=backs_up)) is not None:
-                return wait
-        self.stages.claims_seen.add(job_id)
-        return None
-
-    def _verify(self, items: Sequence[Item], *, lost_are_due: bool = False) -> Batch | None:
-        """Verify items of the study; return what to answer when that cannot be done now."""
-        stages, level = self.stages, self._level
-        breaker = stages.breaker(self.job.destination_id)
-        if breaker.is_open:
-            return self._unverified(items, breaker.refusal())
-        try:
-            with stages.timed(self.job.run_id, "verify"):
-                verify_items(
-                    self.job,
-                    items,
-                    self._verifier(),
-                    level,
-                    stages.jobs,
-                    lost_are_due=lost_are_due,
-                )
-        except DestinationUnreachableError as error:
-            breaker.failed(error)
-            return self._unverified(items, error)
-        except DestinationError as error:
-            cannot_verify(self.job, items, error, stages.jobs)
-        else:
-            breaker.succeeded()
-        return None
-
-    def _deliver(self, due: Sequence[Item]) -> None:
-        stages = self.stages
-        delivery = BatchDelivery(
-            job=self.job,
-            source=stages.open_source(self.request),
-            origin=Origin(self.job.run_id, self.request.source),
-            destination=self.destination,
-            jobs=stages.jobs,
-            policy=stages.policy,
-            breaker=stages.breaker(self.job.destination_id),
-            clock=stages.clock,
-            stopping=stages.stopping,
-            sent_is_held=self._level is Level.SENT,
-            presence=stages.presence,
-        )
-        began = time.perf_counter()
-        try:
-            delivery.run(due)
-        finally:
-            spent = time.perf_counter() - began
-            stages.runs.add_stage_seconds(
-                self.job.run_id,
-                {"read": delivery.read_s, "deliver": max(spent - delivery.read_s, 0.0)},
-            )
-
-    def _never_sent(self) -> None:
-        """Fail, in a verification run, what this destination never took."""
-        why = Failed(
-            "never_sent",
-            "it was never sent to this destination",
-            "Run `dcmvault backup` for this source and destination.",
-        )
-        self.stages.fail_items(self.job.job_id, frozenset({ItemState.DUE}), why)
-
-    def _wait(self) -> Batch:
-        stages = self.stages
-        stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
-        rest_s = stages.breaker(self.job.destination_id).rest_s
-        return Batch(0, max(stages.policy.wait_after(self.job.attempt), rest_s))
-
-    def _settle(self) -> Batch:
-        """Verify the study when this was its last job, and end the job."""
-        jobs, job_id = self.stages.jobs, self.job.job_id
-        jobs.set_job_state(job_id, JobState.VERIFYING)
-        if self._level is not Level.SENT and jobs.study_settled(job_id):
-            items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
-            if items and (wait := self._verify(items)) is not None:
-                return wait
-        failed = jobs.count_items(job_id).get(ItemState.FAILED, 0)
-        return self._end(JobState.FAILED if failed else JobState.COMPLETED)
-
-    def _unverified(self, items: Sequence[Item], error: DestinationError) -> Batch:
-        """Ask again later while attempts are left; then the claims stay claims.
-
-        What the job had to deliver after them was not tried, and is due in the next run.
-        """
-        if self.job.attempt < self.stages.policy.attempts:
-            return self._wait()
-        cannot_verify(self.job, items, error, self.stages.jobs)
-        self.stages.fail_items(
-            self.job.job_id,
-            frozenset({ItemState.DUE, ItemState.WAITING}),
-            Failed(error.code, error.message, error.hint),
-        )
-        return self._end(JobState.FAILED)
-
-    def _end(self, state: JobState) -> Batch:
-        self.stages.jobs.set_job_state(self.job.job_id, state)
-        self.stages.claims_seen.discard(self.job.job_id)
-        return Batch(0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +41,7 @@ class Database:
     def __init__(self, engine: sa.Engine) -> None:
         self._readers = engine
         self._writers = engine.execution_options(dcmvault_write=True)
+        self._joined = threading.local()
 
     @property
     def is_sqlite(self) -> bool:
@@ -48,14 +51,34 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that only reads; never hold it while a caller works."""
+        joined: sa.Connection | None = getattr(self._joined, "connection", None)
+        if joined is not None:
+            yield joined
+            return
         with _as_state_errors(), self._readers.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that writes: durable when left, undone by any exception."""
+        joined: sa.Connection | None = getattr(self._joined, "connection", None)
+        if joined is not None:
+            yield joined
+            return
         with _as_state_errors(), self._writers.begin() as connection:
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Have this thread's transactions inside be one, which writes."""
+        with self.write() as connection:
+            outermost = getattr(self._joined, "connection", None) is None
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                if outermost:
+                    self._joined.connection = None
 
     def lock_until_commit(self, connection: sa.Connection, number: int) -> None:
         """Keep other writers out who take the same lock; on SQLite there is one writer anyway."""
@@ -171,7 +194,9 @@ def insert_new(
 ) -> None:
     """Insert rows, leaving out those whose unique key is there already."""
     if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), list(rows))
+        connection.execute(
+            _insert(connection.dialect.name, table).on_conflict_do_nothing(), list(rows)
+        )
 
 
 def upsert(
@@ -186,21 +211,23 @@ def upsert(
     """
     if not rows:
         return
-    statement = _insert(connection, table)
-    key = [column.name for column in table.primary_key]
-    fixed = {*key, *keep}
-    statement = statement.on_conflict_do_update(
-        index_elements=key,
-        set_={name: statement.excluded[name] for name in rows[0] if name not in fixed},
-    )
+    statement = _upsert(connection.dialect.name, table, tuple(rows[0]), frozenset(keep))
     connection.execute(statement, list(rows))
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+@cache
+def _upsert(dialect: str, table: sa.Table, columns: Sequence[str], keep: frozenset[str]) -> Any:
+    statement = _insert(dialect, table)
+    key = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=key,
+        set_={name: statement.excluded[name] for name in columns if name not in {*key, *keep}},
+    )
+
+
+def _insert(dialect: str, table: sa.Table) -> Any:
     """Return the dialect's INSERT with ON CONFLICT; the two share their methods, not a type."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def named_id(connection: sa.Connection, table: sa.Table, name: str) -> int:

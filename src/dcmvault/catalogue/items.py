@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from dcmvault.catalogue.tables import (
 from dcmvault.ports.catalogue import Item
 
 
+@cache
 def select_items() -> sa.Select[Any]:
     """Return the query that `item_of` reads, in plan order; `jobs` can be used in conditions."""
     return (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +31,10 @@ class JobsInDatabase:
     """Implements `ports.catalogue.JobCatalogue`."""
 
     database: Database
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make what this thread writes inside one transaction."""
+        return self.database.together()
 
     def job(self, job_id: JobId) -> Job:
         """Return a job; KeyError if there is none."""
@@ -155,9 +161,14 @@ class JobsInDatabase:
             )
 
 
+@cache
+def _select_job(*, lock: bool) -> sa.Select[Any]:
+    query = select_jobs().where(jobs.c.job_id == sa.bindparam("named"))
+    return query.with_for_update(of=jobs) if lock else query
+
+
 def _row(connection: sa.Connection, job_id: JobId, *, lock: bool = False) -> Any:
-    query = select_jobs().where(jobs.c.job_id == job_id)
-    row = connection.execute(query.with_for_update(of=jobs) if lock else query).one_or_none()
+    row = connection.execute(_select_job(lock=lock), {"named": job_id}).one_or_none()
     if row is None:
         raise KeyError(job_id)
     return row

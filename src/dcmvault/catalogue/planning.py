@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -343,6 +344,7 @@ def read_jobs(connection: sa.Connection, keys: Sequence[int]) -> list[Job]:
     return [found[key] for key in keys]
 
 
+@cache
 def select_jobs() -> sa.Select[Any]:
     """Return the query that `job_of` reads."""
     return (

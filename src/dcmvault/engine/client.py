@@ -78,7 +78,10 @@ class DurableQueue:
 
     def prioritise(self, job_id: JobId, priority: Priority) -> None:
         """Move a waiting job in its queue, now and when it is enqueued again after a wait."""
-        self._ledger.reorder(job_prefix(job_id), queue_order(priority))
+        order = queue_order(priority)
+        self._ledger.reorder(job_prefix(job_id), order)
+        if (bundle := self._ledger.bundle_of(job_id)) is not None:
+            self._ledger.reorder(bundle, order)
 
     def queues(self) -> Sequence[QueueState]:
         """List the destinations' queues; a paused one keeps its concurrency."""

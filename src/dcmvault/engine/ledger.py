@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from dbos import DBOSClient, DBOSPortableJSONSerializer, Queue, WorkflowStatus
 
 from dcmvault.engine.database import WorkDatabase
-from dcmvault.engine.names import APPLICATION, RUN_WORKFLOW
+from dcmvault.engine.names import APPLICATION, JOB_WORKFLOW, RUN_WORKFLOW
+from dcmvault.model.identifiers import JobId
 
 #: Jobs that one worker takes from one destination's queue at a time.
 DEFAULT_CONCURRENCY = 2
@@ -162,6 +163,16 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(statement)
 
+    def bundle_of(self, job_id: JobId) -> str | None:
+        """Name the unended workflow in which a job travels with others; None if there is none."""
+        for workflow in self.client.list_workflows(
+            name=JOB_WORKFLOW, status=list(_UNENDED), load_output=False
+        ):
+            arguments = workflow.input["args"] if workflow.input else ()
+            if job_id in _bundled(arguments):
+                return workflow.workflow_id
+        return None
+
     def executors_at_work(self) -> Sequence[str]:
         """Name the workers, dead or alive, under whose names work is being carried out."""
         workflows = self._workflows
@@ -225,6 +236,11 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return {(row[0], row[1]): int(row[2]) for row in connection.execute(statement)}
+
+
+def _bundled(arguments: Sequence[Any]) -> Sequence[str]:
+    """Give the jobs of a bundle from its workflow's arguments; none for a job that is alone."""
+    return [arguments[0], *arguments[4]] if len(arguments) > 4 else ()
 
 
 def _chunks(names: Sequence[str]) -> Iterator[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dcmvault.model.identifiers import DestinationId, JobId
 from dcmvault.model.job import Priority
 
@@ -17,6 +19,8 @@ JOB_WORKFLOW = "dcmvault.job"
 
 RUNS_QUEUE = "runs"
 _DESTINATION_PREFIX = "destination:"
+#: Stands in the name of a bundle between its first job and how many more there are.
+_AND_MORE = "+"
 
 
 def destination_queue(destination_id: DestinationId) -> str:
@@ -37,17 +41,15 @@ def job_prefix(job_id: JobId) -> str:
     return f"{job_id}/"
 
 
-def job_workflow_id(job_id: JobId, planning: int, attempt: int) -> str:
-    """Name one attempt at a job: the same name after a crash, so that it is enqueued once.
+def jobs_workflow_id(job_ids: Sequence[JobId], planning: int, attempt: int) -> str:
+    """Name one attempt at a bundle: the same name after a crash, so that it is enqueued once.
 
     `planning` counts the times that the run was planned: a job that is planned again runs again.
+    A bundle of several has a name that is none of a job's, so that nobody takes one for all.
     """
-    return f"{job_prefix(job_id)}{planning}.{attempt}"
-
-
-def job_of(workflow_id: str) -> JobId:
-    """Say at which job a workflow is an attempt."""
-    return JobId(workflow_id.rpartition("/")[0])
+    first, others = job_ids[0], len(job_ids) - 1
+    bundle = JobId(f"{first}{_AND_MORE}{others}") if others else first
+    return f"{job_prefix(bundle)}{planning}.{attempt}"
 
 
 def queue_order(priority: Priority) -> int:

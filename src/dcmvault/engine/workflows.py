@@ -1,10 +1,10 @@
 """The two durable workflows: a run, and a job of it.
 
 A run plans, puts its jobs on their destinations' queues, waits for all of them and finishes; a job
-delivers batch after batch. A step's result is written down when it ends; after a crash the
-workflow is played again, written results are taken as they are, and the work goes on at the first
-step without one. So a workflow's own code must do the same each time: what depends on the world
-happens inside steps.
+delivers batch after batch, and small ones share a workflow (`bundles`). A step's result is written
+down when it ends; after a crash the workflow is played again, written results are taken as they
+are, and the work goes on at the first step without one. So a workflow's own code must do the same
+each time: what depends on the world happens inside steps.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from dcmvault.engine.binding import Binding, bound
+from dcmvault.engine.bundles import bundle_jobs
 from dcmvault.engine.names import (
     JOB_WORKFLOW,
     RUN_WORKFLOW,
     RUNS_QUEUE,
     destination_queue,
-    job_of,
-    job_workflow_id,
+    jobs_workflow_id,
     queue_order,
 )
 from dcmvault.errors import DcmvaultError
@@ -59,29 +59,41 @@ def run_workflow(run_id: str) -> None:
 
 
 @DBOS.workflow(name=JOB_WORKFLOW)
-def job_workflow(job_id: str, queue: str, planning: int, attempt: int) -> _Result:
-    """Deliver a job's batches; return the id of the attempt enqueued for later, if any, as `next`.
+def job_workflow(
+    job_id: str, queue: str, planning: int, attempt: int, others: Sequence[str] = ()
+) -> _Result:
+    """Deliver the batches of a job, and of the others in its bundle.
 
-    A wait does not hold a slot of the queue: the next attempt is enqueued with the delay.
+    A wait does not hold a slot of the queue: what waits is enqueued again with the delay. Returns
+    the id of that attempt as `next`, or None, and the jobs in it.
     """
     binding = bound()
     with binding.execution(DBOS.workflow_id or "", queue):
+        left = [JobId(job_id), *map(JobId, others)]
+        waiting: list[JobId] = []
+        wait_s = 0.0
         while True:
-            batch = _step(binding, "deliver", lambda: _deliver(binding, JobId(job_id)))
+            batch = _deliver(binding, tuple(left))
+            if batch["wait_s"] is not None:
+                # What was written down before there were bundles names nobody.
+                waits = batch.get("waiting", list(left))
+                waiting += waits
+                wait_s = max(wait_s, batch["wait_s"])
+                left = [one for one in left if one not in waits]
             if batch["remaining"] == 0:
                 break
-        if batch["wait_s"] is None:
+        if not waiting:
             return {"next": None}
-        successor = _enqueue_job(
-            JobId(job_id),
+        successor = _enqueue_jobs(
+            waiting,
             queue,
             planning,
             attempt + 1,
-            # Whoever moved this attempt in its queue meant the job.
+            # Whoever moved this attempt in its queue meant the jobs.
             order=binding.ledger.order_of(DBOS.workflow_id or ""),
-            delay_s=batch["wait_s"],
+            delay_s=wait_s,
         )
-        return {"next": successor}
+        return {"next": successor, "jobs": waiting}
 
 
 class _Run:
@@ -111,12 +123,15 @@ class _Run:
                 return
         _step(self._binding, "fail", lambda: self.fail(planned["error"]))
 
-    def _deliver(self, planning: int, jobs: Sequence[Sequence[Any]]) -> None:
-        """Put the jobs on their queues and wait until the last attempt at each has ended."""
-        open_ids = deque(
-            _enqueue_job(JobId(job_id), queue, planning, 1, order=order, delay_s=None)
-            for job_id, queue, order in jobs
-        )
+    def _deliver(self, planning: int, bundles: Sequence[Sequence[Any]]) -> None:
+        """Put the bundles on their queues and wait until the last attempt at each has ended."""
+        jobs_in: dict[str, Sequence[JobId]] = {}
+        for job_ids, queue, order in bundles:
+            # A plan that was written down before there were bundles names one job.
+            some = [JobId(job_ids)] if isinstance(job_ids, str) else job_ids
+            enqueued = _enqueue_jobs(some, queue, planning, 1, order=order, delay_s=None)
+            jobs_in[enqueued] = some
+        open_ids = deque(jobs_in)
         pause_s = _SHORTEST_LOOK_S
         while open_ids:
             self._binding.check_stop()
@@ -127,10 +142,13 @@ class _Run:
             for workflow_id, status in ended.items():
                 if status is None or status.status not in ("SUCCESS", "CANCELLED"):
                     _log.error("job attempt %s ended without a result", workflow_id)
-                    job_id = job_of(workflow_id)
-                    _fail_job(self._binding, job_id, "The durable engine gave the job up.")
+                    for job_id in jobs_in[workflow_id]:
+                        _fail_job(self._binding, job_id, "The durable engine gave the job up.")
                 elif status.output and status.output["next"] is not None:
-                    successors.append(status.output["next"])
+                    successor = status.output["next"]
+                    jobs_in[successor] = status.output.get("jobs", jobs_in[workflow_id])
+                    successors.append(successor)
+                del jobs_in[workflow_id]
             # Those at the front are the oldest; a successor waits for its delay anyway.
             open_ids.extendleft(reversed([w for w in watched if w not in ended]))
             open_ids.extend(successors)
@@ -145,8 +163,12 @@ class _Run:
                 self._binding.open_queue(destination_id)
             return {
                 "jobs": [
-                    [job.job_id, destination_queue(job.destination_id), queue_order(job.priority)]
-                    for job in jobs
+                    [
+                        [job.job_id for job in bundle],
+                        destination_queue(bundle[0].destination_id),
+                        queue_order(bundle[0].priority),
+                    ]
+                    for bundle in bundle_jobs(jobs)
                 ]
             }
 
@@ -185,15 +207,38 @@ def _internal_error() -> dict[str, str]:
     }
 
 
-def _deliver(binding: Binding, job_id: JobId) -> _Result:
+def _deliver(binding: Binding, job_ids: Sequence[JobId]) -> _Result:
+    return _step(binding, "deliver", lambda: _delivered(binding, job_ids))
+
+
+def _delivered(binding: Binding, job_ids: Sequence[JobId]) -> _Result:
     try:
-        batch = binding.stages.deliver(job_id)
-    # Outermost frame of a stage: a defect must end this job only, and be told.
+        batch = binding.stages.deliver(job_ids)
+    # Outermost frame of a stage: a defect must end its job only, and be told.
     except Exception as error:  # noqa: BLE001
+        if len(job_ids) > 1:
+            _log.exception("jobs %s ... failed by a defect; each is tried alone", job_ids[0])
+            return _each_alone(binding, job_ids)
+        (job_id,) = job_ids
         _log.exception("job %s failed by a defect", job_id)
         _fail_job(binding, job_id, f"A defect of dcmvault ended the job ({type(error).__name__}).")
         return {"remaining": 0, "wait_s": None}
-    return {"remaining": batch.remaining, "wait_s": batch.wait_s}
+    return {
+        "remaining": batch.remaining,
+        "wait_s": batch.wait_s,
+        "waiting": list(batch.waiting),
+    }
+
+
+def _each_alone(binding: Binding, job_ids: Sequence[JobId]) -> _Result:
+    """Find the job with the defect; to deliver the others again does nothing twice."""
+    found = [_delivered(binding, [job_id]) for job_id in job_ids]
+    waits = [one["wait_s"] for one in found if one["wait_s"] is not None]
+    return {
+        "remaining": sum(one["remaining"] for one in found),
+        "wait_s": max(waits, default=None),
+        "waiting": [job_id for one in found for job_id in one.get("waiting", [])],
+    }
 
 
 def _fail_job(binding: Binding, job_id: JobId, message: str) -> None:
@@ -213,10 +258,18 @@ def _step(binding: Binding, name: str, stage: Callable[[], _Result]) -> _Result:
     return DBOS.run_step({"name": name}, stage)
 
 
-def _enqueue_job(
-    job_id: JobId, queue: str, planning: int, attempt: int, *, order: int, delay_s: float | None
+def _enqueue_jobs(
+    job_ids: Sequence[JobId],
+    queue: str,
+    planning: int,
+    attempt: int,
+    *,
+    order: int,
+    delay_s: float | None,
 ) -> str:
-    workflow_id = job_workflow_id(job_id, planning, attempt)
+    workflow_id = jobs_workflow_id(job_ids, planning, attempt)
+    first, *others = job_ids
+    more = (others,) if others else ()
     with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=order, delay_seconds=delay_s):
-        DBOS.enqueue_workflow(queue, job_workflow, job_id, queue, planning, attempt)
+        DBOS.enqueue_workflow(queue, job_workflow, first, queue, planning, attempt, *more)
     return workflow_id

@@ -93,11 +93,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one durable step did to a job.
+    """What one durable step did to the jobs that it was given.
 
-    `remaining` counts items that are due now; `wait_s` is set when nothing is due now but
-    something is WAITING: enqueue the job again after that many seconds.
+    `remaining` counts items that are due now, of jobs that do not wait. `waiting` names jobs of
+    which nothing is due now but something is WAITING: enqueue them again after `wait_s` seconds.
     """
 
     remaining: int
     wait_s: float | None = None
+    waiting: tuple[JobId, ...] = ()

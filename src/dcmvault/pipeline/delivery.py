@@ -1,9 +1,10 @@
-"""Delivery: one batch of a job goes to its destination, and every outcome is written down."""
+"""Delivery: one batch of jobs goes to its destination, and every outcome is written down."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,7 @@ from dcmvault.errors import (
     MalformedDicomError,
     Retry,
 )
+from dcmvault.model.identifiers import JobId
 from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
@@ -37,13 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class BatchDelivery:
-    """Carries one batch of due items to one destination.
+    """Carries one batch of due items, of one job or several, to one destination.
 
     `sent_is_held` is set when the asked level is SENT: then a receipt ends an item.
     After `stopping` is set no further instance is begun.
     """
 
-    job: Job
     source: Source
     origin: Origin
     destination: Destination
@@ -58,13 +59,19 @@ class BatchDelivery:
     read_s: float = 0.0
     _pending: list[Outcome] = field(default_factory=list)
     _noted: set[int] = field(default_factory=set)
+    #: Whose item it is.
+    _job_of: dict[int, Job] = field(default_factory=dict)
     _written_at: float = 0.0
-    _cancelled: bool = False
+    #: Jobs that were asked about since the last flush, and those that are not wanted any more.
+    _looked_at: set[JobId] = field(default_factory=set)
+    _cancelled: set[JobId] = field(default_factory=set)
 
-    def run(self, items: Sequence[Item]) -> None:
-        """Deliver the items; each has an outcome afterwards, or is still due."""
+    def run(self, batch: Sequence[tuple[Job, Sequence[Item]]]) -> None:
+        """Deliver the items of these jobs; each has an outcome afterwards, or is still due."""
         self._written_at = self.clock.monotonic()
-        due = self._without_unfit(items)
+        self._job_of = {item.item_id: job for job, items in batch for item in items}
+        self._looked_at = {job.job_id for job, _items in batch}
+        due = self._without_unfit([item for _job, items in batch for item in items])
         try:
             if due and self.breaker.is_open:
                 # Not a failure of its own: that would keep the destination alone for ever.
@@ -75,10 +82,10 @@ class BatchDelivery:
                 self._deliver(due)
         except _BatchEnded:
             _log.warning("%s: association lost", self.destination.name)
-            self.presence.forget(self.job)
+            self.presence.forget(self._job_of.values())
         except (DestinationUnreachableError, DestinationStoppedError) as error:
             self.breaker.failed(error)
-            self.presence.forget(self.job)
+            self.presence.forget(self._job_of.values())
             self._destination_failed(due, error)
         finally:
             self._write()
@@ -107,17 +114,15 @@ class BatchDelivery:
         """
         if self.sent_is_held or not items or not isinstance(self.destination, Listable):
             return list(items)
-        try:
-            there = self.presence.instances(self.destination, self.job)
-        except DestinationUnreachableError:
-            raise
-        except DestinationError as error:
-            _log.info("%s cannot be asked what it has: %s", self.destination.name, error.code)
-            return list(items)
+        there = {
+            job: self.presence.instances(self.destination, job)
+            for job in dict.fromkeys(self._job_of[item.item_id] for item in items)
+        }
         absent: list[Item] = []
         for item in items:
             uid = item.plan.identity.sop_instance_uid
-            if uid in there and not item.plan.earlier_version_there:
+            is_there = uid in there[self._job_of[item.item_id]]
+            if is_there and not item.plan.earlier_version_there:
                 self._note(item, ItemState.SENT)
             else:
                 absent.append(item)
@@ -129,8 +134,10 @@ class BatchDelivery:
         kinds.discard(InstanceKind("", ""))
         with self.destination.open(sorted(kinds), self.origin) as delivery:
             for item, file in self._files(by_locator):
-                if self.stopping.is_set() or self._cancelled:
+                if self.stopping.is_set():
                     break
+                if self._is_cancelled(item):
+                    continue
                 self._put(delivery, item, file)
                 self._write_now_and_then(delivery)
             self._flush_and_write(delivery)
@@ -141,7 +148,7 @@ class BatchDelivery:
         for answer in self.source.read([item.plan.entry for item in by_locator.values()]):
             item = by_locator[answer.entry.locator]
             if isinstance(answer, UnreadableEntry):
-                self._unreadable(item, answer.code, answer.message)
+                self._note(item, ItemState.UNREADABLE, code=answer.code, message=answer.message)
                 continue
             if item.plan.opaque_reason:
                 self.read_s += self.clock.monotonic() - began
@@ -151,8 +158,11 @@ class BatchDelivery:
             try:
                 header = scan(answer.path)
             except (MalformedDicomError, OSError):
-                self._unreadable(
-                    item, "changed_while_reading", "it is not the file any more that was planned"
+                self._note(
+                    item,
+                    ItemState.UNREADABLE,
+                    code="changed_while_reading",
+                    message="it is not the file any more that was planned",
                 )
                 continue
             self.read_s += self.clock.monotonic() - began
@@ -161,14 +171,17 @@ class BatchDelivery:
 
     def _put(self, delivery: Delivery, item: Item, file: InstanceFile) -> None:
         if file.header is not None and file.header.identity != item.plan.identity:
-            self._unreadable(
-                item, "changed_while_reading", "another instance has taken this file's place"
+            self._note(
+                item,
+                ItemState.UNREADABLE,
+                code="changed_while_reading",
+                message="another instance has taken this file's place",
             )
             return
         try:
             receipt = delivery.put(file)
         except EntryUnreadableError as error:
-            self._unreadable(item, error.code, error.message)
+            self._note(item, ItemState.UNREADABLE, code=error.code, message=error.message)
         except InstanceDeferredError as error:
             self.breaker.succeeded()
             self._attempt_failed(item, error, status=error.status)
@@ -240,9 +253,6 @@ class BatchDelivery:
             hint=error.hint,
         )
 
-    def _unreadable(self, item: Item, code: str, message: str) -> None:
-        self._note(item, ItemState.UNREADABLE, code=code, message=message)
-
     def _note(
         self,
         item: Item,
@@ -271,7 +281,16 @@ class BatchDelivery:
     def _write_now_and_then(self, delivery: Delivery) -> None:
         if self.clock.monotonic() - self._written_at >= self.destination.flush_interval_s:
             self._flush_and_write(delivery)
-            self._cancelled = self.jobs.job(self.job.job_id).state is JobState.CANCELLED
+            self._looked_at.clear()
+
+    def _is_cancelled(self, item: Item) -> bool:
+        """Say whether the item's job was cancelled; asked once between two flushes."""
+        job_id = self._job_of[item.item_id].job_id
+        if job_id not in self._looked_at:
+            self._looked_at.add(job_id)
+            if self.jobs.job(job_id).state is JobState.CANCELLED:
+                self._cancelled.add(job_id)
+        return job_id in self._cancelled
 
     def _flush_and_write(self, delivery: Delivery) -> None:
         try:
@@ -299,7 +318,12 @@ class BatchDelivery:
 
     def _write(self) -> None:
         if self._pending:
-            self.jobs.record_outcomes(self.job.job_id, self._pending)
+            by_job: dict[JobId, list[Outcome]] = defaultdict(list)
+            for outcome in self._pending:
+                by_job[self._job_of[outcome.item_id].job_id].append(outcome)
+            with self.jobs.together():
+                for job_id, outcomes in by_job.items():
+                    self.jobs.record_outcomes(job_id, outcomes)
             self._pending = []
         self._written_at = self.clock.monotonic()
 

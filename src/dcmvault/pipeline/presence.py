@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Job
 from dcmvault.ports.destination import Listable
 
+_log = logging.getLogger(__name__)
+
 #: Series whose answers are kept; jobs of one series follow each other.
-_KEPT = 16
+_KEPT = 400
 
 _Question = tuple[DestinationId, RunId, str, str]
 
@@ -29,22 +34,32 @@ class Presence:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def instances(self, destination: Listable, job: Job) -> frozenset[str]:
-        """Return the SOP Instance UIDs there of the job's series; errors as `Listable`'s."""
+        """Return the SOP Instance UIDs there of the job's series; none where that cannot be asked.
+
+        Raises DestinationUnreachableError.
+        """
         question = _question(job)
         with self._lock:
             answer = self._answers.get(question)
         if answer is None:
-            answer = destination.instances(job.study_instance_uid, job.series_instance_uid)
+            try:
+                answer = destination.instances(job.study_instance_uid, job.series_instance_uid)
+            except DestinationUnreachableError:
+                raise
+            except DestinationError as error:
+                _log.info("a destination cannot be asked what it has: %s", error.code)
+                return frozenset()
             with self._lock:
                 self._answers[question] = answer
                 while len(self._answers) > _KEPT:
                     self._answers.popitem(last=False)
         return answer
 
-    def forget(self, job: Job) -> None:
-        """Forget the answer about the job's series."""
+    def forget(self, jobs: Iterable[Job]) -> None:
+        """Forget the answers about these jobs' series."""
         with self._lock:
-            self._answers.pop(_question(job), None)
+            for job in jobs:
+                self._answers.pop(_question(job), None)
 
 
 def _question(job: Job) -> _Question:

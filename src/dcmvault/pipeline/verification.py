@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dcmvault.errors import DestinationError, DestinationUnreachableError
-from dcmvault.model.evidence import Finding, Level
+from dcmvault.model.evidence import Finding, Level, Verification
 from dcmvault.model.job import ItemState, Job
 from dcmvault.ports.catalogue import EvidenceCatalogue, Item, ItemCatalogue, Outcome
 from dcmvault.ports.destination import Verifier
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found out about items of a job's study, and is not written down yet.
+
+    With `lost_are_due`, what evidence shows missing or damaged is delivered (again) in this run.
+    """
+
+    job: Job
+    items: Sequence[Item]
+    verification: Verification
+    lost_are_due: bool
+
+    def record(self, jobs: EvidenceCatalogue) -> None:
+        """Write it down."""
+        jobs.record_verification(
+            self.job.job_id, self.items, self.verification, lost_are_due=self.lost_are_due
+        )
 
 
 def verify_items(
@@ -22,14 +42,12 @@ def verify_items(
     jobs: EvidenceCatalogue,
     *,
     lost_are_due: bool = False,
-) -> None:
-    """Look for evidence of `level` for these items of the job's study and write down what is found.
+) -> Found:
+    """Look for evidence of `level` for these items of the job's study.
 
-    With `lost_are_due`, what evidence shows missing or damaged is delivered (again) in this run.
-    Raises DestinationUnreachableError, with nothing written, when the destination cannot be asked.
+    Raises DestinationUnreachableError when the destination cannot be asked.
     """
     verification = verifier.verify(jobs.expected_study(job.job_id, items), level)
-    jobs.record_verification(job.job_id, items, verification, lost_are_due=lost_are_due)
     lost = sum(finding is not Finding.HELD for finding in verification.findings.values())
     if lost:
         _log.warning(
@@ -39,6 +57,7 @@ def verify_items(
             len(verification.findings),
             level.word,
         )
+    return Found(job, items, verification, lost_are_due)
 
 
 def cannot_verify(

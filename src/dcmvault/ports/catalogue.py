@@ -7,6 +7,7 @@ durable on return, nothing on error. Safe for several threads; rows are values, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -183,6 +184,13 @@ class Outcome:
 
 class ItemCatalogue(Protocol):
     """What delivery needs: a job, its items, and where to write what became of them."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make what this thread writes inside one transaction: durable when left.
+
+        Undone as a whole by any exception. What is read inside shows what was written before.
+        """
+        ...
 
     def job(self, job_id: JobId) -> Job:
         """Return a job; KeyError if there is none."""

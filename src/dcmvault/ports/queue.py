@@ -30,11 +30,12 @@ class RunStages(Protocol):
         """Find what is due and write it down as jobs; return them in order of delivery."""
         ...
 
-    def deliver(self, job_id: JobId) -> Batch:
-        """Deliver the job's next batch; settle (verify) it when nothing is left to deliver.
+    def deliver(self, job_ids: Sequence[JobId]) -> Batch:
+        """Deliver the next batch of jobs of one run and destination; settle what is delivered.
 
-        Never raises for a failing instance or destination: outcomes are recorded, waits are
-        returned.
+        Settling is verification, and comes when nothing of a study is left to deliver. Small
+        jobs travel together, so that they share what each would pay alone. Never raises for a
+        failing instance or destination: outcomes are recorded, waits are returned.
         """
         ...
 
@@ -86,11 +87,17 @@ class WorkQueue(Protocol):
         ...
 
     def cancel_job(self, job_id: JobId) -> None:
-        """Stop one job at its next step; the run goes on with the others."""
+        """Stop one job at its next step; the run goes on with the others.
+
+        A small job that travels with others finds in the catalogue that it is not wanted.
+        """
         ...
 
     def prioritise(self, job_id: JobId, priority: Priority) -> None:
-        """Move a waiting job in its queue; harmless for a running or ended one."""
+        """Move a waiting job in its queue, and the small ones that travel with it.
+
+        Harmless for a running or ended one.
+        """
         ...
 
     def queues(self) -> Sequence[QueueState]:

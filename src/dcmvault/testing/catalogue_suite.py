@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -86,6 +87,24 @@ class JobSuite(CatalogueCases):
             "look",
         )
         assert (failure.locator, failure.destination) == ("b", world.destination_name)
+
+    def test_writes_together_are_all_or_nothing(self) -> None:
+        """One transaction for one thread; what it wrote can be read inside, and is undone."""
+        world = self.world()
+        run_id = world.run()
+        world.scan(run_id, [scanned(f"f{n}", str(n), header(1, n, 1)) for n in range(2)])
+        first, second = world.plan(run_id, world.due(run_id))
+        jobs = world.catalogue.jobs
+        with contextlib.suppress(ZeroDivisionError), jobs.together():
+            jobs.set_job_state(first.job_id, JobState.IN_PROGRESS, attempt=1)
+            with jobs.together():
+                jobs.set_job_state(second.job_id, JobState.IN_PROGRESS, attempt=1)
+            assert jobs.job(second.job_id).state is JobState.IN_PROGRESS
+            raise ZeroDivisionError
+        assert {jobs.job(job.job_id).state for job in (first, second)} == {JobState.PENDING}
+        with jobs.together():
+            world.send(second, {"f0": "0", "f1": "1"})
+        assert jobs.count_items(second.job_id) == {ItemState.SENT: 1}
 
     def test_a_silent_change_becomes_its_own_version(self) -> None:
         """Other bytes under the same fingerprint: the receipt goes to a version of its own."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.identifiers import DestinationId, JobId, RunId
-from dcmvault.model.job import Batch, Job, JobState, Priority
+from dcmvault.model.job import MAX_JOB_BYTES, Batch, Job, JobState, Priority
 from dcmvault.ports.queue import StageInterruption
 
 _SCHEMA = """
@@ -45,6 +45,8 @@ class ScriptedJob:
     gate: str = ""
     #: The defect to raise instead of delivering.
     defect: str = ""
+    #: Small jobs that follow each other are delivered together.
+    small: bool = False
     #: The planning (from 1) that finds the job; those before it have `finish` ask for another.
     planning: int = 1
 
@@ -114,8 +116,19 @@ class ScriptedStages:
             if job.planning == planning
         ]
 
-    def deliver(self, job_id: JobId) -> Batch:
-        """Deliver the next batch of the script."""
+    def deliver(self, job_ids: Sequence[JobId]) -> Batch:
+        """Deliver the next batch of the script of each job."""
+        if len(job_ids) > 1:
+            self._write("bundle", text=" ".join(job_ids))
+        batches = {job_id: self._deliver(job_id) for job_id in job_ids}
+        waiting = [job_id for job_id, batch in batches.items() if batch.wait_s is not None]
+        return Batch(
+            sum(batch.remaining for batch in batches.values()),
+            max((batches[job_id].wait_s or 0.0 for job_id in waiting), default=None),
+            tuple(waiting),
+        )
+
+    def _deliver(self, job_id: JobId) -> Batch:
         (job,) = self._scripted("job", job_id)
         batch = self.delivered(job_id) + 1
         self._write("start", job=job_id, text=str(batch))
@@ -192,6 +205,6 @@ def _as_job(run_id: RunId, job: ScriptedJob) -> Job:
         state=JobState.QUEUED,
         priority=job.priority,
         instances=job.batches,
-        bytes=0,
+        bytes=0 if job.small else MAX_JOB_BYTES,
         attempt=1,
     )

@@ -6,7 +6,7 @@ from dcmvault.engine.names import (
     destination_of,
     destination_queue,
     job_prefix,
-    job_workflow_id,
+    jobs_workflow_id,
     queue_order,
 )
 from dcmvault.model.identifiers import DestinationId, JobId
@@ -21,10 +21,18 @@ def test_queue_names_lead_back_to_their_destination() -> None:
 
 
 def test_attempts_at_a_job_have_their_own_names_under_its_prefix() -> None:
-    names = {job_workflow_id(JobId("j"), planning, n) for planning in (1, 2) for n in (1, 2, 12)}
+    names = {jobs_workflow_id([JobId("j")], planning, n) for planning in (1, 2) for n in (1, 2, 12)}
     assert len(names) == 6
     assert all(name.startswith(job_prefix(JobId("j"))) for name in names)
-    assert not job_workflow_id(JobId("j2"), 1, 1).startswith(job_prefix(JobId("j")))
+    assert not jobs_workflow_id([JobId("j2")], 1, 1).startswith(job_prefix(JobId("j")))
+
+
+def test_attempts_at_a_bundle_are_found_under_no_job_s_prefix() -> None:
+    bundle = [JobId("j1"), JobId("j2"), JobId("j3")]
+    names = {jobs_workflow_id(some, 1, 1) for some in (bundle, bundle[:2], bundle[:1], bundle[1:])}
+    assert len(names) == 4
+    for name in names - {"j1/1.1"}:
+        assert not any(name.startswith(job_prefix(job)) for job in bundle)
 
 
 def test_higher_priority_is_a_smaller_order_from_one() -> None:

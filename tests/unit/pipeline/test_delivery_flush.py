@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -29,7 +30,7 @@ from dcmvault.testing.dicom_files import make_study
 
 
 class _Written:
-    """The two methods of a job catalogue that a delivery calls."""
+    """The three methods of a job catalogue that a delivery calls."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -38,6 +39,9 @@ class _Written:
     @property
     def outcomes(self) -> list[Outcome]:
         return [outcome for batch in self.batches for outcome in batch]
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def record_outcomes(self, _job_id: JobId, outcomes: Sequence[Outcome]) -> None:
         self.batches.append(list(outcomes))
@@ -108,7 +112,6 @@ def _deliver(folder: Path, destination: Destination, clock: FakeClock, instances
     )
     written = _Written(job)
     BatchDelivery(
-        job=job,
         source=source,
         origin=ORIGIN,
         destination=destination,
@@ -118,7 +121,7 @@ def _deliver(folder: Path, destination: Destination, clock: FakeClock, instances
         clock=clock,
         stopping=threading.Event(),
         sent_is_held=False,
-    ).run(items)
+    ).run([(job, items)])
     return written
 
 

@@ -1,0 +1,54 @@
+"""Small jobs that follow each other travel together; nothing else does."""
+
+from __future__ import annotations
+
+from dcmvault.engine.bundles import MAX_BUNDLE_BYTES, MAX_BUNDLE_INSTANCES, bundle_jobs
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
+from dcmvault.model.job import Job, JobState, Priority
+
+
+def _job(
+    name: str,
+    instances: int = 1,
+    size: int = 1,
+    *,
+    destination: int = 1,
+    priority: Priority = Priority.NORMAL,
+) -> Job:
+    return Job(
+        JobId(name),
+        RunId("run"),
+        DestinationId(destination),
+        "1.2",
+        "1.2.3",
+        JobState.PENDING,
+        priority,
+        instances,
+        size,
+        0,
+    )
+
+
+def _names(*jobs: Job) -> list[str]:
+    return [" ".join(job.job_id for job in bundle) for bundle in bundle_jobs(jobs)]
+
+
+def test_small_jobs_travel_together_until_the_bundle_is_full() -> None:
+    assert _names() == []
+    assert _names(_job("a"), _job("b"), _job("c")) == ["a b c"]
+    half = MAX_BUNDLE_INSTANCES // 2
+    assert _names(_job("a", half), _job("b", half), _job("c")) == ["a b", "c"]
+    large = MAX_BUNDLE_BYTES // 2 + 1
+    assert _names(_job("a", size=large), _job("b", size=large), _job("c")) == ["a", "b c"]
+
+
+def test_a_large_job_is_alone() -> None:
+    large = _job("large", MAX_BUNDLE_INSTANCES + 1)
+    assert _names(_job("a"), large, _job("b"), _job("c")) == ["a", "large", "b c"]
+    heavy = _job("heavy", size=MAX_BUNDLE_BYTES + 1)
+    assert _names(heavy, heavy) == ["heavy", "heavy"]
+
+
+def test_other_places_and_other_urgency_do_not_mix() -> None:
+    assert _names(_job("a"), _job("b", destination=2), _job("c")) == ["a", "b", "c"]
+    assert _names(_job("a", priority=Priority.HIGH), _job("b")) == ["a", "b"]

@@ -218,6 +218,12 @@ def unseal(
     return subkey(key, header.salt, header.kind).decrypt(nonce, sealed, header.raw + type_ + ident)
 
 
+def public_and_sealed(data: bytes) -> tuple[bytes, bytes]:
+    """Parts of a signed object, of kind K or S; the signature is in its last 64 bytes."""
+    end = 68 + struct.unpack_from("<I", data, 64)[0]
+    return data[68:end], data[end:-64]
+
+
 @dataclass(frozen=True)
 class Ring:
     """The keys of an opened vault."""
@@ -354,8 +360,7 @@ def _signed(data: bytes, config: Json) -> bool:
 
 def _read_ring(data: bytes, header: Header, secrets: Callable[[], list[Secret]]) -> Json | None:
     """Read the ring of one object of kind K; None when no secret opens it."""
-    end = 68 + struct.unpack_from("<I", data, 64)[0]
-    public, sealed = data[68:end], data[end:-64]
+    public, sealed = public_and_sealed(data)
     if header.cipher == 0:
         return cast("Json", json.loads(sealed))
     for slot, secret in itertools.product(json.loads(public)["slots"], secrets()):
@@ -549,8 +554,8 @@ class JpegHead:
     #: JPEG lossless: Ss, Se, Ah/Al. JPEG-LS: NEAR, ILV, point transform.
     parameters: tuple[int, int, int] = (0, 0, 0)
     restart: int = 0
-    #: Per table, code and length of each symbol.
-    huffman: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    #: Per table, the code of each symbol as text of 0 and 1.
+    huffman: dict[int, dict[int, str]] = field(default_factory=dict)
 
     @classmethod
     def scans(cls, head: bytes) -> Iterator[tuple[bytes, JpegHead]]:
@@ -582,7 +587,7 @@ class JpegHead:
             code, at = 0, 17
             for length in range(1, 17):
                 for symbol in body[at : at + body[length]]:
-                    table[symbol] = (code, length)
+                    table[symbol] = f"{code:0{length}b}"
                     code += 1
                 at += body[length]
                 code <<= 1
@@ -602,74 +607,63 @@ def ljpeg_scan(samples: Array, jpeg: JpegHead) -> bytes:
     rows, columns, _ = samples.shape
     predictor, _, point = jpeg.parameters
     point &= 15
-    samples = samples >> point
-    tables = [jpeg.huffman[table] for _, table in jpeg.scan]
-    codes = np.array([[t.get(s, (0, 0))[0] for s in range(17)] for t in tables], np.uint64)
-    sizes = np.array([[t.get(s, (0, 0))[1] for s in range(17)] for t in tables], np.int64)
+    codes = [_Codes(jpeg.huffman[table]) for _, table in jpeg.scan]
     if jpeg.restart % columns:
         raise DamagedError("a restart interval that is not made of whole rows")
     interval = jpeg.restart // columns or rows
-    scan = []
+    scan = bytearray()
     for number, start in enumerate(range(0, rows, interval)):
         if number:
-            scan.append(bytes([0xFF, 0xD0 + (number - 1) % 8]))
-        part = samples[start : start + interval].astype(np.int32)
+            scan += bytes([0xFF, 0xD0 + (number - 1) % 8])
+        part = samples[start : start + interval].astype(np.int32) >> point
         differences = _differences(part, predictor, 1 << (jpeg.precision - point - 1))
-        coded = _huffman_coded(differences, codes, sizes)
-        scan.append(coded.replace(b"\xff", b"\xff\x00"))
-    return b"".join(scan)
+        scan += _huffman_coded(differences, codes).replace(b"\xff", b"\xff\x00")
+    return bytes(scan)
 
 
 def _differences(x: Array, predictor: int, first: int) -> Array:
     """Differences of one restart interval, -32767 to 32768 (T.81 H.1.2.1)."""
-    left, above, corner = x[1:, :-1], x[:-1, 1:], x[:-1, :-1]
+    a, b, c = x[1:, :-1], x[:-1, 1:], x[:-1, :-1]
+    inner = [a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1]
     predicted = np.empty_like(x)
     predicted[0, 0] = first
     predicted[0, 1:] = x[0, :-1]
     predicted[1:, 0] = x[:-1, 0]
-    inner: dict[int, Callable[[], Array]] = {
-        1: lambda: left,
-        2: lambda: above,
-        3: lambda: corner,
-        4: lambda: left + above - corner,
-        5: lambda: left + ((above - corner) >> 1),
-        6: lambda: above + ((left - corner) >> 1),
-        7: lambda: (left + above) >> 1,
-    }
-    predicted[1:, 1:] = inner[predictor]()
+    predicted[1:, 1:] = inner[predictor - 1]
     difference = (x - predicted) & 0xFFFF
     return np.where(difference > 32768, difference - 65536, difference)
 
 
-def _huffman_coded(differences: Array, codes: Array, sizes: Array) -> bytes:
-    """Bits of T.81 table H.2, filled up with ones to a byte; without the stuffed zeros."""
-    category_of = np.zeros(32769, np.int64)
-    for number in range(1, 17):
-        category_of[1 << (number - 1) : 1 << number] = number
-    components = np.arange(differences.shape[2])
-    per_step = max(1, (1 << 17) // differences[0].size)
-    coded, rest = [], np.empty(0, np.uint8)
-    for start in range(0, len(differences), per_step):
-        part = differences[start : start + per_step]
-        category = category_of[np.abs(part)]
-        code, size = codes[components, category], sizes[components, category]
-        if not size.all():
-            raise DamagedError("a Huffman table without a code that is needed")
+class _Codes(dict[int, str]):
+    """The bits of each difference (T.81 H.1.2.2), made when they are first asked for."""
+
+    def __init__(self, table: Mapping[int, str]) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, difference: int) -> str:
+        category = abs(difference).bit_length()
+        bits = self._table[category]
         # Category 16 has one member only, 32768, so it needs no further bits.
-        extra = np.where(category == 16, 0, category)
-        low = np.where(part < 0, part - 1, part) & ((1 << extra) - 1)
-        value = (code << extra.astype(np.uint64) | low.astype(np.uint64)).ravel()
-        length = (size + extra).ravel()
-        ends = np.cumsum(length)
-        shift = np.repeat(ends, length) - 1 - np.arange(ends[-1])
-        bits = (np.repeat(value, length) >> shift.astype(np.uint64) & np.uint64(1)).astype(np.uint8)
-        bits = np.concatenate([rest, bits])
+        if 0 < category < 16:
+            low = difference if difference > 0 else difference + (1 << category) - 1
+            bits += f"{low:0{category}b}"
+        self[difference] = bits
+        return bits
+
+
+def _huffman_coded(differences: Array, codes: list[_Codes]) -> bytes:
+    """Bits of the differences, filled up with ones to a byte; without the stuffed zeros."""
+    coded, rest = bytearray(), ""
+    for row in differences:
+        row_codes = zip(itertools.cycle(codes), row.ravel().tolist())
+        bits = rest + "".join([code[difference] for code, difference in row_codes])
         whole = len(bits) & ~7
-        coded.append(np.packbits(bits[:whole]).tobytes())
+        coded += int("0" + bits[:whole], 2).to_bytes(whole // 8, "big")
         rest = bits[whole:]
-    if len(rest):
-        coded.append(np.packbits(np.append(rest, np.ones(8 - len(rest), np.uint8))).tobytes())
-    return b"".join(coded)
+    if rest:
+        coded.append(int(rest.ljust(8, "1"), 2))
+    return bytes(coded)
 
 
 def jls_scan(samples: Array, jpeg: JpegHead) -> bytes:
@@ -724,8 +718,8 @@ class State:
         damaged = self._load()
         parents = {name for public in self.snapshots.values() for name in public["parents"]}
         self.heads = [name for name in self.snapshots if name not in parents]
-        heads = [self._state(name) for name in self.heads]
-        self._states = heads if snapshot is None else [self._state(self._named(snapshot))]
+        heads = [self._read(name)[1] for name in self.heads]
+        self._states = heads if snapshot is None else [self._read(self._named(snapshot))[1]]
         #: When each study was forgotten last, and blobs that a repair gave up.
         self._forgotten: dict[str, str] = {}
         self._given_up: set[str] = set()
@@ -748,25 +742,19 @@ class State:
         for key in self._folder.keys("snapshots", r"\d{8}-"):
             name = key.partition("/")[2]
             try:
-                data = self._folder.sound(key)
-                self._ring.verify_key.verify(data[-64:], data[:-64])
-                self._state(name)
-                self.snapshots[name] = json.loads(self._parts(data)[0])
+                self.snapshots[name], _ = self._read(name)
             except FAULTS as error:
                 say(f"{key}: {reason(error)}")
                 damaged.append(name)
         return damaged
 
-    @staticmethod
-    def _parts(data: bytes) -> tuple[bytes, bytes]:
-        end = 68 + struct.unpack_from("<I", data, 64)[0]
-        return data[68:end], data[end:-64]
-
-    def _state(self, name: str) -> Json:
+    def _read(self, name: str) -> tuple[Json, Json]:
+        """Read `public` and `state` of a snapshot."""
         data = self._folder.sound(f"snapshots/{name}")
-        public, sealed = self._parts(data)
-        header, digest = Header.read(data, b"S"), hashlib.sha256(public).digest()
-        return cast("Json", json.loads(unzstd(self._ring.unseal(header, 0, b"S", digest, sealed))))
+        self._ring.verify_key.verify(data[-64:], data[:-64])
+        header, (public, sealed) = Header.read(data, b"S"), public_and_sealed(data)
+        state = self._ring.unseal(header, 0, b"S", hashlib.sha256(public).digest(), sealed)
+        return json.loads(public), json.loads(unzstd(state))
 
     def _named(self, wanted: str) -> str:
         names = [name for name in self.snapshots if name.startswith(wanted)]
@@ -824,17 +812,17 @@ class State:
                     self._note(f"shard {shard} of the studies", error)
                     for study, ids in self._all_records.get(shard, {}).items():
                         found.setdefault(study, set()).update(ids)
-            yield from ((s, sorted(found[s])) for s in sorted(found) if only is None or only == s)
+            for study in sorted(found) if only is None else found.keys() & {only}:
+                yield study, sorted(i for i in found[study] if self.expects("R", i, study))
 
     def _manifest(self, study: str, entry: Json) -> set[str]:
         if not self.expects("M", entry["manifest"]):
             return set()
         try:
-            found = {ident for ident, _ in self._blobs.json("M", entry["manifest"])["records"]}
+            return {ident for ident, _ in self._blobs.json("M", entry["manifest"])["records"]}
         except FAULTS as error:
             self._note(f"manifest of study {study}", error)
-            found = self._all_records.get(_shard(study), {}).get(study, set())
-        return {ident for ident in found if self.expects("R", ident, study)}
+            return self._all_records.get(_shard(study), {}).get(study, set())
 
     def counting(self, record: Json) -> list[Json]:
         """Return the files of a record that were not forgotten, and lack nothing given up."""
@@ -843,10 +831,14 @@ class State:
         return [item for item in record["instances"] if self._is_whole(item)]
 
     def _is_whole(self, item: Json) -> bool:
-        needed = {("H", item["skeleton"][0])} if item["skeleton"][0] else set()
-        for _, kind, *rest in item["values"] if self._given_up else []:
-            ids = {"v": rest[:1], "f": rest[1:], "more": [[]]}.get(kind, [rest[:1]])[0]
-            needed |= {("V" if kind == "v" else "F", ident) for ident in ids}
+        if not self._given_up:
+            return True
+        needed = [("H", item["skeleton"][0])] if item["skeleton"][0] else []
+        for _, kind, *rest in item["values"]:
+            if kind in {"v", "f"}:
+                needed += [(kind.upper(), ident) for ident in rest[-1]]
+            elif kind != "more":
+                needed.append(("F", rest[0]))
         return all(self.expects(*blob) for blob in needed)
 
     def sidecars(self) -> Iterator[tuple[str, str, int, str, list[str]]]:

@@ -30,7 +30,7 @@ from dcmvault.config.sections import (
     VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
-from dcmvault.errors import ConfigurationError, StateError, UsageError
+from dcmvault.errors import ConfigurationError, StateError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.retry import RetryPolicy
@@ -78,7 +78,9 @@ def build_source(section: SourceSection) -> Source:
 
         return HorosSource(section)
     if isinstance(section, VaultSourceSection):
-        raise UsageError(_("A vault as a source is not available in this version yet."))
+        from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
+
+        return VaultSource(section, lambda: open_vault_at(section, SystemClock()))
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

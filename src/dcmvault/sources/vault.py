@@ -1,0 +1,255 @@
+"""A vault as a source: the files that it holds, rebuilt and verified when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from dcmvault.config.sections import VaultSection
+from dcmvault.errors import (
+    DcmvaultError,
+    DestinationError,
+    EntryChangedError,
+    EntryUnreadableError,
+    EntryVanishedError,
+    SourceUnavailableError,
+    VaultFormatError,
+    VaultLockedError,
+)
+from dcmvault.model.instance import (
+    Fingerprint,
+    InstanceEntry,
+    InstanceFile,
+    StudyRef,
+    UnreadableEntry,
+)
+from dcmvault.vault.choosing import Choice
+from dcmvault.vault.legible import out_of_reach
+from dcmvault.vault.reading import FileReader, PackRepair
+from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.state import VaultState
+
+#: The study of files that are no instances, as locators have it.
+_NO_STUDY = "-"
+#: Digits that tell files of one base name apart within a study.
+_MARK_DIGITS = 16
+_LOCATOR = re.compile(rf"([^/]+)/([0-9a-f]{{{_MARK_DIGITS}}})-")
+_SEPARATOR = re.compile(r"[/\\]")
+_LONGEST_NAME = 120
+#: Files that are looked up, and whose places in packs are planned, at once.
+_READ_AT_ONCE = 32
+
+
+class VaultSource:
+    """A Source over the present state of a vault, or over one of its snapshots.
+
+    A StudyRef is a study; its locator is the Study Instance UID, and `-` for the files that are
+    no instances. An entry's locator is that, a mark made of what the file was in its own source
+    (source, locator, SOP Instance UID), and the file's base name there. The fingerprint is the
+    recorded one, without an inode. `read` rebuilds each file in a private folder outside the
+    vault, one at a time, and verifies size and SHA-256.
+
+    The vault is opened, by whichever key is configured, when it is first needed. `snapshot` is as
+    `find_snapshot` takes it.
+    """
+
+    def __init__(
+        self, section: VaultSection, open_vault: Callable[[], Vault], snapshot: str = ""
+    ) -> None:
+        self._section = section
+        self._open_vault = open_vault
+        self._snapshot = snapshot
+        self._vault: Vault | None = None
+        self._listed: VaultState | None = None
+
+    @property
+    def name(self) -> str:
+        """The vault's address, and the snapshot if it is not the present."""
+        address = self._section.address
+        return f"{address}#{self._snapshot}" if self._snapshot else address
+
+    def studies(self) -> Iterator[StudyRef]:
+        """List the studies that the vault holds.
+
+        Raises VaultLockedError and VaultFormatError as they come, SourceUnavailableError for
+        everything else that keeps the vault from being read.
+        """
+        with _unavailable():
+            state = self._listed = self._state()
+            uids = list(state.studies())
+        for uid in uids:
+            yield StudyRef(_word(uid), uid)
+
+    def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+        """List the files of one study, as its records say."""
+        uid = _uid(study.locator)
+        with _unavailable():
+            if self._listed is None:
+                self._listed = self._state()
+            records = self._listed.records(uid)
+        for record in sorted(records, key=lambda record: (record.stored_at, record.key)):
+            yield _entry(uid, record)
+
+    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Rebuild each file from what the vault holds now; it is there until the next one."""
+        coming = iter(entries)
+        with (
+            tempfile.TemporaryDirectory(prefix="dcmvault-") as folder,
+            ThreadPoolExecutor() as pool,
+        ):
+            path = Path(folder, "file")
+            lookup: _Lookup | DcmvaultError | None = None
+            while batch := list(islice(coming, _READ_AT_ONCE)):
+                if lookup is None:
+                    lookup = self._lookup()
+                for answer in _answers(batch, lookup, path, pool):
+                    yield answer
+                    path.unlink(missing_ok=True)
+
+    def _lookup(self) -> _Lookup | DcmvaultError:
+        try:
+            return _Lookup(self._state())
+        except DcmvaultError as error:
+            return error
+
+    def _state(self) -> VaultState:
+        """Look at the vault anew: others may have written to it."""
+        if self._vault is None:
+            self._vault = self._open_vault()
+        choice = Choice(self._vault)
+        return choice.snapshot(self._snapshot) if self._snapshot else choice.present()
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """Finds records by locator; knows those of one study at a time."""
+
+    state: VaultState
+    _word: str = ""
+    _records: dict[str, InstanceRecord] = field(default_factory=dict)
+
+    def record(self, entry: InstanceEntry) -> InstanceRecord | UnreadableEntry:
+        """Return the record that an entry still is, or why there is none."""
+        found = _LOCATOR.match(entry.locator)
+        if found is None:
+            return _refusal(entry, EntryUnreadableError, "No file of a vault has this locator.")
+        if found[1] != self._word:
+            uid = _uid(found[1])
+            try:
+                records = self.state.records(uid)
+            except DestinationError as error:
+                return _refusal(entry, EntryUnreadableError, _sentence(error.message))
+            self._word = found[1]
+            self._records = {_entry(uid, record).locator: record for record in records}
+        record = self._records.get(entry.locator)
+        if record is None:
+            return _refusal(entry, EntryVanishedError, "The vault does not hold the file any more.")
+        if _fingerprint(record) != entry.fingerprint:
+            return _refusal(
+                entry, EntryChangedError, "The vault holds another version of the file now."
+            )
+        return record
+
+
+def _answers(
+    batch: Sequence[InstanceEntry],
+    lookup: _Lookup | DcmvaultError,
+    path: Path,
+    pool: ThreadPoolExecutor,
+) -> Iterator[InstanceFile | UnreadableEntry]:
+    """Answer for some entries, one file at `path` after the other."""
+    if isinstance(lookup, DcmvaultError):
+        for entry in batch:
+            yield _refusal(entry, EntryUnreadableError, _sentence(lookup.message))
+        return
+    found = [(entry, lookup.record(entry)) for entry in batch]
+    records = [record for _entry, record in found if isinstance(record, InstanceRecord)]
+    vault = lookup.state.vault
+    reader = FileReader(vault, records, pool, PackRepair(vault))
+    for entry, record in found:
+        if isinstance(record, UnreadableEntry):
+            yield record
+            continue
+        try:
+            _write(path, record, reader)
+        except DestinationError as error:
+            yield _refusal(entry, EntryUnreadableError, _sentence(error.message))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            message = f"The file cannot be rebuilt on this machine: {reason}."
+            yield _refusal(entry, EntryUnreadableError, message)
+        else:
+            yield InstanceFile(entry, path)
+
+
+def _word(uid: str) -> str:
+    return quote(uid, safe="") or _NO_STUDY
+
+
+def _uid(word: str) -> str:
+    return "" if word == _NO_STUDY else unquote(word)
+
+
+def _entry(uid: str, record: InstanceRecord) -> InstanceEntry:
+    """Make the entry of a record: the same record gives the same one, another another."""
+    told = "\0".join(record.key).encode("utf-8", "surrogatepass")
+    mark = hashlib.sha256(told).hexdigest()[:_MARK_DIGITS]
+    base = _SEPARATOR.split(record.locator)[-1][-_LONGEST_NAME:]
+    base = base.encode(errors="replace").decode()
+    return InstanceEntry(
+        f"{_word(uid)}/{mark}-{base}",
+        _fingerprint(record),
+        expected_sop_instance_uid=record.sop_instance_uid,
+    )
+
+
+def _fingerprint(record: InstanceRecord) -> Fingerprint:
+    return Fingerprint(record.size, record.mtime_ns, 0)
+
+
+def _write(path: Path, record: InstanceRecord, reader: FileReader) -> None:
+    """Rebuild a file piece by piece; it is whole and verified on return."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+        for piece in reader.pieces(record):
+            file.write(piece)
+        file.flush()
+        os.utime(file.fileno(), ns=(record.mtime_ns, record.mtime_ns))
+
+
+def _refusal(
+    entry: InstanceEntry, kind: type[EntryUnreadableError], message: str
+) -> UnreadableEntry:
+    return UnreadableEntry(entry, kind.code, message)
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of the source what the vault's place said of itself."""
+    try:
+        yield
+    except (VaultLockedError, VaultFormatError):
+        raise  # each with the exit status that it has for every other command
+    except DestinationError as error:
+        hint = error.hint or "`dcmvault vault check` finds out what is wrong with it."
+        if out_of_reach(error):
+            hint = error.hint or "Check that it is reachable, then run again."
+        raise SourceUnavailableError(
+            f"The vault cannot be read: {_sentence(error.message)}", hint=hint
+        ) from error
+
+
+def _sentence(message: str) -> str:
+    """End a message as sentences end."""
+    return message if message.endswith((".", "!", "?")) else f"{message}."

@@ -188,7 +188,7 @@ def _looked_at(vault: Vault) -> _Opened:
     def read_study(study_instance_uid: str) -> list[InstanceRecord]:
         return replace(state, journals=vault.journals()).records(study_instance_uid)
 
-    return _Opened(vault, state, KnownFiles(read_study))
+    return _Opened(vault, state, KnownFiles(read_study, state.forgotten.studies))
 
 
 def _ref(link: Link) -> SnapshotRef:

@@ -190,7 +190,7 @@ class _GivingUp:
     def _remove_damaged(self) -> None:
         """Let indexes name only packs that are there, and remove what is of no more use."""
         vault = self._vault
-        old = vault.ledger.index_keys()
+        old = vault.ledger.index_objects()
         new = vault.ledger.add_index(list(vault.index.packs.values()), vault.now())
         for key in old:
             if key != new:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dcmvault.errors import (
@@ -20,6 +21,8 @@ from dcmvault.vault.records import unpack_json
 from dcmvault.vault.sealing import Sealing
 
 _READERS = 8
+#: Objects may go while they are read, again and again where others are at work.
+_LOOKS = 5
 
 #: Is told of an object that cannot be read, by its key, instead of an error being raised.
 PassOver = Callable[[str, DestinationError], None]
@@ -42,27 +45,47 @@ class Ledger:
         self._sealing = sealing
         self._index = index
         self._lock = threading.Lock()
-        self._loaded: set[str] = set()
+        #: Keys that were read or written, with the packs that they name.
+        self._loaded: dict[str, tuple[bytes, ...]] = {}
         self._journals: dict[str, Journal] = {}
         self.condemned: frozenset[bytes] = frozenset()
 
     def refresh(self, pass_over: PassOver | None = None) -> None:
-        """Read the objects that came since the last look.
+        """Read the objects that came since the last look, and forget those that are gone.
 
         A damaged one raises VaultDamagedError, unless `pass_over` is told of it.
         """
         with self._lock:
-            journals = self._objects.keys("journal/")
-            present = [*self._objects.keys("index/"), *journals]
-            fresh = [key for key in present if key not in self._loaded]
-            with ThreadPoolExecutor(_READERS) as pool:
-                read = pool.map(lambda key: self._read(key, pass_over), fresh)
-                for key, addition in zip(fresh, read, strict=True):
-                    if addition is not None:
-                        self._take_up(key, addition)
-            for gone in self._journals.keys() - set(journals):
-                del self._journals[gone]
+            for _attempt in range(_LOOKS):
+                if self._look(pass_over):
+                    break
             self.look_at_condemned(pass_over)
+
+    def _look(self, pass_over: PassOver | None) -> bool:
+        """Look once; False if objects went while they were read: what replaced them is there."""
+        # Journals first: what a snapshot does away with, an index named before.
+        journals = self._objects.keys("journal/")
+        present = [*self._objects.keys("index/"), *journals]
+        fresh = [key for key in present if key not in self._loaded]
+        whole = True
+        with ThreadPoolExecutor(_READERS) as pool:
+            read = pool.map(lambda key: self._read(key, pass_over), fresh)
+            for key, addition in zip(fresh, read, strict=True):
+                if addition is not None:
+                    self._take_up(key, addition)
+                whole = whole and addition is not None
+        self._forget(self._loaded.keys() - set(present))
+        return whole or pass_over is not None
+
+    def _forget(self, gone: Set[str]) -> None:
+        """Drop what only objects named that are gone; a prune removes such packs."""
+        if not gone:
+            return
+        dropped: set[bytes] = set()
+        for key in gone:
+            dropped.update(self._loaded.pop(key))
+            self._journals.pop(key, None)
+        self._index.drop(dropped.difference(*self._loaded.values()))
 
     def _read(self, key: str, pass_over: PassOver | None) -> Addition | None:
         try:
@@ -77,7 +100,7 @@ class Ledger:
 
     def _take_up(self, key: str, addition: Addition) -> None:
         self._index.add(addition.packs)
-        self._loaded.add(key)
+        self._loaded[key] = tuple(pack.name for pack in addition.packs)
         if key.startswith("journal/"):
             self._journals[key] = Journal(key, addition.records, addition.packs)
 
@@ -97,12 +120,19 @@ class Ledger:
         self._index.avoid(self.condemned)
         return self.condemned
 
-    def add_journal(self, addition: Addition) -> int:
-        """Write down what a flush added, durable on return; return the bytes written."""
+    def add_journal(self, addition: Addition) -> tuple[str, int]:
+        """Write down what a flush added, durable on return; return its key and its size."""
         key, size = self._sealing.put("journal", b"J", addition.encode())
         with self._lock:
             self._take_up(key, addition)
-        return size
+        return key, size
+
+    def withdraw_journal(self, key: str) -> None:
+        """Take back what was just written down; a snapshot may have taken it up meanwhile."""
+        with suppress(ObjectMissingError):
+            self._objects.delete(key)
+        with self._lock:
+            self._forget({key} & self._loaded.keys())
 
     def add_index(self, packs: Sequence[PackEntry], written_at: str) -> str:
         """Write an index object, durable on return; return its key."""
@@ -117,16 +147,21 @@ class Ledger:
         with self._lock:
             return [self._journals[key] for key in sorted(self._journals)]
 
-    def index_keys(self) -> list[str]:
-        """List the index objects that were read or written."""
+    def index_objects(self) -> dict[str, frozenset[bytes]]:
+        """Return the index objects that were read or written, each with the packs it names."""
         with self._lock:
-            return sorted(key for key in self._loaded if key.startswith("index/"))
+            return {
+                key: frozenset(packs)
+                for key, packs in sorted(self._loaded.items())
+                if key.startswith("index/")
+            }
 
     def remove_index(self, key: str) -> None:
-        """Remove an index object whose content is in another one."""
-        self._objects.delete(key)
+        """Remove an index object; what of it still counts must stand in another one."""
+        with suppress(ObjectMissingError):
+            self._objects.delete(key)
         with self._lock:
-            self._loaded.discard(key)
+            self._forget({key} & self._loaded.keys())
 
 
 def condemned_packs(body: bytes) -> frozenset[bytes]:

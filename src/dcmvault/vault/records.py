@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import zstandard
@@ -22,6 +22,16 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 def time_text(moment: datetime) -> str:
     """Return an aware UTC time as the format writes it; such texts sort as the times do."""
     return moment.strftime(_TIME)
+
+
+def read_time_text(text: str) -> datetime:
+    """Read a time as `time_text` writes it; ValueError for another text."""
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+
+
+def just_after(text: str) -> str:
+    """Return the next time that the format can tell from this one."""
+    return time_text(read_time_text(text) + timedelta(microseconds=1))
 
 
 class Skeleton(NamedTuple):

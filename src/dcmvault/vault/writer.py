@@ -7,9 +7,10 @@ object says where they are and which files they make.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dcmvault.dicom.byte_source import ByteSource
@@ -21,8 +22,15 @@ from dcmvault.vault.cutting import cut
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.index import Addition, RecordsRef
 from dcmvault.vault.outgoing import OutgoingBlobs
+from dcmvault.vault.pack import PackEntry
 from dcmvault.vault.profile import Profile
-from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord, Skeleton, StudyRecords
+from dcmvault.vault.records import (
+    RECORDS_PER_BLOB,
+    InstanceRecord,
+    Skeleton,
+    StudyRecords,
+    just_after,
+)
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
 
@@ -39,11 +47,21 @@ class Stored(NamedTuple):
 
 
 class KnownFiles:
-    """Which files a vault already holds, by study; read once per study. Safe for threads."""
+    """Which files a vault already holds, by study; read once per study. Safe for threads.
 
-    def __init__(self, read_study: Callable[[str], list[InstanceRecord]]) -> None:
+    `forgotten` tells for studies that were forgotten until when what is stored does not count.
+    """
+
+    def __init__(
+        self,
+        read_study: Callable[[str], list[InstanceRecord]],
+        forgotten: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._read_study = read_study
+        self._forgotten = forgotten
         self._studies: dict[str, set[tuple[str, str, str, bytes]]] = {}
+        #: By study, when what is known of it was stored last.
+        self._latest: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def has(self, study_instance_uid: str, record: InstanceRecord) -> bool:
@@ -51,16 +69,40 @@ class KnownFiles:
         with self._lock:
             known = self._studies.get(study_instance_uid)
         if known is None:
-            known = {_mark(old) for old in self._read_study(study_instance_uid)}
+            records = self._read_study(study_instance_uid)
+            known = {_mark(old) for old in records}
+            latest = max((old.stored_at for old in records), default="")
             with self._lock:
                 known = self._studies.setdefault(study_instance_uid, known)
+                self._latest.setdefault(study_instance_uid, latest)
         return _mark(record) in known
 
-    def add(self, study_instance_uid: str, records: list[InstanceRecord]) -> None:
+    def next_time(self, study_instance_uid: str) -> str:
+        """Return the earliest time at which something of a study may be stored, so that it counts.
+
+        Clocks differ and are set back: what comes later has a later time nevertheless.
+        """
+        with self._lock:
+            latest = self._latest.get(study_instance_uid, "")
+        latest = max(latest, self._forgotten.get(study_instance_uid, ""))
+        return just_after(latest) if latest else ""
+
+    def add(
+        self, study_instance_uid: str, records: list[InstanceRecord], stored_at: str = ""
+    ) -> None:
         """Take up what a flush made durable."""
         with self._lock:
             if study_instance_uid in self._studies:
                 self._studies[study_instance_uid] |= {_mark(record) for record in records}
+            latest = self._latest.get(study_instance_uid, "")
+            self._latest[study_instance_uid] = max(latest, stored_at)
+
+
+def _pruned() -> VaultBusyError:
+    return VaultBusyError(
+        "a prune is removing, or has removed, what this batch would refer to",
+        hint="It is stored anew when the batch is tried again.",
+    )
 
 
 def _mark(record: InstanceRecord) -> tuple[str, str, str, bytes]:
@@ -158,17 +200,20 @@ class VaultWriter:
         self._close_block()
         if not self._studies or not any(study.records for study in self._studies.values()):
             return 0
-        stored_at = self._vault.now()
+        now = self._vault.now()
         refs: list[RecordsRef] = []
+        stored: dict[str, str] = {}
         for uid, study in self._studies.items():
-            refs += self._write_records(uid, study, stored_at)
+            stored[uid] = max(now, self._known.next_time(uid))
+            refs += self._write_records(uid, study, stored[uid])
         packs, written = self._outgoing.finish()
         self._check_leaned_on()
-        addition = Addition(packs, tuple(refs), self._source, self._run, stored_at)
-        written += self._vault.ledger.add_journal(addition)
+        addition = Addition(packs, tuple(refs), self._source, self._run, now)
+        key, size = self._vault.ledger.add_journal(addition)
+        self._check_own(packs, key)
         for uid, study in self._studies.items():
-            self._known.add(uid, study.records)
-        return written
+            self._known.add(uid, study.records, stored[uid])
+        return written + size
 
     def close(self) -> None:
         """Drop what was not flushed."""
@@ -180,13 +225,10 @@ class VaultWriter:
 
         A process may live for longer than the grace time of a prune.
         """
-        leaned_on = self._outgoing.leans_on
         condemned = self._vault.ledger.look_at_condemned()
-        if not leaned_on:
-            return
         sound: dict[bytes, bool] = {}
         gone: list[bytes] = []
-        for identity, kind in leaned_on.items():
+        for identity, kind in self._outgoing.leans_on.items():
             for place in self._vault.index.places(kind, identity):
                 if place.pack not in sound:
                     if self._vault.packs.size(place.pack) is None:
@@ -196,10 +238,25 @@ class VaultWriter:
                     break
             else:
                 self._vault.index.drop(gone)
-                raise VaultBusyError(
-                    "a prune is removing, or has removed, what this batch would refer to",
-                    hint="It is stored anew when the batch is tried again.",
-                )
+                raise _pruned()
+
+    def _check_own(self, packs: Sequence[PackEntry], journal: str) -> None:
+        """Look once more when all is written down; take it back if a prune came between.
+
+        A prune looks at journals after it has condemned something: one of the two sees the other,
+        however short the grace time is and whatever their clocks say.
+        """
+        before = self._vault.ledger.condemned
+        fresh = self._vault.ledger.look_at_condemned() - before
+        if not fresh:
+            return
+        leaned_on = (
+            all(place.pack in fresh for place in self._vault.index.places(kind, identity))
+            for identity, kind in self._outgoing.leans_on.items()
+        )
+        if any(pack.name in fresh for pack in packs) or any(leaned_on):
+            self._vault.ledger.withdraw_journal(journal)
+            raise _pruned()
 
     # Records
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -63,13 +63,19 @@ class Vault:
     """An opened vault: its parts, and what is read through them. Safe for several threads."""
 
     def __init__(
-        self, store: ObjectStore, config: VaultConfig, keys: VaultKeys, clock: Clock
+        self,
+        store: ObjectStore,
+        config: VaultConfig,
+        keys: VaultKeys,
+        clock: Clock,
+        reload_keys: Callable[[], VaultKeys] | None = None,
     ) -> None:
         self.store = store
         self.config = config
         self.clock = clock
         self.objects = RedundantObjects(store, config.copies)
-        self.sealing = Sealing(config, self.objects, keys)
+        self._reload_keys = reload_keys
+        self.sealing = Sealing(config, self.objects, keys, reload_keys)
         self.packs = Packs(store, self.sealing, parity=config.parity)
         self.index = BlobIndex()
         self.ledger = Ledger(self.objects, self.sealing, self.index)
@@ -79,7 +85,7 @@ class Vault:
 
     def unread(self) -> Vault:
         """Return the same vault with nothing remembered of what was read."""
-        return Vault(self.store, self.config, self.sealing.keys, self.clock)
+        return Vault(self.store, self.config, self.sealing.keys, self.clock, self._reload_keys)
 
     def refresh(self) -> None:
         """Read what index, journal and condemned objects came since the last look."""
@@ -197,5 +203,8 @@ def open_vault(store: ObjectStore, offered: Sequence[Secret], clock: Clock) -> V
     """
     config, raw = read_config(store)
     objects = RedundantObjects(store, config.copies)
-    keys = load_keys(objects, offered, config, digest_of(raw))
-    return Vault(store, config, keys, clock)
+
+    def load() -> VaultKeys:
+        return load_keys(objects, offered, config, digest_of(raw))
+
+    return Vault(store, config, load(), clock, load)

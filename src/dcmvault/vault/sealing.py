@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
 
 from dcmvault.errors import VaultDamagedError
 from dcmvault.vault.config import VaultConfig
 from dcmvault.vault.copies import RedundantObjects
 from dcmvault.vault.crypto import HEADER_BYTES, NO_ID, Header, Sealer, new_header, read_header
 from dcmvault.vault.key_changes import VaultKeys
+from dcmvault.vault.key_objects import KEYS_PREFIX
 from dcmvault.vault.keys import KeyRing
 from dcmvault.vault.pack import PackBuilder
 
@@ -16,9 +19,19 @@ from dcmvault.vault.pack import PackBuilder
 class Sealing:
     """Knows which key seals and opens what. Safe for several threads."""
 
-    def __init__(self, config: VaultConfig, objects: RedundantObjects, keys: VaultKeys) -> None:
+    def __init__(
+        self,
+        config: VaultConfig,
+        objects: RedundantObjects,
+        keys: VaultKeys,
+        load_keys: Callable[[], VaultKeys] | None = None,
+    ) -> None:
         self._config = config
         self._objects = objects
+        self._load_keys = load_keys
+        self._lock = threading.Lock()
+        #: What lay under `keys/` when keys were loaded last.
+        self._seen: tuple[str, ...] = (keys.key,)
         #: Replaced when keys change.
         self.keys = keys
 
@@ -44,7 +57,26 @@ class Sealing:
         """Return the epoch key that an object with this header is sealed with."""
         if header.encrypted != self._config.encrypted:
             raise VaultDamagedError("an object is not encrypted as the vault is")
+        if header.epoch > self.ring.newest.number:
+            self.keep_up()
         return self.ring.epoch_key(header.epoch)
+
+    def keep_up(self) -> None:
+        """Load the keys again if another process changed them since this one opened the vault.
+
+        Raises VaultLockedError if what opened the vault no longer does.
+        """
+        if self._load_keys is None:
+            return
+        with self._lock:
+            there = tuple(self._objects.keys(KEYS_PREFIX))
+            if there == self._seen or there == (self.keys.key,):
+                return
+            loaded = self._load_keys()
+            # Never back to older ones: a change is found by whoever looks first.
+            if loaded.ring.generation >= self.ring.generation:
+                self.keys = loaded
+            self._seen = there
 
     def new_pack(self) -> PackBuilder:
         """Begin a pack."""

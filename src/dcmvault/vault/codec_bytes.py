@@ -52,9 +52,18 @@ def encode_bytes(content: bytes | memoryview, profile: Profile, *, width: int = 
         planes = compressor.compress(_to_planes(content, width))
         if len(planes) + 1 < len(best):
             best, head = planes, bytes((PLANES, width))
-    if len(head) + len(best) > len(content):
+    encoding = head + best
+    # Nothing is stored that was not seen to come back, whatever the library's version.
+    if len(encoding) > len(content) or not _comes_back(encoding, content):
         return bytes((RAW,)) + content
-    return head + best
+    return encoding
+
+
+def _comes_back(encoding: bytes, content: bytes | memoryview) -> bool:
+    try:
+        return decode_bytes(memoryview(encoding), len(content)) == content
+    except VaultDamagedError:
+        return False
 
 
 def decode_bytes(encoding: memoryview, content_length: int) -> bytes:

@@ -75,6 +75,9 @@ class _Image:
 _CT = _Image(signed=True)
 _GRAY8 = _Image(allocated=8, stored=8)
 _RGB = _Image(allocated=8, stored=8, samples=3)
+#: Large enough for JPEG XL to make a JPEG stream smaller.
+_PHOTO = _Image(allocated=8, stored=8, samples=3, rows=160, columns=200)
+_PHOTO_GRAY = _Image(allocated=8, stored=8, rows=160, columns=200)
 
 
 def _native(image: _Image, *, big_endian: bool = False) -> bytes:
@@ -202,8 +205,8 @@ _ENCAPSULATED: dict[str, tuple[_Image, UID, Callable[[_Image, int], bytes], int]
     "rle-16": (_CT, RLELossless, _rle, 1),
     "rle-colour": (_RGB, RLELossless, _rle, 1),
     "rle-frames": (_Image(frames=2), RLELossless, _rle, 1),
-    "jpeg-baseline": (_RGB, JPEGBaseline8Bit, _jpeg_baseline, 1),
-    "jpeg-baseline-gray": (_GRAY8, JPEGBaseline8Bit, _jpeg_baseline, 1),
+    "jpeg-baseline": (_PHOTO, JPEGBaseline8Bit, _jpeg_baseline, 1),
+    "jpeg-baseline-gray": (_PHOTO_GRAY, JPEGBaseline8Bit, _jpeg_baseline, 1),
     "jpeg-2000": (_Image(), JPEG2000Lossless, _jpeg_2000, 1),
 }
 _NATIVE: dict[str, tuple[_Image, UID]] = {
@@ -232,6 +235,8 @@ def write_recipe_files(folder: Path) -> None:
         frames = [encode(image, number) for number in range(image.frames)]
         value = encapsulate(frames, fragments_per_frame=fragments)
         _write(folder / f"{name}.dcm", image, syntax, value, vr="OB")
+    noise = np.random.default_rng(2).bytes(_ROWS * _COLUMNS)
+    _write(folder / "native-noise.dcm", _GRAY8, ExplicitVRLittleEndian, noise)
     _write_large(folder)
     _write_opaque(folder)
 

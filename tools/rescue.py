@@ -865,22 +865,18 @@ def _by_shard(records: Iterable[tuple[str, str]]) -> dict[str, dict[str, set[str
 # --- Files --------------------------------------------------------------------------------------
 
 
-def unescaped(locator: str) -> str:
-    r"""Undo what section 8 says of locators; `\xNN` becomes what os.fsencode makes a byte of."""
-    return re.sub(
-        r"\\(\\|x[89a-f][0-9a-f])",
-        lambda found: chr(0xDC00 + int(found[1][1:], 16)) if found[1] != "\\" else "\\",
-        locator,
-    )
-
-
-def safe_parts(path: str) -> list[str]:
-    """Folders and name below OUT for a path, whatever it says."""
+def safe_parts(locator: str) -> list[str]:
+    """Folders and name below OUT for a locator (section 8), whatever it says."""
     parts = []
-    for part in re.split(r"[/\\]" if os.name == "nt" else "/", path):
-        name = part.replace("\0", "_")
+    for part in locator.split("/"):
+        name = re.sub(
+            r"\\(\\|x[89a-f][0-9a-f])",
+            lambda found: chr(0xDC00 + int(found[1][1:], 16)) if found[1] != "\\" else "\\",
+            part,
+        )
+        name = re.sub(r"[\x00-\x1f\x7f]", "_", name)
         if os.name == "nt":
-            name = re.sub(r'[\x01-\x1f<>:"|?*]|[. ]+$', "_", re.sub(r"^([A-Za-z]:)+", "", name))
+            name = re.sub(r'[\\<>:"|?*]|[. ]+$', "_", name)
         try:
             raw = os.fsencode(name)
         except UnicodeEncodeError:
@@ -975,11 +971,12 @@ class Rescue:
         }
         for study, idents in self._state.studies(only):
             for source, item in self.instances(study, idents):
-                parts = [*folders[source], *safe_parts(unescaped(item["locator"]))]
+                parts = [*folders[source], *safe_parts(item["locator"])]
                 self._one(parts, item["locator"], item, functools.partial(self._pieces, item))
         for source, name, size, sha256, ids in [] if only is not None else self._state.sidecars():
             item = {"size": size, "sha256": sha256}
-            parts = [*folders[source], "_library", *safe_parts(name)]
+            label = folders[source] or safe_parts(source)[-1:]
+            parts = ["_library", *label, *safe_parts(name)]
             self._one(parts, name, item, functools.partial(self._joined, "V", ids))
 
     def _one(

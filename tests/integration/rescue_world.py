@@ -80,15 +80,17 @@ class World:
         folder: Path,
         *,
         vault: Vault | None = None,
+        seen: VaultState | None = None,
         source: str = SOURCE,
         run: str = "run-1",
         flush_every: int = 50,
     ) -> Vault:
-        """Store all files of a folder; no snapshot is taken."""
+        """Store all files of a folder; no snapshot is taken. `seen`: what the writer knows of."""
         vault = vault or self.opened()
         self.clock.advance(1)
         with encoders() as pool:
-            known = KnownFiles(present_state(vault).records)
+            state = seen or present_state(vault)
+            known = KnownFiles(state.records, state.forgotten.studies)
             writer = VaultWriter(vault, known, PROFILES[self.profile], pool, source=source, run=run)
             for number, path in enumerate(files_below(folder), 1):
                 file = instance_file(path, folder)

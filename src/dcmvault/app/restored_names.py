@@ -1,7 +1,8 @@
 """Names of restored files: what a locator becomes below the folder, so that nothing leaves it.
 
 A locator is the source's own name of a file, and may say anything. Here it is a path of safe
-parts; where two different files would get one path, all but the newest get `~2`, `~3` ...
+parts, its escapes (format page, 8) undone; where two different files would get one path, all but
+the newest get `~2`, `~3` ...
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LIBRARY_FOLDER = "_library"
 #: Most file systems allow 255 bytes for a name; "~2" may come.
 _LONGEST_PART = 240
 
-_SEPARATORS = re.compile(r"[/\\]")
+#: A backslash, or a byte that is no UTF-8, as locators have them.
+_ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
 _DRIVES = re.compile(r"^([A-Za-z]:)+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 #: Names that Windows takes for devices, whatever the suffix (Naming Files, Paths, Namespaces).
@@ -32,8 +34,8 @@ Parts = tuple[str, ...]
 def safe_parts(locator: str) -> Parts:
     """Return the path that a locator becomes: never empty, no part that leads elsewhere."""
     parts = []
-    for part in _SEPARATORS.split(locator):
-        name = _CONTROLS.sub("_", _DRIVES.sub("", part))
+    for part in locator.split("/"):
+        name = _CONTROLS.sub("_", _DRIVES.sub("", _ESCAPED.sub(_unescaped, part)))
         name = _DEVICES.sub(r"\1_", name, count=1) if _DEVICES.match(name) else name
         try:
             raw = os.fsencode(name)
@@ -44,6 +46,11 @@ def safe_parts(locator: str) -> Parts:
         if raw not in {b"", b".", b".."}:
             parts.append(os.fsdecode(raw))
     return tuple(parts) or ("file",)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code = found[1]
+    return code if code == "\\" else chr(0xDC00 + int(code[1:], 16))
 
 
 def source_folders(sources: Iterable[str]) -> dict[str, str]:

@@ -48,6 +48,7 @@ class Ledger:
         #: Keys that were read or written, with the packs that they name.
         self._loaded: dict[str, tuple[bytes, ...]] = {}
         self._journals: dict[str, Journal] = {}
+        self._condemned: dict[str, frozenset[bytes]] = {}
         self.condemned: frozenset[bytes] = frozenset()
 
     def refresh(self, pass_over: PassOver | None = None) -> None:
@@ -106,17 +107,19 @@ class Ledger:
 
     def look_at_condemned(self, pass_over: PassOver | None = None) -> frozenset[bytes]:
         """Read which packs a prune condemned; they are no place for new references."""
-        names: set[bytes] = set()
+        names: dict[str, frozenset[bytes]] = {}
         for key in self._objects.keys("condemned/"):
             try:
-                names |= condemned_packs(self._sealing.get(b"C", key))
+                known = self._condemned.get(key)
+                names[key] = known or condemned_packs(self._sealing.get(b"C", key))
             except ObjectMissingError:  # its prune ended meanwhile
                 continue
             except (VaultDamagedError, VaultFormatError) as error:
                 if pass_over is None:
                     raise
                 pass_over(key, error)
-        self.condemned = frozenset(names)
+        self._condemned = names
+        self.condemned = frozenset().union(*names.values())
         self._index.avoid(self.condemned)
         return self.condemned
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from dcmvault.vault.blob import BlobType
@@ -18,6 +18,8 @@ class References:
 
     vault: Vault
     blobs: set[tuple[str, bytes]] = field(default_factory=set)
+    #: Lists of studies that were walked with all they lead to.
+    _walked: set[bytes] = field(default_factory=set)
 
     def add_present(self) -> VaultState:
         """Add what the present state leads to, journals included; return that state."""
@@ -27,21 +29,27 @@ class References:
 
     def add_snapshot(self, link: Link, now: VaultState) -> None:
         """Add what one snapshot leads to, but for studies forgotten since."""
-        states = [self.vault.state(link)]
-        self.add_state(VaultState(self.vault, [link], states, (), now.forgotten))
+        self.add_state(_alone(link, now))
 
     def add_state(self, state: VaultState) -> None:
-        """Add everything that a state leads to."""
+        """Add everything that a state leads to.
+
+        All states that one collection takes must say the same of what was forgotten.
+        """
         for one in state.states:
             self.blobs.update(
                 blob for blob in _of_state(one) if not state.is_given_up(BlobType(blob[0]), blob[1])
             )
         for shard in state.shard_names():
+            blobs = {one.shards[shard] for one in state.states if shard in one.shards}
+            if blobs <= self._walked:
+                continue
             for uid, entries in state.entries(shard).items():
                 for entry in entries:
                     if not state.is_given_up(BlobType.STATE, entry.manifest):
                         self.blobs.add((BlobType.STATE, entry.manifest))
                 self.add_study(state, uid)
+            self._walked |= blobs
         for journal in state.journals:
             for ref in journal.records:
                 if ("R", ref.id) not in self.blobs:
@@ -62,6 +70,27 @@ class References:
                 if not state.is_given_up(BlobType(blob[0]), blob[1])
             )
 
+    def add_held(self, link: Link, now: VaultState, held: Collection[str]) -> bool:
+        """Add a forgotten snapshot if it alone has something of a study under legal hold.
+
+        Say whether it does. What was forgotten of the study itself before the hold does not count.
+        """
+        state = _alone(link, now)
+        (own,) = state.states
+        if any(not self.vault.index.places(BlobType.STATE, blob) for blob in own.shards.values()):
+            return False  # forgotten, and pruned: only the object itself could not go
+        for uid in held:
+            fresh = [ref for ref in state.refs(uid) if (BlobType.RECORDS, ref.id) not in self.blobs]
+            if any(True for _ in state.counting(fresh)):
+                self.add_state(state)
+                return True
+        return False
+
+
+def _alone(link: Link, now: VaultState) -> VaultState:
+    """Return the state of one snapshot, without what was forgotten since."""
+    return VaultState(now.vault, [link], [now.vault.state(link)], (), now.forgotten)
+
 
 def _of_state(state: SnapshotState) -> Iterator[tuple[str, bytes]]:
     for blob in (*state.shards.values(), state.holds, state.forgotten):
@@ -76,13 +105,3 @@ def _of_state(state: SnapshotState) -> Iterator[tuple[str, bytes]]:
 def _of_records(part: StudyRecords) -> Iterator[tuple[str, bytes]]:
     for record in part.instances:
         yield from record.blob_ids()
-
-
-def needed_blobs(vault: Vault, links: Iterable[Link]) -> tuple[VaultState, set[tuple[str, bytes]]]:
-    """Return the present state, and all blobs that it or any of these snapshots needs."""
-    references = References(vault)
-    now = references.add_present()
-    for link in links:
-        if link.name not in {head.name for head in now.links}:
-            references.add_snapshot(link, now)
-    return now, references.blobs

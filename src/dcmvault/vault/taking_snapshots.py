@@ -19,8 +19,9 @@ from dcmvault.model.sidecar import SidecarFile
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.blob_packs import BlobPacks
 from dcmvault.vault.index import RecordsRef
+from dcmvault.vault.locking import ObjectLocks
 from dcmvault.vault.merging import put_together, remove_superseded
-from dcmvault.vault.pack import PackEntry
+from dcmvault.vault.pack import PackEntry, blob_rows
 from dcmvault.vault.profile import DEFAULT_PROFILE, Profile
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current, json_bytes
 from dcmvault.vault.repository import Vault
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 #: Packs smaller than this are put together when a snapshot is taken.
 SMALL_PACK_BYTES = 8 << 20
 _SIDECAR_PIECE_BYTES = 4 << 20
+#: How often a snapshot is tried while prunes come between.
+_ATTEMPTS = 3
 
 Sidecar = tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]
 
@@ -55,8 +58,17 @@ def take_snapshot(vault: Vault, change: Change, profile: Profile = DEFAULT_PROFI
     """Take a snapshot of the present state; None if it would say nothing new.
 
     Durable on return. May be repeated, and may be done by several writers at once: then there
-    are several heads, which the next one brings together.
+    are several heads, which the next one brings together. VaultBusyError if prunes come between
+    again and again.
     """
+    if change.sidecar is not None:
+        change = replace(change, sidecar=tuple(change.sidecar))
+    for _attempt in range(_ATTEMPTS - 1):
+        try:
+            return _Taking(vault, change, profile).run()
+        except VaultBusyError:
+            # What the prune condemned is stored anew; nothing refers to it yet.
+            _log.info("a prune began while a snapshot was taken")
     return _Taking(vault, change, profile).run()
 
 
@@ -82,11 +94,17 @@ class _Taking:
         sidecars, sidecar_is_new = self._sidecars(before, blobs)
         fresh = self._fresh(before)
         changed = self.change.holds is not None or self.change.forgotten is not None
-        if not (fresh or sidecar_is_new or changed or len(before.links) > 1):
+        locks = ObjectLocks(self.vault)
+        locks_are_due = locks.are_due(before.states)
+        if not (fresh or sidecar_is_new or changed or locks_are_due or len(before.links) > 1):
             remove_superseded(self.vault, before.journals, [])
             return None
         shards = self._shards(before, fresh, blobs)
         moved, others = put_together(self.vault, before.journals, blobs)
+        holds = self._store_holds(before, blobs)
+        forgotten = self._store_forgotten(before.forgotten, blobs)
+        blobs.close()
+        self._write_index([*others, *blobs.packs])
         state = SnapshotState(
             kind=self.change.kind,
             run=self.change.run,
@@ -101,12 +119,11 @@ class _Taking:
                 "instances": self.added.instances,
                 "bytes": self.added.size,
             },
-            holds=self._store_holds(before, blobs),
-            forgotten=self._store_forgotten(before.forgotten, blobs),
+            holds=holds,
+            forgotten=forgotten,
             sidecars=sidecars,
+            retained_until=locks.take_up(before, [*others, *blobs.packs], moved),
         )
-        blobs.close()
-        self._write_index([*others, *blobs.packs])
         link = self._write(state, before)
         remove_superseded(self.vault, before.journals, moved)
         return link
@@ -267,9 +284,7 @@ class _Taking:
 
     def _write_index(self, packs: list[PackEntry]) -> None:
         """Write an index of all packs that journals named, before the snapshot leans on it."""
-        for pack in packs:
-            if self.vault.packs.size(pack.name) != pack.size:
-                raise VaultDamagedError(f"the pack {pack.name.hex()} is missing or cut short")
+        packs = [pack for pack in packs if self._is_there(pack)]
         condemned = self.vault.ledger.condemned
         if not self.vault.ledger.look_at_condemned() <= condemned:
             raise VaultBusyError(
@@ -278,6 +293,18 @@ class _Taking:
             )
         if packs:
             self.vault.ledger.add_index(packs, self.vault.now())
+
+    def _is_there(self, pack: PackEntry) -> bool:
+        """Say whether a pack is there, or another snapshot moved all its blobs meanwhile."""
+        size = self.vault.packs.size(pack.name)
+        if size == pack.size:
+            return True
+        if size is None:
+            self.vault.index.drop([pack.name])
+            self.vault.refresh()
+            if all(self.vault.index.holds(row.type, row.id) for row in blob_rows(pack.rows)):
+                return False
+        raise VaultDamagedError(f"the pack {pack.name.hex()} is missing or cut short")
 
 
 def _is_lost(state: VaultState, file: tuple[str, int, bytes, tuple[bytes, ...]]) -> bool:

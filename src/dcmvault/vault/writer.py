@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ from dcmvault.vault.taking_apart import NewBlob, TakenApart, take_apart
 
 #: Skeletons are compressed together in blocks of about this many bytes.
 BLOCK_BYTES = 4 << 20
+#: Longer than it takes to write down what a flush added.
+_LONG = timedelta(hours=1)
 
 
 class Stored(NamedTuple):
@@ -207,10 +210,11 @@ class VaultWriter:
             stored[uid] = max(now, self._known.next_time(uid))
             refs += self._write_records(uid, study, stored[uid])
         packs, written = self._outgoing.finish()
+        looked_at = self._vault.clock.now()
         self._check_leaned_on()
         addition = Addition(packs, tuple(refs), self._source, self._run, now)
         key, size = self._vault.ledger.add_journal(addition)
-        self._check_own(packs, key)
+        self._check_again(packs, key, looked_at)
         for uid, study in self._studies.items():
             self._known.add(uid, study.records, stored[uid])
         return written + size
@@ -240,23 +244,27 @@ class VaultWriter:
                 self._vault.index.drop(gone)
                 raise _pruned()
 
-    def _check_own(self, packs: Sequence[PackEntry], journal: str) -> None:
+    def _check_again(self, packs: Sequence[PackEntry], journal: str, looked_at: datetime) -> None:
         """Look once more when all is written down; take it back if a prune came between.
 
         A prune looks at journals after it has condemned something: one of the two sees the other,
-        however short the grace time is and whatever their clocks say.
+        however short the grace time is. After a long time (a computer that slept) the prune may
+        be over.
         """
         before = self._vault.ledger.condemned
-        fresh = self._vault.ledger.look_at_condemned() - before
-        if not fresh:
+        late = abs(self._vault.clock.now() - looked_at) > _LONG
+        if not late and self._vault.ledger.look_at_condemned() <= before:
             return
-        leaned_on = (
-            all(place.pack in fresh for place in self._vault.index.places(kind, identity))
-            for identity, kind in self._outgoing.leans_on.items()
-        )
-        if any(pack.name in fresh for pack in packs) or any(leaned_on):
+        try:
+            self._check_leaned_on()
+            for pack in packs:
+                if pack.name in self._vault.ledger.condemned or (
+                    late and self._vault.packs.size(pack.name) is None
+                ):
+                    raise _pruned()
+        except VaultBusyError:
             self._vault.ledger.withdraw_journal(journal)
-            raise _pruned()
+            raise
 
     # Records
 

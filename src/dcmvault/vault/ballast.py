@@ -1,0 +1,49 @@
+"""Ballast: room that is given up when a disk is full and space must be made (format page, 2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from dcmvault.errors import DestinationError, DestinationStoppedError, ObjectMissingError
+from dcmvault.vault.initialise import BALLAST_KEY
+from dcmvault.vault.repository import Vault
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+def with_ballast(vault: Vault, work: Callable[[], _T]) -> _T:
+    """Do what makes space; if there is no room even for that, give up the ballast and try again.
+
+    `work` must be something that may be done twice.
+    """
+    try:
+        return work()
+    except DestinationStoppedError:
+        if not _give_up(vault):
+            raise
+    return work()
+
+
+def restore_ballast(vault: Vault) -> bool:
+    """Put the ballast back where it should be and is not; say whether it is there now."""
+    if not vault.config.ballast or vault.store.head(BALLAST_KEY) is not None:
+        return True
+    try:
+        vault.store.put(BALLAST_KEY, [bytes(vault.config.ballast)])
+    except DestinationError as error:
+        _log.warning("no ballast can be kept: %s", error.code)
+        return False
+    return True
+
+
+def _give_up(vault: Vault) -> bool:
+    try:
+        vault.store.delete(BALLAST_KEY)
+    except ObjectMissingError:
+        return False
+    _log.warning("the ballast was given up")
+    return True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Protocol
 
-from dcmvault.errors import DestinationUnreachableError
+from dcmvault.errors import DestinationStoppedError, DestinationUnreachableError
 from dcmvault.ports.object_store import CompareAndSwap, ObjectStore, StagedObject, Staging
 
 
@@ -22,6 +22,8 @@ class Fault(StrEnum):
     REFUSE = "refuse"
     #: The operation happens, but its answer is lost; later operations work.
     LOSE_ANSWER = "lose_answer"
+    #: The disk is full: from the operation on nothing more is stored; reading and removing work.
+    FILL = "fill"
     #: The process dies before the operation: this and every later one raises CrashError.
     DIE_BEFORE = "die_before"
     #: The process dies after the operation took effect.
@@ -55,7 +57,7 @@ class FaultyStore:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store an object, or fail."""
-        fault = self.before()
+        fault = self.before(stores=True)
         size = self._inner.put(key, chunks)
         self.after(fault)
         return size
@@ -89,26 +91,33 @@ class FaultyStore:
 
     def stage(self) -> StagedObject:
         """Begin an object whose operations count, too, or fail."""
-        fault = self.before()
+        fault = self.before(stores=True)
         staged = self._inner.stage()
         self.after(fault)
         return _FaultyStagedObject(self, staged)
 
     def _swapping(self, inner: CompareAndSwap) -> Callable[[str, bytes | None, bytes], bool]:
         def swap(key: str, expected: bytes | None, new: bytes) -> bool:
-            fault = self.before()
+            fault = self.before(stores=True)
             done = inner.swap(key, expected, new)
             self.after(fault)
             return done
 
         return swap
 
-    def before(self) -> Fault | None:
-        """Count an operation; fail now if the fault comes before it, else return the fault."""
+    def before(self, *, stores: bool = False) -> Fault | None:
+        """Count an operation; fail now if the fault comes before it, else return the fault.
+
+        `stores` says that it needs room.
+        """
         with self._lock:
             if self.dead:
                 raise CrashError
             self.operations += 1
+            if self._fault is Fault.FILL:
+                if stores and 0 < self._at <= self.operations:
+                    raise DestinationStoppedError("injected fault: no room is left")
+                return None
             if self.operations != self._at:
                 return None
             self.dead = self._fault in (Fault.DIE_BEFORE, Fault.DIE_AFTER)
@@ -134,12 +143,12 @@ class _FaultyStagedObject:
         self._inner = inner
 
     def write(self, chunk: bytes) -> None:
-        fault = self._store.before()
+        fault = self._store.before(stores=True)
         self._inner.write(chunk)
         self._store.after(fault)
 
     def commit(self, key: str) -> bool:
-        fault = self._store.before()
+        fault = self._store.before(stores=True)
         new = self._inner.commit(key)
         self._store.after(fault)
         return new

@@ -132,13 +132,21 @@ class VaultState:
         """Read blobs of records; leave out what was forgotten, or was lost and given up."""
         for ref in refs:
             since = self.forgotten.studies.get(ref.study_instance_uid, "")
-            if since and not self.vault.index.places(BlobType.RECORDS, ref.id):
-                continue  # forgotten, and pruned
             if self.is_given_up(BlobType.RECORDS, ref.id):
                 continue
-            part = read_records(self.vault, ref.id)
+            try:
+                part = read_records(self.vault, ref.id)
+            except VaultDamagedError:
+                if since and not self._is_in_a_pack(ref):
+                    continue  # forgotten, and pruned
+                raise
             if part.stored_at > since:
                 yield ref, part
+
+    def _is_in_a_pack(self, ref: RecordsRef) -> bool:
+        """Ask the store: an index may name packs that a prune has removed, or removes just now."""
+        places = self.vault.index.places(BlobType.RECORDS, ref.id)
+        return any(self.vault.packs.size(place.pack) is not None for place in places)
 
     def is_given_up(self, kind: BlobType, blob: bytes) -> bool:
         """Say whether a blob was lost, and nobody stored it anew since."""

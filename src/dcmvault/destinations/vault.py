@@ -27,9 +27,10 @@ from dcmvault.model.snapshot import Origin, SnapshotRef
 from dcmvault.ports.clock import Clock
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
+from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
-from dcmvault.vault.snapshot import Link
+from dcmvault.vault.snapshot import Link, heads
 from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
 from dcmvault.vault.writer import KnownFiles, VaultWriter
@@ -41,8 +42,8 @@ _FLUSH_INTERVAL_S = 15.0
 
 
 @dataclass(slots=True)
-class _Opened:
-    """The vault while it is open in this process, with what all deliveries share."""
+class _Seen:
+    """What the vault held when it was looked at, with what all deliveries share."""
 
     vault: Vault
     state: VaultState
@@ -62,7 +63,9 @@ class VaultDestination:
         self._section = section
         self._open_vault = open_vault
         self._clock = clock
-        self._opened: _Opened | None = None
+        self._opened: Vault | None = None
+        #: Nothing after a snapshot: the next who wants to know looks again.
+        self._seen: _Seen | None = None
         self._lock = threading.Lock()
         self._gauge = EffortGauge()
         self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
@@ -99,10 +102,10 @@ class VaultDestination:
 
     def open(self, kinds: Collection[InstanceKind], origin: Origin) -> VaultDelivery:  # noqa: ARG002
         """Open a delivery; raises VaultMissingError, VaultLockedError or VaultFormatError."""
-        opened = self._vault()
+        seen = self._look()
         writer = VaultWriter(
-            opened.vault,
-            opened.known,
+            seen.vault,
+            seen.known,
             self._profile(),
             self._encoders,
             source=origin.source,
@@ -115,18 +118,18 @@ class VaultDestination:
         self, origin: Origin, sidecar: Iterable[SidecarFile] | None
     ) -> SnapshotRef | None:
         """Take the snapshot of a run; see `Snapshots` in the ports."""
-        opened = self._vault()
+        vault = self._vault()
         run = str(origin.run_id)
         change = Change("backup", run, origin.source, sidecar)
-        link = take_snapshot(opened.vault, change, self._profile())
+        link = take_snapshot(vault, change, self._profile())
         if link is None:
-            return self._taken_before(opened.vault, run)
+            return self._taken_before(vault, run)
         with self._lock:
-            self._opened = None if self._opened is None else _looked_at(opened.vault)
+            self._seen = None
         return _ref(link)
 
     def _taken_before(self, vault: Vault, run: str) -> SnapshotRef | None:
-        for link in present_state(vault).links:
+        for link in heads(vault.links()):
             if vault.state(link).run == run:
                 return _ref(link)
         return None
@@ -141,15 +144,18 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven.",
             )
-        opened = self._vault()
-        state = replace(opened.state, journals=opened.vault.journals())
+        seen = self._look()
+        state = replace(seen.state, journals=seen.vault.journals())
         try:
             records = state.records(study.study_instance_uid)
         except VaultDamagedError:
             with self._lock:
-                opened = self._opened = _looked_at(opened.vault)
-            records = opened.state.records(study.study_instance_uid)
-        inspection = VaultInspection(opened.vault, records, read_back=level is Level.PROVEN)
+                seen = self._seen = _looked_at(seen.vault)
+            records = seen.state.records(study.study_instance_uid)
+        reader = None
+        if level is Level.PROVEN:
+            reader = FileReader(seen.vault, records, self._encoders, repair=None)
+        inspection = VaultInspection(seen.vault, records, reader)
         findings: dict[VersionId, Finding] = {}
         reasons: dict[VersionId, str] = {}
         for instance in study.instances:
@@ -175,20 +181,28 @@ class VaultDestination:
             return self._gauge.profile()
         return PROFILES[self._section.profile]
 
-    def _vault(self) -> _Opened:
+    def _vault(self) -> Vault:
         with self._lock:
             if self._opened is None:
-                self._opened = _looked_at(self._open_vault())
+                self._opened = self._open_vault()
             return self._opened
 
+    def _look(self) -> _Seen:
+        """Open the vault and read what it holds, unless that is known."""
+        vault = self._vault()
+        with self._lock:
+            if self._seen is None:
+                self._seen = _looked_at(vault)
+            return self._seen
 
-def _looked_at(vault: Vault) -> _Opened:
+
+def _looked_at(vault: Vault) -> _Seen:
     state = present_state(vault)
 
     def read_study(study_instance_uid: str) -> list[InstanceRecord]:
         return replace(state, journals=vault.journals()).records(study_instance_uid)
 
-    return _Opened(vault, state, KnownFiles(read_study, state.forgotten.studies))
+    return _Seen(vault, state, KnownFiles(read_study))
 
 
 def _ref(link: Link) -> SnapshotRef:

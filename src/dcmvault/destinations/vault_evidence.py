@@ -11,7 +11,7 @@ from dcmvault.model.identifiers import VersionId
 from dcmvault.ports.object_store import CacheEviction
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.pack import pack_key
-from dcmvault.vault.rebuild import rebuild_file
+from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
 
@@ -19,9 +19,12 @@ from dcmvault.vault.repository import Vault
 class VaultInspection:
     """Looks at the files of one study and counts what it did."""
 
-    def __init__(self, vault: Vault, records: Sequence[InstanceRecord], *, read_back: bool) -> None:
+    def __init__(
+        self, vault: Vault, records: Sequence[InstanceRecord], reader: FileReader | None
+    ) -> None:
+        """`reader` reads files back; without one their packs are looked for."""
         self._vault = vault
-        self._read_back = read_back
+        self._reader = reader
         self._by_content = {(one.sop_instance_uid, one.file_sha256): one for one in records}
         self._by_uid = {one.sop_instance_uid: one for one in records}
         self._packs: dict[bytes, bool] = {}
@@ -39,10 +42,10 @@ class VaultInspection:
         for letter, blob in record.blob_ids():
             if not self._has(BlobType(letter), blob):
                 return Finding.MISSING, "a pack that it needs is missing or cut short"
-        if not self._read_back:
+        if self._reader is None:
             return Finding.HELD, ""
         try:
-            for piece in rebuild_file(record, self._vault.read_blob):
+            for piece in self._reader.pieces(record):
                 self._bytes_read += len(piece)
         except VaultDamagedError as error:
             return Finding.DAMAGED, error.message
@@ -52,11 +55,11 @@ class VaultInspection:
         """Return what was done and found, without patient data."""
         counts = Counter(finding.value for finding in findings.values())
         proof: dict[str, object] = {
-            "method": "read back, SHA-256" if self._read_back else "packs and their sizes",
+            "method": "packs and their sizes" if self._reader is None else "read back, SHA-256",
             "packs": len(self._packs),
             "findings": dict(counts),
         }
-        if self._read_back:
+        if self._reader is not None:
             proof |= {"bytes_read": self._bytes_read, "cache_dropped": self._cache_dropped}
         return proof
 
@@ -68,7 +71,7 @@ class VaultInspection:
             pack = self._vault.index.pack(name)
             key = pack_key(name)
             self._packs[name] = pack is not None and self._vault.store.head(key) == pack.size
-            if self._packs[name] and self._read_back:
+            if self._packs[name] and self._reader is not None:
                 self._evict(key)
         return self._packs[name]
 

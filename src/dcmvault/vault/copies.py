@@ -103,6 +103,8 @@ class RedundantObjects:
             raise ValueError(message)
         self._store = store
         self._copies = copies
+        #: With one copy: what lies under `copies/` nevertheless. None: nobody looked yet.
+        self._spares: frozenset[str] | None = None
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault-copies")
 
     def put(self, key: str, data: bytes) -> None:
@@ -160,9 +162,23 @@ class RedundantObjects:
     def keys(self, prefix: str = "") -> list[str]:
         """List the keys of which there is any copy, sorted."""
         found = {key for key in self._store.keys(prefix) if not key.startswith(_COPIES)}
+        if self._copies == 1:
+            # A list is a request, and most have nothing to say: what a mending that was cut short
+            # left there has been there since before this vault was opened.
+            spares = self._known_spares(look_again=prefix.startswith(_ALWAYS_TRIPLE))
+        else:
+            spares = frozenset(
+                place for folder in _FOLDERS for place in self._store.keys(folder + prefix)
+            )
         for folder in _FOLDERS:
-            found.update(key.removeprefix(folder) for key in self._store.keys(folder + prefix))
+            start = folder + prefix
+            found.update(place.removeprefix(folder) for place in spares if place.startswith(start))
         return sorted(found)
+
+    def _known_spares(self, *, look_again: bool = False) -> frozenset[str]:
+        if self._spares is None or look_again:
+            self._spares = frozenset(self._store.keys(_COPIES))
+        return self._spares
 
     def delete(self, key: str) -> None:
         """Remove all copies; ObjectMissingError if there is none."""
@@ -171,7 +187,10 @@ class RedundantObjects:
         # lists: who was removing it finds it again, and no crash makes an object that was to
         # stay look removed.
         removed = [self._remove(key)]
-        removed += self._each(_all_places(key)[1:], self._remove)
+        others = _all_places(key)[1:]
+        if self.places(key) == [key] and self._copies == 1:
+            others = [place for place in others if place in self._known_spares()]
+        removed += self._each(others, self._remove)
         if not any(removed):
             raise ObjectMissingError(f"no object {key}")
 
@@ -179,18 +198,24 @@ class RedundantObjects:
         """Read every copy that the object should have, KEY first, and say how it is."""
         return [CopyState(place, self._state(place, key)) for place in self.places(key)]
 
-    def mend(self, key: str) -> list[str]:
+    def mend(self, key: str, data: bytes | None = None) -> list[str]:
         """Write damaged and missing copies again from a sound one; return where they lie.
 
-        Raises what `get` raises. A pack without a sound copy is made from its parity
-        (`parity.mend_pack`) and then `put`.
+        `data` are the right bytes, where they are had otherwise. Raises what `get` raises.
         """
-        mended = [place for place, state in self.inspect(key) if state is not Soundness.SOUND]
-        if mended:
-            self.put(key, self.get(key))
+        wrong = [one for one in self.inspect(key) if one.state is not Soundness.SOUND]
+        if wrong and data is None:
+            data = self.get(key)
+        # The last copy first, as `put` does.
+        for place, state in reversed(wrong):
+            assert data is not None
+            if state is Soundness.MISSING:
+                self._put(place, key, data)
+            else:  # a disk may not even give the bytes to be compared
+                self._replace(place, key, data)
         if len(self.places(key)) == 1:
             self._each(_all_places(key)[1:], self._remove)
-        return mended
+        return [place for place, _state in wrong]
 
     def places(self, key: str) -> list[str]:
         """List where copies of an object should lie, KEY first."""
@@ -214,6 +239,7 @@ class RedundantObjects:
         spare = _FOLDERS[0] + key
         only = self.places(key) == [place]
         if only:
+            self._spares = None
             # A damaged pack may be the only thing its parity can mend: it goes only when its
             # sound bytes are safe elsewhere.
             self._put(spare, key, data)

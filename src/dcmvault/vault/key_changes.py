@@ -100,7 +100,8 @@ def load_keys(
     the keys belong to or the format is newer, VaultDamagedError if no generation is sound. A secret
     that was removed never opens an older generation that was left behind.
     """
-    found = _counting(objects, config)
+    listed = _listed(objects)
+    found = _counting(objects, config, listed)
     if found is None:
         raise VaultDamagedError(
             "the vault's keys are missing, or damaged in all their copies",
@@ -114,7 +115,7 @@ def load_keys(
             "the vault's configuration is not the one that its keys belong to",
             hint="Somebody changed the object `config`, or put another vault's in its place.",
         )
-    others = tuple(other for _generation, other in _listed(objects) if other != key)
+    others = tuple(other for _generation, other in listed if other != key)
     return VaultKeys(config, key, opened, others)
 
 
@@ -253,13 +254,15 @@ def _listed(objects: KeyObjects) -> list[tuple[int, str]]:
     return sorted(named, key=lambda one: (-one[0], one[1]))
 
 
-def _counting(objects: KeyObjects, config: VaultConfig) -> tuple[str, bytes] | None:
+def _counting(
+    objects: KeyObjects, config: VaultConfig, listed: Iterable[tuple[int, str]] | None = None
+) -> tuple[str, bytes] | None:
     """Return key and bytes of the generation that counts, None if none is sound.
 
     VaultFormatError if all there are belong to a newer format or another vault.
     """
     foreign: VaultFormatError | None = None
-    for generation, key in _listed(objects):
+    for generation, key in _listed(objects) if listed is None else listed:
         try:
             data = objects.get(key)
             if check_generation(data, config) == generation:

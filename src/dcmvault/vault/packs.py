@@ -38,6 +38,7 @@ class Packs:
             self._store.put(parity_key(entry.name, parity), [parity])
             written += len(parity)
         self._put_sound(pack_key(entry.name), data)
+        self._remember(entry.name, data[:HEADER_BYTES])
         return written
 
     def _put_sound(self, key: str, data: bytes) -> None:
@@ -68,13 +69,16 @@ class Packs:
         with self._lock:
             sealer = self._sealers.get(name)
         if sealer is None:
-            raw = self._store.get(pack_key(name), 0, HEADER_BYTES)
-            header = self._sealing.read_header(b"P", raw)
-            sealer = Sealer(header, self._sealing.key_of(header))
-            with self._lock:
-                if len(self._sealers) > _MOST_SEALERS:
-                    self._sealers.clear()
-                self._sealers[name] = sealer
+            sealer = self._remember(name, self._store.get(pack_key(name), 0, HEADER_BYTES))
+        return sealer
+
+    def _remember(self, name: bytes, raw: bytes) -> Sealer:
+        header = self._sealing.read_header(b"P", raw)
+        sealer = Sealer(header, self._sealing.key_of(header))
+        with self._lock:
+            if len(self._sealers) > _MOST_SEALERS:
+                self._sealers.clear()
+            self._sealers[name] = sealer
         return sealer
 
     def entry(self, name: bytes) -> PackEntry:

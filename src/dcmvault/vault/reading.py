@@ -94,6 +94,7 @@ class FileReader:
     """Rebuilds files that lie near each other in packs; used by one thread.
 
     `decoders` decode the blobs of large files. `records` are best in the order of `by_place`.
+    Without `repair` only what packs give counts.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class FileReader:
         vault: Vault,
         records: Sequence[InstanceRecord],
         decoders: ThreadPoolExecutor,
-        repair: PackRepair,
+        repair: PackRepair | None,
     ) -> None:
         self._vault = vault
         self._decoders = decoders
@@ -160,7 +161,7 @@ class FileReader:
         except DestinationError as error:
             if out_of_reach(error):
                 raise
-            content = self._repair.read(kind, identity)
+            content = None if self._repair is None else self._repair.read(kind, identity)
             if content is not None:
                 return content
             if isinstance(error, VaultDamagedError):

@@ -18,11 +18,17 @@ class BlobPacks:
         self._builder: PackBuilder | None = None
         self._new: set[bytes] = set()
         self.packs: list[PackEntry] = []
+        #: Blobs that `put` found in other packs.
+        self.leans_on: dict[bytes, BlobType] = {}
 
     def put(self, kind: BlobType, content: bytes) -> bytes:
         """Store a content and return its id."""
         identity = self._vault.blob_id(kind, content)
-        if identity not in self._new and not self._vault.index.holds(kind, identity):
+        if identity in self._new:
+            return identity
+        if self._vault.index.holds(kind, identity):
+            self.leans_on[identity] = kind
+        else:
             self.add(kind, identity, encode_bytes(content, self._profile), len(content))
         return identity
 

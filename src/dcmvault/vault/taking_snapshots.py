@@ -61,9 +61,8 @@ def take_snapshot(vault: Vault, change: Change, profile: Profile = DEFAULT_PROFI
     are several heads, which the next one brings together. VaultBusyError if prunes come between
     again and again.
     """
-    if change.sidecar is not None:
-        change = replace(change, sidecar=tuple(change.sidecar))
-    for _attempt in range(_ATTEMPTS - 1):
+    # A sidecar can be read once only.
+    for _attempt in range(_ATTEMPTS - 1 if change.sidecar is None else 0):
         try:
             return _Taking(vault, change, profile).run()
         except VaultBusyError:
@@ -104,7 +103,7 @@ class _Taking:
         holds = self._store_holds(before, blobs)
         forgotten = self._store_forgotten(before.forgotten, blobs)
         blobs.close()
-        self._write_index([*others, *blobs.packs])
+        self._write_index([*others, *blobs.packs], blobs)
         state = SnapshotState(
             kind=self.change.kind,
             run=self.change.run,
@@ -282,11 +281,15 @@ class _Taking:
             return b""
         return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))
 
-    def _write_index(self, packs: list[PackEntry]) -> None:
+    def _write_index(self, packs: list[PackEntry], blobs: BlobPacks) -> None:
         """Write an index of all packs that journals named, before the snapshot leans on it."""
         packs = [pack for pack in packs if self._is_there(pack)]
-        condemned = self.vault.ledger.condemned
-        if not self.vault.ledger.look_at_condemned() <= condemned:
+        before = self.vault.ledger.condemned
+        fresh = self.vault.ledger.look_at_condemned() - before
+        if fresh and (
+            any(pack.name in fresh for pack in packs)
+            or not all(self.vault.index.holds(kind, one) for one, kind in blobs.leans_on.items())
+        ):
             raise VaultBusyError(
                 "a prune began while the snapshot was taken",
                 hint="Nothing is lost; the next run takes the snapshot.",

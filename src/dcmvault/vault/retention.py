@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from dcmvault.errors import StudyHeldError, UsageError
+from dcmvault.vault.ballast import with_ballast
+from dcmvault.vault.lease import hold_lease
+from dcmvault.vault.records import read_time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, heads
-from dcmvault.vault.state import present_state
+from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 #: Periods in which one snapshot is kept, with what names the period of a time.
 _PERIODS: Mapping[str, Callable[[datetime], str]] = {
     "hourly": lambda at: f"{at:%Y-%m-%dT%H}",
@@ -42,22 +44,32 @@ class KeepPolicy:
 
 
 def apply_policy(
-    policy: KeepPolicy, links: Sequence[Link], now: datetime
+    policy: KeepPolicy,
+    links: Sequence[Link],
+    now: datetime,
+    considered: Collection[str] | None = None,
 ) -> tuple[dict[str, list[str]], list[Link]]:
     """Return (names kept, each with the rules that want it; links to forget, oldest first).
 
     Of each period the newest snapshot is kept, for the newest so many periods that have any.
-    Heads are always kept: they say what the vault holds now. Times are UTC.
+    Heads are always kept: they say what the vault holds now. Times are UTC. The rules look at
+    `considered` snapshots only (None: all); the others are in neither answer.
     """
     if policy.is_empty:
         raise UsageError(
             "no rule says what to keep",
             hint="Give at least one, for example --keep-daily 14 --keep-monthly 12.",
         )
-    newest_first = sorted(links, key=lambda link: (link.created_at, link.name), reverse=True)
+    newest_first = sorted(
+        (link for link in links if considered is None or link.name in considered),
+        key=lambda link: (link.created_at, link.name),
+        reverse=True,
+    )
     kept: dict[str, list[str]] = {}
-    for head in heads(links):
-        kept.setdefault(head.name, []).append("newest state")
+    at_top = {head.name for head in heads(links)}
+    for link in newest_first:
+        if link.name in at_top:
+            kept.setdefault(link.name, []).append("newest state")
     for link in newest_first[: policy.last]:
         kept.setdefault(link.name, []).append("last")
     if policy.within is not None:
@@ -76,7 +88,7 @@ def apply_policy(
 
 def created_at(link: Link) -> datetime:
     """Return when a snapshot was taken."""
-    return datetime.strptime(link.created_at, _TIME).replace(tzinfo=UTC)
+    return read_time_text(link.created_at)
 
 
 def forget_snapshots(vault: Vault, names: Iterable[str]) -> Link | None:
@@ -84,20 +96,23 @@ def forget_snapshots(vault: Vault, names: Iterable[str]) -> Link | None:
 
     UsageError for a head: what the vault holds now cannot be forgotten, only studies of it can.
     """
-    state = present_state(vault)
-    wanted = set(names) - state.forgotten.snapshots
-    if not wanted:
-        return None
-    if wanted & {link.name for link in state.links}:
-        raise UsageError(
-            "the newest snapshot says what the vault holds now; it cannot be forgotten",
-            hint="Forget a study instead, or take a newer snapshot first.",
-        )
-    known = {link.name for link in vault.links()}
-    if unknown := wanted - known:
-        raise UsageError(f"there is no snapshot {min(unknown)}")
-    forgotten = state.forgotten._replace(snapshots=state.forgotten.snapshots | wanted)
-    return take_snapshot(vault, Change("forget", forgotten=forgotten))
+
+    def change(state: VaultState) -> Change | None:
+        wanted = set(names) - state.forgotten.snapshots
+        if not wanted:
+            return None
+        if wanted & {link.name for link in state.links}:
+            raise UsageError(
+                "the newest snapshot says what the vault holds now; it cannot be forgotten",
+                hint="Forget a study instead, or take a newer snapshot first.",
+            )
+        known = {link.name for link in vault.links()}
+        if unknown := wanted - known:
+            raise UsageError(f"there is no snapshot {min(unknown)}")
+        forgotten = state.forgotten._replace(snapshots=state.forgotten.snapshots | wanted)
+        return Change("forget", forgotten=forgotten)
+
+    return _write_down(vault, "forget", change)
 
 
 def forget_study(vault: Vault, study_instance_uid: str) -> Link | None:
@@ -105,33 +120,75 @@ def forget_study(vault: Vault, study_instance_uid: str) -> Link | None:
 
     Raises StudyHeldError under legal hold, UsageError if the vault has no such study.
     """
-    state = present_state(vault)
-    if study_instance_uid in state.holds():
-        raise StudyHeldError(
-            f"the study {study_instance_uid} is under legal hold",
-            hint="Release it first: dcmvault vault hold --release.",
-        )
-    if not state.records(study_instance_uid):
-        raise UsageError(f"the vault holds no study {study_instance_uid}")
-    studies = {**state.forgotten.studies, study_instance_uid: vault.now()}
-    forgotten = state.forgotten._replace(studies=studies)
-    return take_snapshot(vault, Change("forget", forgotten=forgotten))
+
+    def change(state: VaultState) -> Change:
+        if study_instance_uid in state.holds():
+            raise StudyHeldError(
+                f"the study {study_instance_uid} is under legal hold",
+                hint="Release it first: dcmvault vault hold --release.",
+            )
+        # Not only of the present: older snapshots may have what is no longer in it.
+        every = [state, *(_state_of(vault, link, state) for link in _alive(vault, state))]
+        times = {part.stored_at for one in every for part in one.stored(study_instance_uid)}
+        if not times:
+            raise UsageError(f"the vault holds no study {study_instance_uid}")
+        # Clocks differ: what another computer stored before counts no longer, whatever it said.
+        since = max(vault.now(), *times)
+        studies = {**state.forgotten.studies, study_instance_uid: since}
+        return Change("forget", forgotten=state.forgotten._replace(studies=studies))
+
+    return _write_down(vault, "forget", change)
 
 
 def hold_study(vault: Vault, study_instance_uid: str, reason: str) -> Link | None:
     """Put a study under legal hold: nothing of it is forgotten or pruned until released."""
-    state = present_state(vault)
-    if not state.records(study_instance_uid):
-        raise UsageError(f"the vault holds no study {study_instance_uid}")
-    held = {"reason": reason, "placed_at": vault.now()}
-    holds = {**state.holds(), study_instance_uid: held}
-    return take_snapshot(vault, Change("hold", holds=holds))
+
+    def change(state: VaultState) -> Change:
+        if not state.records(study_instance_uid):
+            raise UsageError(f"the vault holds no study {study_instance_uid}")
+        held = {"reason": reason, "placed_at": vault.now()}
+        return Change("hold", holds={**state.holds(), study_instance_uid: held})
+
+    return _write_down(vault, "hold", change)
 
 
 def release_study(vault: Vault, study_instance_uid: str) -> Link | None:
     """End a legal hold."""
-    holds = present_state(vault).holds()
-    if study_instance_uid not in holds:
-        raise UsageError(f"the study {study_instance_uid} is not under legal hold")
-    remaining = {uid: hold for uid, hold in holds.items() if uid != study_instance_uid}
-    return take_snapshot(vault, Change("hold", holds=remaining))
+
+    def change(state: VaultState) -> Change:
+        holds = state.holds()
+        if study_instance_uid not in holds:
+            raise UsageError(f"the study {study_instance_uid} is not under legal hold")
+        remaining = {uid: hold for uid, hold in holds.items() if uid != study_instance_uid}
+        return Change("hold", holds=remaining)
+
+    return _write_down(vault, "hold", change)
+
+
+def _write_down(
+    vault: Vault, purpose: str, change: Callable[[VaultState], Change | None]
+) -> Link | None:
+    """Take a snapshot that says what changed; on a full disk with the room of the ballast.
+
+    Under the lease: two changes at once, and a prune beside them, would not know of each other.
+    """
+
+    def work() -> Link | None:
+        with hold_lease(vault.store, vault.clock, purpose) as lease:
+            wanted = change(present_state(vault))
+            if wanted is None:
+                return None
+            lease.renew()
+            return take_snapshot(vault, wanted)
+
+    return with_ballast(vault, work)
+
+
+def _alive(vault: Vault, now: VaultState) -> list[Link]:
+    """List the snapshots that are neither forgotten nor part of the present."""
+    left_out = now.forgotten.snapshots | {link.name for link in now.links}
+    return [link for link in vault.links() if link.name not in left_out]
+
+
+def _state_of(vault: Vault, link: Link, now: VaultState) -> VaultState:
+    return VaultState(vault, [link], [vault.state(link)], (), now.forgotten)

@@ -14,7 +14,13 @@ import pytest
 
 from dcmvault.dicom.byte_source import MemoryBytes
 from dcmvault.dicom.part10 import scan
-from dcmvault.errors import DcmvaultError, ObjectExistsError, ObjectMissingError
+from dcmvault.errors import (
+    DcmvaultError,
+    DestinationError,
+    DestinationUnreachableError,
+    ObjectExistsError,
+    ObjectMissingError,
+)
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.testing.clock import FakeClock
@@ -47,6 +53,8 @@ class DamagedStore:
     def __init__(self) -> None:
         self._whole: dict[str, bytes] = {}
         self._harm: dict[str, bytes | None] = {}
+        #: Bytes that the medium does not give.
+        self.bad_spots: dict[str, int] = {}
         #: Called before each listing.
         self.before_keys: Callable[[], None] = lambda: None
         self.bytes_got = 0
@@ -58,6 +66,7 @@ class DamagedStore:
     def heal(self) -> None:
         """Be as at the last `freeze`."""
         self._harm.clear()
+        self.bad_spots.clear()
 
     def freeze(self) -> None:
         """Take what is there for whole from now on."""
@@ -77,6 +86,8 @@ class DamagedStore:
         )
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        if key in self.bad_spots:
+            raise DestinationUnreachableError("what is there cannot be compared")
         content, there = b"".join(chunks), self._find(key)
         if there is not None and there != content:
             raise ObjectExistsError(f"other bytes are stored under {key}")
@@ -87,6 +98,9 @@ class DamagedStore:
         content = self._find(key)
         if content is None:
             raise ObjectMissingError(f"no object {key}")
+        spot = self.bad_spots.get(key, -1)
+        if start <= spot < (len(content) if length is None else start + length):
+            raise DestinationError(f"a part of {key} cannot be read")
         found = content[start:] if length is None else content[start : start + length]
         self.bytes_got += len(found)
         return found
@@ -105,6 +119,7 @@ class DamagedStore:
         if self._find(key) is None:
             raise ObjectMissingError(f"no object {key}")
         self._harm[key] = None
+        self.bad_spots.pop(key, None)
 
     def swap(self, key: str, expected: bytes | None, new: bytes) -> bool:
         if self._find(key) != expected:

@@ -194,6 +194,20 @@ def test_what_is_gone_or_cut_is_seen_without_reading_packs(world: DamageWorld) -
     assert packs
 
 
+def test_objects_that_the_medium_gives_in_part_are_found_and_mended(world: DamageWorld) -> None:
+    store = world.store
+    for place, content in store.objects().items():
+        if place == LEASE_KEY:
+            continue
+        store.bad_spots[place] = len(content) - 1
+        assert base_of(place) in _named(world.check().findings), place
+        result = repair(world.vault)
+        assert result.after.findings == (), place
+        assert not store.bad_spots, place
+        assert store.is_whole(), place
+        store.heal()
+
+
 def test_a_lease_that_is_damaged_is_written_anew(world: DamageWorld) -> None:
     content = world.store.objects()[LEASE_KEY]
     world.store.harm(LEASE_KEY, flipped(content, 77))

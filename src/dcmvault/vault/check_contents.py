@@ -138,11 +138,19 @@ class ContentsCheck:
             if said is not None:
                 known.append(said)
         self._forgotten = united(known)
-        for _link, state in sorted(states, key=lambda one: one[0].generation, reverse=True):
-            self._state(state)
+        for link, state in sorted(states, key=lambda one: one[0].generation, reverse=True):
+            if link.name not in self._forgotten.snapshots or self._is_kept(state):
+                self._state(state)
         for journal in self._vault.journals():
             for ref in journal.records:
                 self._records(ref)
+
+    def _is_kept(self, state: SnapshotState) -> bool:
+        """Say whether a prune left a forgotten snapshot whole, for the sake of a legal hold.
+
+        Of another one only the object itself may be left, where it is locked.
+        """
+        return all(self._places(BlobType.STATE, blob) for blob in state.shards.values())
 
     def _forgotten_of(self, state: SnapshotState) -> Forgotten | None:
         if not state.forgotten:

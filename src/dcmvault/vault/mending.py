@@ -70,8 +70,7 @@ def _mend_pack(vault: Vault, key: str) -> list[str]:
         right = sound_pack(vault.store, vault.objects, name_of(key))
     if right is None:
         return []
-    vault.objects.put(key, right)
-    return [key]
+    return vault.objects.mend(key, right)
 
 
 def _mend_parity(vault: Vault, name: bytes) -> list[str]:
@@ -128,7 +127,7 @@ def _rewrite(vault: Vault, key: str, data: bytes) -> list[str]:
 def _mend_ballast(vault: Vault) -> list[str]:
     zeros = bytes(vault.config.ballast)
     try:
-        if vault.store.get(BALLAST_KEY) == zeros:
+        if vault.objects.read_copy(BALLAST_KEY) == zeros:
             return []
         vault.store.delete(BALLAST_KEY)
     except ObjectMissingError:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
     from dcmvault.engine.ownership import Ownership
+    from dcmvault.object_stores.s3_lock import LockingCloudStore
     from dcmvault.vault.repository import Vault
 
 #: Opens the vault of a section.
@@ -153,6 +154,17 @@ def open_vault_store(
     )
     store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
     return CachedStore(RetryingStore(store, time.sleep, backoff), state_folder() / _CACHE)
+
+
+def open_locking_store(section: VaultSection, clock: Clock) -> LockingCloudStore | None:
+    """Make the store of a vault in a bucket with Object Lock as it is; None for all others."""
+    if not section.object_lock:
+        return None
+    store = _cloud_store(section, clock)  # which says so, if the extra is not installed
+    from dcmvault.object_stores.s3_lock import LockingCloudStore  # noqa: PLC0415 - an extra
+
+    assert isinstance(store, LockingCloudStore)
+    return store
 
 
 def _cloud_store(section: VaultSection, clock: Clock) -> ObjectStore:

@@ -8,9 +8,9 @@ version by version, which is where the store says no.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from botocore import exceptions as boto
 from obstore.store import ObjectStore as Bucket
@@ -33,6 +33,14 @@ LockMode = Literal["governance", "compliance"]
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "InvalidRequest"})
 _DENIED = frozenset({"AccessDenied", "Forbidden", "403"})
+
+
+class _Version(NamedTuple):
+    """One version of an object, or a marker that hides all before it."""
+
+    path: str
+    version_id: str
+    is_marker: bool
 
 
 class LockingCloudStore(CloudStore):
@@ -87,10 +95,7 @@ class LockingCloudStore(CloudStore):
             raise ObjectMissingError(f"no object {key}")
         for version in self._versions(key):
             try:
-                with _boto_errors(key):
-                    self._client.delete_object(
-                        Bucket=self._name, Key=self._prefix + key, VersionId=version
-                    )
+                self._remove(key, version)
             except DestinationStoppedError:
                 until = self._retained_until(key, version)
                 if until is None or until <= self._clock.now():
@@ -100,20 +105,59 @@ class LockingCloudStore(CloudStore):
                     hint="Its retention ends then; until that nobody should be able to remove it.",
                 ) from None
 
+    def uncover(self, changing: Collection[str]) -> Iterator[tuple[str, bool]]:
+        """Make the first version of each object the present one again; give what was covered.
+
+        Whoever may write but not break locks can hide an object behind a delete marker, or put
+        other bytes on top. Markers and later versions are removed; what is locked itself is
+        covered by a copy of the first version (False in the answer: that failed, too). Objects
+        of one version, and `changing` ones, which have many, are left alone.
+        """
+        every: dict[str, list[_Version]] = {}
+        for version in self._listed(self._prefix):
+            every.setdefault(version.path, []).append(version)
+        for path, versions in sorted(every.items()):
+            key = path.removeprefix(self._prefix)
+            contents = [one for one in versions if not one.is_marker]
+            if len(versions) > 1 and contents and key not in changing:
+                # They are listed from the newest to the oldest.
+                yield key, self._uncover(key, contents[-1], versions)
+
+    def _uncover(self, key: str, first: _Version, versions: list[_Version]) -> bool:
+        is_covered = False
+        for version in versions:
+            if version is not first:
+                try:
+                    self._remove(key, version.version_id)
+                except DestinationStoppedError:
+                    is_covered = True
+        if is_covered:
+            source = {"Bucket": self._name, "Key": first.path, "VersionId": first.version_id}
+            try:
+                with _boto_errors(key):
+                    self._client.copy_object(Bucket=self._name, Key=first.path, CopySource=source)
+            except DestinationStoppedError:
+                return False
+        return True
+
+    def _remove(self, key: str, version: str) -> None:
+        with _boto_errors(key):
+            self._client.delete_object(Bucket=self._name, Key=self._prefix + key, VersionId=version)
+
     def _versions(self, key: str) -> list[str]:
         """List the versions of an object, the newest first."""
         path = self._prefix + key
-        with _boto_errors(key):
+        return [version.version_id for version in self._listed(path) if version.path == path]
+
+    def _listed(self, prefix: str) -> Iterator[_Version]:
+        with _boto_errors(prefix):
             pages: Iterable[Any] = self._client.get_paginator("list_object_versions").paginate(
-                Bucket=self._name, Prefix=path
+                Bucket=self._name, Prefix=prefix
             )
-            return [
-                entry["VersionId"]
-                for page in pages
-                for kind in ("Versions", "DeleteMarkers")
-                for entry in page.get(kind, ())
-                if entry["Key"] == path
-            ]
+            for page in pages:
+                for kind in ("Versions", "DeleteMarkers"):
+                    for entry in page.get(kind, ()):
+                        yield _Version(entry["Key"], entry["VersionId"], kind == "DeleteMarkers")
 
     def _retained_until(self, key: str, version: str = "") -> datetime | None:
         which = {"VersionId": version} if version else {}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 
 from dcmvault.errors import (
     DestinationAbsentError,
+    DestinationError,
     ObjectExistsError,
     ObjectMissingError,
     UsageError,
@@ -17,7 +19,7 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.vault.config import BALLAST_BYTES, CONFIG_KEY, VaultConfig, digest_of
 from dcmvault.vault.copies import RedundantObjects, check_line_holds, with_check_line
-from dcmvault.vault.key_changes import create_keys
+from dcmvault.vault.key_changes import create_keys, drop_superseded
 from dcmvault.vault.keys import RotationPolicy, new_ring, new_signing_key, verify_key_of
 from dcmvault.vault.records import time_text
 from dcmvault.vault.repository import Vault
@@ -26,6 +28,8 @@ from dcmvault.vault.vault_readme import README
 
 BALLAST_KEY = "ballast"
 README_KEY = "README.txt"
+#: What only a vault that was once complete has.
+_CONTENT = ("snapshots/", "journal/", "index/", "packs/", "condemned/")
 
 
 def init_vault(
@@ -35,13 +39,15 @@ def init_vault(
     *,
     encrypted: bool = True,
     redundant: bool = True,
+    parity: bool = True,
     rotation: RotationPolicy | None = None,
     cost: Argon2Cost | None = None,
 ) -> Vault:
     """Make a vault in an empty place and open it; `applicants` are secrets with their labels.
 
-    `redundant`: parity and triplicates, for stores that are no better than their disk.
-    The object `config` comes last: without it there is no vault. UsageError if one is there.
+    `redundant`: triplicates and (unless not wanted) parity, for stores that are no better than
+    their disk. The object `config` comes last: without it there is no vault, and what an
+    interrupted call left behind does not count. UsageError if there is one, or a part of one.
     """
     seed = new_signing_key()
     config = VaultConfig(
@@ -49,7 +55,7 @@ def init_vault(
         created_at=time_text(clock.now()),
         encrypted=encrypted,
         copies=3 if redundant else 1,
-        parity=redundant,
+        parity=redundant and parity,
         ballast=BALLAST_BYTES if redundant else 0,
         verify_key=verify_key_of(seed),
     )
@@ -64,14 +70,22 @@ def init_vault(
         objects.put(CONFIG_KEY, raw)
     except ObjectExistsError:
         raise _is_there() from None
+    with suppress(DestinationError):
+        # Keys that an interrupted call left behind are signed by nobody that counts.
+        drop_superseded(objects, config)
     return Vault(store, config, keys, clock)
 
 
 def _require_room(objects: RedundantObjects, store: ObjectStore) -> None:
     """Refuse a place where a vault is, or somebody's own files are."""
     try:
-        if objects.keys(CONFIG_KEY) or objects.keys("keys/"):
+        if objects.keys(CONFIG_KEY):
             raise _is_there()
+        if any(objects.keys(prefix) for prefix in _CONTENT):
+            raise UsageError(
+                "there are parts of a vault here, but its configuration is missing",
+                hint="Bring the object `config` back from another copy, or name another place.",
+            )
         readme = store.get(README_KEY)
     except (DestinationAbsentError, ObjectMissingError):
         return

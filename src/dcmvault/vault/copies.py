@@ -126,9 +126,7 @@ class RedundantObjects:
         else:
             self._each(places[1:], lambda place: self._put(place, key, data))
             self._put(key, key, data)
-        if isinstance(self._store, Retention) and key.startswith(_RETAINED):
-            store, until = self._store, self._store.keep_until()
-            self._each(places, lambda place: store.retain(place, until))
+        self._retain(key, places)
 
     def get(self, key: str) -> bytes:
         """Return the bytes of a sound copy.
@@ -140,7 +138,7 @@ class RedundantObjects:
         seen = False
         for place in _all_places(key):
             try:
-                data = self._read(place)
+                data = _read(self._store, place)
             except ObjectMissingError:
                 continue
             seen = True
@@ -186,11 +184,11 @@ class RedundantObjects:
         # with its copies. What a crash leaves is an object without KEY, which `keys` still
         # lists: who was removing it finds it again, and no crash makes an object that was to
         # stay look removed.
-        removed = [self._remove(key)]
+        removed = [_remove(self._store, key)]
         others = _all_places(key)[1:]
         if self.places(key) == [key] and self._copies == 1:
             others = [place for place in others if place in self._known_spares()]
-        removed += self._each(others, self._remove)
+        removed += self._each(others, lambda place: _remove(self._store, place))
         if not any(removed):
             raise ObjectMissingError(f"no object {key}")
 
@@ -213,8 +211,9 @@ class RedundantObjects:
                 self._put(place, key, data)
             else:  # a disk may not even give the bytes to be compared
                 self._replace(place, key, data)
+        self._retain(key, [place for place, _state in wrong])
         if len(self.places(key)) == 1:
-            self._each(_all_places(key)[1:], self._remove)
+            self._each(_all_places(key)[1:], lambda place: _remove(self._store, place))
         return [place for place, _state in wrong]
 
     def places(self, key: str) -> list[str]:
@@ -223,6 +222,11 @@ class RedundantObjects:
         if not triple and (self._copies == 1 or key.startswith(_ALWAYS_SINGLE)):
             return [key]
         return _all_places(key)
+
+    def _retain(self, key: str, places: Iterable[str]) -> None:
+        if isinstance(self._store, Retention) and key.startswith(_RETAINED):
+            store, until = self._store, self._store.keep_until()
+            self._each(places, lambda place: store.retain(place, until))
 
     def _put(self, place: str, key: str, data: bytes) -> None:
         """Store one copy; what is damaged there gives way."""
@@ -243,17 +247,10 @@ class RedundantObjects:
             # A damaged pack may be the only thing its parity can mend: it goes only when its
             # sound bytes are safe elsewhere.
             self._put(spare, key, data)
-        self._remove(place)
+        _remove(self._store, place)
         self._store.put(place, [data])
         if only:
-            self._remove(spare)
-
-    def _remove(self, place: str) -> bool:
-        try:
-            self._store.delete(place)
-        except ObjectMissingError:
-            return False
-        return True
+            _remove(self._store, spare)
 
     def _state(self, place: str, key: str) -> Soundness:
         try:
@@ -270,21 +267,30 @@ class RedundantObjects:
         """
         if isinstance(self._store, CacheEviction):
             self._store.evict(place)
-        return self._read(place)
-
-    def _read(self, place: str) -> bytes | None:
-        try:
-            return self._store.get(place)
-        except (ObjectMissingError, DestinationUnreachableError, DestinationStoppedError):
-            raise
-        except DestinationError:
-            return None
+        return _read(self._store, place)
 
     def _each(self, places: Iterable[str], action: Callable[[str], _T]) -> list[_T]:
         """Do something at several places at once, and wait for all of them."""
         futures = [self._pool.submit(action, place) for place in places]
         wait(futures)
         return [future.result() for future in futures]
+
+
+def _remove(store: ObjectStore, place: str) -> bool:
+    try:
+        store.delete(place)
+    except ObjectMissingError:
+        return False
+    return True
+
+
+def _read(store: ObjectStore, place: str) -> bytes | None:
+    try:
+        return store.get(place)
+    except (ObjectMissingError, DestinationUnreachableError, DestinationStoppedError):
+        raise
+    except DestinationError:
+        return None
 
 
 def _all_places(key: str) -> list[str]:

@@ -25,7 +25,7 @@ _KIND = b"S"
 class SnapshotState:
     """What a snapshot says of the whole vault; ids are those of blobs of type STATE."""
 
-    kind: str  #: "backup", "forget", "hold" or "merge"
+    kind: str  #: "backup", "forget", "hold", "merge" or "repair"
     run: str
     source: str
     created_at: str

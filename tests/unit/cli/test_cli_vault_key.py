@@ -10,7 +10,7 @@ import pytest
 
 from dcmvault import i18n
 from dcmvault.app.wiring import SystemClock
-from dcmvault.cli.commands.vault_key import group
+from dcmvault.cli.commands.vault_key import command
 from dcmvault.errors import UsageError, VaultBusyError, VaultLockedError
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.vault.initialise import init_vault
@@ -35,7 +35,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _run(*arguments: str) -> int:
-    status = group().main(list(arguments), prog_name="key", standalone_mode=False)
+    status = command().main(list(arguments), prog_name="key", standalone_mode=False)
     assert isinstance(status, int)
     return status
 

@@ -29,7 +29,7 @@ from dcmvault.vault.keys import SlotKind
 from dcmvault.vault.slots import Slot
 
 
-def group() -> click.Group:
+def command() -> click.Group:
     """Build the group, a member of `dcmvault vault`, in the language in use."""
     return FamilyGroup(
         "key",

@@ -256,11 +256,10 @@ def small_instances(target: Path, count: int, *, per_series: int = 200) -> None:
 # One large file
 
 
-def native_giant(path: Path, size: int) -> None:
-    """Write one file of 512 x 512 frames of 16 bits; `size` bytes of pixels."""
-    side = 512
+def native_giant(path: Path, size: int, side: int = 512) -> None:
+    """Write one file of square frames of 16 bits; `size` bytes of pixels."""
     frames = size // (side * side * 2)
-    _begin_giant(path, frames, ExplicitVRLittleEndian)
+    _begin_giant(path, frames, side, ExplicitVRLittleEndian)
     frame = _texture(side)
     with path.open("ab") as stream:
         stream.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, frames * side * side * 2))
@@ -271,7 +270,7 @@ def native_giant(path: Path, size: int) -> None:
 def encapsulated_giant(path: Path, size: int, *, fragment_bytes: int = 60_000) -> None:
     """Write one file of many compressed frames, a fragment each (said to be JPEG 2000)."""
     frames = size // fragment_bytes
-    _begin_giant(path, frames, UID("1.2.840.10008.1.2.4.90"))
+    _begin_giant(path, frames, 512, UID("1.2.840.10008.1.2.4.90"))
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 256, fragment_bytes + frames, np.uint8).tobytes()
     with path.open("ab") as stream:
@@ -283,13 +282,13 @@ def encapsulated_giant(path: Path, size: int, *, fragment_bytes: int = 60_000) -
         stream.write(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
 
 
-def _begin_giant(path: Path, frames: int, syntax: str) -> None:
+def _begin_giant(path: Path, frames: int, side: int, syntax: str) -> None:
     """Write all of a file but its pixel data."""
     path.parent.mkdir(parents=True)
     uid = "1.2.826.0.1.3680043.8.498.99"
     make_instance(path, uid, f"{uid}.1", f"{uid}.2", modality="XA", frames=2)
     data_set = pydicom.dcmread(path)
-    data_set.Rows = data_set.Columns = 512
+    data_set.Rows = data_set.Columns = side
     data_set.NumberOfFrames = frames
     data_set.file_meta.TransferSyntaxUID = UID(syntax)
     del data_set.PixelData
@@ -300,7 +299,7 @@ def _texture(side: int) -> npt.NDArray[np.uint16]:
     """Make a frame that compresses as a CT does: smooth shapes, and noise in the low bits."""
     y, x = np.mgrid[:side, :side] / side
     smooth = 1000 + 600 * np.sin(9 * x) * np.cos(7 * y)
-    noise = np.random.default_rng(3).normal(0, 6, (side, side))
-    inside = (x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.2
+    noise = np.random.default_rng(3).normal(0, 12, (side, side))
+    inside = (x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.24
     frame: npt.NDArray[np.uint16] = np.where(inside, smooth + noise, 0).clip(0).astype(np.uint16)
     return frame

@@ -21,10 +21,14 @@ from dcmvault.catalogue.tables import (
     destinations,
     entries,
     holdings,
+    instances,
     items,
     jobs,
     run_destinations,
     runs,
+    series,
+    studies,
+    versions,
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId
@@ -99,6 +103,25 @@ class PlansInDatabase:
                 .limit(1)
             )
         return found is not None
+
+    def forget_copies(self, destination_id: DestinationId, study_instance_uid: str) -> None:
+        """Know no longer of copies of a study that the destination was told to forget."""
+        if study_instance_uid:
+            gone = (
+                sa.select(versions.c.id)
+                .join(instances, instances.c.id == versions.c.instance_id)
+                .join(series, series.c.id == instances.c.series_id)
+                .join(studies, studies.c.id == series.c.study_id)
+                .where(studies.c.study_instance_uid == study_instance_uid)
+            )
+        else:
+            gone = sa.select(versions.c.id).where(versions.c.instance_id.is_(None))
+        with self.database.write() as connection:
+            connection.execute(
+                sa.delete(holdings).where(
+                    holdings.c.destination_id == destination_id, holdings.c.version_id.in_(gone)
+                )
+            )
 
     def present_versions(self, source_id: SourceId) -> int:
         """Count distinct present versions (what `selected + already_held` adds up to)."""

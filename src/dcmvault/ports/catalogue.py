@@ -143,6 +143,13 @@ class PlanCatalogue(Protocol):
         """Say whether any copy, of whatever source, is sent to or held at the destination."""
         ...
 
+    def forget_copies(self, destination_id: DestinationId, study_instance_uid: str) -> None:
+        """Know no longer of copies of a study at a destination that was told to forget them.
+
+        An empty UID means files that are no instances.
+        """
+        ...
+
     def present_versions(self, source_id: SourceId) -> int:
         """Count distinct present versions (what `selected + already_held` adds up to)."""
         ...

@@ -347,3 +347,18 @@ class DueSuite(CatalogueCases):
         (again,) = world.plan(run_id, world.due(run_id))
         assert again.job_id not in {first.job_id, second.job_id}
         assert [job.job_id for job in world.catalogue.runs.jobs()] == [first.job_id, again.job_id]
+
+    def test_a_study_that_a_destination_forgot_is_due_again(self) -> None:
+        """Nothing is shown as held that somebody asked the destination to forget."""
+        world = self.world()
+        run_id = world.run()
+        files = [scanned(name, name, header(n, 1, 1)) for n, name in enumerate("ab", 1)]
+        world.scan(run_id, files)
+        for job in world.plan(run_id, world.due(run_id)):
+            world.verify(job, world.send(job, {"a": "a", "b": "b"}))
+        assert world.due(world.run()) == []
+        study = header(1, 1, 1).study_instance_uid
+        world.catalogue.plans.forget_copies(world.catalogue.plans.destination("elsewhere"), study)
+        assert world.due(world.run()) == []
+        world.catalogue.plans.forget_copies(world.destination, study)
+        assert [item.entry.locator for item in world.due(world.run())] == ["a"]

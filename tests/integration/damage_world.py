@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,8 @@ class DamagedStore:
         self._harm: dict[str, bytes | None] = {}
         #: Bytes that the medium does not give.
         self.bad_spots: dict[str, int] = {}
+        #: The store is away after so many writes.
+        self.writes_left = math.inf
         #: Called before each listing.
         self.before_keys: Callable[[], None] = lambda: None
         self.bytes_got = 0
@@ -86,6 +89,7 @@ class DamagedStore:
         )
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        self._count_write()
         if key in self.bad_spots:
             raise DestinationUnreachableError("what is there cannot be compared")
         content, there = b"".join(chunks), self._find(key)
@@ -116,16 +120,23 @@ class DamagedStore:
         return iter(sorted(key for key in found if self._find(key) is not None))
 
     def delete(self, key: str) -> None:
+        self._count_write()
         if self._find(key) is None:
             raise ObjectMissingError(f"no object {key}")
         self._harm[key] = None
         self.bad_spots.pop(key, None)
 
     def swap(self, key: str, expected: bytes | None, new: bytes) -> bool:
+        self._count_write()
         if self._find(key) != expected:
             return False
         self._harm[key] = new
         return True
+
+    def _count_write(self) -> None:
+        if self.writes_left <= 0:
+            raise DestinationUnreachableError("the store is away")
+        self.writes_left -= 1
 
     def _find(self, key: str) -> bytes | None:
         return self._harm[key] if key in self._harm else self._whole.get(key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from tests.integration.damage_world import DamageWorld, base_of, flipped, grow_old, make_world
 
-from dcmvault.errors import UsageError
+from dcmvault.errors import DestinationUnreachableError, UsageError
 from dcmvault.vault.check import CheckRequest, check, check_object, open_keyless, read_subset
 from dcmvault.vault.copies import is_sound
 from dcmvault.vault.findings import Finding
@@ -206,6 +207,27 @@ def test_objects_that_the_medium_gives_in_part_are_found_and_mended(world: Damag
         assert not store.bad_spots, place
         assert store.is_whole(), place
         store.heal()
+
+
+def test_mending_that_is_interrupted_anywhere_is_done_by_the_next(world: DamageWorld) -> None:
+    store, interrupted = world.store, 0
+    for place, content in store.objects().items():
+        for writes in range(20):
+            store.harm(place, flipped(content, 8 * (len(content) // 3)))
+            store.writes_left = writes
+            try:
+                mend_object(world.vault, base_of(place))
+            except DestinationUnreachableError:
+                interrupted += 1
+            else:
+                break
+            finally:
+                store.writes_left = math.inf
+            mend_object(world.vault, base_of(place))
+            assert store.is_whole(), (place, writes)
+            store.heal()
+        store.heal()
+    assert interrupted > len(store.objects())
 
 
 def test_a_lease_that_is_damaged_is_written_anew(world: DamageWorld) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
 from tests.integration.damage_world import DamageWorld, base_of, flipped, make_world
 
 from dcmvault.dicom.part10 import scan
-from dcmvault.errors import VaultBusyError
+from dcmvault.errors import DestinationUnreachableError, VaultBusyError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.chain import KnownSnapshot, Witness
 from dcmvault.vault.check import CheckRequest, check, open_keyless
@@ -211,6 +212,35 @@ def test_holds_and_what_was_forgotten_outlive_the_newest_snapshot(world: DamageW
     now = present_state(world.vault.unread())
     assert set(now.holds()) == {world.study_of("first")}
     assert world.restored() == world.files()
+
+
+@pytest.mark.parametrize("kind", [BlobType.FRAME, BlobType.STATE])
+def test_a_repair_that_is_interrupted_anywhere_is_done_by_the_next(
+    world: DamageWorld, kind: BlobType
+) -> None:
+    key = next(_packs(world, kind))
+    left: dict[str, bytes] = {}
+    for writes in range(1000):
+        world.store.heal()
+        _break(world, key)
+        world.store.writes_left = writes
+        try:
+            repair(world.vault, GIVE_UP)
+        except DestinationUnreachableError:
+            pass
+        else:
+            break
+        finally:
+            world.store.writes_left = math.inf
+        world.clock.advance(3600)
+        assert repair(world.vault, GIVE_UP).after.errors == (), writes
+        left = world.restored()
+        assert left.items() <= world.files().items()
+        assert world.back_up()[0] == len(world.files()) - len(left)
+        assert world.restored() == world.files()
+        assert world.check().errors == ()
+    assert writes > 5
+    assert left == world.restored()
 
 
 def test_a_repair_waits_for_nobody(world: DamageWorld) -> None:

@@ -21,6 +21,10 @@ class Proxy:
     url: str = ""
     #: Method and headers (names in lower case) of each request.
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    #: Method and target (path and query) of each request.
+    targets: list[str] = field(default_factory=list)
+    #: Requests whose targets contain one of these texts are answered with 503.
+    down_for: tuple[str, ...] = ()
     #: Headers (lower case) that the server never sees.
     stripped: frozenset[str] = frozenset()
     #: Requests that are answered with this status instead of being handed on, by method.
@@ -43,6 +47,10 @@ def proxied(server_url: str) -> Iterator[Proxy]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             proxy.requests.append((self.command, headers))
+            proxy.targets.append(f"{self.command} {self.path}")
+            if any(text in self.path for text in proxy.down_for):
+                self.answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
+                return
             if statuses := proxy.refuse.get(self.command):
                 self.answer(statuses.pop(0), [], b"<Error><Code>SlowDown</Code></Error>")
                 return

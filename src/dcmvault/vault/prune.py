@@ -7,7 +7,7 @@ still nothing refers to them, they are removed. So writers need no lock.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from dcmvault.vault.lease import Lease, hold_lease
 from dcmvault.vault.ledger import condemned_packs
 from dcmvault.vault.locking import ObjectLocks
 from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
+from dcmvault.vault.phases import Phase, Told, to_nobody
 from dcmvault.vault.profile import DEFAULT_PROFILE
 from dcmvault.vault.records import pack_json, read_time_text, time_text, unpack_json
 from dcmvault.vault.references import References
@@ -113,9 +114,7 @@ class _Condemned(NamedTuple):
     packs: frozenset[bytes]
 
 
-def prune(
-    vault: Vault, request: PruneRequest, said: Callable[[str], None] = lambda _text: None
-) -> PruneResult:
+def prune(vault: Vault, request: PruneRequest, told: Told = to_nobody) -> PruneResult:
     """Prune under the lease. Without a grace time, what is condemned goes at once.
 
     A dry run changes nothing, takes no lease, and tells in its result what would be refused. Else
@@ -123,24 +122,24 @@ def prune(
     something that is needed cannot be read: then nothing is removed.
     """
     if request.dry_run:
-        return _Prune(vault, request, None, said).run()
+        return _Prune(vault, request, None, told).run()
     # On a full disk the ballast makes room for what must be written before anything can go.
-    result = with_ballast(vault, lambda: _prune(vault, request, said))
+    result = with_ballast(vault, lambda: _prune(vault, request, told))
     if not restore_ballast(vault):
         result.note("the disk is still too full for the ballast; free space on it")
     return result
 
 
-def _prune(vault: Vault, request: PruneRequest, said: Callable[[str], None]) -> PruneResult:
+def _prune(vault: Vault, request: PruneRequest, told: Told) -> PruneResult:
     with hold_lease(vault.store, vault.clock, "prune") as lease:
         with suppress(ObjectLockedError):
             drop_superseded(vault.objects, vault.config)
-        result = _Prune(vault, request, lease, said).run()
+        result = _Prune(vault, request, lease, told).run()
         last = result
         for _round in range(_ROUNDS):
             if request.grace or not last.condemned_packs:
                 break
-            last = _Prune(vault, request, lease, said).run()
+            last = _Prune(vault, request, lease, told).run()
             result.removed_packs += last.removed_packs
             result.removed_bytes += last.removed_bytes
             result.locked_packs = last.locked_packs
@@ -154,12 +153,12 @@ class _Prune:
     request: PruneRequest
     #: None in a dry run.
     lease: Lease | None
-    said: Callable[[str], None]
+    told: Told
     result: PruneResult = field(default_factory=PruneResult)
 
     def run(self) -> PruneResult:
         """Look first, then remove, then condemn."""
-        self.said("looking at what is needed")
+        self.told(Phase.LOOKING, 0, 0)
         now, going, needed = self._needed()
         usage = look_at_usage(self.vault, needed, self.result.note)
         condemned = self._condemned()
@@ -294,7 +293,7 @@ class _Prune:
         lease.renew()
         gone: set[bytes] = set()
         for number, name in enumerate(sorted(ripe)):
-            self.said(f"removing {number + 1} of {len(ripe)} packs")
+            self.told(Phase.REMOVING, number, len(ripe))
             lease.keep()
             # Parity first: a pack that stays without it is none the worse for being garbage.
             removed = [self._delete(key) for key in self.vault.packs.parity_keys(name)]
@@ -365,7 +364,7 @@ class _Prune:
         """Copy what is needed out of packs that are mostly waste; return those packs."""
         done: set[bytes] = set()
         for start in range(0, len(wasteful), _REWRITTEN_AT_ONCE):
-            self.said(f"rewriting {len(wasteful)} packs, {len(done)} done")
+            self.told(Phase.REWRITING, len(done), len(wasteful))
             part = wasteful[start : start + _REWRITTEN_AT_ONCE]
             blobs = BlobPacks(self.vault, DEFAULT_PROFILE)
             try:

@@ -35,6 +35,7 @@ from dcmvault.vault.key_changes import add_slot, remove_slot, rotate
 from dcmvault.vault.profile import PROFILES
 from dcmvault.vault.prune import PruneRequest, prune
 from dcmvault.vault.rebuild import rebuild_file
+from dcmvault.vault.repair import RepairRequest, repair
 from dcmvault.vault.repository import open_vault
 from dcmvault.vault.retention import forget_snapshots, forget_study
 from dcmvault.vault.slots import KeyFile, Passphrase
@@ -386,6 +387,27 @@ def test_after_rotation_and_removal_of_a_slot(
     assert rescue.main([str(world.place), str(tmp_path / "none")]) == 5
     with pytest.raises(VaultLockedError):
         open_vault(LocalStore(world.place, world.clock), [lost], world.clock)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_repair_gave_up(tmp_path: Path, source: Path, seed: int) -> None:
+    world = World(tmp_path / "vault", redundant=False)
+    first = world.snapshot(world.back_up(source))
+    wanted = contents(source)
+    chosen = random.Random(seed)
+    for pack in files_below(world.place / "packs"):
+        data = bytearray(pack.read_bytes())
+        data[chosen.randrange(64, len(data) * 2 // 3)] ^= 1
+        pack.write_bytes(data)
+    damaged = rescued(world, tmp_path / "damaged", status=3)
+    assert damaged.items() < wanted.items()
+    repair(world.opened(), RepairRequest(drop_lost=True))
+    left = by_product(world)
+    assert left.items() <= wanted.items()
+    assert rescued(world, tmp_path / "left") == left
+    assert rescued(world, tmp_path / "then", "--snapshot", first.name) == left
+    world.snapshot(world.back_up(source, run="run-2"))
+    check(world, tmp_path / "again", wanted)
 
 
 def test_sidecars_of_the_newest_head(world: World, source: Path, tmp_path: Path) -> None:

@@ -230,6 +230,12 @@ class VaultDamagedError(DestinationError):
     exit_status = 3
 
 
+class VaultSetBackError(DestinationStoppedError):
+    """Snapshots that the vault had are gone: it is an older copy of itself, or another vault."""
+
+    code = "vault_set_back"
+
+
 class VaultBusyError(DestinationUnreachableError):
     """Somebody else changes the vault (a prune, a change of keys); trying again later helps."""
 

@@ -12,7 +12,7 @@ from dcmvault.model.plan import RunRequest
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.catalogue import PlanCatalogue, RunBook, SnapshotWitness
-from dcmvault.ports.destination import Destination, Snapshots
+from dcmvault.ports.destination import Destination, Remembered, Snapshots
 from dcmvault.ports.source import HasSidecar, Source
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,31 @@ class Closing:
         self.runs.record_closing(
             self.run_id, snapshot_failures=self._failures, warnings=self._warnings
         )
+
+    def accept_losses(self, destinations: list[Destination]) -> None:
+        """Take destinations that lost snapshots as they are, now that they were verified.
+
+        What this run did not look at there becomes a claim again, and backups may go on.
+        """
+        for destination in destinations:
+            if isinstance(destination, Remembered):
+                destination_id = self.plans.destination(destination.name)
+                try:
+                    self._accept(destination, destination_id)
+                except DestinationError as error:
+                    _log.warning("%s: not compared: %s", destination.name, error.code)
+        if self._warnings:
+            self.runs.record_closing(self.run_id, snapshot_failures={}, warnings=self._warnings)
+
+    def _accept(self, destination: Remembered, destination_id: DestinationId) -> None:
+        known = [ref.snapshot_id for ref in self.witness.known_snapshots(destination_id)]
+        lost = destination.lost_snapshots(known)
+        if lost:
+            self.witness.doubt_copies(destination_id, lost, self.run_id)
+            self._warnings.append(
+                f"{len(lost)} snapshots that the destination had are gone. The next backup of each"
+                " source looks for its copies there, and stores again what is missing."
+            )
 
     def _take(self, destination: Snapshots, destination_id: DestinationId) -> None:
         origin = Origin(self.run_id, self.request.source)

@@ -33,7 +33,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, Snapshots
+from dcmvault.ports.destination import Destination, Remembered, Snapshots
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
@@ -149,6 +149,10 @@ class BackupStages:
                 Closing(
                     run_id, request, self.plans, self.runs, self.snapshots, self.open_source
                 ).take_snapshots(destinations)
+        elif any(isinstance(d, Remembered) for d in destinations):
+            Closing(
+                run_id, request, self.plans, self.runs, self.snapshots, self.open_source
+            ).accept_losses(destinations)
         return self.runs.finish_run(run_id, self.clock.now())
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:

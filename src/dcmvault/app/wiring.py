@@ -98,11 +98,12 @@ def build_destination(
     clock: Clock,
     holds_copies: Callable[[], bool] | None = None,
     retry: RetrySection | None = None,
+    known_snapshots: Callable[[], list[str]] = list,
 ) -> Destination:
     """Make the adapter for a destination's section.
 
-    `holds_copies` tells what the catalogue knows: whether copies were stored there before.
-    `retry` is as for `open_vault_store`.
+    `holds_copies` tells what the catalogue knows: whether copies were stored there before;
+    `known_snapshots` which snapshots should be there. `retry` is as for `open_vault_store`.
     """
     if isinstance(section, DimseDestinationSection):
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
@@ -111,7 +112,9 @@ def build_destination(
     if isinstance(section, VaultDestinationSection):
         from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
 
-        return VaultDestination(section, lambda: open_vault_at(section, clock, retry), clock)
+        return VaultDestination(
+            section, lambda: open_vault_at(section, clock, retry), clock, known_snapshots
+        )
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
@@ -131,12 +134,16 @@ def open_vault_at(section: VaultSection, clock: Clock, retry: RetrySection | Non
 
 
 def open_vault_store(
-    section: VaultSection, clock: Clock, retry: RetrySection | None = None
+    section: VaultSection,
+    clock: Clock,
+    retry: RetrySection | None = None,
+    *,
+    cached: bool = True,
 ) -> ObjectStore:
     """Make the object store that a vault is kept in; nothing is touched or connected yet.
 
     What is reached over a network is tried again as `retry` says, and small objects are cached in
-    the state folder.
+    the state folder if `cached`.
     """
     if section.path is not None:
         from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
@@ -153,7 +160,8 @@ def open_vault_store(
         retry.jitter,
     )
     store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
-    return CachedStore(RetryingStore(store, time.sleep, backoff), state_folder() / _CACHE)
+    patient = RetryingStore(store, time.sleep, backoff)
+    return CachedStore(patient, state_folder() / _CACHE) if cached else patient
 
 
 def open_locking_store(section: VaultSection, clock: Clock) -> LockingCloudStore | None:
@@ -285,12 +293,18 @@ class Workplace:
             if address in self._shared:
                 return self._shared[address]
             section = self.destination_section(address)
-            plans = self.catalogue.plans
+            plans, witness = self.catalogue.plans, self.catalogue.snapshots
+
+            def known_snapshots() -> list[str]:
+                known = witness.known_snapshots(plans.destination(address))
+                return [ref.snapshot_id for ref in known]
+
             destination = build_destination(
                 section,
                 self.clock,
                 lambda: plans.holds_copies(plans.destination(address)),
                 self.settings.retry,
+                known_snapshots,
             )
             if isinstance(section, DimseDestinationSection | VaultDestinationSection):
                 self._shared[address] = destination

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks, insert_new
-from dcmvault.catalogue.tables import runs, snapshots
+from dcmvault.catalogue.tables import HoldingState, evidence, holdings, runs, snapshots
+from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.snapshot import SnapshotRef
 
@@ -52,10 +53,42 @@ class SnapshotsInDatabase:
     def forget_snapshots(self, destination_id: DestinationId, snapshot_ids: Sequence[str]) -> None:
         """Expect these no longer: they were forgotten on purpose. Unknown ones are left out."""
         with self.database.write() as connection:
-            for some in chunks(snapshot_ids):
-                connection.execute(
-                    sa.delete(snapshots).where(
-                        snapshots.c.destination_id == destination_id,
-                        snapshots.c.snapshot_id.in_(some),
-                    )
+            _forget(connection, destination_id, snapshot_ids)
+
+    def doubt_copies(
+        self, destination_id: DestinationId, snapshot_ids: Sequence[str], run_id: RunId
+    ) -> None:
+        """Expect lost snapshots no longer; copies that the run did not verify become claims."""
+        seen = (
+            sa.select(evidence.c.id)
+            .join(runs, runs.c.id == evidence.c.run_id)
+            .where(runs.c.run_id == run_id)
+        )
+        with self.database.write() as connection:
+            connection.execute(
+                sa.update(holdings)
+                .where(
+                    holdings.c.destination_id == destination_id,
+                    holdings.c.level > Level.SENT.value,
+                    sa.or_(holdings.c.evidence_id.is_(None), holdings.c.evidence_id.not_in(seen)),
                 )
+                .values(
+                    state=HoldingState.SENT,
+                    level=Level.SENT.value,
+                    verified_at=None,
+                    evidence_id=None,
+                )
+            )
+            _forget(connection, destination_id, snapshot_ids)
+
+
+def _forget(
+    connection: sa.Connection, destination_id: DestinationId, snapshot_ids: Sequence[str]
+) -> None:
+    for some in chunks(snapshot_ids):
+        connection.execute(
+            sa.delete(snapshots).where(
+                snapshots.c.destination_id == destination_id,
+                snapshots.c.snapshot_id.in_(some),
+            )
+        )

@@ -16,7 +16,7 @@ from dcmvault.destinations.source_files import open_source_bytes, require_unchan
 from dcmvault.destinations.vault_evidence import VaultInspection
 from dcmvault.destinations.vault_probe import VaultProbe
 from dcmvault.dicom.byte_source import MemoryBytes
-from dcmvault.errors import LevelNotSupportedError, VaultDamagedError
+from dcmvault.errors import LevelNotSupportedError, VaultDamagedError, VaultSetBackError
 from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
@@ -48,6 +48,8 @@ class _Seen:
     vault: Vault
     state: VaultState
     known: KnownFiles
+    #: No snapshot is lost that somebody outside knows of.
+    is_as_known: bool = False
 
 
 class VaultDestination:
@@ -58,11 +60,17 @@ class VaultDestination:
     """
 
     def __init__(
-        self, section: VaultDestinationSection, open_vault: Callable[[], Vault], clock: Clock
+        self,
+        section: VaultDestinationSection,
+        open_vault: Callable[[], Vault],
+        clock: Clock,
+        known_snapshots: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._section = section
         self._open_vault = open_vault
         self._clock = clock
+        #: Names of the snapshots that somebody outside of the vault knows of.
+        self._known_snapshots = known_snapshots
         self._opened: Vault | None = None
         #: Nothing after a snapshot: the next who wants to know looks again.
         self._seen: _Seen | None = None
@@ -101,8 +109,14 @@ class VaultDestination:
         return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 
     def open(self, kinds: Collection[InstanceKind], origin: Origin) -> VaultDelivery:  # noqa: ARG002
-        """Open a delivery; raises VaultMissingError, VaultLockedError or VaultFormatError."""
+        """Open a delivery.
+
+        Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultSetBackError.
+        """
         seen = self._look()
+        if not seen.is_as_known:
+            self._require_known_snapshots()
+            seen.is_as_known = True
         writer = VaultWriter(
             seen.vault,
             seen.known,
@@ -119,6 +133,7 @@ class VaultDestination:
     ) -> SnapshotRef | None:
         """Take the snapshot of a run; see `Snapshots` in the ports."""
         vault = self._vault()
+        self._require_known_snapshots()
         run = str(origin.run_id)
         change = Change("backup", run, origin.source, sidecar)
         link = take_snapshot(vault, change, self._profile())
@@ -127,6 +142,27 @@ class VaultDestination:
         with self._lock:
             self._seen = None
         return _ref(link)
+
+    def lost_snapshots(self, known: Collection[str]) -> list[str]:
+        """Return which of these snapshots are neither there nor forgotten on purpose."""
+        vault = self._vault()
+        there = {key.removeprefix("snapshots/") for key in vault.objects.keys("snapshots/")}
+        gone = set(known) - there
+        if gone:
+            # Read after the look: whoever forgot one wrote so before it went.
+            gone -= present_state(vault).forgotten.snapshots
+        return sorted(gone)
+
+    def _require_known_snapshots(self) -> None:
+        lost = self.lost_snapshots(self._known_snapshots())
+        if lost:
+            raise VaultSetBackError(
+                f"the vault is not what it was: it lost snapshots, among them {lost[-1]}, so it"
+                " is an older copy or another vault",
+                hint="Is the right disk mounted? `dcmvault vault check` says what is wrong. If"
+                " this is the vault to go on with: `dcmvault verify` finds what it lost, and the"
+                " next backup stores that again.",
+            )
 
     def _taken_before(self, vault: Vault, run: str) -> SnapshotRef | None:
         for link in heads(vault.links()):
@@ -154,7 +190,7 @@ class VaultDestination:
             records = seen.state.records(study.study_instance_uid)
         reader = None
         if level is Level.PROVEN:
-            reader = FileReader(seen.vault, records, self._encoders, repair=None)
+            reader = FileReader(seen.vault, records, self._encoders)
         inspection = VaultInspection(seen.vault, records, reader)
         findings: dict[VersionId, Finding] = {}
         reasons: dict[VersionId, str] = {}

@@ -421,6 +421,16 @@ class SnapshotWitness(Protocol):
         """Expect these no longer: they were forgotten on purpose. Unknown ones are left out."""
         ...
 
+    def doubt_copies(
+        self, destination_id: DestinationId, snapshot_ids: Sequence[str], run_id: RunId
+    ) -> None:
+        """Expect these snapshots no longer, which were lost, and believe less in copies there.
+
+        Copies of any source that the run itself did not verify become claims: the next run
+        looks for them before it relies on them.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:

@@ -125,6 +125,18 @@ class Snapshots(Protocol):
 
 
 @runtime_checkable
+class Remembered(Protocol):
+    """A destination whose snapshots somebody else remembers, so that lost ones are noticed."""
+
+    def lost_snapshots(self, known: Collection[str]) -> list[str]:
+        """Return which of these snapshots are neither there nor forgotten on purpose.
+
+        Raises DestinationError when that cannot be found out.
+        """
+        ...
+
+
+@runtime_checkable
 class Verifier(Protocol):
     """A destination (or a companion of it) that can give evidence."""
 

@@ -407,6 +407,19 @@ class RunSuite(CatalogueCases):
         assert world.catalogue.runs.report(run_id).destinations[0].snapshot == first.snapshot_id
         assert witness.known_snapshots(other) == []
 
+    def test_after_lost_snapshots_copies_that_were_not_verified_are_claims(self) -> None:
+        """What another run verified is looked for again; what this one did is held."""
+        world = self.world()
+        first = world.backup([scanned("a", "1", header(1, 1, 1))], {"a": "1"})
+        witness, destination = world.catalogue.snapshots, world.destination
+        ref = SnapshotRef(f"00000001-{1:064x}", 1, world.tick())
+        witness.record_snapshot(destination, ref, first)
+        for run_id, state in ((first, 0), (world.run(), 1)):
+            witness.doubt_copies(destination, [ref.snapshot_id], run_id)
+            due = world.due(world.run())
+            assert (len(due), all(item.held for item in due)) == (state, True)
+        assert witness.known_snapshots(destination) == []
+
     def test_a_failed_snapshot_decides_the_exit_status_until_one_is_taken(self) -> None:
         """The copies are held, and the run has no snapshot: 5 where the place is away, else 3."""
         world = self.world()

@@ -1,0 +1,130 @@
+"""A vault that became older, or another one: no backup goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import RunDcmvault
+from tests.integration.story import QUICK_RETRIES, summary_of
+
+from dcmvault.app.wiring import SystemClock
+from dcmvault.object_stores.local import LocalStore
+from dcmvault.testing.dicom_files import make_study
+from dcmvault.vault.initialise import init_vault
+from dcmvault.vault.repository import open_vault
+from dcmvault.vault.retention import forget_snapshots
+from dcmvault.vault.slots import Argon2Cost, Passphrase
+
+_PASSPHRASE = "correct horse battery"
+_COST = Argon2Cost(iterations=1, lanes=1, memory_kib=64)
+
+
+def _make_vault(folder: Path) -> None:
+    folder.mkdir()
+    store = LocalStore(folder, SystemClock())
+    init_vault(store, [(Passphrase(_PASSPHRASE), "me")], SystemClock(), cost=_COST)
+
+
+class _Place:
+    """A source, a vault, and the commands between them."""
+
+    def __init__(self, folder: Path, run: RunDcmvault) -> None:
+        self.folder, self._run = folder, run
+        self.vault = folder / "vault"
+        self.source = folder / "source"
+
+    def add(self, key: str) -> None:
+        make_study(self.source / key, key=key, instances=2)
+
+    def back_up(self, source: Path | None = None, *, status: int = 0) -> dict[str, Any]:
+        address = f"vault:{self.vault}"
+        done = self._run("backup", source or self.source, "--to", address, "--json")
+        return summary_of(done, status)
+
+    def verify(self, *, status: int = 0) -> dict[str, Any]:
+        done = self._run("verify", self.source, "--at", f"vault:{self.vault}", "--json")
+        return summary_of(done, status)
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path, home: Path, run_dcmvault: RunDcmvault, monkeypatch: pytest.MonkeyPatch
+) -> _Place:
+    (home / "config.toml").write_text(QUICK_RETRIES)
+    monkeypatch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
+    place = _Place(tmp_path, run_dcmvault)
+    _make_vault(place.vault)
+    place.add("first")
+    place.back_up()
+    shutil.copytree(place.vault, tmp_path / "older")
+    place.add("second")
+    assert place.back_up()["instances"]["stored"] == 2
+    return place
+
+
+def _remove_newest_snapshot(place: _Place) -> None:
+    newest = max(path.name for path in (place.vault / "snapshots").iterdir())
+    for path in place.vault.rglob(newest):
+        path.unlink()
+
+
+def _put_older_copy_there(place: _Place) -> None:
+    shutil.rmtree(place.vault)
+    shutil.copytree(place.folder / "older", place.vault)
+
+
+def _put_new_vault_there(place: _Place) -> None:
+    shutil.rmtree(place.vault)
+    _make_vault(place.vault)
+
+
+@pytest.mark.parametrize(
+    ("do", "lost"),
+    [
+        (_remove_newest_snapshot, 2),
+        (_put_older_copy_there, 2),
+        (_put_new_vault_there, 4),
+    ],
+)
+def test_nothing_goes_on_until_the_vault_was_verified(
+    place: _Place, do: Callable[[_Place], None], lost: int
+) -> None:
+    do(place)
+    # Nothing is due: still it is not called a success.
+    (destination,) = place.back_up(status=5)["destinations"]
+    assert destination["snapshot_failure"]["code"] == "vault_set_back"
+    # Something is due: it does not go there.
+    place.add("third")
+    report = place.back_up(status=5)
+    assert report["instances"]["stored"] == 0
+    assert {failure["code"] for failure in report["failures"]} == {"vault_set_back"}
+    # The verification says what is missing, and takes the vault as it is.
+    report = place.verify(status=3)
+    codes = [failure["code"] for failure in report["failures"]]
+    assert codes.count("missing") == lost
+    assert any("are gone" in warning for warning in report["warnings"])
+    assert place.back_up()["instances"]["stored"] == lost + 2
+    report = place.verify()
+    assert (report["instances"]["stored"], report["warnings"]) == (6, [])
+
+
+def test_copies_of_other_sources_are_looked_for_before_they_count_again(place: _Place) -> None:
+    other = place.folder / "other"
+    make_study(other, key="other", instances=3)
+    assert place.back_up(other)["instances"]["stored"] == 3
+    _put_older_copy_there(place)
+    place.verify(status=3)
+    assert place.back_up(other)["instances"]["stored"] == 3
+    assert place.back_up(other)["instances"]["already_held"] == 3
+
+
+def test_a_snapshot_that_was_forgotten_elsewhere_is_no_alarm(place: _Place) -> None:
+    store = LocalStore(place.vault, SystemClock())
+    vault = open_vault(store, [Passphrase(_PASSPHRASE)], SystemClock())
+    forget_snapshots(vault, [vault.links()[0].name])
+    place.add("third")
+    assert place.back_up()["instances"]["stored"] == 2

@@ -20,9 +20,10 @@ from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.vault.choosing import Choice, find_unlisted_packs
-from dcmvault.vault.legible import LegibleState, out_of_reach
-from dcmvault.vault.reading import LARGE_BYTES, FileReader, PackRepair
+from dcmvault.vault.choosing import Choice
+from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.legible import LegibleState
+from dcmvault.vault.reading import LARGE_BYTES, FileReader
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link
 from dcmvault.vault.state import VaultState
@@ -126,6 +127,7 @@ def restore(
     if request.snapshot and request.as_of is not None:
         raise UsageError(_("Name a snapshot or a time, not both."))
     section, vault = open_named_vault(settings, request.vault)
+    read_in_spite_of_damage(vault)
     work = _Restore(
         request=request,
         vault=vault,
@@ -134,7 +136,6 @@ def restore(
         watch=watch,
         stop=stop,
         report=RestoreReport(section.address, request.folder, (), request.as_of),
-        repair=PackRepair(vault),
     )
     return work.run()
 
@@ -170,7 +171,6 @@ class _Restore:
     watch: WatchRestore
     stop: threading.Event
     report: RestoreReport
-    repair: PackRepair
     _progress: RestoreProgress = field(default_factory=RestoreProgress)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -185,7 +185,7 @@ class _Restore:
             plan = RestorePlan(
                 self.vault,
                 state,
-                LegibleState(state, self._lose_study),
+                LegibleState(state, self._lose),
                 self.request.selection,
                 PathRegister(self.folder.folds_case()),
                 self._look,
@@ -202,15 +202,7 @@ class _Restore:
 
     def _choose(self) -> VaultState:
         """Choose the state, as far as it can be read."""
-        passed_over: list[str] = []
-
-        def pass_over(key: str, error: DestinationError) -> None:
-            passed_over.append(key)
-            self._lose("", error)
-
-        choice = Choice(self.vault, pass_over)
-        if passed_over:
-            find_unlisted_packs(self.vault)
+        choice = Choice(self.vault, lambda _key, error: self._lose("", error))
         if self.request.snapshot:
             state = choice.snapshot(self.request.snapshot)
         elif self.request.as_of is not None:
@@ -266,7 +258,7 @@ class _Restore:
 
     def _restore_chunk(self, tasks: list[RestoreTask], decoders: ThreadPoolExecutor) -> None:
         records = [task.record for task in tasks]
-        reader = FileReader(self.vault, records, decoders, self.repair)
+        reader = FileReader(self.vault, records, decoders)
         for task in tasks:
             self._require_going()
             self._restore(task, reader)
@@ -322,9 +314,6 @@ class _Restore:
         )
 
     # What of the vault cannot be read
-
-    def _lose_study(self, study_instance_uid: str, error: DestinationError) -> None:
-        self._lose(study_instance_uid, error)
 
     def _lose(self, study_instance_uid: str, error: DestinationError) -> None:
         failure = RestoreFailure(error.code, error.message, error.hint, study_instance_uid)

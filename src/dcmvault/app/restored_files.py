@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from dcmvault.app.restored_names import Parts
+from dcmvault.app.restored_names import UNFINISHED_FOLDER, Parts
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -25,8 +25,6 @@ from dcmvault.errors import (
 )
 from dcmvault.i18n import gettext as _
 
-#: Files on their way lie here; it is removed at the end, and emptied at the next start.
-UNFINISHED_FOLDER = ".dcmvault-restore"
 _LOCK = "lock"
 _BUFFER_BYTES = 256 << 10
 #: Errors that say that no further file can be written; every other one is about one file.

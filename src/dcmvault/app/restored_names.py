@@ -17,6 +17,8 @@ from dcmvault.app.hashed_keys import HashedKeys
 
 #: Folder for what a source holds beside its files.
 LIBRARY_FOLDER = "_library"
+#: Files on their way lie here; it is removed at the end, and emptied at the next start.
+UNFINISHED_FOLDER = ".dcmvault-restore"
 #: Most file systems allow 255 bytes for a name; "~2" may come.
 _LONGEST_PART = 240
 
@@ -24,8 +26,12 @@ _LONGEST_PART = 240
 _ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
 _DRIVES = re.compile(r"^([A-Za-z]:)+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-#: Names that Windows takes for devices, whatever the suffix (Naming Files, Paths, Namespaces).
-_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+#: Names that Windows takes for devices, whatever the suffix (Naming Files, Paths, Namespaces);
+#: and our own folder.
+_RESERVED = re.compile(
+    rf"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)|{re.escape(UNFINISHED_FOLDER)}$",
+    re.IGNORECASE,
+)
 
 #: A path below the folder: its parts.
 Parts = tuple[str, ...]
@@ -36,7 +42,8 @@ def safe_parts(locator: str) -> Parts:
     parts = []
     for part in locator.split("/"):
         name = _CONTROLS.sub("_", _DRIVES.sub("", _ESCAPED.sub(_unescaped, part)))
-        name = _DEVICES.sub(r"\1_", name, count=1) if _DEVICES.match(name) else name
+        if reserved := _RESERVED.match(name):
+            name = f"{reserved[0]}_{name[reserved.end() :]}"
         try:
             raw = os.fsencode(name)
         except UnicodeEncodeError:

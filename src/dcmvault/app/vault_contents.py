@@ -14,7 +14,8 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.instance import SeriesAttributes
-from dcmvault.vault.choosing import Choice, find_unlisted_packs
+from dcmvault.vault.choosing import Choice
+from dcmvault.vault.damage import read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
@@ -154,9 +155,8 @@ def open_contents(settings: Settings, name: str) -> Contents:
     def pass_over(_key: str, error: DestinationError) -> None:
         losses["", error.message] = error
 
+    read_in_spite_of_damage(vault)
     choice = Choice(vault, pass_over)
-    if losses:
-        find_unlisted_packs(vault)
     return Contents(section.address, vault, choice, losses)
 
 

@@ -33,8 +33,8 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.vault.choosing import Choice
-from dcmvault.vault.legible import out_of_reach
-from dcmvault.vault.reading import FileReader, PackRepair
+from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
@@ -126,6 +126,7 @@ class VaultSource:
         """Look at the vault anew: others may have written to it."""
         if self._vault is None:
             self._vault = self._open_vault()
+            read_in_spite_of_damage(self._vault)
         choice = Choice(self._vault)
         return choice.snapshot(self._snapshot) if self._snapshot else choice.present()
 
@@ -175,7 +176,7 @@ def _answers(
     found = [(entry, lookup.record(entry)) for entry in batch]
     records = [record for _entry, record in found if isinstance(record, InstanceRecord)]
     vault = lookup.state.vault
-    reader = FileReader(vault, records, pool, PackRepair(vault))
+    reader = FileReader(vault, records, pool)
     for entry, record in found:
         if isinstance(record, UnreadableEntry):
             yield record

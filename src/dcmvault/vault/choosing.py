@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from dcmvault.errors import (
     DestinationError,
-    ObjectMissingError,
     UsageError,
     VaultDamagedError,
     VaultFormatError,
 )
-from dcmvault.vault.copies import digest_of_key
 from dcmvault.vault.ledger import PassOver
 from dcmvault.vault.records import time_text
 from dcmvault.vault.repository import Vault
@@ -78,16 +75,6 @@ def as_of(links: Iterable[Link], moment: datetime) -> list[Link]:
         f"the vault has no snapshot from {limit} or before",
         hint=f"The oldest one is from {oldest}." if oldest else "It has none at all.",
     )
-
-
-def find_unlisted_packs(vault: Vault) -> None:
-    """Read the own tables of packs that no index object names, where one of those is damaged."""
-    known = vault.index.packs
-    for key in vault.store.keys("packs/"):
-        name = digest_of_key(key)
-        if name is not None and name not in known:
-            with contextlib.suppress(ObjectMissingError, VaultDamagedError, VaultFormatError):
-                vault.index.add([vault.packs.entry(name)])
 
 
 class Choice:

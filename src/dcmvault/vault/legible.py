@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dcmvault.errors import (
-    DestinationError,
-    DestinationStoppedError,
-    DestinationUnreachableError,
-    VaultFormatError,
-)
+from dcmvault.errors import DestinationError
+from dcmvault.vault.damage import out_of_reach
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.snapshot import shard_of
@@ -17,14 +13,6 @@ from dcmvault.vault.state import StudyEntry, VaultState, about
 
 #: Is told what could not be read: Study Instance UID (empty for many studies), and why.
 TellLoss = Callable[[str, DestinationError], None]
-
-
-def out_of_reach(error: DestinationError) -> bool:
-    """Say whether an error is about the vault's place as a whole, and not damage of one part."""
-    # In the middle of a vault that was opened, another format is a rotten byte.
-    return isinstance(
-        error, DestinationUnreachableError | DestinationStoppedError
-    ) and not isinstance(error, VaultFormatError)
 
 
 class LegibleState:

@@ -5,7 +5,6 @@ What a pack does not give any more is made from its parity, in memory; the vault
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +13,9 @@ from typing import NamedTuple, TypeVar
 from dcmvault.errors import DestinationError, VaultDamagedError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import decode
+from dcmvault.vault.damage import out_of_reach
 from dcmvault.vault.index import Place
-from dcmvault.vault.legible import out_of_reach
 from dcmvault.vault.pack import pack_key
-from dcmvault.vault.parity import mend_pack
 from dcmvault.vault.rebuild import rebuild_file
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
@@ -48,53 +46,10 @@ class _Span(NamedTuple):
     length: int
 
 
-class PackRepair:
-    """Damaged packs made sound in memory. Safe for several threads; keeps the last one."""
-
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
-        self._lock = threading.Lock()
-        self._name = b""
-        self._data: bytes | None = None
-
-    def read(self, kind: BlobType, identity: bytes) -> bytes | None:
-        """Return a blob's content from a mended pack, None if parity does not give it."""
-        for place in self._vault.index.places(kind, identity):
-            with self._lock:
-                if self._name != place.pack:
-                    self._name, self._data = place.pack, None  # one pack in memory, not two
-                    self._data = self._mended(place.pack)
-                data = self._data
-            if data is not None:
-                sealed = memoryview(data)[place.offset : place.offset + place.length]
-                return _content(self._vault, kind, identity, place, sealed)
-        return None
-
-    def _mended(self, name: bytes) -> bytes | None:
-        store = self._vault.store
-        try:
-            damaged: bytes | None = store.get(pack_key(name))
-        except DestinationError as error:
-            if out_of_reach(error):
-                raise
-            damaged = None
-        for key in self._vault.packs.parity_keys(name):
-            try:
-                mended = mend_pack(damaged, store.get(key), name)
-            except DestinationError as error:
-                if out_of_reach(error):
-                    raise
-                continue
-            if mended is not None:
-                return mended
-        return None
-
-
 class FileReader:
     """Rebuilds files that lie near each other in packs; used by one thread.
 
     `decoders` decode the blobs of large files. `records` are best in the order of `by_place`.
-    Without `repair` only what packs give counts.
     """
 
     def __init__(
@@ -102,11 +57,9 @@ class FileReader:
         vault: Vault,
         records: Sequence[InstanceRecord],
         decoders: ThreadPoolExecutor,
-        repair: PackRepair | None,
     ) -> None:
         self._vault = vault
         self._decoders = decoders
-        self._repair = repair
         self._wanted, self._spans = _planned(vault, records)
         self._held: deque[tuple[int, bytes]] = deque(maxlen=_SPANS_HELD)
 
@@ -161,9 +114,6 @@ class FileReader:
         except DestinationError as error:
             if out_of_reach(error):
                 raise
-            content = None if self._repair is None else self._repair.read(kind, identity)
-            if content is not None:
-                return content
             if isinstance(error, VaultDamagedError):
                 raise
             raise VaultDamagedError(error.message, hint=error.hint) from error

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from dcmvault.errors import (
     DestinationAbsentError,
+    DestinationError,
+    DestinationUnreachableError,
     ObjectMissingError,
     VaultDamagedError,
     VaultFormatError,
@@ -82,6 +84,8 @@ class Vault:
         self._lock = threading.Lock()
         self._links: dict[str, Link] = {}
         self._kept = _Kept()
+        #: Is asked for a blob that no pack gives, and returns its content or None.
+        self.last_resort: Callable[[BlobType, bytes], bytes | None] | None = None
 
     def unread(self) -> Vault:
         """Return the same vault with nothing remembered of what was read."""
@@ -154,6 +158,17 @@ class Vault:
         return content
 
     def _read(self, kind: BlobType, identity: bytes) -> bytes:
+        try:
+            return self._read_anew(kind, identity)
+        except DestinationError as error:
+            if self.last_resort is None or isinstance(error, DestinationUnreachableError):
+                raise
+            content = self.last_resort(kind, identity)
+            if content is None:
+                raise
+            return content
+
+    def _read_anew(self, kind: BlobType, identity: bytes) -> bytes:
         try:
             return self._read_somewhere(kind, identity)
         except VaultDamagedError:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ HOSTILE = {
     "CON": ("CON_",),
     "aux.dcm": ("aux_.dcm",),
     "console": ("console",),
+    ".dcmvault-Restore/lock": (".dcmvault-Restore_", "lock"),
     "com1/lpt9.x": ("com1_", "lpt9_.x"),
     "dicom://AET@pacs/1.2.3": ("dicom:", "AET@pacs", "1.2.3"),
     r"back\\slash": ("back\\slash",),
@@ -64,7 +66,7 @@ def test_every_source_has_a_folder_of_its_own() -> None:
     }
 
 
-def placed(files: dict[str, tuple[Parts, str]], *, folds_case: bool = False) -> dict[str, Parts]:
+def placed(files: Mapping[str, tuple[Parts, str]], *, folds_case: bool = False) -> dict[str, Parts]:
     """Give names to files: by content, (path, time)."""
     register = PathRegister(folds_case)
     for parts, _time in files.values():

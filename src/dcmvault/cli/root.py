@@ -28,6 +28,10 @@ _COMMANDS = {
     "ls": ("dcmvault.cli.commands.ls", N_("The studies, series and instances in a vault.")),
     "find": ("dcmvault.cli.commands.find", N_("Find studies, or duplicates, in a vault.")),
     "diff": ("dcmvault.cli.commands.diff", N_("What changed between two snapshots.")),
+    "forget": (
+        "dcmvault.cli.commands.forget",
+        N_("Forget snapshots of a vault by rules, or a study."),
+    ),
     "vault": ("dcmvault.cli.commands.vault", N_("Look after a vault: check, repair, keys.")),
     "queue": ("dcmvault.cli.commands.queue", N_("Look at the work and steer it.")),
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),

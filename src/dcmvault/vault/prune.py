@@ -77,6 +77,8 @@ class PruneResult:
     packs: int = 0
     stored_bytes: int = 0
     needed_bytes: int = 0
+    #: Of blobs that nothing needs.
+    waste_bytes: int = 0
     #: Newly found to be of no use: it is removed in two steps.
     dropped_bytes: int = 0
     #: Of a dry run: the prune would be refused.
@@ -143,6 +145,8 @@ def _prune(vault: Vault, request: PruneRequest, told: Told) -> PruneResult:
             result.removed_packs += last.removed_packs
             result.removed_bytes += last.removed_bytes
             result.locked_packs = last.locked_packs
+            result.condemned_packs = last.condemned_packs
+            result.condemned_bytes = last.condemned_bytes
             result.notes += (note for note in last.notes if note not in result.notes)
     return result
 
@@ -189,6 +193,7 @@ class _Prune:
         result.packs = len(usage.packs)
         result.stored_bytes = usage.size
         result.needed_bytes = sum(one.needed for one in usage.packs.values())
+        result.waste_bytes = sum(one.blobs - one.needed for one in usage.packs.values())
         result.waiting_packs = len(waiting)
         result.waiting_bytes = usage.size_of(waiting)
         times = [one.condemned_at + self.request.grace for one in condemned if one.packs & waiting]

@@ -61,8 +61,8 @@ class VaultFigures:
 
     @property
     def waste_bytes(self) -> int:
-        """Bytes of packs that nothing needs."""
-        return self.packs.stored_bytes - self.packs.needed_bytes
+        """Bytes in packs that nothing needs."""
+        return self.packs.waste_bytes
 
 
 def figures_of(vault: Vault, told: Told = to_nobody) -> VaultFigures:

@@ -14,6 +14,17 @@ def N_(message: str) -> str:  # noqa: N802 - the usual name of the extraction ma
 
 
 _COMMANDS = {
+    "init": ("dcmvault.cli.commands.vault_init", N_("Make a vault.")),
+    "stats": ("dcmvault.cli.commands.vault_stats", N_("What it stores for what it holds.")),
+    "forget": (
+        "dcmvault.cli.commands.vault_forget",
+        N_("Forget snapshots by rules, or a study."),
+    ),
+    "hold": ("dcmvault.cli.commands.vault_hold", N_("Studies that must not be forgotten.")),
+    "prune": (
+        "dcmvault.cli.commands.vault_prune",
+        N_("Give back the space of what nothing needs."),
+    ),
     "key": ("dcmvault.cli.commands.vault_key", N_("Who can open a vault.")),
     "uncover": (
         "dcmvault.cli.commands.vault_uncover",

@@ -48,7 +48,7 @@ class BlobPacks:
     def close(self) -> None:
         """Make what was stored so far durable."""
         if self._builder is not None and len(self._builder):
-            entry, data = self._builder.finish()
-            self._vault.packs.store(entry, data)
+            entry, pieces = self._builder.finish()
+            self._vault.packs.store(entry, pieces)
             self.packs.append(entry)
         self._builder = None

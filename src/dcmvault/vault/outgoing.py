@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from dcmvault.vault.repository import Vault
 from dcmvault.vault.taking_apart import NewBlob
 
 #: Content that waits for the encoders at most.
-_IN_FLIGHT_BYTES = 24 << 20
+_IN_FLIGHT_BYTES = 16 << 20
+#: A pack grows no further than this while the one before it is still being written.
+_BESIDE_WRITING_BYTES = 8 << 20
 
 
 class _Encoding(NamedTuple):
@@ -62,6 +65,8 @@ class OutgoingBlobs:
         if self._pack is None:
             self._pack = self._vault.sealing.new_pack()
         self._pack.add(kind, identity, encoding, content_length)
+        if self._pack.size >= _BESIDE_WRITING_BYTES:
+            self._wait_for_write()
         if self._pack.size >= PACK_BYTES:
             self._close_pack()
 
@@ -91,11 +96,11 @@ class OutgoingBlobs:
         """Send the pack on its way; one is written while the next is filled."""
         if self._pack is None:
             return
-        entry, data = self._pack.finish()
+        entry, pieces = self._pack.finish()
         self._pack = None
         self._wait_for_write()
         self._packs.append(entry)
-        self._writing = self._workers.submit(self._store, entry, data)
+        self._writing = self._workers.submit(self._store, entry, pieces)
 
     def _wait_for_write(self) -> None:
         if self._writing is not None:
@@ -108,8 +113,8 @@ class OutgoingBlobs:
         self._gauge.encoded(self._profile, len(blob.content), time.perf_counter() - began)
         return encoding
 
-    def _store(self, entry: PackEntry, data: bytes) -> int:
+    def _store(self, entry: PackEntry, pieces: Sequence[bytes]) -> int:
         began = time.perf_counter()
-        written = self._vault.packs.store(entry, data)
+        written = self._vault.packs.store(entry, pieces)
         self._gauge.stored(written, time.perf_counter() - began)
         return written

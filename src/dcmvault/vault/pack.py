@@ -20,6 +20,8 @@ ROW = np.dtype(
     [("type", "u1"), ("id", "V32"), ("offset", "<u4"), ("length", "<u4"), ("content", "<u4")]
 )
 ROW_BYTES = ROW.itemsize  # 45
+#: A pack is collected in pieces of about this many bytes, which are never put together.
+_PIECE_BYTES = 1 << 20
 _ROW = struct.Struct("<s32sIII")
 _END = struct.Struct("<I4s")
 _MAGIC = b"DCMV"
@@ -48,10 +50,11 @@ class PackBuilder:
 
     def __init__(self, header: Header, key: bytes) -> None:
         self._sealer = Sealer(header, key)
-        first = header.pack()
-        self._parts: list[bytes] = [first]
+        self._digest = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._open = bytearray(header.pack())
         self._rows: list[bytes] = []
-        self.size = len(first)
+        self.size = len(self._open)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,18 +64,36 @@ class PackBuilder:
         sealed = self._sealer.seal(len(self._rows), kind.letter, identity, encoding)
         row = _ROW.pack(kind.letter, identity, self.size, len(sealed), content_length)
         self._rows.append(row)
-        self._parts.append(sealed)
-        self.size += len(sealed)
+        self._append(sealed)
 
-    def finish(self) -> tuple[PackEntry, bytes]:
-        """Return the pack's entry and its bytes; the builder is used up."""
+    def finish(self) -> tuple[PackEntry, tuple[bytes, ...]]:
+        """Return the pack's entry and its bytes, in pieces; the builder is used up."""
         rows = b"".join(self._rows)
         footer = self._sealer.seal(FOOTER_NUMBER, b"f", NO_ID, rows)
-        self._parts += (footer, _END.pack(len(footer), _MAGIC))
-        data = b"".join(self._parts)
-        self._parts = []
-        name = hashlib.sha256(data).digest()
-        return PackEntry(name, len(data), rows_of(rows)), data
+        self._append(footer)
+        self._append(_END.pack(len(footer), _MAGIC))
+        self._close_piece()
+        pieces, self._pieces = tuple(self._pieces), []
+        return PackEntry(self._digest.digest(), self.size, rows_of(rows)), pieces
+
+    def _append(self, data: bytes) -> None:
+        self.size += len(data)
+        if len(data) >= _PIECE_BYTES:
+            self._close_piece()
+            self._take(data)
+            return
+        self._open += data
+        if len(self._open) >= _PIECE_BYTES:
+            self._close_piece()
+
+    def _close_piece(self) -> None:
+        if self._open:
+            self._take(bytes(self._open))
+            self._open = bytearray()
+
+    def _take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._pieces.append(piece)
 
 
 def rows_of(data: bytes) -> Rows:

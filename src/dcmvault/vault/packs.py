@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from dcmvault.errors import ObjectExistsError, VaultDamagedError
 from dcmvault.ports.object_store import ObjectStore
@@ -30,25 +31,25 @@ class Packs:
         self._lock = threading.Lock()
         self._sealers: dict[bytes, Sealer] = {}
 
-    def store(self, entry: PackEntry, data: bytes) -> int:
+    def store(self, entry: PackEntry, pieces: Sequence[bytes]) -> int:
         """Store a pack and its parity, durable on return; return the bytes written."""
-        written = len(data)
+        written = entry.size
         if self._parity:
-            parity = make_parity(data)
+            parity = make_parity(*pieces)
             self._store.put(parity_key(entry.name, parity), [parity])
             written += len(parity)
-        self._put_sound(pack_key(entry.name), data)
-        self._remember(entry.name, data[:HEADER_BYTES])
+        self._put_sound(pack_key(entry.name), pieces)
+        self._remember(entry.name, pieces[0][:HEADER_BYTES])
         return written
 
-    def _put_sound(self, key: str, data: bytes) -> None:
+    def _put_sound(self, key: str, pieces: Sequence[bytes]) -> None:
         """Put an object that is named by its digest; what is there and differs is damaged."""
         try:
-            self._store.put(key, [data])
+            self._store.put(key, pieces)
         except ObjectExistsError:
             _log.warning("replacing the damaged object %s", key)
             self._store.delete(key)
-            self._store.put(key, [data])
+            self._store.put(key, pieces)
 
     def size(self, name: bytes) -> int | None:
         """Return a pack's size in the store, None if it is not there."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import zfec  # type: ignore[import-untyped]  # has neither annotations nor stubs
@@ -20,6 +22,8 @@ _LEAST_SHARD_BYTES = 3840
 _MAGIC = b"DCMVPAR1"
 _HEADER = struct.Struct("<8sHHIQ")
 _DIGEST_BYTES = 16
+#: So much of each shard is encoded at once: that of all shards fits into a processor's cache.
+_STRIPE_BYTES = 16 << 10
 #: Of GF(256): the code has no more shards than that.
 _MOST_SHARDS = 256
 #: What of a parity object says how the pack was cut, at most.
@@ -44,19 +48,54 @@ class _Shape(NamedTuple):
         return _HEADER.size + self.shards * _DIGEST_BYTES
 
 
-def make_parity(pack: bytes) -> bytes:
-    """Return the whole parity object of a pack. Safe for several threads, which run at once."""
-    data_shards = min(max(len(pack) // _LEAST_SHARD_BYTES, 1), _DATA_SHARDS)
+def make_parity(*pieces: bytes) -> bytes:
+    """Return the whole parity object of a pack, whose bytes may come in several pieces.
+
+    They are never put together. Safe for several threads, which run at once.
+    """
+    pack = _Pieces(pieces)
+    data_shards = min(max(pack.size // _LEAST_SHARD_BYTES, 1), _DATA_SHARDS)
     parity_shards = min(_PARITY_SHARDS, data_shards + 1)
-    shard_bytes = max(-(-len(pack) // data_shards), 1)
-    shape = _Shape(data_shards, parity_shards, shard_bytes, len(pack))
-    data: list[bytes | memoryview] = [
-        _shard(pack, number, shard_bytes, padded=True) for number in range(data_shards)
-    ]
-    numbers = range(data_shards, shape.shards)
-    parity: Sequence[bytes] = zfec.Encoder(data_shards, shape.shards).encode(data, tuple(numbers))
-    digests = (_digest(shard) for shard in (*data, *parity))
-    return b"".join((_HEADER.pack(_MAGIC, *shape), *digests, *parity))
+    shard_bytes = max(-(-pack.size // data_shards), 1)
+    shape = _Shape(data_shards, parity_shards, shard_bytes, pack.size)
+    encoder = zfec.Encoder(data_shards, shape.shards)
+    numbers = tuple(range(data_shards, shape.shards))
+    digests = [hashlib.sha256() for _ in range(shape.shards)]
+    parity = [bytearray() for _ in numbers]
+    for at in range(0, shard_bytes, _STRIPE_BYTES):
+        length = min(_STRIPE_BYTES, shard_bytes - at)
+        data = [pack.read(number * shard_bytes + at, length) for number in range(data_shards)]
+        made: Sequence[bytes] = encoder.encode(data, numbers)
+        for digest, stripe in zip(digests, (*data, *made), strict=True):
+            digest.update(stripe)
+        for shard, stripe in zip(parity, made, strict=True):
+            shard += stripe
+    table = (digest.digest()[:_DIGEST_BYTES] for digest in digests)
+    return b"".join((_HEADER.pack(_MAGIC, *shape), *table, *parity))
+
+
+class _Pieces:
+    """Bytes that stand in several pieces, one behind the other."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._views = [memoryview(piece) for piece in pieces]
+        self._ends = list(accumulate(map(len, pieces)))
+        self.size = self._ends[-1] if pieces else 0
+
+    def read(self, start: int, length: int) -> bytes | memoryview:
+        """Return bytes, filled up with zeros behind the end."""
+        which = bisect_right(self._ends, start)
+        parts: list[bytes | memoryview] = []
+        missing = length
+        while missing and which < len(self._views):
+            view = self._views[which]
+            at = start - (self._ends[which] - len(view))
+            part = view[at : at + missing]
+            parts.append(part)
+            start, missing, which = start + len(part), missing - len(part), which + 1
+        if len(parts) == 1 and not missing:
+            return parts[0]
+        return b"".join((*parts, bytes(missing)))
 
 
 def parity_key(pack_sha: bytes, parity: bytes) -> str:

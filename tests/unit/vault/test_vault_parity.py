@@ -115,3 +115,13 @@ def test_a_parity_object_without_its_beginning(end: int) -> None:
     pack = _pack(9000)
     with pytest.raises(VaultDamagedError):
         mend_pack(pack[1:], make_parity(pack)[:end], _sha(pack))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3839, 3840, 160_001, 1_000_000])
+@pytest.mark.parametrize("piece", [1, 997, 65_536, 1 << 20])
+def test_pieces_make_the_same_parity_as_the_whole_pack(size: int, piece: int) -> None:
+    if size > 1000 * piece:
+        piece = size // 1000
+    pack = random.Random(size).randbytes(size)
+    pieces = [pack[at : at + piece] for at in range(0, size, piece)]
+    assert make_parity(*pieces) == make_parity(pack)

@@ -365,6 +365,21 @@ class Workplace:
         self.close()
 
 
+def open_known_catalogue(home: Path, settings: Settings) -> Catalogue | None:
+    """Open the catalogue of a state folder; None if there is none, and none is made.
+
+    Raises StateError when it cannot be used.
+    """
+    from dcmvault.catalogue import has_catalogue, open_catalogue  # noqa: PLC0415 - when needed
+
+    place = _catalogue_place(home, settings)
+    return open_catalogue(place) if has_catalogue(place) else None
+
+
+def _catalogue_place(home: Path, settings: Settings) -> str:
+    return settings.database_url() or str(home / "catalogue.sqlite3")
+
+
 def open_workplace(home: Path, settings: Settings) -> Workplace:
     """Open a state folder, made (mode 0700) if there is none.
 
@@ -394,7 +409,7 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
         home,
         settings,
         SystemClock(),
-        open_catalogue(database or str(home / "catalogue.sqlite3")),
+        open_catalogue(_catalogue_place(home, settings)),
         DurableQueue(work),
         Ownership(home),
         work,

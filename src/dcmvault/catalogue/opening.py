@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.jobs import JobsInDatabase
@@ -12,6 +15,7 @@ from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.tables import snapshots
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     PlanCatalogue,
@@ -37,6 +41,21 @@ class Catalogue:
     def close(self) -> None:
         """Close all connections; what was written is durable already."""
         self.database.close()
+
+
+def has_catalogue(url_or_path: str) -> bool:
+    """Say whether a catalogue was ever opened there; nothing is made by asking.
+
+    Raises StateError when that cannot be found out.
+    """
+    if "://" not in url_or_path:
+        return Path(url_or_path).is_file()
+    database = connect(url_or_path)
+    try:
+        with database.read() as connection:
+            return sa.inspect(connection).has_table(snapshots.name)
+    finally:
+        database.close()
 
 
 def open_catalogue(url_or_path: str) -> Catalogue:

@@ -15,6 +15,8 @@ def N_(message: str) -> str:  # noqa: N802 - the usual name of the extraction ma
 
 _COMMANDS = {
     "init": ("dcmvault.cli.commands.vault_init", N_("Make a vault.")),
+    "check": ("dcmvault.cli.commands.vault_check", N_("Is all of it there, and right?")),
+    "repair": ("dcmvault.cli.commands.vault_repair", N_("Set right what is damaged.")),
     "stats": ("dcmvault.cli.commands.vault_stats", N_("What it stores for what it holds.")),
     "forget": (
         "dcmvault.cli.commands.vault_forget",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import json
 import os
 import random
@@ -11,14 +13,15 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.rescue_world import PASSPHRASE, World, contents, encoders, files_below
-from tests.integration.story import summary_of
 
+from dcmvault.cli.main import run
 from dcmvault.dicom.byte_source import MemoryBytes
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile
 from dcmvault.model.sidecar import SidecarFile
@@ -55,23 +58,27 @@ def world(tmp_path: Path) -> World:
 
 
 class Restoring:
-    """Runs `dcmvault restore`."""
+    """Runs `dcmvault restore`, in this process: what it is made of is loaded once for all tests."""
 
-    def __init__(self, run: RunDcmvault, world: World, out: Path) -> None:
-        self._run = run
+    def __init__(self, world: World, out: Path) -> None:
         self._world = world
         self.out = out
 
     def __call__(self, *options: str | Path, status: int = 0) -> dict[str, Any]:
         vault = f"vault:{self._world.place}"
-        done = self._run("restore", vault, self.out, "--json", "--progress", "none", *options)
-        assert "Traceback" not in done.stderr
-        return summary_of(done, status)
+        told, complaints = io.StringIO(), io.StringIO()
+        words = ["restore", vault, self.out, "--json", "--progress", "none", *options]
+        with redirect_stdout(told), redirect_stderr(complaints):
+            returned = run([str(word) for word in words])
+        assert complaints.getvalue() == ""
+        summary: dict[str, Any] = json.loads(told.getvalue())
+        assert (returned, summary["exit_status"]) == (status, status), summary
+        return summary
 
 
 @pytest.fixture
-def restore(run_dcmvault: RunDcmvault, world: World, tmp_path: Path) -> Restoring:
-    return Restoring(run_dcmvault, world, tmp_path / "out")
+def restore(home: Path, world: World, tmp_path: Path) -> Restoring:
+    return Restoring(world, tmp_path / "out")
 
 
 def put(world: World, files: dict[str, bytes], *, source: str = "/data", run: str = "run") -> None:
@@ -306,9 +313,9 @@ def test_a_large_file_is_decoded_by_several_threads(
 ) -> None:
     folder = tmp_path / "source"
     make_instance(
-        folder / "frames.dcm", "1.2.3", "1.2.3.4", "1.2.3.4.5", frames=40, rows=600, columns=600
+        folder / "frames.dcm", "1.2.3", "1.2.3.4", "1.2.3.4.5", frames=24, rows=600, columns=600
     )
-    (folder / "opaque").write_bytes(random.Random(1).randbytes(20 << 20))
+    (folder / "opaque").write_bytes(random.Random(1).randbytes(17 << 20))
     world.snapshot(world.back_up(folder))
     restore()
     assert contents(restore.out) == contents(folder)
@@ -359,7 +366,7 @@ def test_a_damaged_file_does_not_stop_the_others(
 
 
 def test_a_damaged_pack_is_made_whole_from_its_parity(
-    tmp_path: Path, source: Path, run_dcmvault: RunDcmvault
+    home: Path, tmp_path: Path, source: Path
 ) -> None:
     world = World(tmp_path / "vault")
     world.snapshot(world.back_up(source))
@@ -367,7 +374,7 @@ def test_a_damaged_pack_is_made_whole_from_its_parity(
         flip(pack, 70)
         flip(pack, 10)
     before = contents(world.place)
-    restore = Restoring(run_dcmvault, world, tmp_path / "out")
+    restore = Restoring(world, tmp_path / "out")
     # Lists of studies are in packs, too; what is found there is read from parity as well.
     restore()
     assert contents(restore.out) == contents(source)
@@ -504,8 +511,6 @@ def test_interrupted(
 
 
 def test_one_restore_at_a_time(world: World, source: Path, restore: Restoring) -> None:
-    import fcntl
-
     world.snapshot(world.back_up(source))
     (restore.out / ".dcmvault-restore").mkdir(parents=True)
     with (restore.out / ".dcmvault-restore" / "lock").open("w") as guard:

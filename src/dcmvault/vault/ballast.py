@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from dcmvault.errors import DestinationError, DestinationStoppedError, ObjectMissingError
+from dcmvault.ports.object_store import ObjectStore
+from dcmvault.vault.config import VaultConfig
 from dcmvault.vault.initialise import BALLAST_KEY
 from dcmvault.vault.repository import Vault
 
@@ -30,10 +32,15 @@ def with_ballast(vault: Vault, work: Callable[[], _T]) -> _T:
 
 def restore_ballast(vault: Vault) -> bool:
     """Put the ballast back where it should be and is not; say whether it is there now."""
-    if not vault.config.ballast or vault.store.head(BALLAST_KEY) is not None:
+    return restore_ballast_of(vault.store, vault.config)
+
+
+def restore_ballast_of(store: ObjectStore, config: VaultConfig) -> bool:
+    """Do `restore_ballast` where no key is at hand."""
+    if not config.ballast or store.head(BALLAST_KEY) is not None:
         return True
     try:
-        vault.store.put(BALLAST_KEY, [bytes(vault.config.ballast)])
+        store.put(BALLAST_KEY, [bytes(config.ballast)])
     except DestinationError as error:
         _log.warning("no ballast can be kept: %s", error.code)
         return False

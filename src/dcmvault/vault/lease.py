@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dcmvault.config.places import state_folder
 from dcmvault.errors import (
+    DestinationAbsentError,
     DestinationError,
     DestinationUnreachableError,
     ObjectMissingError,
@@ -148,7 +149,7 @@ def holder(store: ObjectStore, clock: Clock) -> tuple[str, str]:
 def _read(store: ObjectStore) -> bytes | None:
     try:
         return store.get(LEASE_KEY)
-    except ObjectMissingError:
+    except (ObjectMissingError, DestinationAbsentError):  # also a place that a copy will make
         return None
 
 

@@ -27,6 +27,10 @@ _COMMANDS = {
         "dcmvault.cli.commands.vault_prune",
         N_("Give back the space of what nothing needs."),
     ),
+    "copy": (
+        "dcmvault.cli.commands.vault_copy",
+        N_("The same vault at another place, without encoding anything again."),
+    ),
     "key": ("dcmvault.cli.commands.vault_key", N_("Who can open a vault.")),
     "uncover": (
         "dcmvault.cli.commands.vault_uncover",

@@ -24,7 +24,7 @@ from dcmvault.vault.state import VaultState
 
 _DATE_ALONE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 _DICOM_RANGE = re.compile(r"(\d{8})-(\d{8})")
-_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+_UID = re.compile(r"[0-9]+(\.[0-9]+){2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +215,25 @@ def find_studies(contents: Contents, state: VaultState, query: StudyQuery) -> It
     A UID may be that of a study, a series or an instance; for the last two all records are read.
     """
     dates = _date_range(query.date)
-    uid = query.uid or (query.text if _UID.fullmatch(query.text) else "")
-    text = "" if uid == query.text else query.text
+    candidates = [
+        study
+        for study in contents.studies(state)
+        if _matches(study, query) and _in_range(study, dates)
+    ]
+    by_text = [study for study in candidates if _contains(_everything(study), query.text)]
+    uid = query.uid
+    if not uid and not by_text and _UID.fullmatch(query.text):
+        uid = query.text
+    if not uid:
+        yield from map(Found, by_text)
+        return
+    candidates = by_text if query.uid else candidates
+    named = [study for study in candidates if study.study_instance_uid == uid]
+    if named:
+        yield from map(Found, named)
+        return
     legible = contents.legible(state)
-    for study in contents.studies(state):
-        if not (_matches(study, query, text) and _in_range(study, dates)):
-            continue
-        if not uid or study.study_instance_uid == uid:
-            yield Found(study)
-            continue
+    for study in candidates:
         meant = tuple(
             record
             for record in legible.records(study.study_instance_uid)
@@ -233,14 +243,16 @@ def find_studies(contents: Contents, state: VaultState, query: StudyQuery) -> It
             yield Found(study, meant)
 
 
-def _matches(study: StudyView, query: StudyQuery, text: str) -> bool:
+def _everything(study: StudyView) -> str:
+    return " ".join([study.study_instance_uid, *study.about.values()])
+
+
+def _matches(study: StudyView, query: StudyQuery) -> bool:
     seen = study.about
     patient = f"{seen.get('patient_name', '')} {seen.get('patient_id', '')}"
-    everything = " ".join([study.study_instance_uid, *seen.values()])
     modality = query.modality.upper()
     return (
-        _contains(everything, text)
-        and _contains(patient, query.patient)
+        _contains(patient, query.patient)
         and _contains(seen.get("accession_number", ""), query.accession)
         and _contains(seen.get("study_description", ""), query.description)
         and (not modality or modality in seen.get("modalities", "").upper().split())

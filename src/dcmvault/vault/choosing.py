@@ -39,8 +39,8 @@ def find_snapshot(links: Sequence[Link], text: str) -> Link:
         if not links:
             raise UsageError("the vault has no snapshot", hint="A backup into it takes one.")
         return max(links, key=lambda link: (link.created_at, link.name))
-    wanted = text.lower().rpartition("-")[2]
-    if len(wanted) < _FEWEST_DIGITS:
+    wanted = text.lower()
+    if len(wanted.rpartition("-")[2]) < _FEWEST_DIGITS:
         raise UsageError(
             f"“{text}” is too short to name a snapshot",
             hint="Write the id as `dcmvault snapshots` shows it, or `latest`.",
@@ -48,7 +48,7 @@ def find_snapshot(links: Sequence[Link], text: str) -> Link:
     found = [
         link
         for link in links
-        if link.name == text.lower() or link.name.rpartition("-")[2].startswith(wanted)
+        if (link.name if "-" in wanted else link.name.rpartition("-")[2]).startswith(wanted)
     ]
     if len(found) == 1:
         return found[0]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +30,7 @@ from dcmvault.vault.profile import PROFILES, Profile
 from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
+from dcmvault.vault.rotation import rotate_when_due
 from dcmvault.vault.snapshot import Link, heads
 from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
@@ -39,6 +40,8 @@ from dcmvault.vault.writer import KnownFiles, VaultWriter
 _READ_WHOLE_BYTES = 4 << 20
 #: Packs are better filled: so long outcomes may wait, unless the batch ends.
 _FLUSH_INTERVAL_S = 15.0
+#: So long a process that writes relies on what it knows of the vault.
+_LOOKED_AT_EVERY = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class _Seen:
     vault: Vault
     state: VaultState
     known: KnownFiles
+    looked_at: datetime
     #: No snapshot is lost that somebody outside knows of.
     is_as_known: bool = False
 
@@ -113,7 +117,7 @@ class VaultDestination:
 
         Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultSetBackError.
         """
-        seen = self._look()
+        seen = self._look_to_write()
         if not seen.is_as_known:
             self._require_known_snapshots()
             seen.is_as_known = True
@@ -231,6 +235,18 @@ class VaultDestination:
                 self._seen = _looked_at(vault)
             return self._seen
 
+    def _look_to_write(self) -> _Seen:
+        """Look again when that was a while ago: others forget studies, and change keys."""
+        vault = self._vault()
+        with self._lock:
+            if (
+                self._seen is None
+                or abs(self._clock.now() - self._seen.looked_at) > _LOOKED_AT_EVERY
+            ):
+                self._seen = _looked_at(vault)
+                rotate_when_due(vault)
+            return self._seen
+
 
 def _looked_at(vault: Vault) -> _Seen:
     state = present_state(vault)
@@ -238,7 +254,8 @@ def _looked_at(vault: Vault) -> _Seen:
     def read_study(study_instance_uid: str) -> list[InstanceRecord]:
         return replace(state, journals=vault.journals()).records(study_instance_uid)
 
-    return _Seen(vault, state, KnownFiles(read_study))
+    known = KnownFiles(read_study, state.forgotten.studies)
+    return _Seen(vault, state, known, vault.clock.now())
 
 
 def _ref(link: Link) -> SnapshotRef:

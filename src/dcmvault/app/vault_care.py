@@ -6,15 +6,12 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dcmvault.app.vault_access import vault_section
 from dcmvault.app.vault_secrets import vault_secrets
-from dcmvault.app.wiring import SystemClock, open_known_catalogue, open_vault_store
+from dcmvault.app.wiring import SystemClock, known_catalogue, open_vault_store
 from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import RunInterruptedError, StateError, UsageError
@@ -29,9 +26,6 @@ from dcmvault.vault.phases import Phase, Told, to_nobody
 from dcmvault.vault.repair import RepairRequest, RepairResult, repair
 from dcmvault.vault.repository import Vault, open_vault
 from dcmvault.vault.retention import created_at
-
-if TYPE_CHECKING:
-    from dcmvault.catalogue import Catalogue
 
 _log = logging.getLogger(__name__)
 
@@ -204,7 +198,7 @@ class _Memory:
 
 def _remembered(settings: Settings, home: Path, address: str) -> _Memory:
     try:
-        with _catalogue(settings, home) as catalogue:
+        with known_catalogue(home, settings) as catalogue:
             if catalogue is None:
                 return _Memory()
             known = [
@@ -225,7 +219,7 @@ def _tell_catalogue(settings: Settings, home: Path, address: str, result: Repair
     link = result.snapshot
     assert link is not None
     ref = SnapshotRef(link.name, link.generation, created_at(link))
-    with _catalogue(settings, home) as catalogue:
+    with known_catalogue(home, settings) as catalogue:
         if catalogue is None:
             return
         for destination_id, name in catalogue.status.destinations().items():
@@ -233,13 +227,3 @@ def _tell_catalogue(settings: Settings, home: Path, address: str, result: Repair
                 catalogue.snapshots.record_snapshot(destination_id, ref)
                 for study_instance_uid in result.given_up:
                     catalogue.plans.forget_copies(destination_id, study_instance_uid)
-
-
-@contextmanager
-def _catalogue(settings: Settings, home: Path) -> Iterator[Catalogue | None]:
-    catalogue = open_known_catalogue(home, settings)
-    try:
-        yield catalogue
-    finally:
-        if catalogue is not None:
-            catalogue.close()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -365,7 +366,8 @@ class Workplace:
         self.close()
 
 
-def open_known_catalogue(home: Path, settings: Settings) -> Catalogue | None:
+@contextmanager
+def known_catalogue(home: Path, settings: Settings) -> Iterator[Catalogue | None]:
     """Open the catalogue of a state folder; None if there is none, and none is made.
 
     Raises StateError when it cannot be used.
@@ -373,7 +375,14 @@ def open_known_catalogue(home: Path, settings: Settings) -> Catalogue | None:
     from dcmvault.catalogue import has_catalogue, open_catalogue  # noqa: PLC0415 - when needed
 
     place = _catalogue_place(home, settings)
-    return open_catalogue(place) if has_catalogue(place) else None
+    if not has_catalogue(place):
+        yield None
+        return
+    catalogue = open_catalogue(place)
+    try:
+        yield catalogue
+    finally:
+        catalogue.close()
 
 
 def _catalogue_place(home: Path, settings: Settings) -> str:

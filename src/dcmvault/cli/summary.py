@@ -32,7 +32,9 @@ def summarise(report: RunReport, *, show_locators: bool) -> str:
     report = spoken(report if show_locators else redacted(report, Privacy.OFF))
     lines: list[str] = []
     for destination in report.destinations:
-        lines += [*_verdict(report, destination), *_figures(report, destination)]
+        lines += _verdict(report, destination)
+        if not destination.is_set_back:
+            lines += _figures(report, destination)
         if destination.snapshot is not None:
             lines.append("  " + _("snapshot %s") % visible(destination.snapshot))
     lines += ["", *_facts(report)]
@@ -56,6 +58,9 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
         "level": destination.level.word,
         "destination": visible(destination.name),
     }
+    if destination.is_set_back:
+        sentence = _("What %(destination)s held from before may be gone: it lost snapshots.")
+        return [click.style(sentence % words, fg="red", bold=True)]
     if short:
         sentence = ngettext(
             "%(short)s of %(count)s instances did not reach “%(level)s” at %(destination)s.",

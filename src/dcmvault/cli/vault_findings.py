@@ -18,6 +18,8 @@ from dcmvault.vault.findings import CheckResult, Finding, Trouble
 _SHOWN = 50
 _SHOWN_INSTANCES = 5
 
+_PAST = frozenset({Trouble.SNAPSHOT_GONE, Trouble.ROLLED_BACK})
+
 #: Studies by UID with the SOP Instance UIDs in question; none where they are not known.
 Studies = Mapping[str, tuple[str, ...]]
 
@@ -105,7 +107,12 @@ def figures(result: CheckResult) -> list[str]:
 
 def lost_past(result: CheckResult) -> bool:
     """Say whether snapshots are gone: no repair brings these back."""
-    return any(one.trouble in {Trouble.SNAPSHOT_GONE, Trouble.ROLLED_BACK} for one in result.errors)
+    return any(one.trouble in _PAST for one in result.errors)
+
+
+def damage(result: CheckResult) -> list[Finding]:
+    """List what is wrong with what is there."""
+    return [one for one in result.errors if one.trouble not in _PAST]
 
 
 def say_how_to_go_on_without(vault: str) -> None:

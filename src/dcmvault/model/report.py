@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from dcmvault.errors import VaultSetBackError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
@@ -95,6 +96,12 @@ class DestinationReport:
     snapshot: str | None = None
     #: Why no snapshot could be taken: (code, message, hint).
     snapshot_failure: tuple[str, str, str] | None = None
+
+    @property
+    def is_set_back(self) -> bool:
+        """Whether it lost snapshots: what it held from before may be gone, too."""
+        code = VaultSetBackError.code
+        return self.snapshot_failure is not None and self.snapshot_failure[0] == code
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,10 @@ def warning_sentences(report: RunReport) -> list[str]:
 def _no_snapshot(part: DestinationReport) -> str:
     _code, message, hint = part.snapshot_failure or ("", "", "")
     why = " ".join(as_sentence(text) for text in (message, hint) if text)
-    return _("%(name)s took no snapshot; the copies are there. %(why)s") % {
-        "name": part.name,
-        "why": why,
-    }
+    words = {"name": part.name, "why": why}
+    if part.is_set_back:
+        return _("%(name)s took no snapshot. %(why)s") % words
+    return _("%(name)s took no snapshot; the copies are there. %(why)s") % words
 
 
 def _warned_sentence(warned: Failure) -> str:

@@ -158,3 +158,13 @@ def test_a_cancelled_run_is_no_failure() -> None:
     text = shown(replace(report, state=RunState.CANCELLED))
     assert text.startswith(f"6 of 10 instances were left undone for {PACS}.")
     assert "failed" not in text
+
+
+def test_a_vault_that_lost_snapshots_is_not_said_to_hold_anything() -> None:
+    report = a_report(Counts(already_held=40))
+    why = ("vault_set_back", "the vault is not what it was", "Is it the right disk?")
+    (part,) = report.destinations
+    text = shown(replace(report, destinations=(replace(part, snapshot_failure=why),)))
+    assert "may be gone" in text.splitlines()[0]
+    assert "Is it the right disk?" in text
+    assert not any(lie in text for lie in ("complete", "Nothing was left", "copies are there"))

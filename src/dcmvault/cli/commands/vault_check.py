@@ -12,6 +12,7 @@ from dcmvault.cli.phase_progress import phases_shown
 from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_findings import (
     command_word,
+    damage,
     figures,
     lost_past,
     result_object,
@@ -27,7 +28,7 @@ from dcmvault.errors import UsageError
 from dcmvault.i18n import format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.vault.check import read_subset
-from dcmvault.vault.findings import CheckResult, Finding, Trouble
+from dcmvault.vault.findings import CheckResult, Finding
 
 
 def command() -> click.Command:
@@ -116,15 +117,16 @@ def _say(vault: str, checked: Checked) -> None:
     if result.is_sound:
         say(click.style(_soundness(result), fg="green", bold=True))
     else:
-        say(click.style(_damage(result.errors), fg="red", bold=True))
+        say(click.style(_verdict(damage(result)), fg="red", bold=True))
     say("  " + ", ".join([*figures(result), format_duration(checked.duration_s)]))
     if checked.known_snapshots and not lost_past(result):
         remembered = ngettext(
-            "The %s snapshot that this machine remembers is there, or was forgotten on purpose.",
-            "All %s snapshots that this machine remembers are there, or were forgotten on purpose.",
+            "The snapshot that this machine remembers is there, or was forgotten on purpose.",
+            "All %(count)s snapshots that this machine remembers are there, or were forgotten on"
+            " purpose.",
             checked.known_snapshots,
         )
-        say("  " + remembered % format_number(checked.known_snapshots))
+        say("  " + remembered % {"count": format_number(checked.known_snapshots)})
     say_findings(result.findings)
     if not result.is_sound:
         say_studies(_("Studies that need what is damaged"), touched(result.findings))
@@ -154,21 +156,20 @@ def _soundness(result: CheckResult) -> str:
     }[result.level]
 
 
-def _damage(errors: tuple[Finding, ...]) -> str:
-    if all(one.trouble in {Trouble.SNAPSHOT_GONE, Trouble.ROLLED_BACK} for one in errors):
+def _verdict(wrong: list[Finding]) -> str:
+    if not wrong:
         return _("The vault is not what it was: something that it held is gone.")
     things = ngettext(
         "The vault is damaged: %s thing is wrong.",
         "The vault is damaged: %s things are wrong.",
-        len(errors),
+        len(wrong),
     )
-    return things % format_number(len(errors))
+    return things % format_number(len(wrong))
 
 
 def _say_what_to_do(vault: str, result: CheckResult) -> None:
     mend = f"dcmvault vault repair {command_word(vault)}"
-    past = {Trouble.SNAPSHOT_GONE, Trouble.ROLLED_BACK}
-    wrong = [one for one in result.errors if one.trouble not in past]
+    wrong = damage(result)
     if wrong and all(one.mendable for one in wrong):
         say("→ " + _("A repair can mend all of the damage: `%s`.") % mend)
     elif any(one.mendable for one in wrong):

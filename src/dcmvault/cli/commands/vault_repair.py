@@ -12,6 +12,7 @@ from dcmvault.cli.phase_progress import phases_shown
 from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_findings import (
     command_word,
+    damage,
     figures,
     lost_past,
     result_object,
@@ -114,7 +115,7 @@ def _say(vault: str, repaired: Repaired) -> None:
     say_findings(result.after.findings)
     say_studies(_("Lost, unless another copy has it"), result.lost)
     say()
-    if not lost_past(result.after) or len(result.after.errors) > 1:
+    if damage(result.after):
         say(
             "→ "
             + _(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +18,9 @@ from dcmvault.config.load import load_settings
 from dcmvault.config.sections import FolderSourceSection, VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination
 from dcmvault.dicom.part10 import scan
-from dcmvault.model.identifiers import RunId
-from dcmvault.model.instance import InstanceFile
+from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Level
+from dcmvault.model.identifiers import RunId, VersionId
+from dcmvault.model.instance import InstanceFile, InstanceIdentity
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.folder import FolderSource
@@ -172,3 +175,23 @@ def back_up(destination: VaultDestination, folder: Path, *, snapshot: bool = Tru
         delivery.flush()
     ref = destination.take_snapshot(origin, None) if snapshot else None
     return None if ref is None else ref.snapshot_id
+
+
+def evidence(destination: VaultDestination, folder: Path, level: Level) -> dict[str, int]:
+    """Ask for evidence of every file of a folder; return how many files have which finding."""
+    studies: dict[str, list[ExpectedInstance]] = {}
+    for number, path in enumerate(sorted(folder.rglob("*.dcm"))):
+        header = scan(path)
+        identity = InstanceIdentity(
+            header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid
+        )
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).digest()
+        studies.setdefault(header.study_instance_uid, []).append(
+            ExpectedInstance(VersionId(number), identity, len(content), digest)
+        )
+    found: Counter[str] = Counter()
+    for uid, expected in studies.items():
+        verification = destination.verify(ExpectedStudy(uid, tuple(expected)), level)
+        found.update(finding.value for finding in verification.findings.values())
+    return dict(found)

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, TypeVar
 
-from dcmvault.errors import DestinationUnreachableError, ObjectMissingError, Retry
+from dcmvault.errors import (
+    DestinationAbsentError,
+    DestinationUnreachableError,
+    ObjectMissingError,
+    Retry,
+)
 from dcmvault.object_stores.wrapping import WrappedStore
 from dcmvault.ports.object_store import CacheEviction, CompareAndSwap, ObjectStore, Retention
 
@@ -153,7 +158,9 @@ class RetryingStore(WrappedStore):
     def _wait(self, error: DestinationUnreachableError, waits: Iterator[float]) -> None:
         """Wait for the next attempt, or raise the error if there is none."""
         wait = next(waits, None)
-        if wait is None or error.retry is not Retry.LATER:
+        # A folder that is not there is an answer: somebody must make it, or bring it back.
+        is_passing = error.retry is Retry.LATER and not isinstance(error, DestinationAbsentError)
+        if wait is None or not is_passing:
             raise error
         _log.info("the object store cannot be reached; next attempt in %.1f s", wait)
         self._sleep(wait)

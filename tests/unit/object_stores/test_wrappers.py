@@ -13,6 +13,7 @@ import pytest
 
 from dcmvault.errors import (
     AssociationRejectedError,
+    DestinationAbsentError,
     DestinationStoppedError,
     DestinationUnreachableError,
     ObjectExistsError,
@@ -176,6 +177,7 @@ def test_jitter_keeps_within_its_bounds() -> None:
         DestinationStoppedError("access refused"),
         ObjectMissingError("missing"),
         AssociationRejectedError("an operator must do something"),
+        DestinationAbsentError("the folder is not there"),
     ],
 )
 def test_what_time_does_not_help_is_not_repeated(error: Exception) -> None:

@@ -11,34 +11,26 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from dcmvault.errors import (
-    DestinationError,
-    DestinationStoppedError,
-    DestinationUnreachableError,
     ObjectLockedError,
-    ObjectMissingError,
     PruneRefusedError,
     VaultDamagedError,
 )
-from dcmvault.ports.object_store import Retention
 from dcmvault.vault.ballast import restore_ballast, with_ballast
-from dcmvault.vault.blob_packs import BlobPacks
-from dcmvault.vault.index import Place
+from dcmvault.vault.index_renewal import renew_index
 from dcmvault.vault.key_changes import drop_superseded
 from dcmvault.vault.lease import Lease, hold_lease
 from dcmvault.vault.ledger import condemned_packs
-from dcmvault.vault.locking import ObjectLocks
-from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
 from dcmvault.vault.phases import Phase, Told, to_nobody
-from dcmvault.vault.profile import DEFAULT_PROFILE
 from dcmvault.vault.records import pack_json, read_time_text, time_text, unpack_json
 from dcmvault.vault.references import References
+from dcmvault.vault.removal import Condemned, Removal
 from dcmvault.vault.repository import Vault
+from dcmvault.vault.rewriting import rewrite_packs
 from dcmvault.vault.snapshot import Link
-from dcmvault.vault.state import VaultState, forgotten_of
-from dcmvault.vault.usage import BlobName, PackUsage, Usage, look_at_usage, read_encoding
+from dcmvault.vault.state import VaultState
+from dcmvault.vault.usage import BlobName, PackUsage, Usage, look_at_usage
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +42,6 @@ MOST_DROPPED = 0.20
 _WASTE = 0.30
 #: Smaller packs are not worth it; taking snapshots puts them together.
 _LEAST_REWRITTEN_BYTES = 64 << 10
-_MANY_INDEXES = 64
-#: Packs that are rewritten before an index names the new ones.
-_REWRITTEN_AT_ONCE = 16
-#: Blobs that one index object names at most.
-_INDEX_ROWS = 500_000
 #: Without a grace time, what was condemned goes at once, and what that makes superfluous, too.
 _ROUNDS = 4
 
@@ -106,14 +93,6 @@ class PruneResult:
         """Take in a sentence for people, once."""
         if text not in self.notes:
             self.notes.append(text)
-
-
-class _Condemned(NamedTuple):
-    """One object of kind C."""
-
-    key: str
-    condemned_at: datetime
-    packs: frozenset[bytes]
 
 
 def prune(vault: Vault, request: PruneRequest, told: Told = to_nobody) -> PruneResult:
@@ -179,16 +158,24 @@ class _Prune:
             self._count_removed(ripe, usage)
             self._count_condemned(fresh, usage)
             return self.result
-        gone = self._remove(ripe, self.lease)
+        removal = Removal(self.vault, self.lease, self.told, self.result.note)
+        gone = removal.remove_packs(ripe)
+        self.result.locked_packs = len(ripe - gone)
         self._count_removed(gone, usage)
-        self._remove_snapshots(going, now)
-        rewritten = self._rewrite(usage, wasteful, self.lease)
+        self.result.removed_snapshots, self.result.locked_snapshots = removal.remove_snapshots(
+            going, now
+        )
+        rewritten = rewrite_packs(usage, wasteful, removal)
+        self.result.rewritten_packs = len(rewritten)
         self._condemn(fresh | rewritten, usage, self.lease)
-        stale = self._renew_index(usage, gone, self.lease)
-        self._end_condemned(condemned, garbage, staying=(ripe - gone) | stale, lease=self.lease)
+        stale = renew_index(self.vault, usage, gone, self.lease)
+        # Lists outlive their packs by a day: a writer that was held up just before it wrote down
+        # what it refers to looks at them afterwards.
+        before = self.vault.clock.now() - self.request.grace - GRACE
+        removal.end_condemned(condemned, before, garbage, staying=(ripe - gone) | stale)
         return self.result
 
-    def _count(self, usage: Usage, waiting: set[bytes], condemned: list[_Condemned]) -> None:
+    def _count(self, usage: Usage, waiting: set[bytes], condemned: list[Condemned]) -> None:
         result = self.result
         result.packs = len(usage.packs)
         result.stored_bytes = usage.size
@@ -280,132 +267,20 @@ class _Prune:
 
     # What was condemned before
 
-    def _condemned(self) -> list[_Condemned]:
-        found: list[_Condemned] = []
+    def _condemned(self) -> list[Condemned]:
+        found: list[Condemned] = []
         for key in self.vault.objects.keys("condemned/"):
             body = self.vault.sealing.get(b"C", key)
             at = read_time_text(unpack_json(body)["condemned_at"])
-            found.append(_Condemned(key, at, condemned_packs(body)))
+            found.append(Condemned(key, at, condemned_packs(body)))
         return found
 
-    def _ripe(self, condemned: list[_Condemned]) -> set[bytes]:
+    def _ripe(self, condemned: list[Condemned]) -> set[bytes]:
         """Return packs whose grace time is over."""
         before = self.vault.clock.now() - self.request.grace
         return {name for one in condemned if one.condemned_at <= before for name in one.packs}
 
-    def _remove(self, ripe: set[bytes], lease: Lease) -> set[bytes]:
-        """Remove packs; return which are gone."""
-        lease.renew()
-        gone: set[bytes] = set()
-        for number, name in enumerate(sorted(ripe)):
-            self.told(Phase.REMOVING, number, len(ripe))
-            lease.keep()
-            # Parity first: a pack that stays without it is none the worse for being garbage.
-            removed = [self._delete(key) for key in self.vault.packs.parity_keys(name)]
-            if all([*removed, self._delete(pack_key(name))]):
-                gone.add(name)
-        self.result.locked_packs = len(ripe - gone)
-        self.vault.index.drop(gone)
-        return gone
-
-    def _remove_snapshots(self, going: list[Link], now: VaultState) -> None:
-        """Remove forgotten snapshots of which every head says that they were forgotten.
-
-        Another one would look for a snapshot that is missing. It goes when heads are united.
-        """
-        known = [forgotten_of(self.vault, [state]).snapshots for state in now.states]
-        agreed = frozenset.intersection(*known) if known else frozenset()
-        for link in going:
-            if link.name not in agreed:
-                continue
-            try:
-                self.vault.objects.delete(link.key)
-            except ObjectLockedError:
-                self.result.locked_snapshots += 1
-            else:
-                self.result.removed_snapshots += 1
-
-    def _delete(self, key: str) -> bool:
-        try:
-            self.vault.store.delete(key)
-        except ObjectMissingError:
-            return True
-        except ObjectLockedError:
-            return False
-        except (DestinationUnreachableError, DestinationStoppedError):
-            raise
-        except DestinationError as error:
-            self.result.note(f"{key} cannot be removed yet: {error.message}")
-            return False
-        return True
-
-    def _end_condemned(
-        self,
-        condemned: list[_Condemned],
-        garbage: set[bytes],
-        staying: set[bytes],
-        lease: Lease,
-    ) -> None:
-        """Remove what is over; not what names packs that stay, or that some index still names.
-
-        They outlive their packs by a day: a writer that was held up just before it wrote down what
-        it refers to looks here afterwards.
-        """
-        lease.renew()
-        before = self.vault.clock.now() - self.request.grace - GRACE
-        for one in condemned:
-            # What was spared is needed again: it may be referred to from now on.
-            is_over = one.condemned_at <= before and not one.packs & staying
-            if is_over or (one.packs and not one.packs & (garbage | staying) and self._all(one)):
-                self.vault.objects.delete(one.key)
-
-    def _all(self, one: _Condemned) -> bool:
-        """Say whether all packs of a list are there."""
-        return one.packs <= self.vault.index.packs.keys()
-
     # What is no longer needed
-
-    def _rewrite(self, usage: Usage, wasteful: list[PackUsage], lease: Lease) -> set[bytes]:
-        """Copy what is needed out of packs that are mostly waste; return those packs."""
-        done: set[bytes] = set()
-        for start in range(0, len(wasteful), _REWRITTEN_AT_ONCE):
-            self.told(Phase.REWRITING, len(done), len(wasteful))
-            part = wasteful[start : start + _REWRITTEN_AT_ONCE]
-            blobs = BlobPacks(self.vault, DEFAULT_PROFILE)
-            try:
-                copied = {one.entry.name for one in part if self._copy(one.entry, usage, blobs)}
-                lease.keep()
-                blobs.close()
-                lease.renew()
-                ObjectLocks(self.vault).keep_packs(blobs.packs)
-                self.vault.ledger.add_index(blobs.packs, self.vault.now())
-            except DestinationStoppedError:
-                # A full disk: what needs no room is done first; a later prune does this.
-                self.result.note("there is no room to rewrite packs that are mostly waste")
-                for entry in blobs.packs:
-                    self._delete_pack(entry)
-                break
-            done |= copied
-        self.result.rewritten_packs = len(done)
-        return done
-
-    def _delete_pack(self, entry: PackEntry) -> None:
-        for key in (*self.vault.packs.parity_keys(entry.name), pack_key(entry.name)):
-            self._delete(key)
-
-    def _copy(self, entry: PackEntry, usage: Usage, blobs: BlobPacks) -> bool:
-        """Copy what is counted in a pack; False if it cannot be read, and must stay."""
-        for number, row in enumerate(blob_rows(entry.rows)):
-            if not usage.is_home_to(entry.name, (row.type, row.id)) or blobs.has(row.id):
-                continue
-            place = Place(entry.name, number, row.offset, row.length, row.content_length)
-            try:
-                encoding = read_encoding(self.vault, place, row.type, row.id)
-            except (ObjectMissingError, VaultDamagedError):
-                self.result.note(f"the pack {entry.name.hex()} is damaged, and left alone")
-                return False
-            blobs.add(row.type, row.id, encoding, row.content_length)
-        return True
 
     def _condemn(self, names: set[bytes], usage: Usage, lease: Lease) -> None:
         self._count_condemned(names, usage)
@@ -418,50 +293,3 @@ class _Prune:
         lease.renew()
         self.vault.sealing.put("condemned", b"C", pack_json(document))
         self.vault.ledger.look_at_condemned()
-
-    def _renew_index(self, usage: Usage, gone: set[bytes], lease: Lease) -> set[bytes]:
-        """Let no index name packs that are gone; return those that one names nevertheless.
-
-        Only indexes that were read here are replaced, and all that they name and is there stands
-        in the new ones: a writer may add others at any time.
-        """
-        indexes = self.vault.ledger.index_objects()
-        entries = {**self.vault.index.packs, **{n: u.entry for n, u in usage.packs.items()}}
-        named = _united(indexes.values())
-        unlisted = {name for name, one in usage.packs.items() if one.needed and not one.listed}
-        missing = {name for name in named if name in gone or not self._is_there(name, usage)}
-        stale = {key for key, packs in indexes.items() if packs & missing}
-        if len(indexes) >= _MANY_INDEXES and not isinstance(self.vault.store, Retention):
-            stale = set(indexes)
-        staying = _united(indexes[key] for key in indexes.keys() - stale)
-        wanted = (unlisted | _united(indexes[key] for key in stale)) - missing - staying
-        lease.renew()
-        self._write_indexes([entries[name] for name in sorted(wanted) if name in entries])
-        locked = [key for key in sorted(stale) if not self._remove_index(key)]
-        return _united(indexes[key] & missing for key in locked)
-
-    def _is_there(self, name: bytes, usage: Usage) -> bool:
-        return name in usage.packs or self.vault.packs.size(name) is not None
-
-    def _write_indexes(self, entries: list[PackEntry]) -> None:
-        part: list[PackEntry] = []
-        rows = 0
-        for entry in entries:
-            part.append(entry)
-            rows += len(entry.rows)
-            if rows >= _INDEX_ROWS:
-                self.vault.ledger.add_index(part, self.vault.now())
-                part, rows = [], 0
-        if part:
-            self.vault.ledger.add_index(part, self.vault.now())
-
-    def _remove_index(self, key: str) -> bool:
-        try:
-            self.vault.ledger.remove_index(key)
-        except ObjectLockedError:
-            return False
-        return True
-
-
-def _united(every: Iterable[frozenset[bytes]]) -> set[bytes]:
-    return {name for one in every for name in one}

@@ -10,7 +10,7 @@ from tests.unit.vault.small_vault import OTHER, STUDY, SmallVault, expected, no_
 
 from dcmvault.errors import PruneRefusedError, VaultBusyError, VaultDamagedError
 from dcmvault.object_stores.memory import MemoryStore
-from dcmvault.vault import prune as pruning
+from dcmvault.vault import index_renewal
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.initialise import BALLAST_KEY
 from dcmvault.vault.prune import GRACE, PruneRequest, PruneResult, prune
@@ -223,7 +223,7 @@ def test_a_snapshot_that_a_prune_came_into_is_tried_again() -> None:
 
 def test_an_index_that_came_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only indexes that the prune read go, and all that they named stands in the new one."""
-    monkeypatch.setattr(pruning, "_MANY_INDEXES", 1)
+    monkeypatch.setattr(index_renewal, "_MANY_INDEXES", 1)
     world = SmallVault()
     two_studies(world)
     other = world.opened()
@@ -248,7 +248,7 @@ def test_an_index_that_came_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_packs_that_journals_and_indexes_name_stay_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot that was interrupted before it removed its journals names packs twice."""
-    monkeypatch.setattr(pruning, "_MANY_INDEXES", 1)
+    monkeypatch.setattr(index_renewal, "_MANY_INDEXES", 1)
     world = SmallVault()
     vault = world.write(STUDY, "a", range(6))
     journals = {key: world.store.get(key) for key in world.names("journal/")}

@@ -236,16 +236,25 @@ class VaultDestination:
             return self._seen
 
     def _look_to_write(self) -> _Seen:
-        """Look again when that was a while ago: others forget studies, and change keys."""
+        """Look again when others wrote, or when that was a while ago: they may change keys, too."""
         vault = self._vault()
         with self._lock:
             if (
                 self._seen is None
                 or abs(self._clock.now() - self._seen.looked_at) > _LOOKED_AT_EVERY
+                or _has_changed(self._seen)
             ):
                 self._seen = _looked_at(vault)
                 rotate_when_due(vault)
             return self._seen
+
+
+def _has_changed(seen: _Seen) -> bool:
+    """Say whether others stored or forgot anything since; costs four lists of keys."""
+    known = [journal.key for journal in seen.vault.journals()]
+    seen.vault.refresh()
+    written = [journal.key for journal in seen.vault.journals()]
+    return written != known or heads(seen.vault.links()) != list(seen.state.links)
 
 
 def _looked_at(vault: Vault) -> _Seen:

@@ -216,6 +216,17 @@ class RedundantObjects:
             self._each(_all_places(key)[1:], lambda place: _remove(self._store, place))
         return [place for place, _state in wrong]
 
+    def complete(self, prefix: str) -> None:
+        """Write copies that are not there: whoever wrote these objects was interrupted.
+
+        For who keeps others from removing them meanwhile.
+        """
+        listed = set(self._store.keys(prefix))
+        listed.update(key for folder in _FOLDERS for key in self._store.keys(folder + prefix))
+        for key in self.keys(prefix):
+            if not listed.issuperset(self.places(key)):
+                self.mend(key)
+
     def places(self, key: str) -> list[str]:
         """List where copies of an object should lie, KEY first."""
         triple = key.startswith(_ALWAYS_TRIPLE)

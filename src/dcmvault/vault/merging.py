@@ -68,7 +68,7 @@ def remove_superseded(
     for journal in journals:
         _remove(vault.objects.delete, journal.key)
     for pack in packs:
-        _remove(vault.store.delete, pack_key(pack.name))
+        _remove(vault.objects.delete, pack_key(pack.name))
         for key in vault.packs.parity_keys(pack.name):
             _remove(vault.store.delete, key)
     vault.index.drop(pack.name for pack in packs)

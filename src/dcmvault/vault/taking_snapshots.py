@@ -89,6 +89,8 @@ class _Taking:
     def run(self) -> Link | None:
         """Do it."""
         before = present_state(self.vault, self.change.forgotten)
+        for link in before.links:
+            self.vault.objects.complete(link.key)
         blobs = BlobPacks(self.vault, self.profile)
         sidecars, sidecar_is_new = self._sidecars(before, blobs)
         fresh = self._fresh(before)

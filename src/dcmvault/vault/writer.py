@@ -62,7 +62,8 @@ class KnownFiles:
     ) -> None:
         self._read_study = read_study
         self._forgotten = forgotten
-        self._studies: dict[str, set[tuple[str, str, str, bytes]]] = {}
+        #: By study and file, the digest of the content that counts.
+        self._studies: dict[str, dict[tuple[str, str, str], bytes]] = {}
         #: By study, when what is known of it was stored last.
         self._latest: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -73,12 +74,12 @@ class KnownFiles:
             known = self._studies.get(study_instance_uid)
         if known is None:
             records = self._read_study(study_instance_uid)
-            known = {_mark(old) for old in records}
+            known = {old.key: old.file_sha256 for old in records}
             latest = max((old.stored_at for old in records), default="")
             with self._lock:
                 known = self._studies.setdefault(study_instance_uid, known)
                 self._latest.setdefault(study_instance_uid, latest)
-        return _mark(record) in known
+        return known.get(record.key) == record.file_sha256
 
     def next_time(self, study_instance_uid: str) -> str:
         """Return the earliest time at which something of a study may be stored, so that it counts.
@@ -96,7 +97,8 @@ class KnownFiles:
         """Take up what a flush made durable."""
         with self._lock:
             if study_instance_uid in self._studies:
-                self._studies[study_instance_uid] |= {_mark(record) for record in records}
+                known = self._studies[study_instance_uid]
+                known.update((record.key, record.file_sha256) for record in records)
             latest = self._latest.get(study_instance_uid, "")
             self._latest[study_instance_uid] = max(latest, stored_at)
 
@@ -106,10 +108,6 @@ def _pruned() -> VaultBusyError:
         "a prune is removing, or has removed, what this batch would refer to",
         hint="It is stored anew when the batch is tried again.",
     )
-
-
-def _mark(record: InstanceRecord) -> tuple[str, str, str, bytes]:
-    return (*record.key, record.file_sha256)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ PYTEST := $(VENV_PYTHON) -m pytest
 # What an installation is made from: when one of these changes, it is made again.
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
-LINTED := src tests bench scripts scripts/peers tools
+LINTED := src tests bench scripts scripts/golden_vaults scripts/peers tools
 
 .PHONY: demo
 demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, damage, detect, repair, report

@@ -127,6 +127,9 @@ def _prune(vault: Vault, request: PruneRequest, told: Told) -> PruneResult:
             result.condemned_packs = last.condemned_packs
             result.condemned_bytes = last.condemned_bytes
             result.notes += (note for note in last.notes if note not in result.notes)
+        for prefix in ("keys/", "index/", "snapshots/", "condemned/"):
+            with suppress(DestinationError):  # no part of pruning; a check tells what is missing
+                vault.objects.complete(prefix)
     return result
 
 

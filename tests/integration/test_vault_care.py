@@ -1,0 +1,252 @@
+"""`vault check` and `vault repair` as a user meets them, on a real vault in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import RunDcmvault
+from tests.integration.damage_world import flipped
+from tests.integration.story import QUICK_RETRIES, summary_of
+
+from dcmvault import i18n
+from dcmvault.app.wiring import SystemClock
+from dcmvault.catalogue import open_catalogue
+from dcmvault.cli.main import run
+from dcmvault.model.snapshot import SnapshotRef
+from dcmvault.object_stores.local import LocalStore
+from dcmvault.testing.dicom_files import make_study
+from dcmvault.vault.initialise import init_vault
+from dcmvault.vault.slots import Argon2Cost, Passphrase
+
+_PASSPHRASE = "correct horse battery"
+
+
+class Care:
+    """A vault with two studies, and its two commands."""
+
+    def __init__(self, folder: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.vault, self.source, self.home = folder / "vault", folder / "source", home
+        self.capsys = capsys
+
+    def __call__(self, command: str, *options: str, vault: str = "") -> tuple[int, str, str]:
+        """Run a command; return exit status, stdout and stderr."""
+        self.capsys.readouterr()
+        status = run(["vault", command, vault or str(self.vault), *options])
+        shown = self.capsys.readouterr()
+        return status, shown.out, shown.err
+
+    def json(self, command: str, *options: str) -> dict[str, Any]:
+        status, out, _err = self(command, *options, "--json", "--progress", "none")
+        found = json.loads(out)
+        assert isinstance(found, dict)
+        assert found["exit_status"] == status
+        return found
+
+    def packs(self) -> list[Path]:
+        """The packs, largest first."""
+        paths = (self.vault / "packs").rglob("*/*")
+        return sorted(paths, key=lambda path: -path.stat().st_size)
+
+    def lose(self, pack: Path) -> None:
+        """Remove a pack with its parity."""
+        for path in (self.vault / "parity").rglob(f"{pack.name}.*"):
+            path.unlink()
+        pack.unlink()
+
+    def snapshots(self) -> list[str]:
+        return sorted(path.name for path in (self.vault / "snapshots").iterdir())
+
+
+@pytest.fixture(scope="module")
+def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vault and its source, made once."""
+    folder = tmp_path_factory.mktemp("backed-up")
+    (folder / "vault").mkdir()
+    store = LocalStore(folder / "vault", SystemClock())
+    cost = Argon2Cost(iterations=1, lanes=1, memory_kib=64)
+    init_vault(store, [(Passphrase(_PASSPHRASE), "me")], SystemClock(), cost=cost)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DCMVAULT_HOME", str(folder / "home"))
+        patch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
+        for key in ("one", "two"):
+            make_study(folder / "source" / key, key=key, instances=2, rows=64, columns=64)
+            address = f"vault:{folder / 'vault'}"
+            arguments = ["backup", str(folder / "source"), "--to", address, "--progress", "none"]
+            assert run(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def care(
+    backed_up: Path,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Care:
+    monkeypatch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
+    i18n.use_language("en")
+    shutil.copytree(backed_up / "vault", tmp_path / "vault")
+    shutil.copytree(backed_up / "source", tmp_path / "source")
+    return Care(tmp_path, home, capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ((), "structure"),
+        (("--read-data",), "read_data"),
+        (("--read-data-subset", "50%"), "subset"),
+        (("--read-data-subset", "2/2"), "subset"),
+        (("--keyless",), "keyless"),
+    ],
+)
+def test_a_sound_vault(care: Care, options: tuple[str, ...], level: str) -> None:
+    status, out, _err = care("check", *options)
+    assert (status, "2 snapshots" in out) == (0, True)
+    found = care.json("check", *options)
+    assert (found["level"], found["sound"], found["findings"]) == (level, True, [])
+    assert found["known_snapshots"] is None
+    # A check makes nothing, not even a state folder's catalogue.
+    assert list(care.home.iterdir()) == []
+
+
+def test_keyless_asks_for_no_secret(care: Care, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DCMVAULT_PASSPHRASE")
+    assert care("check", "--keyless")[0] == 0
+    assert care("check")[0] == 5
+    care.packs()[0].write_bytes(b"nothing")
+    assert care("check", "--keyless")[0] == 3
+
+
+def test_damage_is_named_and_mended(care: Care) -> None:
+    pack = care.packs()[0]
+    pack.write_bytes(flipped(pack.read_bytes(), 8 * 600))
+    (care.vault / "README.txt").unlink()
+    status, out, _err = care("check", "--read-data")
+    assert status == 3
+    assert "2 things are wrong" in out
+    assert f"packs/{pack.parent.name}/{pack.name} is damaged" in out
+    assert f"`dcmvault vault repair {care.vault}`" in out
+    found = care.json("check", "--read-data")
+    assert (found["sound"], found["mendable"]) == (False, True)
+    troubles = {finding["key"]: finding["trouble"] for finding in found["findings"]}
+    assert troubles == {f"packs/{pack.parent.name}/{pack.name}": "damaged", "README.txt": "missing"}
+    for uid, instances in found["studies"].items():
+        assert uid in out
+        assert all(instance in out for instance in instances)
+    status, out, _err = care("repair")
+    assert (status, "sound again" in out, pack.name in out) == (0, True, True)
+    assert care("check", "--read-data")[0] == 0
+    again = care.json("repair")
+    assert (again["mended"], again["before"]["sound"], again["snapshot"]) == ([], True, None)
+
+
+def test_what_is_lost_is_named_and_given_up_on_demand(care: Care) -> None:
+    care.lose(care.packs()[0])
+    found = care.json("check")
+    assert (found["sound"], found["mendable"], len(found["studies"]) > 0) == (False, False, True)
+    status, out, _err = care("repair")
+    assert (status, "--drop-lost" in out) == (3, True)
+    assert all(uid in out for uid in found["studies"])
+    repaired = care.json("repair", "--drop-lost")
+    assert (repaired["exit_status"], repaired["lost"]) == (0, {})
+    assert repaired["given_up"].keys() == found["studies"].keys()
+    assert repaired["snapshot"] in care.snapshots()
+    assert care("check", "--read-data")[0] == 0
+
+
+def _remember(care: Care, *names: str) -> None:
+    catalogue = open_catalogue(str(care.home / "catalogue.sqlite3"))
+    destination = catalogue.plans.destination(f"vault:{care.vault}")
+    for name in names:
+        ref = SnapshotRef(name, int(name[:8]), SystemClock().now())
+        catalogue.snapshots.record_snapshot(destination, ref)
+    catalogue.close()
+
+
+def test_the_catalogue_is_asked_what_should_be_there(care: Care) -> None:
+    first, second = care.snapshots()
+    _remember(care, first, second)
+    status, out, _err = care("check")
+    assert (status, "All 2 snapshots that this machine remembers" in out) == (0, True)
+    for path in care.vault.rglob(second):
+        path.unlink()
+    status, out, _err = care("check")
+    assert (status, second in out, "dcmvault verify SOURCE" in out) == (3, True, True)
+    found = care.json("check")
+    assert {one["trouble"] for one in found["findings"]} == {"snapshot_gone", "rolled_back"}
+    assert (found["known_snapshots"], found["mendable"]) == (2, False)
+    status, out, _err = care("repair")
+    assert (status, second in out, "--drop-lost" in out) == (3, True, False)
+
+
+@pytest.mark.parametrize("short", [lambda name: name, lambda name: name.rpartition("-")[2][:8]])
+def test_a_head_that_was_written_down(care: Care, short: Callable[[str], str]) -> None:
+    newest = care.snapshots()[-1]
+    assert care("check", "--head", short(newest))[0] == 0
+    for path in care.vault.rglob(newest):
+        path.unlink()
+    for level in ((), ("--keyless",)):
+        status, out, _err = care("check", "--head", short(newest), *level)
+        assert (status, short(newest) in out) == (3, True)
+
+
+def test_a_catalogue_that_cannot_be_read_keeps_nobody_from_a_check(care: Care) -> None:
+    (care.home / "catalogue.sqlite3").write_bytes(b"no database at all" * 500)
+    status, _out, err = care("check")
+    assert (status, "could not be looked up" in err) == (0, True)
+    assert care.json("check")["known_snapshots"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("--read-data", "--keyless"), 2),
+        (("--read-data-subset", "7/3"), 2),
+        (("--read-data-subset", "0%"), 2),
+        (("--head", "newest"), 2),
+        (("--progress", "loud"), 2),
+    ],
+)
+def test_wrong_options(care: Care, arguments: tuple[str, ...], status: int) -> None:
+    assert care("check", *arguments)[0] == status
+
+
+def test_vaults_that_cannot_be_opened(care: Care, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("check", "repair"):
+        assert care(command, vault="vault:/nowhere/at/all")[0] == 5
+        assert care(command, vault=str(care.source))[0] == 2
+        with monkeypatch.context() as patch:
+            patch.setenv("DCMVAULT_PASSPHRASE", "wrong")
+            assert care(command)[0] == 5
+    for config in [care.vault / "config", *care.vault.glob("copies/*/config")]:
+        text = config.read_text().partition("sha256:")[0].replace('"version": 1', '"version": 9')
+        config.write_text(f"{text}sha256:{hashlib.sha256(text.encode()).hexdigest()}\n")
+    assert care("check")[0] == care("check", "--keyless")[0] == care("repair")[0] == 4
+
+
+def test_progress_as_json(care: Care) -> None:
+    _status, _out, err = care("check", "--read-data", "--progress", "json")
+    first = json.loads(err.splitlines()[0])
+    assert (first["event"], first["phase"]) == ("progress", "reading")
+
+
+def test_what_was_given_up_is_stored_again(
+    care: Care, home: Path, run_dcmvault: RunDcmvault
+) -> None:
+    (home / "config.toml").write_text(QUICK_RETRIES)
+    backup = ("backup", care.source, "--to", f"vault:{care.vault}", "--json")
+    assert summary_of(run_dcmvault(*backup))["exit_status"] == 0
+    care.lose(care.packs()[0])
+    done = run_dcmvault("vault", "repair", care.vault, "--drop-lost", "--json")
+    assert len(summary_of(done)["given_up"]) > 0
+    assert summary_of(run_dcmvault(*backup))["instances"]["stored"] > 0
+    done = run_dcmvault("vault", "check", care.vault, "--read-data", "--json")
+    assert summary_of(done)["known_snapshots"] > 0

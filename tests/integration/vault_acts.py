@@ -15,7 +15,7 @@ from tests.integration.vault_world import COST, FileKey, Model, VaultWorld, rest
 from dcmvault.errors import UsageError
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.testing.dicom_files import make_instance, make_uid
-from dcmvault.vault import key_changes, merging, prune
+from dcmvault.vault import index_renewal, key_changes, merging, prune
 from dcmvault.vault.check import CheckRequest, check
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.lease import LEASE_TIME, hold_lease
@@ -28,7 +28,7 @@ from dcmvault.vault.slots import KeyFile
 SIZES: Sequence[tuple[object, str, int]] = (
     (merging, "SMALL_PACK_BYTES", 3000),
     (prune, "_LEAST_REWRITTEN_BYTES", 0),
-    (prune, "_MANY_INDEXES", 3),
+    (index_renewal, "_MANY_INDEXES", 3),
 )
 NEW = "?"
 _FIRST, _SECOND, _THIRD = (make_uid("acts", number) for number in range(3))

@@ -26,7 +26,7 @@ from dcmvault.errors import StudyHeldError
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.object_stores.wrapping import WrappedStore
 from dcmvault.testing.dicom_files import make_instance, make_uid
-from dcmvault.vault import blob_packs, key_changes, merging, outgoing, prune, writer
+from dcmvault.vault import blob_packs, index_renewal, key_changes, merging, outgoing, prune, writer
 from dcmvault.vault.check import CheckRequest, check
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.lease import hold_lease
@@ -55,7 +55,7 @@ SIZES: dict[str, dict[tuple[object, str], int]] = {
         (writer, "BLOCK_BYTES"): 2000,
         (writer, "RECORDS_PER_BLOB"): 2,
         (prune, "_LEAST_REWRITTEN_BYTES"): 0,
-        (prune, "_MANY_INDEXES"): 2,
+        (index_renewal, "_MANY_INDEXES"): 2,
     },
     "packs that are never put together": {
         (merging, "SMALL_PACK_BYTES"): 0,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dcmvault.errors import (
+    DestinationError,
     ObjectLockedError,
     PruneRefusedError,
     VaultDamagedError,

@@ -76,7 +76,7 @@ class Removal:
 
     def _delete(self, key: str) -> bool:
         try:
-            self.vault.store.delete(key)
+            self.vault.objects.delete(key)
         except ObjectMissingError:
             return True
         except ObjectLockedError:

@@ -30,8 +30,6 @@ from dcmvault.vault.state import Forgotten, StudyEntry, VaultState, about, prese
 
 _log = logging.getLogger(__name__)
 
-#: Packs smaller than this are put together when a snapshot is taken.
-SMALL_PACK_BYTES = 8 << 20
 _SIDECAR_PIECE_BYTES = 4 << 20
 #: How often a snapshot is tried while prunes come between.
 _ATTEMPTS = 3

@@ -35,7 +35,7 @@ from dcmvault.app.wiring import SystemClock, build_destination, open_vault_at, o
 from dcmvault.config.load import load_settings
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination
-from dcmvault.errors import VaultBusyError
+from dcmvault.errors import VaultBusyError, VaultDamagedError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.snapshot import Origin
@@ -136,14 +136,15 @@ def test_evidence_and_what_is_new(place: Place, studies: Path, home: Path) -> No
             assert evidence(fresh, studies, level) == {"held": 9}
     make_study(studies / "more", key="cloud more")
     assert evidence(destination, studies, Level.COMPLETE) == {"held": 9, "missing": 3}
-    # A pack goes behind everybody's back: the one with the pixels of the first file.
+    # A pack goes behind everybody's back: the one that has all files.
     vault = open_vault_at(section, SystemClock())
     state = present_state(vault)
     record = next(one for uid in state.studies() for one in state.records(uid))
     letter, blob = record.blob_ids()[0]
     vault.store.delete(pack_key(vault.index.places(BlobType(letter), blob)[0].pack))
-    for fresh in (destination, _destination(section)):
-        assert evidence(fresh, studies, Level.COMPLETE)["missing"] > 0
+    assert evidence(destination, studies, Level.COMPLETE) == {"missing": 12}
+    with pytest.raises(VaultDamagedError):  # its records were in the same pack
+        evidence(_destination(section), studies, Level.COMPLETE)
 
 
 def test_a_vault_without_encryption(place: Place, studies: Path, home: Path) -> None:
@@ -346,3 +347,21 @@ def test_requests_of_a_small_backup(
         assert counts[0] <= 40
         assert counts[1] <= 12
         assert counts[2] <= 50
+
+
+def test_credentials_that_may_not_delete(
+    s3_server: S3Server, studies: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = s3_place(s3_server)
+    _put_into_environment(place, monkeypatch)
+    section = place.configured(home)
+    make_vault(section)
+    refused = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject*", "Resource": "*"}
+    s3_server.set_policy(place.location.split("/")[2], refused)
+    assert back_up(_destination(section), studies) is not None
+    assert back_up(_destination(section), studies) is None
+    make_study(studies / "more", key="cloud more")
+    assert back_up(_destination(section), studies) is not None
+    assert files_in(section) == files_below(studies)
+    left = list(open_vault_store(section, SystemClock()).keys("journal/"))
+    assert len(left) == 2

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import RunDcmvault
-from tests.integration.story import QUICK_RETRIES, summary_of
+from tests.integration.story import QUICK_RETRIES
 
 from dcmvault.app.wiring import SystemClock
+from dcmvault.cli.main import run
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.vault.initialise import init_vault
@@ -32,8 +33,8 @@ def _make_vault(folder: Path) -> None:
 class _Place:
     """A source, a vault, and the commands between them."""
 
-    def __init__(self, folder: Path, run: RunDcmvault) -> None:
-        self.folder, self._run = folder, run
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
         self.vault = folder / "vault"
         self.source = folder / "source"
 
@@ -41,22 +42,30 @@ class _Place:
         make_study(self.source / key, key=key, instances=2)
 
     def back_up(self, source: Path | None = None, *, status: int = 0) -> dict[str, Any]:
-        address = f"vault:{self.vault}"
-        done = self._run("backup", source or self.source, "--to", address, "--json")
-        return summary_of(done, status)
+        return self._run(status, "backup", source or self.source, "--to")
 
     def verify(self, *, status: int = 0) -> dict[str, Any]:
-        done = self._run("verify", self.source, "--at", f"vault:{self.vault}", "--json")
-        return summary_of(done, status)
+        return self._run(status, "verify", self.source, "--at")
+
+    def _run(self, status: int, command: str, source: Path, option: str) -> dict[str, Any]:
+        self._capsys.readouterr()
+        arguments = [command, str(source), option, f"vault:{self.vault}", "--json"]
+        assert run([*arguments, "--progress", "none"]) == status
+        summary = json.loads(self._capsys.readouterr().out)
+        assert isinstance(summary, dict)
+        return summary
 
 
 @pytest.fixture
 def place(
-    tmp_path: Path, home: Path, run_dcmvault: RunDcmvault, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> _Place:
     (home / "config.toml").write_text(QUICK_RETRIES)
     monkeypatch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
-    place = _Place(tmp_path, run_dcmvault)
+    place = _Place(tmp_path, capsys)
     _make_vault(place.vault)
     place.add("first")
     place.back_up()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.source_files import open_source_bytes, require_unchanged, unreadable
+from dcmvault.destinations.vault_at_work import VaultAtWork
 from dcmvault.destinations.vault_evidence import VaultInspection
 from dcmvault.destinations.vault_probe import VaultProbe
 from dcmvault.dicom.byte_source import MemoryBytes
-from dcmvault.errors import LevelNotSupportedError, VaultDamagedError, VaultSetBackError
+from dcmvault.errors import LevelNotSupportedError, VaultDamagedError
 from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
@@ -28,32 +27,16 @@ from dcmvault.ports.clock import Clock
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
 from dcmvault.vault.reading import FileReader
-from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.records import read_time_text
 from dcmvault.vault.repository import Vault
-from dcmvault.vault.rotation import rotate_when_due
 from dcmvault.vault.snapshot import Link, heads
-from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
-from dcmvault.vault.writer import KnownFiles, VaultWriter
+from dcmvault.vault.writer import VaultWriter
 
 #: Files up to this size are read at once; larger ones piece by piece.
 _READ_WHOLE_BYTES = 4 << 20
 #: Packs are better filled: so long outcomes may wait, unless the batch ends.
 _FLUSH_INTERVAL_S = 15.0
-#: So long a process that writes relies on what it knows of the vault.
-_LOOKED_AT_EVERY = timedelta(minutes=10)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the vault held when it was looked at, with what all deliveries share."""
-
-    vault: Vault
-    state: VaultState
-    known: KnownFiles
-    looked_at: datetime
-    #: No snapshot is lost that somebody outside knows of.
-    is_as_known: bool = False
 
 
 class VaultDestination:
@@ -73,12 +56,7 @@ class VaultDestination:
         self._section = section
         self._open_vault = open_vault
         self._clock = clock
-        #: Names of the snapshots that somebody outside of the vault knows of.
-        self._known_snapshots = known_snapshots
-        self._opened: Vault | None = None
-        #: Nothing after a snapshot: the next who wants to know looks again.
-        self._seen: _Seen | None = None
-        self._lock = threading.Lock()
+        self._at_work = VaultAtWork(open_vault, clock, known_snapshots)
         self._gauge = EffortGauge()
         self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
 
@@ -117,10 +95,7 @@ class VaultDestination:
 
         Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultSetBackError.
         """
-        seen = self._look_to_write()
-        if not seen.is_as_known:
-            self._require_known_snapshots()
-            seen.is_as_known = True
+        seen = self._at_work.look_to_write()
         writer = VaultWriter(
             seen.vault,
             seen.known,
@@ -136,37 +111,19 @@ class VaultDestination:
         self, origin: Origin, sidecar: Iterable[SidecarFile] | None
     ) -> SnapshotRef | None:
         """Take the snapshot of a run; see `Snapshots` in the ports."""
-        vault = self._vault()
-        self._require_known_snapshots()
+        vault = self._at_work.vault()
+        self._at_work.require_known_snapshots()
         run = str(origin.run_id)
         change = Change("backup", run, origin.source, sidecar)
         link = take_snapshot(vault, change, self._profile())
         if link is None:
             return self._taken_before(vault, run)
-        with self._lock:
-            self._seen = None
+        self._at_work.forget()
         return _ref(link)
 
     def lost_snapshots(self, known: Collection[str]) -> list[str]:
         """Return which of these snapshots are neither there nor forgotten on purpose."""
-        vault = self._vault()
-        there = {key.removeprefix("snapshots/") for key in vault.objects.keys("snapshots/")}
-        gone = set(known) - there
-        if gone:
-            # Read after the look: whoever forgot one wrote so before it went.
-            gone -= present_state(vault).forgotten.snapshots
-        return sorted(gone)
-
-    def _require_known_snapshots(self) -> None:
-        lost = self.lost_snapshots(self._known_snapshots())
-        if lost:
-            raise VaultSetBackError(
-                f"the vault is not what it was: it lost snapshots, among them {lost[-1]}, so it"
-                " is an older copy or another vault",
-                hint="Is the right disk mounted? `dcmvault vault check` says what is wrong. If"
-                " this is the vault to go on with: `dcmvault verify` finds what it lost, and the"
-                " next backup stores that again.",
-            )
+        return self._at_work.lost_snapshots(known)
 
     def _taken_before(self, vault: Vault, run: str) -> SnapshotRef | None:
         for link in heads(vault.links()):
@@ -184,13 +141,13 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven.",
             )
-        seen = self._look()
+        seen = self._at_work.look()
         state = replace(seen.state, journals=seen.vault.journals())
         try:
             records = state.records(study.study_instance_uid)
         except VaultDamagedError:
-            with self._lock:
-                seen = self._seen = _looked_at(seen.vault)
+            self._at_work.forget()
+            seen = self._at_work.look()
             records = seen.state.records(study.study_instance_uid)
         reader = None
         if level is Level.PROVEN:
@@ -221,55 +178,9 @@ class VaultDestination:
             return self._gauge.profile()
         return PROFILES[self._section.profile]
 
-    def _vault(self) -> Vault:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._open_vault()
-            return self._opened
-
-    def _look(self) -> _Seen:
-        """Open the vault and read what it holds, unless that is known."""
-        vault = self._vault()
-        with self._lock:
-            if self._seen is None:
-                self._seen = _looked_at(vault)
-            return self._seen
-
-    def _look_to_write(self) -> _Seen:
-        """Look again when others wrote, or when that was a while ago: they may change keys, too."""
-        vault = self._vault()
-        with self._lock:
-            if (
-                self._seen is None
-                or abs(self._clock.now() - self._seen.looked_at) > _LOOKED_AT_EVERY
-                or _has_changed(self._seen)
-            ):
-                self._seen = _looked_at(vault)
-                rotate_when_due(vault)
-            return self._seen
-
-
-def _has_changed(seen: _Seen) -> bool:
-    """Say whether others stored or forgot anything since; costs four lists of keys."""
-    known = [journal.key for journal in seen.vault.journals()]
-    seen.vault.refresh()
-    written = [journal.key for journal in seen.vault.journals()]
-    return written != known or heads(seen.vault.links()) != list(seen.state.links)
-
-
-def _looked_at(vault: Vault) -> _Seen:
-    state = present_state(vault)
-
-    def read_study(study_instance_uid: str) -> list[InstanceRecord]:
-        return replace(state, journals=vault.journals()).records(study_instance_uid)
-
-    known = KnownFiles(read_study, state.forgotten.studies)
-    return _Seen(vault, state, known, vault.clock.now())
-
 
 def _ref(link: Link) -> SnapshotRef:
-    created_at = datetime.strptime(link.created_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    return SnapshotRef(link.name, link.generation, created_at)
+    return SnapshotRef(link.name, link.generation, read_time_text(link.created_at))
 
 
 @dataclass(slots=True)

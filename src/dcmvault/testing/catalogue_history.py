@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.model.evidence import Finding, Level
@@ -11,7 +11,14 @@ from dcmvault.model.instance import InstanceIdentity, ScannedEntry
 from dcmvault.model.job import JobState
 from dcmvault.model.plan import PlanItem, Strategy
 from dcmvault.model.report import RunState
-from dcmvault.testing.catalogue_world import OpenedCatalogue, World, digest, header, scanned
+from dcmvault.testing.catalogue_world import (
+    CatalogueCases,
+    OpenedCatalogue,
+    World,
+    digest,
+    header,
+    scanned,
+)
 
 #: Not `present`: evidence by counting raises what was not asked about too.
 _LEVELS = (Level.COMPLETE, Level.COMMITTED, Level.PROVEN)
@@ -204,3 +211,16 @@ class History:
         }
         assert expected == {version: version in levels for version in present}
         assert world.catalogue.plans.present_versions(world.source) == len(present)
+
+
+class HistorySuite(CatalogueCases):
+    """Random histories, compared with a model in memory after every step."""
+
+    #: Seeds of the histories; each is a few dozen steps.
+    seeds: Sequence[int] = range(3)
+
+    def test_random_histories_agree_with_the_model(self) -> None:
+        """What is due, held and in conflict is what a simple model says."""
+        catalogue = self.open_catalogue()
+        for seed in self.seeds:
+            History(catalogue, seed).play(steps=20)

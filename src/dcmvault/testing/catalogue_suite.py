@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strateg
 from dcmvault.model.report import Counts, RunState
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
-from dcmvault.testing.catalogue_history import History
+from dcmvault.testing.catalogue_history import HistorySuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
@@ -493,19 +492,6 @@ class RunSuite(CatalogueCases):
         again = World(self.open_catalogue())
         assert again.catalogue.runs.report(run_id) == report
         assert again.catalogue.status.counts()["holdings"] == 1
-
-
-class HistorySuite(CatalogueCases):
-    """Random histories, compared with a model in memory after every step."""
-
-    #: Seeds of the histories; each is a few dozen steps.
-    seeds: Sequence[int] = range(3)
-
-    def test_random_histories_agree_with_the_model(self) -> None:
-        """What is due, held and in conflict is what a simple model says."""
-        catalogue = self.open_catalogue()
-        for seed in self.seeds:
-            History(catalogue, seed).play(steps=20)
 
 
 class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite):

@@ -1,0 +1,123 @@
+"""The vault while a process works with it: opened once, looked at anew now and then.
+
+Others forget studies, prune and change keys meanwhile; an older copy may lie at its place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from dcmvault.errors import VaultSetBackError
+from dcmvault.ports.clock import Clock
+from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.rotation import rotate_when_due
+from dcmvault.vault.state import VaultState, present_state
+from dcmvault.vault.writer import KnownFiles
+
+#: So long a process that writes relies on what it knows of the vault.
+_LOOKED_AT_EVERY = timedelta(minutes=10)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the vault held when it was looked at, with what all deliveries share."""
+
+    vault: Vault
+    state: VaultState
+    known: KnownFiles
+    looked_at: datetime
+    #: No snapshot is lost that somebody outside knows of.
+    is_as_known: bool = False
+
+
+class VaultAtWork:
+    """Opens the vault when it is first needed. Safe for several threads.
+
+    `known_snapshots` names the snapshots that somebody outside of the vault knows of.
+    """
+
+    def __init__(
+        self,
+        open_vault: Callable[[], Vault],
+        clock: Clock,
+        known_snapshots: Callable[[], Collection[str]],
+    ) -> None:
+        self._open_vault = open_vault
+        self._clock = clock
+        self._known_snapshots = known_snapshots
+        self._opened: Vault | None = None
+        #: Nothing after a snapshot: the next who wants to know looks again.
+        self._seen: Seen | None = None
+        self._lock = threading.Lock()
+
+    def vault(self) -> Vault:
+        """Return the opened vault."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_vault()
+            return self._opened
+
+    def look(self) -> Seen:
+        """Read what the vault holds, unless that is known."""
+        vault = self.vault()
+        with self._lock:
+            if self._seen is None:
+                self._seen = _looked_at(vault)
+            return self._seen
+
+    def look_to_write(self) -> Seen:
+        """Look again when that was a while ago, and whether it is the vault that it was.
+
+        Raises VaultSetBackError.
+        """
+        vault = self.vault()
+        with self._lock:
+            seen = self._seen
+            if seen is None or abs(self._clock.now() - seen.looked_at) > _LOOKED_AT_EVERY:
+                seen = self._seen = _looked_at(vault)
+                rotate_when_due(vault)
+        if not seen.is_as_known:
+            self.require_known_snapshots()
+            seen.is_as_known = True
+        return seen
+
+    def forget(self) -> None:
+        """Look anew when somebody asks next."""
+        with self._lock:
+            self._seen = None
+
+    def lost_snapshots(self, known: Collection[str]) -> list[str]:
+        """Return which of these snapshots are neither there nor forgotten on purpose."""
+        vault = self.vault()
+        there = {key.removeprefix("snapshots/") for key in vault.objects.keys("snapshots/")}
+        gone = set(known) - there
+        if gone:
+            # Read after the look: whoever forgot one wrote so before it went.
+            gone -= present_state(vault).forgotten.snapshots
+        return sorted(gone)
+
+    def require_known_snapshots(self) -> None:
+        """Raise VaultSetBackError when a snapshot is lost that somebody outside knows of."""
+        lost = self.lost_snapshots(self._known_snapshots())
+        if lost:
+            raise VaultSetBackError(
+                f"the vault is not what it was: it lost snapshots, among them {lost[-1]}, so it"
+                " is an older copy or another vault",
+                hint="Is the right disk mounted? `dcmvault vault check` says what is wrong. If"
+                " this is the vault to go on with: `dcmvault verify` finds what it lost, and the"
+                " next backup stores that again.",
+            )
+
+
+def _looked_at(vault: Vault) -> Seen:
+    state = present_state(vault)
+
+    def read_study(study_instance_uid: str) -> list[InstanceRecord]:
+        return replace(state, journals=vault.journals()).records(study_instance_uid)
+
+    known = KnownFiles(read_study, state.forgotten.studies)
+    return Seen(vault, state, known, vault.clock.now())

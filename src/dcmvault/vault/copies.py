@@ -124,7 +124,7 @@ class RedundantObjects:
             for place in reversed(places):
                 self._put(place, key, data)
         else:
-            self._each(places[1:], lambda place: self._put(place, key, data))
+            _each(self._pool, places[1:], lambda place: self._put(place, key, data))
             self._put(key, key, data)
         self._retain(key, places)
 
@@ -188,7 +188,7 @@ class RedundantObjects:
         others = _all_places(key)[1:]
         if self.places(key) == [key] and self._copies == 1:
             others = [place for place in others if place in self._known_spares()]
-        removed += self._each(others, lambda place: _remove(self._store, place))
+        removed += _each(self._pool, others, lambda place: _remove(self._store, place))
         if not any(removed):
             raise ObjectMissingError(f"no object {key}")
 
@@ -213,7 +213,7 @@ class RedundantObjects:
                 self._replace(place, key, data)
         self._retain(key, [place for place, _state in wrong])
         if len(self.places(key)) == 1:
-            self._each(_all_places(key)[1:], lambda place: _remove(self._store, place))
+            _each(self._pool, _all_places(key)[1:], lambda place: _remove(self._store, place))
         return [place for place, _state in wrong]
 
     def complete(self, prefix: str) -> None:
@@ -237,7 +237,7 @@ class RedundantObjects:
     def _retain(self, key: str, places: Iterable[str]) -> None:
         if isinstance(self._store, Retention) and key.startswith(_RETAINED):
             store, until = self._store, self._store.keep_until()
-            self._each(places, lambda place: store.retain(place, until))
+            _each(self._pool, places, lambda place: store.retain(place, until))
 
     def _put(self, place: str, key: str, data: bytes) -> None:
         """Store one copy; what is damaged there gives way."""
@@ -280,11 +280,12 @@ class RedundantObjects:
             self._store.evict(place)
         return _read(self._store, place)
 
-    def _each(self, places: Iterable[str], action: Callable[[str], _T]) -> list[_T]:
-        """Do something at several places at once, and wait for all of them."""
-        futures = [self._pool.submit(action, place) for place in places]
-        wait(futures)
-        return [future.result() for future in futures]
+
+def _each(pool: ThreadPoolExecutor, places: Iterable[str], action: Callable[[str], _T]) -> list[_T]:
+    """Do something at several places at once, and wait for all of them."""
+    futures = [pool.submit(action, place) for place in places]
+    wait(futures)
+    return [future.result() for future in futures]
 
 
 def _remove(store: ObjectStore, place: str) -> bool:

@@ -216,8 +216,8 @@ def _duplicate_lines(found: Duplicates) -> Iterator[str]:
 
 def _group_lines(groups: Sequence[Sequence[HeldFile]]) -> Iterator[str]:
     for group in groups:
-        first = group[0].record
-        yield f"  {visible(first.sop_instance_uid or _('(no SOP Instance UID)'))}"
+        name = group[0].record.sop_instance_uid or _("(no SOP Instance UID)")
+        yield f"  {visible(name)}"
         for held in group:
             record = held.record
             digest = record.file_sha256.hex()[:8]

@@ -94,6 +94,9 @@ class Lease:
                 "another process took the vault's lease just now",
                 hint="Try again in a few minutes.",
             )
+        if standing.holder.isalnum():
+            with suppress(OSError):
+                _witness_path(standing.holder).unlink()
 
     def give_back(self) -> None:
         """End it; DestinationError if that cannot be written down now."""
@@ -206,8 +209,6 @@ def _is_dead(holder: str) -> bool:
         return False
     finally:
         os.close(descriptor)
-    with suppress(OSError):
-        _witness_path(holder).unlink()
     return True
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from scripts.peer_clouds import Azurite, S3Server
 from scripts.peer_processes import Sshd
-from tests.conftest import RunDcmvault
+from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.cloud_proxy import Proxy, proxied
 from tests.integration.cloud_vault_world import (
     ENVIRONMENT,
@@ -365,3 +367,24 @@ def test_credentials_that_may_not_delete(
     assert files_in(section) == files_below(studies)
     left = list(open_vault_store(section, SystemClock()).keys("journal/"))
     assert len(left) == 2
+
+
+def test_an_interrupt_ends_waiting_for_a_store(
+    s3_server: S3Server,
+    studies: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start_dcmvault: StartDcmvault,
+) -> None:
+    with _proxied_place(s3_server, monkeypatch) as (place, proxy):
+        place.configured(home)
+        config = home / "config.toml"
+        config.write_text(config.read_text().replace("wait_s = 0.05", "wait_s = 300"))
+        proxy.down_for = ("/",)
+        process = start_dcmvault("backup", studies, "--to", "cloud")
+        while not proxy.targets:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)  # seconds; the wait would last for five minutes
+        assert process.returncode == 130

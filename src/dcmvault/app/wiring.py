@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dcmvault.object_stores.s3_lock import LockingCloudStore
     from dcmvault.vault.repository import Vault
 
+#: Waits for so many seconds, or until nobody wants to wait any more.
+Sleep = Callable[[float], object]
 #: Opens the vault of a section.
 OpenVault = Callable[[VaultSection], "Vault"]
 #: Jobs that run at once for one destination (the number of associations at first).
@@ -100,11 +102,13 @@ def build_destination(
     holds_copies: Callable[[], bool] | None = None,
     retry: RetrySection | None = None,
     known_snapshots: Callable[[], list[str]] = list,
+    sleep: Sleep = time.sleep,
 ) -> Destination:
     """Make the adapter for a destination's section.
 
     `holds_copies` tells what the catalogue knows: whether copies were stored there before;
-    `known_snapshots` which snapshots should be there. `retry` is as for `open_vault_store`.
+    `known_snapshots` which snapshots should be there. `retry` and `sleep` are as for
+    `open_vault_store`.
     """
     if isinstance(section, DimseDestinationSection):
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
@@ -114,7 +118,7 @@ def build_destination(
         from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
 
         return VaultDestination(
-            section, lambda: open_vault_at(section, clock, retry), clock, known_snapshots
+            section, lambda: open_vault_at(section, clock, retry, sleep), clock, known_snapshots
         )
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
@@ -122,7 +126,12 @@ def build_destination(
     return FolderDestination(section, LocalStore(section.path, clock), clock, holds_copies)
 
 
-def open_vault_at(section: VaultSection, clock: Clock, retry: RetrySection | None = None) -> Vault:
+def open_vault_at(
+    section: VaultSection,
+    clock: Clock,
+    retry: RetrySection | None = None,
+    sleep: Sleep = time.sleep,
+) -> Vault:
     """Open the vault of a section with the secrets that it refers to.
 
     Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultDamagedError, and
@@ -131,20 +140,22 @@ def open_vault_at(section: VaultSection, clock: Clock, retry: RetrySection | Non
     from dcmvault.app.vault_secrets import vault_secrets  # noqa: PLC0415 - when needed
     from dcmvault.vault.repository import open_vault  # noqa: PLC0415 - when needed
 
-    return open_vault(open_vault_store(section, clock, retry), vault_secrets(section), clock)
+    store = open_vault_store(section, clock, retry, sleep)
+    return open_vault(store, vault_secrets(section), clock)
 
 
 def open_vault_store(
     section: VaultSection,
     clock: Clock,
     retry: RetrySection | None = None,
+    sleep: Sleep = time.sleep,
     *,
     cached: bool = True,
 ) -> ObjectStore:
     """Make the object store that a vault is kept in; nothing is touched or connected yet.
 
-    What is reached over a network is tried again as `retry` says, and small objects are cached in
-    the state folder if `cached`.
+    What is reached over a network is tried again as `retry` says, after `sleep`, and small objects
+    are cached in the state folder if `cached`.
     """
     if section.path is not None:
         from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
@@ -161,7 +172,7 @@ def open_vault_store(
         retry.jitter,
     )
     store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
-    patient = RetryingStore(store, time.sleep, backoff)
+    patient = RetryingStore(store, sleep, backoff)
     return CachedStore(patient, state_folder() / _CACHE) if cached else patient
 
 
@@ -241,6 +252,8 @@ class Workplace:
     #: Vaults that are read, by address: opening one takes a quarter of a second.
     _vaults: dict[str, Vault] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Set while the work is being ended: then no store is waited for.
+    _ending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def working(self) -> bool:
@@ -261,6 +274,7 @@ class Workplace:
         if self._worker is None and self.ownership.try_acquire():
             from dcmvault.engine.worker import DurableWorker  # noqa: PLC0415 - when needed
 
+            self._ending.clear()
             stages = self._stages()
             self._worker = DurableWorker(
                 self._work_database,
@@ -274,6 +288,7 @@ class Workplace:
     def rest(self, grace_s: float = 5.0) -> None:
         """Stop working: instances in flight end within `grace_s` seconds, the rest stays queued."""
         if self._worker is not None:
+            self._ending.set()
             self._worker.stop(grace_s)
             self._worker = None
             self.ownership.release()
@@ -306,6 +321,7 @@ class Workplace:
                 lambda: plans.holds_copies(plans.destination(address)),
                 self.settings.retry,
                 known_snapshots,
+                self._ending.wait,
             )
             if isinstance(section, DimseDestinationSection | VaultDestinationSection):
                 self._shared[address] = destination
@@ -330,7 +346,7 @@ class Workplace:
     def _opened_vault(self, section: VaultSection) -> Vault:
         with self._lock:
             if section.address not in self._vaults:
-                vault = open_vault_at(section, self.clock, self.settings.retry)
+                vault = open_vault_at(section, self.clock, self.settings.retry, self._ending.wait)
                 self._vaults[section.address] = vault
             return self._vaults[section.address]
 

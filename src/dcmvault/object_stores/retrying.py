@@ -54,7 +54,7 @@ class RetryingStore(WrappedStore):
     """
 
     def __init__(
-        self, inner: ObjectStore, sleep: Callable[[float], None], backoff: Backoff | None = None
+        self, inner: ObjectStore, sleep: Callable[[float], object], backoff: Backoff | None = None
     ) -> None:
         super().__init__(inner)
         self._sleep = sleep

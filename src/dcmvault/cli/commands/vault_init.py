@@ -136,7 +136,8 @@ def _say(made: MadeVault) -> None:
         )
     quoted = shlex.quote(made.address)
     tell(_("Next:"))
-    tell(f"  dcmvault backup {_('SOURCE')} --to {quoted}")
+    source = _("SOURCE")
+    tell(f"  dcmvault backup {source} --to {quoted}")
     if config.encrypted and not made.recovery_rows:
         tell(f"  dcmvault vault key recovery {quoted}")
 

@@ -24,13 +24,14 @@ from tests.integration.cloud_vault_world import (
 )
 
 from dcmvault.app.vault_uncover import uncover
-from dcmvault.app.wiring import build_destination, open_vault_at
+from dcmvault.app.wiring import build_destination, open_vault_at, open_vault_store
 from dcmvault.config.load import load_settings
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination
 from dcmvault.errors import DestinationStoppedError, UsageError, VaultMissingError
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import make_study
+from dcmvault.vault.copying import copy_vault
 from dcmvault.vault.prune import PruneRequest, prune
 from dcmvault.vault.retention import forget_snapshots, forget_study
 from dcmvault.vault.state import present_state
@@ -313,3 +314,39 @@ def test_a_bucket_without_locks_is_refused_before_there_is_a_vault(
     with pytest.raises(DestinationStoppedError, match="has no Object Lock"):
         make_vault(section, clock=clock)
     make_vault(place.configured(home), clock=clock)
+
+
+def test_a_copy_is_retained_where_it_is(
+    section: VaultDestinationSection,
+    bucket: Bucket,
+    clock: FakeClock,
+    studies: Path,
+    tmp_path: Path,
+) -> None:
+    here = VaultDestinationSection(
+        location=str(tmp_path / "here"), passphrase="env:CLOUD_PASSPHRASE"
+    )
+    make_vault(here, clock=clock)
+    back_up(_destination(here, clock), studies)
+    source, target = open_vault_store(here, clock), open_vault_store(section, clock)
+
+    def shortest() -> datetime:
+        """Say until when the whole copy is retained."""
+        kinds = ("packs", "index", "snapshots", "keys", "copies", "config")
+        keys = [key for key in bucket.there() if key.startswith(kinds)]
+        return min(_time(bucket.retained_until(key)) for key in keys)
+
+    copy_vault(source, target, clock)
+    clock.advance(10 * 86_400)
+    make_study(studies / "two", key="lock two")
+    back_up(_destination(here, clock), studies)
+    copy_vault(source, target, clock)
+    assert shortest() < clock.now() + timedelta(days=21)  # too early to renew
+    clock.advance(6 * 86_400)
+    copy_vault(source, target, clock)
+    assert shortest() > clock.now() + timedelta(days=29)
+    # The copy is written to by itself: what its snapshots promise is not true of this store.
+    clock.advance(16 * 86_400)
+    assert back_up(_destination(section, clock), studies) is not None
+    assert shortest() > clock.now() + timedelta(days=29)
+    assert files_in(section, clock) == files_below(studies)

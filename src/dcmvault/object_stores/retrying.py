@@ -138,6 +138,9 @@ class RetryingStore(WrappedStore):
     def _retaining(self, inner: Retention) -> Callable[[str, datetime], None]:
         return lambda key, until: self._again(lambda: inner.retain(key, until))
 
+    def _telling_retention(self, inner: Retention) -> Callable[[str], datetime | None]:
+        return lambda key: self._again(lambda: inner.retained_until(key))
+
     def _evicting(self, inner: CacheEviction) -> Callable[[str], bool]:
         return lambda key: self._again(lambda: inner.evict(key))
 

@@ -73,13 +73,21 @@ class LockingCloudStore(CloudStore):
         """Return until when what is needed now is to be kept."""
         return self._clock.now() + self._keep_for
 
+    def retained_until(self, key: str) -> datetime | None:
+        """Return until when the present version of an object is retained."""
+        check_key(key)
+        try:
+            return self._version_retained_until(key)
+        except ObjectMissingError:
+            return None
+
     def retain(self, key: str, until: datetime) -> None:
         """Keep the present version of an object until then."""
         check_key(key)
         if until.utcoffset() is None:
             message = "retention needs an aware datetime"
             raise ValueError(message)
-        holds = self._retained_until(key)
+        holds = self._version_retained_until(key)
         if holds is not None and holds >= until:
             return
         with _boto_errors(key):
@@ -97,7 +105,7 @@ class LockingCloudStore(CloudStore):
             try:
                 self._remove(key, version)
             except DestinationStoppedError:
-                until = self._retained_until(key, version)
+                until = self._version_retained_until(key, version)
                 if until is None or until <= self._clock.now():
                     raise
                 raise ObjectLockedError(
@@ -159,7 +167,7 @@ class LockingCloudStore(CloudStore):
                     for entry in page.get(kind, ()):
                         yield _Version(entry["Key"], entry["VersionId"], kind == "DeleteMarkers")
 
-    def _retained_until(self, key: str, version: str = "") -> datetime | None:
+    def _version_retained_until(self, key: str, version: str = "") -> datetime | None:
         which = {"VersionId": version} if version else {}
         with _boto_errors(key):
             answer = self._client.head_object(Bucket=self._name, Key=self._prefix + key, **which)

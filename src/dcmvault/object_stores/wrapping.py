@@ -22,6 +22,7 @@ class WrappedStore:
         if isinstance(inner, Retention):
             self._offer("retain", self._retaining(inner))
             self._offer("keep_until", inner.keep_until)
+            self._offer("retained_until", self._telling_retention(inner))
         if isinstance(inner, CacheEviction):
             self._offer("evict", self._evicting(inner))
 
@@ -55,6 +56,9 @@ class WrappedStore:
 
     def _retaining(self, inner: Retention) -> Callable[[str, datetime], None]:
         return inner.retain
+
+    def _telling_retention(self, inner: Retention) -> Callable[[str], datetime | None]:
+        return inner.retained_until
 
     def _evicting(self, inner: CacheEviction) -> Callable[[str], bool]:
         return inner.evict

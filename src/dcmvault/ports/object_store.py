@@ -108,6 +108,10 @@ class Retention(Protocol):
         """Return until when what is needed now is to be kept (aware), as the operator wants it."""
         ...
 
+    def retained_until(self, key: str) -> datetime | None:
+        """Return until when an object is retained (aware), None if it is not or is not there."""
+        ...
+
     def retain(self, key: str, until: datetime) -> None:
         """Let nobody remove the object before `until` (aware); durable on return.
 

@@ -325,6 +325,11 @@ class ObjectStoreSuite:
         now = datetime.now(UTC)
         for until in (now + timedelta(days=2), now + timedelta(days=3), now + timedelta(seconds=1)):
             store.retain("kept", until)
+        held = store.retained_until("kept")
+        assert held is not None
+        assert abs(held - (now + timedelta(days=3))) < timedelta(seconds=1)
+        assert store.retained_until("none") is None
+        assert store.keep_until().utcoffset() is not None
         _assert_raises(ObjectLockedError, store.delete, "kept")
 
     def test_retaining_nothing(self) -> None:

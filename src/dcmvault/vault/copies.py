@@ -25,7 +25,7 @@ _CHECKED_TEXTS = frozenset({"config", "lease", "README.txt"})
 _ALWAYS_TRIPLE = ("config", "keys/")
 #: Kept from being removed where the store can do that, from when they are written. The rest is
 #: either superseded soon, or packs, which are retained when a snapshot takes them up.
-_RETAINED = ("config", "keys/", "index/", "snapshots/", "README.txt", "rescue/")
+RETAINED = ("config", "keys/", "index/", "snapshots/", "README.txt", "rescue/")
 #: Packs have parity; of the others a vault can do without.
 _ALWAYS_SINGLE = ("packs/", "parity/", "lease", "ballast")
 _DIGEST = re.compile(r"(?:\A|[-.])([0-9a-f]{64})(?:\.[a-z]+)?\Z")
@@ -235,7 +235,7 @@ class RedundantObjects:
         return _all_places(key)
 
     def _retain(self, key: str, places: Iterable[str]) -> None:
-        if isinstance(self._store, Retention) and key.startswith(_RETAINED):
+        if isinstance(self._store, Retention) and key.startswith(RETAINED):
             store, until = self._store, self._store.keep_until()
             _each(self._pool, places, lambda place: store.retain(place, until))
 

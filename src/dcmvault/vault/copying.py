@@ -33,6 +33,7 @@ from dcmvault.vault.inventory import take_inventory
 from dcmvault.vault.key_changes import drop_superseded
 from dcmvault.vault.key_objects import KEYS_PREFIX, check_generation, generation_of
 from dcmvault.vault.lease import Lease, hold_lease
+from dcmvault.vault.locking import renew_copy, retain_pack
 from dcmvault.vault.phases import Phase, Told, to_nobody
 from dcmvault.vault.repository import read_config
 from dcmvault.vault.sound_packs import sound_pack
@@ -87,8 +88,9 @@ class Copying:
         self.copy(extras, lease)
         restore_ballast_of(self.target, self.config)
 
-    def end(self) -> None:
-        """Write `config`: from now on there is a vault."""
+    def end(self, lease: Lease) -> None:
+        """Write `config`: from now on there is a vault. What was there before stays retained."""
+        renew_copy(self.target, self.to_objects, self.clock, lease.keep)
         self.to_objects.put(CONFIG_KEY, self._raw)
 
     def check_target(self) -> None:
@@ -189,6 +191,8 @@ class Copying:
     def _put(self, key: str, data: bytes) -> None:
         # Its bytes were compared with its name; the store compares what it has with them.
         self.to_objects.put(key, data)
+        if key.startswith(("packs/", "parity/")):
+            retain_pack(self.target, key)
         self.result.objects += 1
         self.result.bytes += len(data)
 
@@ -233,7 +237,7 @@ def copy_vault(
             if not copying.result.is_behind:
                 break
             listing = again
-        copying.end()
+        copying.end(lease)
         own = set(copying.to_objects.keys("snapshots/")) - set(listing.snapshots)
         copying.result.own_snapshots = len(own)
     return copying.result

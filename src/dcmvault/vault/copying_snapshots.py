@@ -56,7 +56,7 @@ def copy_snapshots(
             copy.ledger.add_index(fresh, copy.now())
         copying.copy([link.key for link in chosen], lease)
         _unite(copy, now, chosen, lease)
-        copying.end()
+        copying.end(lease)
     return copying.result, chosen
 
 

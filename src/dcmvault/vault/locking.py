@@ -9,22 +9,27 @@ must go. Journals, the lease and what a prune writes must go, too, and are never
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 from dcmvault.errors import ObjectMissingError
-from dcmvault.ports.object_store import Retention
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.object_store import ObjectStore, Retention
 from dcmvault.vault.config import CONFIG_KEY
+from dcmvault.vault.copies import RETAINED, RedundantObjects
 from dcmvault.vault.pack import PackEntry, pack_key
 from dcmvault.vault.records import time_text
 from dcmvault.vault.repository import Vault
-from dcmvault.vault.snapshot import SnapshotState
 from dcmvault.vault.state import VaultState
 
 _log = logging.getLogger(__name__)
 
 #: Requests under way at once.
 _THREADS = 16
+_AT_ONCE = 1000
+#: Stores keep whole seconds.
+_ROUNDED = timedelta(seconds=2)
 
 
 class ObjectLocks:
@@ -34,28 +39,39 @@ class ObjectLocks:
         self._vault = vault
         self._store = vault.store if isinstance(vault.store, Retention) else None
 
-    def are_due(self, states: Iterable[SnapshotState]) -> bool:
+    def are_due(self, before: VaultState) -> bool:
         """Say whether less than half of the time is left of what the heads promise.
 
-        So an object is asked about twice in its time, not in every run.
+        So an object is asked about twice in its time, not in every run. A promise counts only as
+        far as its snapshot itself is retained: in a copy of a vault it is another store's.
         """
-        promised = [state.retained_until for state in states]
-        if self._store is None or not promised:
+        if self._store is None:
             return False
-        now = self._vault.clock.now()
-        return min(promised) < time_text(now + (self._store.keep_until() - now) / 2)
+        half = _half_time(self._store, self._vault.clock)
+        for link, state in zip(before.links, before.states, strict=True):
+            held = self._store.retained_until(link.key)
+            if held is None or state.retained_until < time_text(half):
+                return True
+            if time_text(held + _ROUNDED) < state.retained_until:
+                return True
+        return False
 
     def take_up(
-        self, before: VaultState, packs: Iterable[PackEntry], leaving: Iterable[PackEntry]
+        self,
+        before: VaultState,
+        packs: Iterable[PackEntry],
+        leaving: Iterable[PackEntry],
+        *,
+        renew: bool,
     ) -> str:
         """Retain what a new snapshot will lean on; return until when all of it is retained.
 
         `packs` are those that no snapshot named before; the blobs of those that are `leaving`
-        are elsewhere by now. When it is due everything is retained anew.
+        are elsewhere by now. With `renew` everything is retained anew.
         """
         if self._store is None:
             return ""
-        if before.states and not self.are_due(before.states):
+        if before.states and not renew:
             self.keep_packs(packs)
             return min(state.retained_until for state in before.states)
         until = time_text(self._store.keep_until())
@@ -102,13 +118,50 @@ class ObjectLocks:
         wanted = list(keys)
         packs = {key.rpartition("/")[2] for key in wanted}
         wanted += [key for key in parity if key.rpartition("/")[2][:64] in packs]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for _ in pool.map(self._retain, wanted):
-                pass
-
-    def _retain(self, key: str) -> None:
         assert self._store is not None
+        _retain_all(self._store, wanted)
+
+
+def retain_pack(store: ObjectStore, key: str) -> None:
+    """Retain a pack or its parity, which were copied from another store."""
+    if isinstance(store, Retention):
+        store.retain(key, store.keep_until())
+
+
+def renew_copy(
+    store: ObjectStore, objects: RedundantObjects, clock: Clock, keep_on: Callable[[], None]
+) -> None:
+    """Retain all of a vault's copy anew, if less than half of the time is left of a snapshot's.
+
+    Needs no key, and so retains garbage, too. `keep_on` is called again and again meanwhile.
+    """
+    if not isinstance(store, Retention):
+        return
+    half = _half_time(store, clock)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        held = list(pool.map(store.retained_until, objects.keys("snapshots/")))
+    if all(until is not None and until >= half for until in held):
+        return
+    small = [key for prefix in RETAINED for key in objects.keys(prefix)]
+    places = [place for key in small for place in objects.places(key)]
+    wanted = [*places, *store.keys("packs/"), *store.keys("parity/")]
+    for start in range(0, len(wanted), _AT_ONCE):
+        keep_on()
+        _retain_all(store, wanted[start : start + _AT_ONCE])
+
+
+def _half_time(store: Retention, clock: Clock) -> datetime:
+    now = clock.now()
+    return now + (store.keep_until() - now) / 2
+
+
+def _retain_all(store: Retention, keys: Iterable[str]) -> None:
+    def retain(key: str) -> None:
         try:
-            self._store.retain(key, self._store.keep_until())
+            store.retain(key, store.keep_until())
         except ObjectMissingError:  # a check says so, where it should be there
             _log.info("%s is not there to be retained", key)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(retain, keys):
+            pass

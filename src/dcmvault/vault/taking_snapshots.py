@@ -94,7 +94,7 @@ class _Taking:
         fresh = self._fresh(before)
         changed = self.change.holds is not None or self.change.forgotten is not None
         locks = ObjectLocks(self.vault)
-        locks_are_due = locks.are_due(before.states)
+        locks_are_due = locks.are_due(before)
         if not (fresh or sidecar_is_new or changed or locks_are_due or len(before.links) > 1):
             remove_superseded(self.vault, before.journals, [])
             return None
@@ -121,7 +121,9 @@ class _Taking:
             holds=holds,
             forgotten=forgotten,
             sidecars=sidecars,
-            retained_until=locks.take_up(before, [*others, *blobs.packs], moved),
+            retained_until=locks.take_up(
+                before, [*others, *blobs.packs], moved, renew=locks_are_due
+            ),
         )
         link = self._write(state, before)
         remove_superseded(self.vault, before.journals, moved)

@@ -75,6 +75,9 @@ class _Keeping(_Plain):
     def keep_until(self) -> datetime:
         return _KEPT_UNTIL
 
+    def retained_until(self, key: str) -> datetime | None:
+        return dict(self.retained).get(key)
+
     def retain(self, key: str, until: datetime) -> None:
         self.retained.append((key, until))
 
@@ -118,6 +121,8 @@ def test_capabilities_do_what_those_of_the_wrapped_store_do(tmp_path: Path) -> N
         assert isinstance(store, Retention)
         store.retain("key", until)
         assert store.keep_until() == _KEPT_UNTIL
+        assert store.retained_until("key") == until
+        assert store.retained_until("other") is None
         assert keeping.retained == [("key", until)]
         memory = MemoryStore()
         store = wrap(memory)

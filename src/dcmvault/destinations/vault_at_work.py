@@ -15,10 +15,11 @@ from dcmvault.ports.clock import Clock
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.rotation import rotate_when_due
+from dcmvault.vault.snapshot import heads
 from dcmvault.vault.state import VaultState, present_state
 from dcmvault.vault.writer import KnownFiles
 
-#: So long a process that writes relies on what it knows of the vault.
+#: So often a process that writes loads the keys anew, and asks whether an epoch is due.
 _LOOKED_AT_EVERY = timedelta(minutes=10)
 
 
@@ -70,14 +71,18 @@ class VaultAtWork:
             return self._seen
 
     def look_to_write(self) -> Seen:
-        """Look again when that was a while ago, and whether it is the vault that it was.
+        """Look again when others wrote, and whether it is the vault that it was.
 
         Raises VaultSetBackError.
         """
         vault = self.vault()
         with self._lock:
             seen = self._seen
-            if seen is None or abs(self._clock.now() - seen.looked_at) > _LOOKED_AT_EVERY:
+            if (
+                seen is None
+                or abs(self._clock.now() - seen.looked_at) > _LOOKED_AT_EVERY
+                or _has_changed(seen)
+            ):
                 seen = self._seen = _looked_at(vault)
                 rotate_when_due(vault)
         if not seen.is_as_known:
@@ -111,6 +116,14 @@ class VaultAtWork:
                 " this is the vault to go on with: `dcmvault verify` finds what it lost, and the"
                 " next backup stores that again.",
             )
+
+
+def _has_changed(seen: Seen) -> bool:
+    """Say whether others stored or forgot anything since; costs four lists of keys."""
+    known = [journal.key for journal in seen.vault.journals()]
+    seen.vault.refresh()
+    written = [journal.key for journal in seen.vault.journals()]
+    return written != known or heads(seen.vault.links()) != list(seen.state.links)
 
 
 def _looked_at(vault: Vault) -> Seen:

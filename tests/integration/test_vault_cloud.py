@@ -345,10 +345,10 @@ def test_requests_of_a_small_backup(
                 back_up(destination, studies)
                 evidence(destination, studies / "study0", Level.COMPLETE)
             counts.append(len(proxy.targets))
-        # 36, 10 and 46 when this was written. Each is a round trip, and some cost money.
+        # 36, 11 and 48 when this was written. Each is a round trip, and some cost money.
         assert counts[0] <= 40
         assert counts[1] <= 12
-        assert counts[2] <= 50
+        assert counts[2] <= 52
 
 
 def test_credentials_that_may_not_delete(

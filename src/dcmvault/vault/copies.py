@@ -221,6 +221,9 @@ class RedundantObjects:
 
         For who keeps others from removing them meanwhile.
         """
+        starts = tuple(folder + prefix for folder in _FOLDERS)
+        if self._copies == 1 and not any(one.startswith(starts) for one in self._known_spares()):
+            return
         listed = set(self._store.keys(prefix))
         listed.update(key for folder in _FOLDERS for key in self._store.keys(folder + prefix))
         for key in self.keys(prefix):

@@ -10,15 +10,18 @@ from typing import NamedTuple
 
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.effort import EffortGauge
+from dcmvault.vault.freed_memory import give_back
 from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.repository import Vault
-from dcmvault.vault.taking_apart import NewBlob
+from dcmvault.vault.taking_apart import LARGE_BYTES, NewBlob
 
 #: Content that waits for the encoders at most.
 _IN_FLIGHT_BYTES = 16 << 20
 #: A pack grows no further than this while the one before it is still being written.
 _BESIDE_WRITING_BYTES = 8 << 20
+#: Nor is more of it kept while a large blob is encoded: it is closed early then.
+_BESIDE_LARGE_BYTES = 16 << 20
 
 
 class _Encoding(NamedTuple):
@@ -56,6 +59,9 @@ class OutgoingBlobs:
             self.leans_on[blob.id] = blob.kind
             return
         self._new.add(blob.id)
+        if len(blob.content) > LARGE_BYTES:
+            self._take_alone(blob)
+            return
         self._drain(max(_IN_FLIGHT_BYTES - len(blob.content), 0))
         self._in_flight.append(_Encoding(blob, self._workers.submit(self._encode, blob)))
         self._in_flight_bytes += len(blob.content)
@@ -82,6 +88,14 @@ class OutgoingBlobs:
         for waiting in self._in_flight:
             waiting.encoding.cancel()
         self._in_flight.clear()
+
+    def _take_alone(self, blob: NewBlob) -> None:
+        """Encode a large blob while nothing else of this flush is on its way."""
+        self._drain(0)
+        if self._pack is not None and self._pack.size >= _BESIDE_LARGE_BYTES:
+            self._close_pack()
+        self._wait_for_write()
+        self.add(blob.kind, blob.id, self._encode(blob), len(blob.content))
 
     def _drain(self, down_to: int) -> None:
         """Take what the encoders made into the pack, until little enough is in flight."""
@@ -117,4 +131,5 @@ class OutgoingBlobs:
         began = time.perf_counter()
         written = self._vault.packs.store(entry, pieces)
         self._gauge.stored(written, time.perf_counter() - began)
+        give_back()
         return written

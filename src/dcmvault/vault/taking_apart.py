@@ -6,13 +6,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import NamedTuple
 
 from dcmvault.dicom.byte_source import ByteSource
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes, encode_jpeg, encode_samples
 from dcmvault.vault.cutting import Piece, pieces
+from dcmvault.vault.freed_memory import give_back
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.recoding import recode
 from dcmvault.vault.records import BlobsValue, MoreValue, StreamValue, Value
@@ -27,7 +27,7 @@ _LONGEST_STREAM = 32 << 20
 
 
 #: An encoder takes up to fifteen times the memory of what it encodes: larger pieces one by one.
-_LARGE_BYTES = 4 << 20
+LARGE_BYTES = 4 << 20
 _ALONE = threading.Lock()
 
 
@@ -221,7 +221,7 @@ class _TakingApart:
 
 
 def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile: Profile) -> bytes:
-    with _ALONE if len(content) > _LARGE_BYTES else nullcontext():
+    def encode() -> bytes:
         return encode_samples(
             content,
             columns=piece.columns,
@@ -232,6 +232,12 @@ def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile
             planar=piece.planar,
             profile=profile,
         )
+
+    if len(content) <= LARGE_BYTES:
+        return encode()
+    with _ALONE:
+        give_back()
+        return encode()
 
 
 def reverse_words(content: bytes, width: int) -> bytes:

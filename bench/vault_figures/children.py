@@ -24,7 +24,7 @@ class Measured(NamedTuple):
     wall_s: float
     #: Of all its threads and children: says more than `wall_s` on a busy machine.
     cpu_s: float
-    #: VmHWM, of the process and its children together; 0 where the system does not tell.
+    #: VmHWM, of the process alone (the tools have no children); 0 where the system does not tell.
     peak_bytes: int
     output: str
 
@@ -72,22 +72,21 @@ def _cpu_s() -> float:
 
 
 class _Peak:
-    """Looks at a process and its children until they end."""
+    """Looks at a process until it ends."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._peaks: dict[int, int] = {}
+        self._bytes = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def join(self) -> int:
         self._thread.join()
-        return sum(self._peaks.values())
+        return self._bytes
 
     def _watch(self) -> None:
         while self._process.returncode is None:
-            for pid in (self._process.pid, *_children(self._process.pid)):
-                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_of(pid))
+            self._bytes = max(self._bytes, _peak_of(self._process.pid))
             time.sleep(_LOOK_S)
 
 
@@ -98,11 +97,3 @@ def _peak_of(pid: int) -> int:
         return 0
     found = _PEAK.search(status)
     return int(found[1]) << 10 if found else 0
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(one) for task in tasks for one in (task / "children").read_text().split()]
-    except OSError:
-        return []

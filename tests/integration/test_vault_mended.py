@@ -16,7 +16,8 @@ from dcmvault.testing.faulty import CrashError, Fault, FaultyStore
 from dcmvault.vault import prune
 from dcmvault.vault.check import CheckRequest, check
 from dcmvault.vault.prune import PruneRequest
-from dcmvault.vault.retention import forget_study
+from dcmvault.vault.retention import forget_snapshots, forget_study, hold_study, release_study
+from dcmvault.vault.state import present_state
 
 ONE, TWO = make_uid("mended", 1), make_uid("mended", 2)
 AT_ONCE = PruneRequest(timedelta(0), most_dropped=1.0)
@@ -141,3 +142,24 @@ def test_copy_of_an_interrupted_repair_goes_with_its_pack(world: VaultWorld) -> 
     gone = [key for key in packs if world.store.head(key) is None]
     assert gone
     assert not [key for key in gone if world.store.head(f"copies/1/{key}") is not None]
+
+
+def test_hold_that_was_released_does_not_return(world: VaultWorld) -> None:
+    """A policy keeps an old snapshot, and forgets those between it and the newest."""
+    process = world.process()
+    process.back_up("/x", [("1", content(ONE, 1))])
+    process.snapshot()
+    hold_study(world.opened(), ONE, "a lawsuit")
+    released = release_study(world.opened(), ONE)
+    assert released is not None
+    for number in range(2, 4):
+        process.back_up("/x", [(str(number), content(ONE, number))])
+        process.snapshot()
+    forget_snapshots(world.opened(), [released.name])
+    for _round in range(2):
+        world.clock.advance(3600)
+        prune.prune(world.opened(), AT_ONCE)
+    state = present_state(world.opened())
+    assert len(state.links) == 1
+    assert state.holds() == {}
+    assert check(world.opened()).is_sound

@@ -41,6 +41,7 @@ from dcmvault.vault.retention import (
     release_study,
 )
 from dcmvault.vault.slots import KeyFile
+from dcmvault.vault.state import present_state
 
 STUDIES, INSTANCES = 3, 2
 #: So many prunes without grace time leave nothing: one may make something else superfluous.
@@ -184,10 +185,22 @@ class VaultMachine(RuleBasedStateMachine):
         vault = self.world.opened()
         choice = Choice(vault)
         _kept, gone = apply_policy(KeepPolicy(last=last), choice.links, self.world.clock.now())
+        self._forget(vault, [one.name for one in gone])
+
+    @rule(chosen=st.sets(st.integers(0, 9), max_size=5))
+    def forget_some(self, chosen: set[int]) -> None:
+        """Forget snapshots from the middle, as policies do that keep some for longer."""
+        self.world.clock.advance(1)
+        vault = self.world.opened()
+        at_top = {link.name for link in present_state(vault).links}
+        names = [link.name for link in Choice(vault).links if link.name not in at_top]
+        self._forget(vault, [name for number, name in enumerate(names) if number in chosen])
+
+    def _forget(self, vault: Vault, names: list[str]) -> None:
         seen = dict(self.model.present)
-        link = forget_snapshots(vault, [one.name for one in gone])
-        for one in gone:
-            del self.model.snapshots[one.name]
+        link = forget_snapshots(vault, names)
+        for name in names:
+            del self.model.snapshots[name]
         if link is not None:
             self.model.snapshots[link.name] = seen
 
@@ -279,6 +292,7 @@ class VaultMachine(RuleBasedStateMachine):
     def is_as_the_model_says(self) -> None:
         if hasattr(self, "world"):
             self.world.compare()
+            assert present_state(self.world.opened()).holds().keys() == self.model.held
 
 
 def _run(examples: int, steps: int) -> None:

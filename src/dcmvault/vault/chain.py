@@ -57,7 +57,10 @@ def check_chain(
             yield Finding(Trouble.UNREADABLE, link.key, message)
     known_there = there.keys() | set(unreadable)
     gone: dict[str, bool] = {}
+    anywhere = frozenset[str]().union(*(names or frozenset() for names in forgotten.values()))
     for head in heads(links):
+        if head.name in anywhere:
+            continue  # only what followed it is gone; a legal hold keeps it
         allowed = forgotten.get(head.name)
         for name in _missing_ancestors(head, there):
             if name not in known_there and (allowed is None or name not in allowed):

@@ -7,11 +7,12 @@ from datetime import datetime
 
 from dcmvault.errors import (
     DestinationError,
+    ObjectMissingError,
     UsageError,
     VaultDamagedError,
     VaultFormatError,
 )
-from dcmvault.vault.ledger import PassOver
+from dcmvault.vault.ledger import Journal, PassOver
 from dcmvault.vault.records import time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState, heads
@@ -23,6 +24,8 @@ SHORT_DIGITS = 8
 LATEST = "latest"
 _FEWEST_DIGITS = 4
 _NAMED_IN_ERRORS = 4
+#: A prune may remove snapshots while they are read.
+_LOOKS = 5
 
 
 def short_id(name: str) -> str:
@@ -87,13 +90,30 @@ class Choice:
     def __init__(self, vault: Vault, pass_over: PassOver | None = None) -> None:
         self.vault = vault
         self._pass_over = pass_over
-        vault.ledger.refresh(pass_over)
-        every = vault.links(pass_over)
-        self._top = heads(every)
         self._states: dict[str, SnapshotState | None] = {}
-        self._forgotten = self._read_forgotten()
+        self._journals: list[Journal] = []
+        every, top = self._look()
+        self._forgotten = self._read_forgotten(top)
+        gone = self._forgotten.snapshots
+        self._top = [link for link in top if link.name not in gone]
         #: The snapshots that were not forgotten, oldest first.
-        self.links = [link for link in every if link.name not in self._forgotten.snapshots]
+        self.links = [link for link in every if link.name not in gone]
+
+    def _look(self) -> tuple[list[Link], list[Link]]:
+        """List all snapshots and the newest, which are read."""
+        for _look in range(_LOOKS):
+            self.vault.ledger.refresh(self._pass_over)
+            self._journals = self.vault.journals()
+            every = self.vault.links(self._pass_over)
+            top = heads(every)
+            try:
+                for link in top:
+                    self.state_of(link)
+            except ObjectMissingError as error:  # a prune removed it just now
+                missing = error
+            else:
+                return every, top
+        raise missing
 
     def present(self) -> VaultState:
         """Return what the vault holds now, journals included."""
@@ -119,11 +139,11 @@ class Choice:
 
     def _of(self, links: Sequence[Link], *, present: bool = False) -> VaultState:
         states = [state for link in links if (state := self.state_of(link)) is not None]
-        journals = self.vault.journals() if present else ()
+        journals = self._journals if present else ()
         return VaultState(self.vault, links, states, journals, self._forgotten)
 
-    def _read_forgotten(self) -> Forgotten:
-        states = [state for link in self._top if (state := self.state_of(link)) is not None]
+    def _read_forgotten(self, top: Sequence[Link]) -> Forgotten:
+        states = [state for link in top if (state := self.state_of(link)) is not None]
         try:
             return forgotten_of(self.vault, states)
         except VaultDamagedError as error:

@@ -102,6 +102,9 @@ def load_keys(
     """
     listed = _listed(objects)
     found = _counting(objects, config, listed)
+    while found is None and (again := _listed(objects)) != listed:
+        listed = again  # somebody changed the keys just now
+        found = _counting(objects, config, listed)
     if found is None:
         raise VaultDamagedError(
             "the vault's keys are missing, or damaged in all their copies",

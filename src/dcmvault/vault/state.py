@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from dcmvault.errors import VaultDamagedError
+from dcmvault.errors import ObjectMissingError, VaultDamagedError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.ledger import Journal
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current, read_json
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState, heads, shard_of
+
+#: A prune may remove snapshots while they are read.
+_LOOKS = 5
 
 
 class StudyEntry(NamedTuple):
@@ -61,6 +64,8 @@ class VaultState:
     journals: Sequence[Journal] = ()
     #: Of the present, whatever the time looked at: what is forgotten is forgotten for all times.
     forgotten: Forgotten = field(default_factory=Forgotten)
+    #: Of the present: what a snapshot of it names as parents.
+    parents: Sequence[Link] = ()
     _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)
 
     def shard_names(self) -> list[str]:
@@ -191,12 +196,32 @@ def present_state(vault: Vault, forgotten: Forgotten | None = None) -> VaultStat
 
     `forgotten` stands in for what the heads say of it, which a repair may find unreadable.
     """
-    vault.refresh()
-    top = heads(vault.links())
-    states = [vault.state(link) for link in top]
+    for _look in range(_LOOKS):
+        vault.refresh()
+        # Before snapshots are listed: what one of them has taken up meanwhile may count twice.
+        journals = vault.journals()
+        every = vault.links()
+        top = heads(every)
+        try:
+            states = [vault.state(link) for link in top]
+            break
+        except ObjectMissingError as error:  # a prune removed it just now, with its descendants
+            missing = error
+    else:
+        raise missing
     if forgotten is None:
         forgotten = forgotten_of(vault, states)
-    return VaultState(vault, top, states, vault.journals(), forgotten)
+    gone = forgotten.snapshots
+    return VaultState(
+        vault,
+        [link for link in top if link.name not in gone],
+        [state for link, state in zip(top, states, strict=True) if link.name not in gone],
+        journals,
+        forgotten,
+        # Also those that nobody else will name once what is forgotten is gone: they never look
+        # like heads.
+        heads([link for link in every if link.name not in gone]),
+    )
 
 
 def state_at(vault: Vault, links: Collection[Link]) -> VaultState:

@@ -133,7 +133,7 @@ class _Taking:
         header = self.vault.sealing.new_header(b"S")
         link, data = encode_snapshot(
             state,
-            before.links,
+            before.parents,
             header=header,
             key=self.vault.sealing.key_of(header),
             signing_key=self.vault.sealing.ring.signing_key,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from dcmvault.dicom.byte_source import ByteSource
@@ -20,8 +21,9 @@ from dcmvault.vault.shape import Cut, CutFile, CutKind, PixelAttributes, Recoded
 
 #: JPEG baseline and extended (PS3.5 A.4.1): libjxl can make these streams anew, bit for bit.
 _JPEG = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-#: Streams of one file that are recoded at once.
+#: Streams of one file that are recoded at once, and how many bytes of samples they may have.
 _STREAMS_AT_ONCE = 4
+_SAMPLES_AT_ONCE_BYTES = 8 << 20
 #: A longer stream is stored in pieces as it is: recoding holds all of it in memory, several times.
 _LONGEST_STREAM = 32 << 20
 
@@ -90,11 +92,12 @@ class _TakingApart:
         """Walk over the file."""
         position = 0
         streams: list[list[Cut]] = []
+        at_once = self._streams_at_once()
         for one in self._cut_file.cuts:
             if one.kind is CutKind.MORE and streams:
                 streams[-1].append(one)
                 continue
-            if streams and (one.kind is not CutKind.STREAM or len(streams) == _STREAMS_AT_ONCE):
+            if streams and (one.kind is not CutKind.STREAM or len(streams) == at_once):
                 position = self._take_streams(streams, position)
                 streams = []
             if one.kind is CutKind.STREAM and one.end - one.start <= _LONGEST_STREAM:
@@ -112,6 +115,14 @@ class _TakingApart:
             bytes(self._auxiliary),
             tuple(self._values),
         )
+
+    def _streams_at_once(self) -> int:
+        """Say how many frames are recoded at once; they need room for their samples."""
+        pixels = self._cut_file.pixels
+        if pixels is None:
+            return 1
+        bits = pixels.columns * pixels.rows * pixels.samples_per_pixel * pixels.bits_allocated
+        return max(min(_SAMPLES_AT_ONCE_BYTES // max(bits // 8, 1), _STREAMS_AT_ONCE), 1)
 
     def _read(self, start: int, end: int) -> bytes:
         if start >= end:
@@ -196,16 +207,17 @@ class _TakingApart:
         identity = self._identify(BlobType.FRAME, samples)
 
         def encode() -> bytes:
-            return encode_samples(
-                samples,
-                columns=shape.columns,
-                rows=shape.rows,
-                samples=shape.samples,
-                sample_bytes=shape.sample_bytes,
-                signed=signed,
-                planar=False,
-                profile=profile,
-            )
+            with _alone_if_large(samples):
+                return encode_samples(
+                    samples,
+                    columns=shape.columns,
+                    rows=shape.rows,
+                    samples=shape.samples,
+                    sample_bytes=shape.sample_bytes,
+                    signed=signed,
+                    planar=False,
+                    profile=profile,
+                )
 
         self._offer(NewBlob(BlobType.FRAME, identity, samples, encode))
         head = self._put_aside(recoded.head)
@@ -221,7 +233,7 @@ class _TakingApart:
 
 
 def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile: Profile) -> bytes:
-    def encode() -> bytes:
+    with _alone_if_large(content):
         return encode_samples(
             content,
             columns=piece.columns,
@@ -233,11 +245,15 @@ def _encode_piece(content: bytes, pixels: PixelAttributes, piece: Piece, profile
             profile=profile,
         )
 
+
+@contextmanager
+def _alone_if_large(content: bytes) -> Iterator[None]:
     if len(content) <= LARGE_BYTES:
-        return encode()
+        yield
+        return
     with _ALONE:
         give_back()
-        return encode()
+        yield
 
 
 def reverse_words(content: bytes, width: int) -> bytes:

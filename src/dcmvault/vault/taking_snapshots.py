@@ -83,10 +83,13 @@ class _Taking:
     profile: Profile
     totals: _Totals = field(default_factory=_Totals)
     added: _Totals = field(default_factory=_Totals)
+    #: Packs that were condemned when the vault was looked at.
+    condemned: frozenset[bytes] = frozenset()
 
     def run(self) -> Link | None:
         """Do it."""
         before = present_state(self.vault, self.change.forgotten)
+        self.condemned = self.vault.ledger.condemned
         for link in before.links:
             self.vault.objects.complete(link.key)
         blobs = BlobPacks(self.vault, self.profile)
@@ -103,7 +106,8 @@ class _Taking:
         holds = self._store_holds(before, blobs)
         forgotten = self._store_forgotten(before.forgotten, blobs)
         blobs.close()
-        self._write_index([*others, *blobs.packs], blobs)
+        packs = self._write_index([*others, *blobs.packs])
+        self._check(before, packs, blobs)
         state = SnapshotState(
             kind=self.change.kind,
             run=self.change.run,
@@ -126,6 +130,11 @@ class _Taking:
             ),
         )
         link = self._write(state, before)
+        try:
+            self._check(before, packs, blobs)
+        except VaultBusyError:
+            self.vault.objects.delete(link.key)
+            raise
         remove_superseded(self.vault, before.journals, moved)
         return link
 
@@ -283,21 +292,27 @@ class _Taking:
             return b""
         return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))
 
-    def _write_index(self, packs: list[PackEntry], blobs: BlobPacks) -> None:
+    def _write_index(self, packs: list[PackEntry]) -> list[PackEntry]:
         """Write an index of all packs that journals named, before the snapshot leans on it."""
         packs = [pack for pack in packs if self._is_there(pack)]
-        before = self.vault.ledger.condemned
-        fresh = self.vault.ledger.look_at_condemned() - before
-        if fresh and (
-            any(pack.name in fresh for pack in packs)
-            or not all(self.vault.index.holds(kind, one) for one, kind in blobs.leans_on.items())
-        ):
-            raise VaultBusyError(
-                "a prune began while the snapshot was taken",
-                hint="Nothing is lost; the next run takes the snapshot.",
-            )
         if packs:
             self.vault.ledger.add_index(packs, self.vault.now())
+        return packs
+
+    def _check(self, before: VaultState, packs: list[PackEntry], blobs: BlobPacks) -> None:
+        """Raise VaultBusyError if a prune came between, and what the snapshot needs may go.
+
+        Looked at before and after it is written: a prune removes snapshots first and condemns packs
+        then, and looks at snapshots again before it removes any. So one sees the other.
+        """
+        fresh = self.vault.ledger.look_at_condemned() - self.condemned
+        there = set(self.vault.objects.keys("snapshots/"))
+        if (
+            any(pack.name in fresh for pack in packs)
+            or not all(self.vault.index.holds(kind, one) for one, kind in blobs.leans_on.items())
+            or not all(link.key in there for link in before.parents)
+        ):
+            raise _busy()
 
     def _is_there(self, pack: PackEntry) -> bool:
         """Say whether a pack is there, or another snapshot moved all its blobs meanwhile."""
@@ -309,7 +324,16 @@ class _Taking:
             self.vault.refresh()
             if all(self.vault.index.holds(row.type, row.id) for row in blob_rows(pack.rows)):
                 return False
+            if pack.name in self.vault.ledger.condemned:
+                raise _busy()
         raise VaultDamagedError(f"the pack {pack.name.hex()} is missing or cut short")
+
+
+def _busy() -> VaultBusyError:
+    return VaultBusyError(
+        "a prune began while the snapshot was taken",
+        hint="Nothing is lost; the next run takes the snapshot.",
+    )
 
 
 def _is_lost(state: VaultState, file: tuple[str, int, bytes, tuple[bytes, ...]]) -> bool:

@@ -209,7 +209,7 @@ class VaultWriter:
             refs += self._write_records(uid, study, stored[uid])
         packs, written = self._outgoing.finish()
         looked_at = self._vault.clock.now()
-        self._check_leaned_on()
+        self._check_pruned(packs)
         addition = Addition(packs, tuple(refs), self._source, self._run, now)
         key, size = self._vault.ledger.add_journal(addition)
         self._check_again(packs, key, looked_at)
@@ -222,12 +222,15 @@ class VaultWriter:
         self._outgoing.abandon()
         self._begin()
 
-    def _check_leaned_on(self) -> None:
+    def _check_pruned(self, packs: Sequence[PackEntry]) -> None:
         """Refer to no blob whose pack was condemned, or removed, since the index was read.
 
-        A process may live for longer than the grace time of a prune.
+        A process may live for longer than the grace time of a prune. The new packs are garbage to
+        a prune until they are written down.
         """
         condemned = self._vault.ledger.look_at_condemned()
+        if any(pack.name in condemned for pack in packs):
+            raise _pruned()
         sound: dict[bytes, bool] = {}
         gone: list[bytes] = []
         for identity, kind in self._outgoing.leans_on.items():
@@ -254,12 +257,9 @@ class VaultWriter:
         if not late and self._vault.ledger.look_at_condemned() <= before:
             return
         try:
-            self._check_leaned_on()
-            for pack in packs:
-                if pack.name in self._vault.ledger.condemned or (
-                    late and self._vault.packs.size(pack.name) is None
-                ):
-                    raise _pruned()
+            self._check_pruned(packs)
+            if late and any(self._vault.packs.size(pack.name) is None for pack in packs):
+                raise _pruned()
         except VaultBusyError:
             self._vault.ledger.withdraw_journal(journal)
             raise

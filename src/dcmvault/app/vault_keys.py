@@ -71,7 +71,9 @@ def change_rotation(
             before.days if days is None else days,
             before.bytes if limit_bytes is None else limit_bytes,
         )
-        return key_changes.set_rotation(vault.objects, vault.sealing.keys, policy, vault.clock.now())
+        return key_changes.set_rotation(
+            vault.objects, vault.sealing.keys, policy, vault.clock.now()
+        )
 
 
 def print_recovery_key(

@@ -104,7 +104,7 @@ class _Taking:
         shards = self._shards(before, fresh, blobs)
         moved, others = put_together(self.vault, before.journals, blobs)
         holds = self._store_holds(before, blobs)
-        forgotten = self._store_forgotten(before.forgotten, blobs)
+        forgotten = _store_forgotten(before.forgotten, blobs)
         blobs.close()
         packs = self._write_index([*others, *blobs.packs])
         self._check(before, packs, blobs)
@@ -287,11 +287,6 @@ class _Taking:
         holds = before.holds() if self.change.holds is None else self.change.holds
         return blobs.put(BlobType.STATE, json_bytes({"studies": holds})) if holds else b""
 
-    def _store_forgotten(self, forgotten: Forgotten, blobs: BlobPacks) -> bytes:
-        if not any(forgotten):
-            return b""
-        return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))
-
     def _write_index(self, packs: list[PackEntry]) -> list[PackEntry]:
         """Write an index of all packs that journals named, before the snapshot leans on it."""
         packs = [pack for pack in packs if self._is_there(pack)]
@@ -338,3 +333,9 @@ def _busy() -> VaultBusyError:
 
 def _is_lost(state: VaultState, file: tuple[str, int, bytes, tuple[bytes, ...]]) -> bool:
     return any(state.is_given_up(BlobType.VALUE, blob) for blob in file[3])
+
+
+def _store_forgotten(forgotten: Forgotten, blobs: BlobPacks) -> bytes:
+    if not any(forgotten):
+        return b""
+    return blobs.put(BlobType.STATE, json_bytes(forgotten.document()))

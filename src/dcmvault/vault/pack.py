@@ -52,9 +52,9 @@ class PackBuilder:
         self._sealer = Sealer(header, key)
         self._digest = hashlib.sha256()
         self._pieces: list[bytes] = []
-        self._open = bytearray(header.pack())
+        self._open = [header.pack()]
+        self._open_bytes = self.size = len(self._open[0])
         self._rows: list[bytes] = []
-        self.size = len(self._open)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -77,23 +77,18 @@ class PackBuilder:
         return PackEntry(self._digest.digest(), self.size, rows_of(rows)), pieces
 
     def _append(self, data: bytes) -> None:
+        self._open.append(data)
+        self._open_bytes += len(data)
         self.size += len(data)
-        if len(data) >= _PIECE_BYTES:
-            self._close_piece()
-            self._take(data)
-            return
-        self._open += data
-        if len(self._open) >= _PIECE_BYTES:
+        if self._open_bytes >= _PIECE_BYTES:
             self._close_piece()
 
     def _close_piece(self) -> None:
-        if self._open:
-            self._take(bytes(self._open))
-            self._open = bytearray()
-
-    def _take(self, piece: bytes) -> None:
-        self._digest.update(piece)
-        self._pieces.append(piece)
+        piece = b"".join(self._open)
+        if piece:
+            self._digest.update(piece)
+            self._pieces.append(piece)
+        self._open, self._open_bytes = [], 0
 
 
 def rows_of(data: bytes) -> Rows:

@@ -23,8 +23,6 @@ _CODESTREAM = b"\xff\x0a"
 #: Encoding, bytes per sample, flags, base, columns, rows, samples per pixel, 0.
 _HEAD = struct.Struct("<BBBHIIBB")
 _SIGN, _PLANAR = 1, 2
-#: Below this many bytes the codec's own overhead decides.
-_MIN_CONTENT = 64
 #: Content that shrinks to less than one part in this many is often smaller as Zstandard yet,
 #: and then takes it hardly any time to find out.
 _WORTH_ANOTHER_TRY = 20
@@ -59,7 +57,7 @@ def encode_samples(
         sample_bytes in (1, 2)
         and samples in (1, 3)
         and min(columns, rows) > 0
-        and len(content) == expected >= _MIN_CONTENT
+        and len(content) == expected >= profile.least_image_bytes
     ):
         shape = (3, rows, columns) if planar and samples == 3 else (rows, columns, samples)
         frame = np.frombuffer(content, f"<u{sample_bytes}").reshape(shape)

@@ -16,12 +16,15 @@ class Profile:
     zstd_level: int
     #: Whether compressed frames are recoded: smaller, and stored once whatever the syntax.
     recodes: bool = True
+    #: Frames of fewer bytes are encoded as bytes. Beginning an image takes libjxl half a
+    #: millisecond: at effort 1, that is most of it for a small one, and Zstandard does as well.
+    least_image_bytes: int = 64
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("fast", image_effort=1, zstd_level=3, recodes=False),
+        Profile("fast", image_effort=1, zstd_level=3, recodes=False, least_image_bytes=32 << 10),
         Profile("balanced", image_effort=2, zstd_level=6),
         Profile("small", image_effort=3, zstd_level=12),
         Profile("archive", image_effort=5, zstd_level=19),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -21,7 +22,8 @@ from dcmvault.vault.codec import decode, encode_bytes, encode_jpeg, encode_sampl
 from dcmvault.vault.profile import PROFILES, Profile
 
 TEST_FILES = Path(pydicom.data.__file__).parent / "test_files"
-FAST = PROFILES["fast"]
+#: The quickest effort, and small frames as images too.
+FAST = replace(PROFILES["fast"], least_image_bytes=64)
 RAW, ZSTD, PLANES, IMAGE, JPEG = range(5)
 
 
@@ -61,6 +63,16 @@ def test_what_the_data_set_says_of_the_sign_matters_little() -> None:
     padded[:3000] = -2000
     content = padded.tobytes()
     assert encode_ct(content, signed=False) == encode_ct(content, signed=True)
+
+
+def test_the_fast_profile_takes_small_frames_as_bytes() -> None:
+    content = ct_samples()
+    small = content[: 32 * 256]
+    assert encode_ct(content * 2, PROFILES["fast"])[0] == IMAGE
+    encoding = encode_ct(small, PROFILES["fast"])
+    assert encoding[0] == PLANES
+    assert decode(encoding, len(small)) == small
+    assert encode_ct(small, PROFILES["balanced"])[0] == IMAGE
 
 
 @pytest.mark.parametrize("planar", [False, True])

@@ -15,7 +15,7 @@ from dcmvault.vault.repository import Vault
 _log = logging.getLogger(__name__)
 
 #: Packs smaller than this are put together when a snapshot is taken.
-SMALL_PACK_BYTES = 8 << 20
+SMALL_PACK_BYTES = 16 << 20
 
 
 def put_together(
@@ -32,10 +32,12 @@ def put_together(
     others = [pack for pack in packs if pack.size >= SMALL_PACK_BYTES]
     if len(small) < 2:
         return [], packs
+    # Two who write at once may both have stored a blob.
+    elsewhere = {row.id for pack in others for row in blob_rows(pack.rows)}
     copied: list[PackEntry] = []
     for pack in small:
         try:
-            _copy(vault, pack, blobs)
+            _copy(vault, pack, blobs, elsewhere)
         except ObjectMissingError:  # another snapshot moved it: its index says where to
             continue
         except VaultDamagedError:  # a repair will mend it where it lies
@@ -45,13 +47,13 @@ def put_together(
     return copied, others
 
 
-def _copy(vault: Vault, pack: PackEntry, blobs: BlobPacks) -> None:
+def _copy(vault: Vault, pack: PackEntry, blobs: BlobPacks, elsewhere: set[bytes]) -> None:
     data = vault.store.get(pack_key(pack.name))
     if hashlib.sha256(data).digest() != pack.name:
         raise VaultDamagedError(f"the pack {pack.name.hex()} is damaged")
     sealer = vault.packs.sealer(pack.name)
     for number, row in enumerate(blob_rows(pack.rows)):
-        if blobs.has(row.id):
+        if row.id in elsewhere or blobs.has(row.id):
             continue
         sealed = memoryview(data)[row.offset : row.offset + row.length]
         encoding = sealer.open(number, row.type.letter, row.id, sealed)

@@ -264,7 +264,8 @@ def native_giant(path: Path, size: int, side: int = 512) -> None:
     with path.open("ab") as stream:
         stream.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, frames * side * side * 2))
         for number in range(frames):
-            stream.write(np.roll(frame, number * 37, axis=1).tobytes())
+            turned = np.roll(frame, number * 37, axis=1)
+            stream.write((turned + np.uint16(number // side)).tobytes())
 
 
 def encapsulated_giant(path: Path, size: int, *, fragment_bytes: int = 60_000) -> None:

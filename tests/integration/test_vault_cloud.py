@@ -345,11 +345,11 @@ def test_requests_of_a_small_backup(
                 back_up(destination, studies)
                 evidence(destination, studies / "study0", Level.COMPLETE)
             counts.append(len(proxy.targets))
-        # 41, 11 and 53 with writers that look for a prune before and after they wrote. Each is a
-        # round trip, and some cost money.
-        assert counts[0] <= 44, counts
-        assert counts[1] <= 12, counts
-        assert counts[2] <= 56, counts
+        # 41, 11 and 53 with writers that look for a prune before and after they wrote; a few more
+        # where an answer is late and asked for again. Each is a round trip, and some cost money.
+        assert counts[0] <= 48, counts
+        assert counts[1] <= 16, counts
+        assert counts[2] <= 60, counts
 
 
 def test_credentials_that_may_not_delete(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.integration.vault_world import COST, FileKey, Model, VaultWorld, restored
 
-from dcmvault.errors import UsageError
+from dcmvault.errors import DestinationError, UsageError
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.testing.dicom_files import make_instance, make_uid
 from dcmvault.vault import index_renewal, key_changes, merging, prune
@@ -31,7 +31,7 @@ SIZES: Sequence[tuple[object, str, int]] = (
     (index_renewal, "_MANY_INDEXES", 3),
 )
 NEW = "?"
-_FIRST, _SECOND, _THIRD = (make_uid("acts", number) for number in range(3))
+FIRST, SECOND, THIRD = (make_uid("acts", number) for number in range(3))
 _KEY_FILE = KeyFile(b"k" * 40)
 
 
@@ -68,29 +68,33 @@ def prepared(world: VaultWorld) -> VaultWorld:
     process = world.process(profile="balanced")
     for name in ("A", "B", "C"):
         world.clock.advance(60)
-        process.back_up("/x", [("1", content(_FIRST, 1, name=name)), ("2", content(_FIRST, 2))])
-        process.back_up("/x", [("3", content(_SECOND, 1, pixels=ord(name))), ("n", name.encode())])
+        process.back_up("/x", [("1", content(FIRST, 1, name=name)), ("2", content(FIRST, 2))])
+        process.back_up("/x", [("3", content(SECOND, 1, pixels=ord(name))), ("n", name.encode())])
         process.snapshot("/x")
-    process.back_up("/y", [("4", content(_THIRD, 1)), ("5", content(_THIRD, 2))])
-    process.back_up("/y", [("4", content(_THIRD, 1, name="B"))])
+    process.back_up("/y", [("4", content(THIRD, 1)), ("5", content(THIRD, 2))])
+    process.back_up("/y", [("4", content(THIRD, 1, name="B"))])
     world.clock.advance(60)
     return world
 
 
-def _back_up(world: VaultWorld, store: ObjectStore) -> None:
-    world.process(store).deliver("/x", _BROUGHT)
-
-
 _BROUGHT = [
-    ("1", content(_FIRST, 1, name="D")),
-    ("6", content(_THIRD, 3)),
+    ("1", content(FIRST, 1, name="D")),
+    ("6", content(THIRD, 3)),
     ("7", b"no DICOM at all"),
-    ("8", content(_SECOND, 7)),
+    ("8", content(SECOND, 7)),
 ]
 
 
-def _brought(world: VaultWorld) -> None:
-    world.model.flushed({world.files.key("/x", locator, one): one for locator, one in _BROUGHT})
+def delivery(files: Sequence[tuple[str, bytes]]) -> Act:
+    """Return the act of storing files."""
+
+    def do(world: VaultWorld, store: ObjectStore) -> None:
+        world.process(store).deliver("/x", files)
+
+    def happened(world: VaultWorld) -> None:
+        world.model.flushed({world.files.key("/x", locator, one): one for locator, one in files})
+
+    return Act("back up", do, happened)
 
 
 def _snapshot(world: VaultWorld, store: ObjectStore) -> None:
@@ -117,16 +121,16 @@ def _snapshots_forgotten(world: VaultWorld) -> None:
 
 
 def _forget_study(world: VaultWorld, store: ObjectStore) -> None:
-    forget_study(world.opened(store), _FIRST)
+    forget_study(world.opened(store), FIRST)
 
 
 def _study_forgotten(world: VaultWorld) -> None:
     _taken(world)
-    world.model.forget(_FIRST)
+    world.model.forget(FIRST)
 
 
 def _hold(world: VaultWorld, store: ObjectStore) -> None:
-    hold_study(world.opened(store), _SECOND, "a lawsuit")
+    hold_study(world.opened(store), SECOND, "a lawsuit")
 
 
 def _forget_much(world: VaultWorld) -> None:
@@ -136,11 +140,11 @@ def _forget_much(world: VaultWorld) -> None:
     _forget_snapshots(world, world.store)
     for name in _oldest(list(world.model.snapshots)):
         del world.model.snapshots[name]
-    _adopt(world)
+    adopt(world)
     _forget_study(world, world.store)
-    world.model.forget(_FIRST)
-    _adopt(world)
-    world.process().back_up("/z", [("z", content(_THIRD, 7))])
+    world.model.forget(FIRST)
+    adopt(world)
+    world.process().back_up("/z", [("z", content(THIRD, 7))])
     world.clock.advance(60)
 
 
@@ -207,7 +211,7 @@ def _repair(world: VaultWorld, store: ObjectStore) -> None:
 ACTS = {
     act.name: act
     for act in (
-        Act("back up", _back_up, _brought),
+        delivery(_BROUGHT),
         Act("snapshot", _snapshot, _taken),
         Act("forget snapshots", _forget_snapshots, _snapshots_forgotten),
         Act("forget study", _forget_study, _study_forgotten),
@@ -247,6 +251,22 @@ def _allowed(before: Model, after: Model, name: str) -> list[dict[FileKey, bytes
         return [model.view(before.snapshots[name]) for model in (before, after)]
     assert NEW in after.snapshots, "a snapshot that nobody took"
     return [after.view(after.snapshots[NEW]), before.view(after.snapshots[NEW])]
+
+
+def tried(world: VaultWorld, act: Act, error: type[DestinationError]) -> DestinationError | None:
+    """Do it, with this error or without, and take into the model what has come of it."""
+    raised = None
+    try:
+        act.do(world, world.store)
+    except error as found:
+        raised = found
+    if raised is None or settle(world, act):
+        act.happened(world)
+    taken = world.model.snapshots.pop(NEW, world.model.present)
+    for link in Choice(world.opened()).links:
+        world.model.snapshots.setdefault(link.name, dict(taken))
+    world.compare()
+    return raised
 
 
 def go_on(world: VaultWorld, act: Act) -> None:
@@ -294,9 +314,9 @@ def _states(world: VaultWorld, order: Sequence[Act]) -> list[VaultWorld]:
 
 def _much_more(world: VaultWorld) -> None:
     world.model.snapshots.pop(NEW, None)
-    _adopt(world)
+    adopt(world)
     process = world.process()
-    process.back_up("/x", [("9", content(_THIRD, 9)), ("1", content(_FIRST, 1, name="Z"))])
+    process.back_up("/x", [("9", content(THIRD, 9)), ("1", content(FIRST, 1, name="Z"))])
     process.snapshot()
     world.compare()
     for _round in range(2):
@@ -307,7 +327,7 @@ def _much_more(world: VaultWorld) -> None:
     assert found.errors == (), [(one.trouble, one.key, one.message) for one in found.errors]
 
 
-def _adopt(world: VaultWorld) -> None:
+def adopt(world: VaultWorld) -> None:
     """Take in snapshots as they are; what is in them was compared before."""
     choice = Choice(world.opened())
     for link in choice.links:

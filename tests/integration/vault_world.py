@@ -25,6 +25,7 @@ from dcmvault.model.snapshot import Origin
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.faulty import StagingStore
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.initialise import init_vault
 from dcmvault.vault.rebuild import rebuild_file
@@ -116,7 +117,7 @@ class Model:
 class VaultWorld:
     """One vault, its clock, and the model of what it holds."""
 
-    store: MemoryStore
+    store: StagingStore
     files: Files
     redundant: bool = True
     encrypted: bool = True

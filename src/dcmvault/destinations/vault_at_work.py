@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from dcmvault.errors import VaultSetBackError
 from dcmvault.ports.clock import Clock
+from dcmvault.vault.ballast import require_ballast
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.rotation import rotate_when_due
@@ -73,7 +74,7 @@ class VaultAtWork:
     def look_to_write(self) -> Seen:
         """Look again when others wrote, and whether it is the vault that it was.
 
-        Raises VaultSetBackError.
+        Raises VaultSetBackError, and DestinationStoppedError on a full disk.
         """
         vault = self.vault()
         with self._lock:
@@ -88,6 +89,7 @@ class VaultAtWork:
         if not seen.is_as_known:
             self.require_known_snapshots()
             seen.is_as_known = True
+        require_ballast(vault)
         return seen
 
     def forget(self) -> None:

@@ -47,6 +47,18 @@ def restore_ballast_of(store: ObjectStore, config: VaultConfig) -> bool:
     return True
 
 
+def require_ballast(vault: Vault) -> None:
+    """Put the ballast back before anything else is stored; DestinationStoppedError without room.
+
+    What was given up is for making room: a backup that takes it leaves nothing to do that with.
+    """
+    if not restore_ballast(vault):
+        raise DestinationStoppedError(
+            "the disk that the vault is on is full: not even its reserve fits",
+            hint="Free space on the disk, or run `dcmvault vault prune`.",
+        )
+
+
 def _give_up(vault: Vault) -> bool:
     try:
         vault.store.delete(BALLAST_KEY)

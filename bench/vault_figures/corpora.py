@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ _CORRECTIONS = (
     ("PatientID", b"CORRECTED-0042"),
     ("StudyDescription", b"Corrected description "),
 )
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LITTLE_ENDIAN = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 _SHORT = struct.Struct("<H")
 _LONG = struct.Struct("<I")
@@ -57,9 +55,7 @@ def files_of(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> FileDataset | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return pydicom.dcmread(path)
+        return pydicom.dcmread(path)
     except (InvalidDicomError, OSError, ValueError, EOFError, KeyError, NotImplementedError):
         return None
 
@@ -165,7 +161,7 @@ def encode_by_dcmtk(source: Path, target: Path) -> int:
 
 
 def multiply(source: Path, target: Path, copies: int) -> None:
-    """Copy native images with other UIDs and other pixels: the rows of the images rotated.
+    """Copy native images as further instances of their series: the rows of the images rotated.
 
     So they compress as the originals do, and nothing of them is there already.
     """
@@ -180,12 +176,12 @@ def multiply(source: Path, target: Path, copies: int) -> None:
         shape = (-1, int(data_set.Columns) * int(data_set.BitsAllocated) // 8)
         whole = length - length % shape[1]
         rows = np.frombuffer(content, np.uint8, whole, at).reshape(shape)
-        uids = {str(data_set.get(keyword, "")).encode() for keyword in _UIDS} - {b""}
+        uid = str(data_set.SOPInstanceUID).encode()
         for number in range(copies):
             place = target / f"copy-{number:03}" / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             step = 2 * (7 * number + 3)
-            head = _with_other_uids(content[:at], uids, number)
+            head = content[:at].replace(uid, _other_uid(uid, number))
             rest = content[at + whole :]
             place.write_bytes(head + np.roll(rows, step, axis=1).tobytes() + rest)
 
@@ -203,18 +199,12 @@ def _is_rotatable(data_set: FileDataset | None) -> bool:
         and int(data_set.get("BitsAllocated", 0) or 0) in (8, 16)
         and int(data_set.get("SamplesPerPixel", 0) or 0) == 1
         and int(data_set.get("Columns", 0) or 0) > 0
-        and bool(data_set.get("SOPInstanceUID"))
+        and _UID_NUMBER.search(str(data_set.get("SOPInstanceUID", "")).encode()) is not None
     )
 
 
-def _with_other_uids(head: bytes, uids: set[bytes], number: int) -> bytes:
-    """Replace UIDs by others of the same length."""
-    for uid in sorted(uids, key=len, reverse=True):
-        head = head.replace(uid, _other_uid(uid, number))
-    return head
-
-
 def _other_uid(uid: bytes, number: int) -> bytes:
+    """Return another UID of the same length."""
     found = _UID_NUMBER.search(uid)
     if found is None:
         return uid

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.integration.vault_acts import content
-from tests.integration.vault_world import Files, VaultWorld
+from tests.integration.vault_world import Files, VaultWorld, restored
 
+from dcmvault.errors import DestinationUnreachableError
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.testing.dicom_files import make_uid
 from dcmvault.testing.faulty import CrashError, Fault, FaultyStore
-from dcmvault.vault import prune
+from dcmvault.vault import outgoing, prune
 from dcmvault.vault.check import CheckRequest, check
 from dcmvault.vault.prune import PruneRequest
 from dcmvault.vault.retention import forget_snapshots, forget_study, hold_study, release_study
@@ -163,3 +164,24 @@ def test_hold_that_was_released_does_not_return(world: VaultWorld) -> None:
     assert len(state.links) == 1
     assert state.holds() == {}
     assert check(world.opened()).is_sound
+
+
+def test_flush_after_a_part_was_lost(world: VaultWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever passes over the error of one file does not make the others refer to nothing."""
+    monkeypatch.setattr(outgoing, "PACK_BYTES", 1000)
+    monkeypatch.setattr(outgoing, "_IN_FLIGHT_BYTES", 0)
+    files = [(str(number), content(ONE, number)) for number in range(40)]
+    for at in range(24, 60):
+        store = FaultyStore(world.store, at)
+        with (
+            contextlib.suppress(DestinationUnreachableError),
+            world.process(store).destination.open((), world.origin("/x")) as delivery,
+        ):
+            for locator, one in files:
+                with contextlib.suppress(DestinationUnreachableError):
+                    delivery.put(world.files.file(locator, one))
+            delivery.flush()
+        found = restored(present_state(world.opened()))
+        assert set(found.values()) <= {one for _locator, one in files}
+    world.process().back_up("/x", files)
+    world.compare()

@@ -31,6 +31,8 @@ SIZES: Sequence[tuple[object, str, int]] = (
     (index_renewal, "_MANY_INDEXES", 3),
 )
 NEW = "?"
+#: Frames of so many rows and columns are stored by themselves.
+SIDE = 24
 FIRST, SECOND, THIRD = (make_uid("acts", number) for number in range(3))
 _KEY_FILE = KeyFile(b"k" * 40)
 
@@ -42,9 +44,10 @@ def content(study: str, number: int, *, name: str = "A", pixels: int = 0) -> byt
         path = Path(folder) / "x"
         elements: dict[str, object] = {"PatientName": name}
         if pixels:
-            elements["PixelData"] = bytes([pixels]) * 512
+            elements["PixelData"] = bytes([pixels]) * (2 * SIDE * SIDE)
         uid = make_uid(study, number)
-        make_instance(path, study, make_uid(study, "series"), uid, elements=elements)
+        series = make_uid(study, "series")
+        make_instance(path, study, series, uid, rows=SIDE, columns=SIDE, elements=elements)
         return path.read_bytes()
 
 

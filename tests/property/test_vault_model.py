@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.integration.vault_acts import SIDE
 from tests.integration.vault_world import COST, PASSPHRASE, Files, Process, VaultWorld
 
 from dcmvault.errors import StudyHeldError
@@ -77,9 +78,15 @@ def contents() -> list[bytes]:
                 for name, pixels in (("A", b""), ("B", b""), ("A", b"other")):
                     elements: dict[str, object] = {"PatientName": name}
                     if pixels:
-                        elements["PixelData"] = pixels.ljust(512, b"\1")
+                        elements["PixelData"] = pixels.ljust(2 * SIDE * SIDE, b"\1")
                     make_instance(
-                        path, make_uid("s", study), make_uid("r", study), uid, elements=elements
+                        path,
+                        make_uid("s", study),
+                        make_uid("r", study),
+                        uid,
+                        rows=SIDE,
+                        columns=SIDE,
+                        elements=elements,
                     )
                     made.append(path.read_bytes())
     whole = made[0]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from dcmvault.errors import DestinationUnreachableError
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.freed_memory import give_back
@@ -48,11 +49,22 @@ class OutgoingBlobs:
         self._packs: list[PackEntry] = []
         self._written = 0
         self._new: set[bytes] = set()
+        self._is_broken = False
         #: Blobs of other packs that this flush will refer to.
         self.leans_on: dict[bytes, BlobType] = {}
 
     def offer(self, blob: NewBlob) -> None:
-        """Store a blob unless the vault has it; encoding runs beside the caller."""
+        """Store a blob unless the vault has it; encoding runs beside the caller.
+
+        After an error, of whatever this was on its way to, `finish` fails, too.
+        """
+        try:
+            self._offer(blob)
+        except BaseException:
+            self._is_broken = True
+            raise
+
+    def _offer(self, blob: NewBlob) -> None:
         if blob.id in self._new:
             return
         if self._vault.index.holds(blob.kind, blob.id):
@@ -78,6 +90,11 @@ class OutgoingBlobs:
 
     def finish(self) -> tuple[tuple[PackEntry, ...], int]:
         """Make everything durable; return the packs and the bytes written."""
+        if self._is_broken:
+            raise DestinationUnreachableError(
+                "a part of this batch could not be stored, so nothing of it counts",
+                hint="It is stored when the batch is tried again.",
+            )
         self._drain(0)
         self._close_pack()
         self._wait_for_write()

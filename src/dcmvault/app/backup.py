@@ -27,7 +27,8 @@ from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
 
 _ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
-#: Seconds between looks at a run's counters: at first, so that a short run ends at once, and later.
+#: Seconds between looks at a run's counters: at first and when all is done, so that a run's end is
+#: seen at once, and later.
 _FIRST_WATCH_S = 0.02
 _WATCH_S = 0.2
 #: Each look comes by this factor later than the one before.
@@ -141,7 +142,8 @@ def _ask(workplace: Workplace, request: RunRequest) -> Started:
     now = workplace.clock.now()
     new = new_run_id(now)
     run_id = workplace.catalogue.runs.ask_for_run(new, request, now)
-    workplace.queue.submit(run_id)
+    destination = workplace.catalogue.plans.destination
+    workplace.queue.submit(run_id, [destination(one.address) for one in request.destinations])
     return Started(run_id, continued=run_id != new)
 
 
@@ -190,6 +192,7 @@ def follow(
     retrying = False
     looks = 0
     pause_s = _FIRST_WATCH_S
+    nearly_ended = False
     while True:
         progress = runs.progress(run_id)
         if progress.state in _ENDED:
@@ -205,6 +208,8 @@ def follow(
         watch(Followed(progress, working, paused, retrying))
         looks += 1
         pause_s = min(pause_s * _SLOWING, _WATCH_S)
+        if nearly_ended != (nearly_ended := 0 < progress.items == progress.settled):
+            pause_s = _FIRST_WATCH_S
         if stop.wait(pause_s):
             raise RunInterruptedError(
                 _("Stopped. What was done is recorded; the rest of the run is kept."),

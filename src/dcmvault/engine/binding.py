@@ -69,7 +69,11 @@ class Binding:
     def open_queue(self, destination_id: DestinationId) -> None:
         """Register a destination's queue if it is new, and have it looked at hastily from now."""
         name = destination_queue(destination_id)
-        self.ledger.ensure_queue(name, self._concurrency(destination_id))
+        concurrency = self._concurrency(destination_id)
+        queue = self.ledger.ensure_queue(name, concurrency)
+        if queue.worker_concurrency != concurrency:
+            # Whoever asked for the run, or paused its destination, does not know the limit.
+            queue.set_worker_concurrency(concurrency)
         self.ledger.set_poll(name, HASTY_POLL_S)
 
     @property

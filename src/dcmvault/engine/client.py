@@ -34,8 +34,14 @@ class DurableQueue:
         self._ledger = Ledger(database)
         self._client = self._ledger.client
 
-    def submit(self, run_id: RunId) -> None:
-        """Enqueue a run, once: a run that was ever submitted is left as it is."""
+    def submit(self, run_id: RunId, destinations: Sequence[DestinationId] = ()) -> None:
+        """Enqueue a run, once: a run that was ever submitted is left as it is.
+
+        Its destinations' queues are registered with it: a worker that starts after this knows
+        them at once, and one at work only after a second.
+        """
+        for destination_id in destinations:
+            self._queue(destination_id)
         if not self._client.list_workflows(workflow_ids=[run_id], load_input=False):
             self._client.enqueue(
                 {

@@ -66,8 +66,8 @@ class QueueState:
 class WorkQueue(Protocol):
     """What any process may ask of the durable work, whether or not it owns the worker."""
 
-    def submit(self, run_id: RunId) -> None:
-        """Enqueue a run; submitting it twice is one run."""
+    def submit(self, run_id: RunId, destinations: Sequence[DestinationId] = ()) -> None:
+        """Enqueue a run, which will have jobs for these destinations; twice is one run."""
         ...
 
     def is_open(self, run_id: RunId) -> bool:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.codec import encode_bytes
+from dcmvault.vault.freed_memory import give_back
 from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.repository import Vault
 
 
 class BlobPacks:
-    """Stores blobs of a snapshot in packs of their own, unless the vault has them."""
+    """Stores blobs of a snapshot in packs of their own, unless the vault has them.
+
+    One pack is written while the next is filled; used by one thread.
+    """
 
     def __init__(self, vault: Vault, profile: Profile) -> None:
         self._vault = vault
         self._profile = profile
         self._builder: PackBuilder | None = None
         self._new: set[bytes] = set()
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: tuple[PackEntry, Future[int]] | None = None
+        #: What is durable.
         self.packs: list[PackEntry] = []
         #: Blobs that `put` found in other packs.
         self.leans_on: dict[bytes, BlobType] = {}
@@ -39,7 +49,7 @@ class BlobPacks:
             self._builder = self._vault.sealing.new_pack()
         self._builder.add(kind, identity, encoding, content_length)
         if self._builder.size >= PACK_BYTES:
-            self.close()
+            self._write_pack()
 
     def has(self, identity: bytes) -> bool:
         """Say whether the blob was stored here."""
@@ -47,8 +57,29 @@ class BlobPacks:
 
     def close(self) -> None:
         """Make what was stored so far durable."""
-        if self._builder is not None and len(self._builder):
-            entry, pieces = self._builder.finish()
-            self._vault.packs.store(entry, pieces)
-            self.packs.append(entry)
+        self._write_pack()
+        self._wait_for_write()
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
+
+    def _write_pack(self) -> None:
+        if self._builder is None or not len(self._builder):
+            return
+        entry, pieces = self._builder.finish()
         self._builder = None
+        self._wait_for_write()
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, thread_name_prefix="pack-writer")
+        self._writing = entry, self._writer.submit(self._store, entry, pieces)
+
+    def _store(self, entry: PackEntry, pieces: Sequence[bytes]) -> int:
+        written = self._vault.packs.store(entry, pieces)
+        give_back()
+        return written
+
+    def _wait_for_write(self) -> None:
+        if self._writing is not None:
+            (entry, writing), self._writing = self._writing, None
+            writing.result()
+            self.packs.append(entry)

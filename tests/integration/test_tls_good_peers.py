@@ -177,6 +177,7 @@ def test_storescp_takes_every_byte_over_tls(
         destination = _at(peer.port, peer.ae_title, _options(hospital, ours if shows else None))
         assert all(step.ok for step in destination.probe())
         assert _all_stored(put_each(destination, files))
+        destination.close_idle()
         stored = {_data_set(path) for path in peer.storage.iterdir()}
         # Each of ours ended in good order, also TLS; the first was who looked whether it runs.
         assert peer.log.count("TLS error") == 1, peer.log
@@ -191,8 +192,9 @@ def test_one_association_carries_everything_large_and_small(
     kept = tmp_path / "kept"
     kept.mkdir()
     with _python_scp(server_context(pacs, newest=newest), kept) as (server, happened):
-        port = server.server_address[1]
-        assert _all_stored(put_each(_at(port, "PYTHON", _options(hospital)), files))
+        destination = _at(server.server_address[1], "PYTHON", _options(hospital))
+        assert _all_stored(put_each(destination, files))
+        destination.close_idle()
     assert happened == ["associated", *["stored"] * 7, "released"]
     sent = {pydicom.dcmread(file.path).PixelData for file in files}
     assert {pydicom.dcmread(path).PixelData for path in kept.iterdir()} == sent
@@ -211,6 +213,7 @@ def test_an_association_that_the_peer_ended_is_made_anew(
             for association in server.active_associations:
                 association.abort()
             delivery.put(files[1])
+        destination.close_idle()
     assert happened == ["associated", "stored", "associated", "stored", "released"]
 
 

@@ -176,6 +176,11 @@ class PeerAssociation:
         """Whether a further request makes sense, as far as we know."""
         return self._open
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is open and no request is without its answer."""
+        return self._open and not self._in_flight
+
     def still_stands(self) -> bool:
         """Say whether the peer left an idle association alone; one that it ended is closed.
 

@@ -32,6 +32,7 @@ IN_ADDRESS = {
     "path",
     "host",
     "port",
+    "tls",
     "called_ae_title",
     "calling_ae_title",
     "location",

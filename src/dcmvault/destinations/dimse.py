@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse_evidence import find_evidence
+from dcmvault.destinations.dimse_peer import describe_tls, expiry_warning, peer_of
 from dcmvault.destinations.dimse_pool import IdleAssociations
 from dcmvault.dicom.association import (
     MAX_CONTEXTS,
@@ -17,11 +21,12 @@ from dcmvault.dicom.association import (
     negotiate,
     open_association,
 )
-from dcmvault.dicom.channel import Peer, connect, resolve
+from dcmvault.dicom.channel import Peer, connect, resolve, secure
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import check_sendable, send_file
+from dcmvault.dicom.tls import TlsFacts, facts_of
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -55,16 +60,9 @@ class DimseDestination:
     flush_interval_s = 0.5
 
     def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+        """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
-        self._peer = Peer(
-            host=section.host,
-            port=section.port,
-            called_ae_title=section.called_ae_title,
-            calling_ae_title=section.calling_ae_title,
-            connect_timeout_s=section.connect_timeout_s,
-            association_timeout_s=section.association_timeout_s,
-            dimse_timeout_s=section.dimse_timeout_s,
-        )
+        self._peer = peer_of(section)
         self._clock = clock
         self._max_associations = section.max_associations
         self._slots = threading.BoundedSemaphore(section.max_associations)
@@ -128,7 +126,7 @@ class DimseDestination:
             return find_evidence(query, study, level, self._clock)
 
     def probe(self) -> tuple[ProbeStep, ...]:
-        """Try name, connection, association and C-ECHO in order."""
+        """Try name, connection, TLS (if so), association and C-ECHO in order."""
         steps: list[ProbeStep] = []
         peer = self._peer
         try:
@@ -138,6 +136,8 @@ class DimseDestination:
             connection = self._step(
                 steps, "connect", lambda: connect(peer, addresses), lambda _: f"port {peer.port}"
             )
+            if peer.tls is not None:
+                connection = self._secure(steps, connection)
             association = self._step(
                 steps,
                 "associate",
@@ -149,6 +149,21 @@ class DimseDestination:
         except DestinationError:
             pass  # the failed step says it
         return tuple(steps)
+
+    def _secure(self, steps: list[ProbeStep], connection: socket.socket) -> socket.socket:
+        def attempt() -> tuple[socket.socket, TlsFacts]:
+            secured = secure(self._peer, connection)
+            assert isinstance(secured, ssl.SSLSocket)
+            try:
+                return secured, facts_of(secured, self._peer.name)
+            except BaseException:
+                secured.close()
+                raise
+
+        now = self._clock.now()
+        secured, facts = self._step(steps, "tls", attempt, lambda done: describe_tls(done[1], now))
+        steps[-1] = replace(steps[-1], hint=expiry_warning(facts, now))
+        return secured
 
     @contextmanager
     def _question(self) -> Iterator[StudyQuery]:

@@ -15,7 +15,7 @@ from typing import Self
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
-from dcmvault.dicom.channel import Channel, Peer, connect, resolve
+from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
 from dcmvault.dicom.messages import Answer, Messages, Request
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
 from dcmvault.errors import (
@@ -42,8 +42,8 @@ _ABORT_TIMEOUT_S = 1.0
 
 
 def open_association(peer: Peer, proposals: Sequence[pdu.ContextProposal] = ()) -> PeerAssociation:
-    """Resolve, connect and negotiate in one go; Verification is proposed in any case."""
-    return negotiate(peer, connect(peer, resolve(peer)), proposals)
+    """Resolve, connect (with TLS, if so) and negotiate in one go, with Verification in any case."""
+    return negotiate(peer, secure(peer, connect(peer, resolve(peer))), proposals)
 
 
 def negotiate(
@@ -82,7 +82,10 @@ def negotiate(
         channel.close()
         raise DestinationUnreachableError(
             f"{peer.name}: the connection stands, but no association was made: {error.message}",
-            hint="Check that the port is that of a DICOM service (DIMSE, without TLS).",
+            hint="Check that the port is that of a DICOM service (DIMSE, without TLS)."
+            if peer.tls is None
+            else "Check that the port is that of a DICOM service (DIMSE over TLS); the peer may"
+            " also want a certificate from us (tls_certificate_file).",
         ) from error
     except BaseException:
         channel.close()

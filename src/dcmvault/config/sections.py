@@ -216,8 +216,15 @@ class DimseDestinationSection(Section):
     tls: bool = False
     called_ae_title: AETitle = "ANY-SCP"
     calling_ae_title: AETitle = "DCMVAULT"
-    #: Associations open at once for delivery.
+    #: Associations open at once, at most.
     max_associations: int = Field(default=4, ge=1, le=32)
+    #: What lies between: how many associations to begin with (6, 3 or 2; empty: 2), until what was
+    #: measured says more.
+    network: Literal["", "ethernet", "wifi", "cellular"] = ""
+    #: User identity for a peer that wants one. Over a connection without TLS everybody can read it.
+    user: str = Field(default="", max_length=1000)
+    #: The passcode that goes with the user.
+    password: SecretReference = ""
     #: Seconds until a TCP connection must stand, and again as many until TLS must.
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     #: Seconds until an A-ASSOCIATE must be answered.
@@ -237,13 +244,15 @@ class DimseDestinationSection(Section):
     tls_key_passphrase: SecretReference = ""
 
     @model_validator(mode="after")
-    def _tls_options_fit(self) -> Self:
+    def _options_fit_together(self) -> Self:
         for option in _TLS_OPTIONS:
             if getattr(self, option) and not self.tls:
                 raise ValueError(
                     _("“%(option)s” is for %(places)s only.")
                     % {"option": option, "places": "dicoms://"}
                 )
+        if self.password and not self.user:
+            raise ValueError(_("A password needs its “user”."))
         if self.tls_fingerprint and self.tls_ca_file:
             raise ValueError(
                 _("Write “tls_fingerprint” or “tls_ca_file”: a pinned certificate needs no other.")

@@ -147,6 +147,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# address = "dicom://ORTHANC@pacs.example:4242?calling=DCMVAULT"',
             '# level = "complete"',
             "# max_associations = 4",
+            '# network = "ethernet"',
             "",
             "# [destinations.pacs-over-tls]",
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',

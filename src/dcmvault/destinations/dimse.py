@@ -42,8 +42,8 @@ from dcmvault.ports.clock import Clock
 
 _T = TypeVar("_T")
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
-#: Deliveries at once before anything was measured.
-_FIRST_DELIVERIES = 2
+#: Deliveries at once before anything was measured, by what lies between.
+_FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
 
 class DimseDestination:
@@ -65,6 +65,7 @@ class DimseDestination:
         self._peer = peer_of(section)
         self._clock = clock
         self._max_associations = section.max_associations
+        self._network = section.network
         self._slots = threading.BoundedSemaphore(section.max_associations)
         self._idle = IdleAssociations(clock)
 
@@ -75,8 +76,8 @@ class DimseDestination:
 
     @property
     def first_deliveries(self) -> int:
-        """What the original plug-in did at once."""
-        return min(_FIRST_DELIVERIES, self._max_associations)
+        """As many as suit what lies between, where that was said."""
+        return min(_FIRST_DELIVERIES[self._network], self._max_associations)
 
     @property
     def max_deliveries(self) -> int:

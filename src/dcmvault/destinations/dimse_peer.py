@@ -7,6 +7,7 @@ from datetime import datetime
 from dcmvault.config import secrets
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.pdu import UserIdentity
 from dcmvault.dicom.tls import TlsClient, TlsFacts, TlsOptions
 
 #: From so many days before the end of a certificate a probe warns.
@@ -27,6 +28,7 @@ def peer_of(section: DimseDestinationSection) -> Peer:
         association_timeout_s=section.association_timeout_s,
         dimse_timeout_s=section.dimse_timeout_s,
         tls=_tls_client(section) if section.tls else None,
+        user_identity=_user_identity(section),
     )
 
 
@@ -43,6 +45,12 @@ def expiry_warning(facts: TlsFacts, now: datetime) -> str:
     if (facts.expires_at - now).days >= _WARN_DAYS:
         return ""
     return "The peer's certificate expires soon: have it renewed before, or nothing can be sent."
+
+
+def _user_identity(section: DimseDestinationSection) -> UserIdentity | None:
+    if not section.user:
+        return None
+    return UserIdentity(section.user, secrets.resolve(section.password) if section.password else "")
 
 
 def _tls_client(section: DimseDestinationSection) -> TlsClient:

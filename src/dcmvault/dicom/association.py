@@ -69,6 +69,7 @@ def negotiate(
                     maximum_length=_OUR_MAXIMUM_LENGTH,
                     implementation_class_uid=IMPLEMENTATION_CLASS_UID,
                     implementation_version=IMPLEMENTATION_VERSION_NAME,
+                    user_identity=peer.user_identity,
                 )
             ]
         )

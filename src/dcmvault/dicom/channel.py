@@ -48,6 +48,7 @@ class Peer:
     dimse_timeout_s: float = 60.0
     #: Makes TLS of a connection (`secure`); None: the peer is spoken to without.
     tls: TlsClient | None = None
+    user_identity: pdu.UserIdentity | None = None
 
     @property
     def name(self) -> str:

@@ -126,7 +126,8 @@ def test_files_are_not_used_longer_than_they_are_kept() -> None:
 
     def coming() -> Iterator[tuple[int, InstanceFile]]:
         nonlocal handed
-        for handed, one in enumerate(files(300), 1):
+        for one in files(300):
+            handed += 1
             yield one
 
     assert len(list(lanes(_Place(put)).deliver(coming()))) == 300
@@ -141,10 +142,14 @@ def test_after_a_lost_association_nothing_more_is_begun(number: int) -> None:
             raise AssociationLostError("gone")
 
     place = _Place(put)
-    found = {}
-    with pytest.raises(AssociationLostError):
+    found: dict[int, Delivered[int]] = {}
+
+    def collect() -> None:
         for one in lanes(place).deliver(files(100)):
             found[one.entry] = one
+
+    with pytest.raises(AssociationLostError):
+        collect()
     assert isinstance(found[number].came, AssociationLostError)
     # Everything that was begun is heard of.
     assert all(isinstance(one.came, Receipt) for entry, one in found.items() if entry != number)
@@ -228,7 +233,8 @@ def test_who_waits_for_a_lane_hears_of_the_stop() -> None:
     doorkeeper, stopping = gate(1, 1), threading.Event()
     assert doorkeeper.enter_first(stopping)
     stopping.set()
-    assert list(Lanes(_Place().open, doorkeeper, stopping).deliver(files(3))) == []
+    some: Lanes[int] = Lanes(_Place().open, doorkeeper, stopping)
+    assert list(some.deliver(files(3))) == []
 
 
 def test_samples_teach_the_controller() -> None:

@@ -116,22 +116,20 @@ class TlsClient:
         shown = hashlib.sha256(encoded).hexdigest()
         if not hmac.compare_digest(shown, self._fingerprint):
             raise pin_refusal(attempt, shown)
-        certificate = _parsed(encoded, attempt)
+        certificate = _read(encoded, attempt)
         now = datetime.now(UTC)
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-            raise validity_refusal(attempt, is_over=now > certificate.not_valid_after_utc)
+        if not certificate.valid_from <= now <= certificate.expires_at:
+            raise validity_refusal(attempt, is_over=now > certificate.expires_at)
 
 
 def facts_of(secured: ssl.SSLSocket, name: str) -> TlsFacts:
     """Describe a connection after its handshake; TlsRefusedError for an unreadable certificate."""
-    certificate = _parsed(secured.getpeercert(binary_form=True) or b"", Attempt(name, "", 0.0))
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    common_name = str(names[0].value) if names else certificate.subject.rfc4514_string()
+    certificate = _read(secured.getpeercert(binary_form=True) or b"", Attempt(name, "", 0.0))
     return TlsFacts(
         protocol=(secured.version() or "").replace("TLSv", "TLS "),
         cipher=(secured.cipher() or ("",))[0],
-        common_name=common_name or "–",
-        expires_at=certificate.not_valid_after_utc,
+        common_name=certificate.common_name,
+        expires_at=certificate.expires_at,
     )
 
 
@@ -182,9 +180,21 @@ def say_goodbye(secured: ssl.SSLSocket) -> None:
         secured.unwrap()
 
 
-def _parsed(encoded: bytes, attempt: Attempt) -> x509.Certificate:
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    common_name: str
+    valid_from: datetime
+    expires_at: datetime
+
+
+def _read(encoded: bytes, attempt: Attempt) -> _Certificate:
     try:
-        return x509.load_der_x509_certificate(encoded)
+        found = x509.load_der_x509_certificate(encoded)
+        names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        common_name = str(names[0].value) if names else found.subject.rfc4514_string()
+        return _Certificate(
+            common_name or "–", found.not_valid_before_utc, found.not_valid_after_utc
+        )
     except ValueError as error:
         raise TlsRefusedError(
             f"{attempt.name}: its certificate cannot be read",

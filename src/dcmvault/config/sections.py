@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.secrets import is_reference
 from dcmvault.i18n import gettext as _
 
@@ -93,6 +94,8 @@ class FolderDestinationSection(Section):
 
     kind: Literal["folder"] = "folder"
     path: Path
+    #: How fast copies are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @property
     def address(self) -> str:
@@ -176,6 +179,8 @@ class VaultDestinationSection(VaultSection):
 
     #: How much time is spent on making it small; `auto` as much as the place leaves.
     profile: VaultProfile = "balanced"
+    #: How fast objects are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
 
 class DimseDestinationSection(Section):
@@ -194,6 +199,8 @@ class DimseDestinationSection(Section):
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: How fast instances are sent, by all associations together.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @property
     def address(self) -> str:

@@ -32,6 +32,7 @@ from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
 
 _T = TypeVar("_T")
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
@@ -50,7 +51,9 @@ class DimseDestination:
     levels = _LEVELS
     flush_interval_s = 0.5
 
-    def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+    def __init__(
+        self, section: DimseDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
         self._name = section.address
         self._peer = Peer(
             host=section.host,
@@ -62,6 +65,7 @@ class DimseDestination:
             dimse_timeout_s=section.dimse_timeout_s,
         )
         self._clock = clock
+        self._pacing = pacing
         self._delivery_slots = threading.BoundedSemaphore(section.max_associations)
         self._question_slot = threading.Lock()
 
@@ -70,14 +74,16 @@ class DimseDestination:
         """The address in canonical form."""
         return self._name
 
-    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:
         """Open an association for files of these kinds; others are negotiated when they come.
 
         Raises DestinationUnreachableError with its subclasses.
         """
         self._delivery_slots.acquire()
         try:
-            return DimseDelivery(self._peer, kinds, self._clock, self._delivery_slots.release)
+            pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
+            on_close = self._delivery_slots.release
+            return DimseDelivery(self._peer, kinds, self._clock, on_close, pacer)
         except BaseException:
             self._delivery_slots.release()
             raise
@@ -175,10 +181,12 @@ class DimseDelivery:
         kinds: Collection[InstanceKind],
         clock: Clock,
         on_close: Callable[[], None],
+        pacer: Pacer | None,
     ) -> None:
         self._peer = peer
         self._clock = clock
         self._on_close = on_close
+        self._pacer = pacer
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
@@ -193,7 +201,7 @@ class DimseDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
         try:
-            sent = send_file(self._association_for(header.kind), file, header)
+            sent = send_file(self._association_for(header.kind), file, header, self._pacer)
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise

@@ -34,7 +34,6 @@ from dcmvault.config.sections import (
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, StateError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
@@ -128,6 +127,7 @@ def build_destination(
             lambda: open_vault_at(section, clock, retry, sleep, pacing),
             clock,
             known_snapshots,
+            pacing,
         )
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
@@ -193,8 +193,7 @@ def _throttled(store: ObjectStore, pacing: Pacing | None) -> ObjectStore:
         return store
     from dcmvault.object_stores.throttled import ThrottledStore  # noqa: PLC0415 - when needed
 
-    # Packs gather files of jobs of any priority.
-    return ThrottledStore(store, pacing.pacer(Priority.NORMAL))
+    return ThrottledStore(store, pacing.joint_pacer())
 
 
 def open_locking_store(section: VaultSection, clock: Clock) -> LockingCloudStore | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,6 +52,7 @@ class Bandwidth:
         self._lock = threading.Lock()
         self._line = Line(Bucket(overall))
         self._buckets: dict[str, Bucket] = {}
+        self._at_work: dict[Bucket, Counter[Priority]] = defaultdict(Counter)
 
     def pacing(self, destination: str, table: RateTable) -> Pacing | None:
         """Return the limits of a destination by its address; None where there is never any.
@@ -97,6 +100,23 @@ class Bandwidth:
             with self._lock:
                 self._line.leave(turn)
 
+    @contextmanager
+    def at_work(self, bucket: Bucket, priority: Priority) -> Iterator[None]:
+        """Count a delivery of this priority while it is at work."""
+        with self._lock:
+            self._at_work[bucket][priority] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[bucket][priority] -= 1
+
+    def most_urgent(self, bucket: Bucket) -> Priority:
+        """Return the highest priority at work."""
+        with self._lock:
+            at_work = self._at_work[bucket]
+            return max((each for each in at_work if at_work[each]), default=Priority.NORMAL)
+
     def _parts(self, limits: tuple[str, ...]) -> dict[str, float]:
         """Return which part of each limit is ours; asked without the lock, as it may take time."""
         if self._leases is None:
@@ -115,13 +135,19 @@ class _Limits:
     names: tuple[str, ...]
 
     def pacer(self, priority: Priority) -> Pacer:
-        return _Pacer(self, priority)
+        return _Pacer(self, lambda: priority)
+
+    def joint_pacer(self) -> Pacer:
+        return _Pacer(self, lambda: self.bandwidth.most_urgent(self.bucket))
+
+    def at_work(self, priority: Priority) -> AbstractContextManager[None]:
+        return self.bandwidth.at_work(self.bucket, priority)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pacer:
     limits: _Limits
-    priority: Priority
+    priority: Callable[[], Priority]
 
     @property
     def piece(self) -> int:
@@ -132,6 +158,6 @@ class _Pacer:
         while size > 0:
             # What is a little more than a piece (headers) passes with it.
             part = size if size <= 2 * piece else piece
-            turn = Turn(self.limits.bucket, self.priority, part)
+            turn = Turn(self.limits.bucket, self.priority(), part)
             self.limits.bandwidth.pass_by(turn, self.limits.names)
             size -= part

@@ -14,6 +14,8 @@ from dcmvault.ports.pacing import BandwidthShares
 #: others send: until then they may use what they had before it came.
 LEASE_S = 3.0
 _RENEWED_AFTER_S = LEASE_S / 3
+#: So much earlier it ends for its holder, who may be about to send.
+_MARGIN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class _Lease:
 
     def part_at(self, now_s: float) -> float:
         """Return the part that may be used."""
-        return self.part if self.begins_s <= now_s < self.asked_s + LEASE_S else 0.0
+        return self.part if self.begins_s <= now_s < self.asked_s + LEASE_S - _MARGIN_S else 0.0
 
 
 class Leases:

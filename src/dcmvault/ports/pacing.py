@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,17 @@ class Pacing(Protocol):
 
     def pacer(self, priority: Priority) -> Pacer:
         """Return what paces work of this priority; all share the destination's limits."""
+        ...
+
+    def joint_pacer(self) -> Pacer:
+        """Return what paces bytes that belong to several deliveries (a pack's).
+
+        They are as urgent as the most urgent delivery at work, and NORMAL when there is none.
+        """
+        ...
+
+    def at_work(self, priority: Priority) -> AbstractContextManager[None]:
+        """Say that a delivery of this priority is at work, until the context is left."""
         ...
 
 

@@ -39,7 +39,7 @@ from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination
+from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.ports.pacing import Pacing
 from dcmvault.ports.queue import Worker, WorkQueue
@@ -313,6 +313,11 @@ class Workplace:
             self._worker.stop(grace_s)
             self.bandwidth.give_back()
             self._worker = None
+            with self._lock:
+                shared = list(self._shared.values())
+            for destination in shared:
+                if isinstance(destination, TakesSeveral):
+                    destination.close_idle()
             self.ownership.release()
 
     def close(self) -> None:

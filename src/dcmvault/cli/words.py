@@ -57,6 +57,7 @@ def probe_step_word(name: str) -> str:
     words = {
         "resolve": _("name"),
         "connect": _("connection"),
+        "tls": _("TLS"),
         "associate": _("association"),
         "echo": _("C-ECHO"),
         "folder": _("folder"),

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.secrets import is_reference
 from dcmvault.i18n import gettext as _
 
@@ -121,6 +122,8 @@ class FolderDestinationSection(Section):
 
     kind: Literal["folder"] = "folder"
     path: Path
+    #: How fast copies are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @property
     def address(self) -> str:
@@ -204,6 +207,8 @@ class VaultDestinationSection(VaultSection):
 
     #: How much time is spent on making it small; `auto` as much as the place leaves.
     profile: VaultProfile = "balanced"
+    #: How fast objects are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
 
 class DimseDestinationSection(Section):
@@ -231,6 +236,8 @@ class DimseDestinationSection(Section):
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: How fast instances are sent, by all associations together.
+    bandwidth: BandwidthSection = BandwidthSection()
     #: TLS: path of the certificates (PEM) that are trusted; empty: those that the system trusts.
     tls_ca_file: str = ""
     #: TLS: SHA-256 fingerprint of the peer's own certificate. It is trusted as long as it is valid,

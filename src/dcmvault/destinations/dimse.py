@@ -34,6 +34,7 @@ from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
 
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
 #: Deliveries at once before anything was measured, by what lies between.
@@ -53,11 +54,14 @@ class DimseDestination:
     levels = _LEVELS
     flush_interval_s = 0.5
 
-    def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+    def __init__(
+        self, section: DimseDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
         """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
         self._peer = peer_of(section)
         self._clock = clock
+        self._pacing = pacing
         self._max_associations = section.max_associations
         self._network = section.network
         self._slots = threading.BoundedSemaphore(section.max_associations)
@@ -82,15 +86,18 @@ class DimseDestination:
         """Release the associations that wait for further deliveries."""
         self._idle.close()
 
-    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:
         """Open an association for files of these kinds; others are negotiated when they come.
 
         One that was left open by an earlier delivery is taken where it serves.
         Raises DestinationUnreachableError with its subclasses.
         """
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
         self._slots.acquire()
         try:
-            return DimseDelivery(self._peer, kinds, self._clock, self._idle, self._slots.release)
+            return DimseDelivery(
+                self._peer, kinds, self._clock, self._idle, self._slots.release, pacer
+            )
         except BaseException:
             self._slots.release()
             raise
@@ -153,11 +160,13 @@ class DimseDelivery:
         clock: Clock,
         idle: IdleAssociations,
         on_close: Callable[[], None],
+        pacer: Pacer | None = None,
     ) -> None:
         self._peer = peer
         self._clock = clock
         self._idle = idle
         self._on_close = on_close
+        self._pacer = pacer
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
@@ -173,7 +182,7 @@ class DimseDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
         try:
-            sent = send_file(self._association_for(header.kind), file, header)
+            sent = send_file(self._association_for(header.kind), file, header, self._pacer)
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise

@@ -149,11 +149,18 @@ class AssociationLostError(DestinationUnreachableError):
 
 
 class DestinationStoppedError(DestinationError):
-    """The destination must not be used further in this run (not authorised, full, read-only)."""
+    """The destination must not be used further in this run (not authorised, full, read-only).
+
+    `status` is the raw status of a peer that said so, or empty.
+    """
 
     code = "destination_stopped"
     retry = Retry.OPERATOR
     exit_status = 5
+
+    def __init__(self, message: str, *, hint: str = "", status: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class InstanceRefusedError(DestinationError):

@@ -232,15 +232,17 @@ class BatchDelivery:
             code=code,
             status=receipt.status,
             message=message,
+            hint=receipt.hint if code == "stored_with_warning" else "",
             receipt=receipt,
         )
 
     def _destination_failed(self, due: Sequence[Item], error: DestinationError) -> None:
         """Count an attempt for everything that was due: none of it could be delivered."""
         _log.warning("%s: %s", self.destination.name, error.code)
+        status = error.status if isinstance(error, DestinationStoppedError) else ""
         for item in due:
             if item.item_id not in self._noted:
-                self._attempt_failed(item, error)
+                self._attempt_failed(item, error, status=status)
 
     def _attempt_failed(self, item: Item, error: DcmvaultError, *, status: str = "") -> None:
         again = error.retry is Retry.LATER and item.attempts + 1 < self.policy.attempts

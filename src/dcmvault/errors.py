@@ -148,6 +148,13 @@ class AssociationLostError(DestinationUnreachableError):
     code = "association_lost"
 
 
+class InstanceQuarantinedError(AssociationLostError):
+    """The association ended twice while one instance was in flight, the second time alone on it."""
+
+    code = "quarantined"
+    retry = Retry.NEVER
+
+
 class DestinationStoppedError(DestinationError):
     """The destination must not be used further in this run (not authorised, full, read-only).
 

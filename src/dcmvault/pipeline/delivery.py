@@ -28,6 +28,7 @@ from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.presence import Presence
+from dcmvault.pipeline.quarantine import after_loss, travelling_together
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
 from dcmvault.ports.clock import Clock
@@ -79,6 +80,7 @@ class BatchDelivery:
                 return
             due = self._without_present(due)
             if due:
+                due = travelling_together(due)
                 self._deliver(due)
         except _BatchEnded:
             _log.warning("%s: association lost", self.destination.name)
@@ -199,7 +201,7 @@ class BatchDelivery:
         except AssociationLostError as error:
             # What was in flight is unknown; only this instance counts an attempt.
             self.breaker.failed(error)
-            self._attempt_failed(item, error)
+            self._attempt_failed(item, after_loss(item, error))
             raise _BatchEnded from error
         else:
             self.breaker.succeeded()

@@ -256,6 +256,7 @@ def cause_title(code: str) -> str:
         "unreachable": _("The destination could not be reached"),
         "association_rejected": _("The destination rejected the association"),
         "association_lost": _("The association was lost"),
+        "quarantined": _("The association was lost twice over this instance"),
         "destination_stopped": _("The destination cannot be used"),
         "refused": _("The destination refused the instance"),
         "refused_for_now": _("The destination refused the instance for now, each time"),

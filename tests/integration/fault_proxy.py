@@ -57,14 +57,24 @@ class FaultProxy:
     #: Connections that stood longer than `patience_s` without a byte: somebody waited too long.
     overdue: int = 0
     port: int = 0
+    _spared: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def arm(self, fault: WireFault, offset: int, *, after_negotiation: bool) -> None:
-        """Let the fault strike once."""
+    def arm(
+        self, fault: WireFault, offset: int, *, after_negotiation: bool, connection: int = 1
+    ) -> None:
+        """Let the fault strike once, from the n-th connection on."""
         self.fault, self.offset, self.after_negotiation = fault, offset, after_negotiation
         self.struck = False
         self.overdue = 0
+        self._spared = connection - 1
+
+    def spares(self) -> bool:
+        """Say, for each connection once, whether no fault strikes it."""
+        with self._lock:
+            self._spared -= 1
+            return self._spared >= 0
 
     def strikes(self) -> bool:
         """Say, once, that the fault strikes now."""
@@ -135,6 +145,7 @@ class _Wire:
         self._sent = 0
         self._answered = False
         self._active: WireFault | None = None
+        self._is_spared = proxy.spares()
 
     def carry(self) -> None:
         back = threading.Thread(target=self._carry_back)
@@ -147,25 +158,25 @@ class _Wire:
 
     def _carry_there(self) -> None:
         while (data := self._read(self._ours)) is not None:
-            if self._active in (WireFault.STALL, WireFault.FIN):
+            if self._suffers(WireFault.STALL, WireFault.FIN):
                 continue
             before, after = self._cut(data)
             if not self._hand_on(self._peer, before):
                 return
             if after is None:
                 continue
-            if self._active is WireFault.RESET:
+            if self._suffers(WireFault.RESET):
                 self._reset()
                 return
-            if self._active is WireFault.FIN:
+            if self._suffers(WireFault.FIN):
                 self._finish()
-            elif self._active is not WireFault.STALL and not self._hand_on(self._peer, after):
+            elif not self._suffers(WireFault.STALL) and not self._hand_on(self._peer, after):
                 return
 
     def _carry_back(self) -> None:
         while not self._ended.is_set() and (data := self._read(self._peer)) is not None:
             self._answered = True
-            if self._active in (WireFault.STALL, WireFault.HALF_OPEN, WireFault.FIN):
+            if self._suffers(WireFault.STALL, WireFault.HALF_OPEN, WireFault.FIN):
                 continue
             if not self._hand_on(self._ours, data):
                 break
@@ -176,7 +187,8 @@ class _Wire:
     def _cut(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Divide what we said at the fault, if it strikes here, and alter the rest."""
         proxy = self._proxy
-        if self._active is not None or (proxy.after_negotiation and not self._answered):
+        waits = proxy.after_negotiation and not self._answered
+        if self._is_spared or self._active is not None or waits:
             return data, None
         place = proxy.offset - self._sent
         self._sent += len(data)
@@ -191,12 +203,12 @@ class _Wire:
         return before, after
 
     def _hand_on(self, to: socket.socket, data: bytes) -> bool:
-        step = 7 if self._active is WireFault.SLICES else len(data) or 1
+        step = 7 if self._suffers(WireFault.SLICES) else len(data) or 1
         try:
             writer = self._writers[to]
             writer.settimeout(self._proxy.patience_s)
             for start in range(0, len(data), step):
-                if self._active is WireFault.LATENCY:
+                if self._suffers(WireFault.LATENCY):
                     time.sleep(_LATENCY_S)
                 writer.sendall(data[start : start + step])
         except OSError:
@@ -218,6 +230,9 @@ class _Wire:
             self._moved_at = time.monotonic()
             return data or None
         return None
+
+    def _suffers(self, *faults: WireFault) -> bool:
+        return self._active in faults
 
     def _reset(self) -> None:
         """Make the coming close a reset."""

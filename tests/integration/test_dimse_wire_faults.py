@@ -31,10 +31,12 @@ pytestmark = pytest.mark.peers
 SHORT_S = 0.4
 LONG_S = 20.0
 GRACE_S = 5.0
-#: Places in the association request: its type, an application context, an implementation name.
-NEGOTIATION = (0, 90, 260)
-#: In a command, in the pixels of the first instance, in the third instance.
-DELIVERY = (60, 3000, 14_000)
+#: The first association asks what the peer has, the second delivers.
+QUESTION, DELIVERY = 1, 2
+#: Places in an association request: its type, the application context, an implementation name.
+REQUESTS = ((DELIVERY, 0), (QUESTION, 90), (DELIVERY, 260))
+#: Places behind it: in a question, in the pixels of the first instance, in the third instance.
+MESSAGES = ((QUESTION, 60), (DELIVERY, 3000), (DELIVERY, 14_000))
 ROWS = 48
 #: Faults after which both sides wait.
 SILENT = frozenset({WireFault.STALL, WireFault.HALF_OPEN})
@@ -119,11 +121,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         pytest.fail(str(error), pytrace=False)
 
 
-def _try(world: World, fault: WireFault, offset: int, *, after_negotiation: bool) -> None:
+def _try(
+    world: World, fault: WireFault, connection: int, offset: int, *, after_negotiation: bool
+) -> None:
     source, made = world.study()
     is_silent = fault in SILENT or fault in ALTERING
     world.proxy.patience_s = (SHORT_S if is_silent else LONG_S) + GRACE_S
-    world.proxy.arm(fault, offset, after_negotiation=after_negotiation)
+    world.proxy.arm(fault, offset, after_negotiation=after_negotiation, connection=connection)
     report = world.backup(source, world.hasty if is_silent else world.patient)
     assert world.proxy.struck
     assert world.proxy.overdue == 0, "somebody waited beyond the limit"
@@ -145,16 +149,16 @@ def _try(world: World, fault: WireFault, offset: int, *, after_negotiation: bool
     assert world.not_intact(made) == []
 
 
-@pytest.mark.parametrize("offset", NEGOTIATION)
+@pytest.mark.parametrize(("connection", "offset"), REQUESTS)
 @pytest.mark.parametrize("fault", list(WireFault))
-def test_before_negotiation(world: World, fault: WireFault, offset: int) -> None:
-    _try(world, fault, offset, after_negotiation=False)
+def test_before_negotiation(world: World, fault: WireFault, connection: int, offset: int) -> None:
+    _try(world, fault, connection, offset, after_negotiation=False)
 
 
-@pytest.mark.parametrize("offset", DELIVERY)
+@pytest.mark.parametrize(("connection", "offset"), MESSAGES)
 @pytest.mark.parametrize("fault", list(WireFault))
-def test_after_negotiation(world: World, fault: WireFault, offset: int) -> None:
-    _try(world, fault, offset, after_negotiation=True)
+def test_after_negotiation(world: World, fault: WireFault, connection: int, offset: int) -> None:
+    _try(world, fault, connection, offset, after_negotiation=True)
 
 
 @pytest.mark.parametrize("fault", [WireFault.HALF_OPEN, WireFault.RESET])
@@ -164,7 +168,7 @@ def test_on_the_command_line(
     source, made = world.study()
     limit_s = 2.0
     world.proxy.patience_s = limit_s + GRACE_S
-    world.proxy.arm(fault, DELIVERY[1], after_negotiation=True)
+    world.proxy.arm(fault, 3000, after_negotiation=True, connection=DELIVERY)
     address = f"dicom://{world.orthanc.ae_title}@127.0.0.1:{world.proxy.port}"
     (home / "config.toml").write_text(
         f'[retry]\nwait_s = 0\n[destinations.pacs]\naddress = "{address}"\n'
@@ -182,5 +186,7 @@ def test_on_the_command_line(
 def test_at_many_places(world: World, fault: WireFault) -> None:
     chance = random.Random(f"{fault}")
     for _turn in range(20):
-        _try(world, fault, chance.randrange(300), after_negotiation=False)
-        _try(world, fault, chance.randrange(18_000), after_negotiation=True)
+        which = chance.choice((QUESTION, DELIVERY))
+        _try(world, fault, which, chance.randrange(270), after_negotiation=False)
+        _try(world, fault, QUESTION, chance.randrange(200), after_negotiation=True)
+        _try(world, fault, DELIVERY, chance.randrange(18_000), after_negotiation=True)

@@ -110,6 +110,7 @@ PACKAGES = (
     PeerPackage("postgresql", find_postgresql_folder),
     PeerPackage("openssh-server", _program("sshd")),
     PeerPackage("strace", _program("strace")),
+    PeerPackage("tshark", _program("tshark")),
     PeerPackage("nodejs", _program("node")),
     PeerPackage("npm", _program("npm")),
     PeerPackage(AZURITE, find_azurite, "npm"),

@@ -96,9 +96,11 @@ class Orthanc(DicomPeer):
 
     def file(self, sop_instance_uid: str) -> bytes:
         """Return the stored Part 10 file of an instance; KeyError if it is not there."""
-        with _DIRECT.open(f"{self.http_url}/instances/{self._id(sop_instance_uid)}/file") as answer:
-            stored: bytes = answer.read()
-        return stored
+        return self._file(self._id(sop_instance_uid))
+
+    def files(self, sop_instance_uid: str) -> list[bytes]:
+        """Return all that is stored under a UID: one for each patient, study and series."""
+        return [self._file(identifier) for identifier in self._ids(sop_instance_uid)]
 
     def delete(self, sop_instance_uid: str) -> None:
         """Lose an instance; KeyError if it is not there."""
@@ -110,11 +112,19 @@ class Orthanc(DicomPeer):
             self.rest(f"/patients/{patient}", method="DELETE")
 
     def _id(self, sop_instance_uid: str) -> str:
-        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
-        found = self.rest("/tools/find", method="POST", body=query)
+        found = self._ids(sop_instance_uid)
         if not found:
             raise KeyError(sop_instance_uid)
-        return str(found[0])
+        return found[0]
+
+    def _ids(self, sop_instance_uid: str) -> list[str]:
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        return [str(found) for found in self.rest("/tools/find", method="POST", body=query)]
+
+    def _file(self, identifier: str) -> bytes:
+        with _DIRECT.open(f"{self.http_url}/instances/{identifier}/file", timeout=30) as answer:
+            stored: bytes = answer.read()
+        return stored
 
 
 @dataclass(frozen=True)

@@ -158,12 +158,26 @@ class AssociationLostError(DestinationUnreachableError):
     code = "association_lost"
 
 
+class InstanceQuarantinedError(AssociationLostError):
+    """The association ended twice while one instance was in flight, the second time alone on it."""
+
+    code = "quarantined"
+    retry = Retry.NEVER
+
+
 class DestinationStoppedError(DestinationError):
-    """The destination must not be used further in this run (not authorised, full, read-only)."""
+    """The destination must not be used further in this run (not authorised, full, read-only).
+
+    `status` is the raw status of a peer that said so, or empty.
+    """
 
     code = "destination_stopped"
     retry = Retry.OPERATOR
     exit_status = 5
+
+    def __init__(self, message: str, *, hint: str = "", status: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class InstanceRefusedError(DestinationError):

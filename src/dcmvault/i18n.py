@@ -21,6 +21,7 @@ LOCALE_FOLDER = Path(__file__).parent / "locale"
 
 #: A value in a sentence of the domain: {0}, {1} ...
 _VALUE = re.compile(r"\{[0-9]\}")
+_SENTENCE_END = re.compile(r"[.?!] ")
 #: A sentence may quote one that quotes one.
 _DEEPEST_QUOTE = 3
 
@@ -49,10 +50,15 @@ class _Chosen:
         return self.catalogue
 
     def translated(self, text: str, depth: int = 0) -> str:
-        """Translate a sentence, and what is quoted inside it."""
+        """Translate a sentence, what is quoted inside it, and what stands after it."""
         translation = self.messages().gettext(text)
         if translation != text or depth > _DEEPEST_QUOTE:
             return translation
+        for end in _SENTENCE_END.finditer(text):
+            # A cause and what to do about it.
+            first = text[: end.end()].rstrip()
+            if (known := self.messages().gettext(first)) != first:
+                return f"{known} {self.translated(text[end.end() :], depth + 1)}"
         if self.patterns is None:
             self.patterns = list(_patterns(LOCALE_FOLDER, self.language))
         for pattern, template in self.patterns:

@@ -133,7 +133,8 @@ class Flow:
             return self.destinations[address]
         section = destination_section(address)
         if isinstance(section, DimseDestinationSection):
-            return DimseDestination(section, self.clock)
+            # One for all jobs, as in the product: it counts its associations.
+            return self.destinations.setdefault(address, DimseDestination(section, self.clock))
         assert isinstance(section, FolderDestinationSection)
         return FolderDestination(section, LocalStore(section.path, self.clock), self.clock)
 

@@ -137,6 +137,12 @@ def test_no_message_hides_in_an_f_string() -> None:
             "sent, but not verified: A at b:1 offers no query (C-FIND, Study Root)",
             "enviada, mas não verificada: A at b:1 não oferece consulta (C-FIND, Study Root)",
         ),
+        (
+            "The peer is short of memory, disk or connections. Check the peer's free space if it "
+            "keeps happening.",
+            "Falta ao PACS memória, disco ou conexões. Verifique o espaço livre do PACS se "
+            "continuar acontecendo.",
+        ),
         ("what nobody translated: {0} %(x)s", "what nobody translated: {0} %(x)s"),
     ],
 )

@@ -34,6 +34,7 @@ def select_items() -> sa.Select[Any]:
             items.c.inode,
             items.c.state,
             items.c.attempts,
+            items.c.code,
             items.c.reason,
             items.c.held,
             items.c.conflict,
@@ -79,4 +80,4 @@ def item_of(row: Any) -> Item:
         conflict=row.conflict,
         earlier_version_there=row.earlier_version_there,
     )
-    return Item(row.item_id, plan, row.state, row.attempts)
+    return Item(row.item_id, plan, row.state, row.attempts, row.code)

@@ -195,6 +195,7 @@ class DimseDelivery:
             transferred_bytes=sent.transferred_bytes,
             received_at=self._clock.now(),
             warning=sent.warning,
+            hint=sent.hint,
             already_there=sent.already_there,
         )
 

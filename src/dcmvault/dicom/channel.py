@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dcmvault.dicom import pdu
-from dcmvault.dicom.status import ABORT_REASONS
+from dcmvault.dicom.status import explain_abort
 from dcmvault.dicom.tls import TlsClient, has_data, last_word, say_goodbye, send_joined
 from dcmvault.dicom.tls_failures import words_of
 from dcmvault.errors import (
@@ -186,11 +186,10 @@ class Channel:
         body = self._read(length, deadline, timeout_s)
         if kind == pdu.A_ABORT:
             self.is_broken = True
-            by_provider = len(body) >= 4 and body[2] == 2
-            reason = ABORT_REASONS.get(body[3], "unknown reason") if by_provider else ""
+            # One that is cut short is an abort all the same.
+            words = explain_abort(*(body + bytes(4))[2:4])
             raise AssociationLostError(
-                f"{self._peer.name} aborted the association" + (f" ({reason})" if reason else ""),
-                hint="Look at the peer's log for the reason.",
+                f"{self._peer.name} aborted the association: {words.reason}", hint=words.remedy
             )
         return kind, body
 

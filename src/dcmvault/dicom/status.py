@@ -53,7 +53,7 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         0x0110,
         0x0110,
         _K.RETRY_LATER,
-        "processing failure",
+        "failure while processing it",
         "PS3.7 Annex C",
         "Something went wrong inside the peer.",
         "Look at the peer's log if it keeps happening.",
@@ -104,10 +104,19 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         "Enable the SOP class at the peer, or keep these instances in a vault or folder.",
     ),
     StatusMeaning(
+        0x0123,
+        0x0123,
+        _K.PERMANENT,
+        "the peer does not understand the request",
+        "PS3.7 Annex C",
+        "The peer answers as if another service had been asked for.",
+        "Check that the address is that of a storage service.",
+    ),
+    StatusMeaning(
         0x0124,
         0x0124,
         _K.STOP_DESTINATION,
-        "not authorised",
+        "not authorised to store",
         "PS3.7 Annex C",
         "The peer does not let this AE title store anything.",
         "Ask the peer's administrator to allow our AE title to store.",
@@ -116,9 +125,10 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         0x0210,
         0x0210,
         _K.RETRY_LATER,
-        "duplicate invocation",
+        "duplicate invocation of a request",
         "PS3.7 Annex C",
         "The peer believes that an earlier request is still running.",
+        "Try again later; look at the peer's log if it keeps happening.",
     ),
     StatusMeaning(
         0x0211,
@@ -133,7 +143,7 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         0x0213,
         0x0213,
         _K.RETRY_LATER,
-        "resource limitation",
+        "a limit of its resources",
         "PS3.7 Annex C",
         "The peer is short of memory, disk or connections.",
         "Check the peer's free space if it keeps happening.",
@@ -169,7 +179,7 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         0xB006,
         0xB006,
         _K.STORED_WITH_CHANGES,
-        "elements discarded",
+        "some elements were discarded",
         "PS3.4 table B.2-1",
         "The peer kept only some of the attributes.",
         "Verify it; a complete copy needs a vault or folder.",
@@ -223,10 +233,28 @@ STORE_STATUSES: tuple[StatusMeaning, ...] = (
         0xC000,
         0xCFFF,
         _K.PERMANENT,
-        "cannot understand",
+        "it cannot understand the instance",
         "PS3.4 table B.2-1",
         "The peer cannot read this instance.",
         "Look at the peer's log; keep such instances in a vault or folder.",
+    ),
+    StatusMeaning(
+        0xFE00,
+        0xFE00,
+        _K.RETRY_LATER,
+        "cancelled at the peer",
+        "PS3.7 Annex C",
+        "The peer ended its work on this instance; we did not ask for that.",
+        "Try again later; look at the peer's log if it keeps happening.",
+    ),
+    StatusMeaning(
+        0xFF00,
+        0xFF01,
+        _K.PERMANENT,
+        "a pending status, which storing does not know",
+        "PS3.7 Annex C",
+        "The peer answers as if another service had been asked for.",
+        "Check that the address is that of a storage service.",
     ),
 )
 
@@ -249,7 +277,7 @@ def store_status(code: int) -> StatusMeaning:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an association was rejected, in words, and what to do."""
+    """Why an association was rejected or aborted, in words, and what to do."""
 
     reason: str
     remedy: str
@@ -306,14 +334,30 @@ CONTEXT_RESULTS: Mapping[int, str] = MappingProxyType(
     }
 )
 
+_LOOK_AT_LOG = "Look at the peer's log for the reason."
+_DEFECT = "Report it to the makers of the peer and of dcmvault, with the peer's log."
 #: Reasons of an A-ABORT by the service provider (PS3.8 table 9-26).
-ABORT_REASONS: Mapping[int, str] = MappingProxyType(
+ABORT_REASONS: Mapping[int, Rejection] = MappingProxyType(
     {
-        0: "no reason given",
-        1: "unrecognised PDU",
-        2: "unexpected PDU",
-        4: "unrecognised PDU parameter",
-        5: "unexpected PDU parameter",
-        6: "invalid PDU parameter value",
+        0: Rejection("it gives no reason", _LOOK_AT_LOG),
+        1: Rejection("it does not recognise a message of the protocol", _DEFECT),
+        2: Rejection("it did not expect this message of the protocol now", _DEFECT),
+        4: Rejection("it does not recognise a parameter of a message", _DEFECT),
+        5: Rejection("it did not expect a parameter of a message", _DEFECT),
+        6: Rejection("it finds the value of a parameter invalid", _DEFECT),
     }
 )
+#: Who aborts (PS3.8 table 9-26): the application, or the layer below it that speaks the protocol.
+_ABORTED_BY_USER = 0
+_ABORTED_BY_PROVIDER = 2
+
+
+def explain_abort(source: int, reason: int) -> Rejection:
+    """Return what an A-ABORT means; an application that aborts gives no reason."""
+    if source == _ABORTED_BY_USER:
+        return Rejection("its application gave up", _LOOK_AT_LOG)
+    words = ABORT_REASONS.get(reason) if source == _ABORTED_BY_PROVIDER else None
+    return words or Rejection(
+        f"with a reason that the Standard does not know (source {source}, reason {reason})",
+        _LOOK_AT_LOG,
+    )

@@ -43,6 +43,8 @@ class Sent:
 
     status: str
     warning: str
+    #: What a warning means and what to do about it.
+    hint: str
     file_sha256: bytes
     transferred_bytes: int
     #: The peer said that it had something under this UID before (0111).
@@ -175,7 +177,12 @@ def send_file(
         raise _failure(association.peer.name, status, meaning)
     warning = "" if meaning.kind is StatusKind.STORED else f"{status}: {meaning.meaning}"
     duplicate = meaning.kind is StatusKind.DUPLICATE
-    return Sent(status, warning, reader.digest(), length, duplicate)
+    hint = _cause_and_remedy(meaning) if warning else ""
+    return Sent(status, warning, hint, reader.digest(), length, duplicate)
+
+
+def _cause_and_remedy(meaning: StatusMeaning) -> str:
+    return f"{meaning.cause} {meaning.remedy}"
 
 
 _FAILURES = frozenset({StatusKind.PERMANENT, StatusKind.RETRY_LATER, StatusKind.STOP_DESTINATION})
@@ -184,10 +191,10 @@ _FAILURES = frozenset({StatusKind.PERMANENT, StatusKind.RETRY_LATER, StatusKind.
 def _failure(
     peer: str, status: str, meaning: StatusMeaning
 ) -> InstanceRefusedError | DestinationStoppedError:
-    message = f"{peer} answered {status}: {meaning.meaning}"
-    hint = f"{meaning.cause} {meaning.remedy}".strip()
+    message = f"{peer} answered the request to store with {status}: {meaning.meaning}"
+    hint = _cause_and_remedy(meaning)
     if meaning.kind is StatusKind.STOP_DESTINATION:
-        return DestinationStoppedError(message, hint=hint)
+        return DestinationStoppedError(message, hint=hint, status=status)
     if meaning.kind is StatusKind.RETRY_LATER:
         return InstanceDeferredError(message, hint=hint, status=status)
     return InstanceRefusedError(message, hint=hint, status=status)

@@ -25,5 +25,7 @@ class Receipt:
     received_at: datetime
     #: What the peer said it changed or doubted (B000, B006, B007, 0111).
     warning: str = ""
+    #: What the warning means and what to do about it.
+    hint: str = ""
     #: The file was there already; no bytes were stored anew.
     already_there: bool = False

@@ -29,6 +29,7 @@ from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.lanes import KEPT_FILES, Delivered, LaneGate, Lanes, deliver_one_by_one
 from dcmvault.pipeline.presence import Presence
+from dcmvault.pipeline.quarantine import after_loss, travelling_together
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
 from dcmvault.ports.clock import Clock
@@ -82,6 +83,7 @@ class BatchDelivery:
                 return
             due = self._without_present(due)
             if due:
+                due = travelling_together(due)
                 self._deliver(due)
         except AssociationLostError:
             # Of which its instance knows; what is still due is taken up by the next batch.
@@ -218,7 +220,7 @@ class BatchDelivery:
         elif isinstance(came, AssociationLostError):
             # What was in flight is unknown; only this instance counts an attempt.
             self.breaker.failed(came)
-            self._attempt_failed(item, came)
+            self._attempt_failed(item, after_loss(item, came))
         elif not isinstance(came, DestinationUnreachableError | DestinationStoppedError):
             raise came
 
@@ -249,15 +251,17 @@ class BatchDelivery:
             code=code,
             status=receipt.status,
             message=message,
+            hint=receipt.hint if code == "stored_with_warning" else "",
             receipt=receipt,
         )
 
     def _destination_failed(self, due: Sequence[Item], error: DestinationError) -> None:
         """Count an attempt for everything that was due: none of it could be delivered."""
         _log.warning("%s: %s", self.destination.name, error.code)
+        status = error.status if isinstance(error, DestinationStoppedError) else ""
         for item in due:
             if item.item_id not in self._noted:
-                self._attempt_failed(item, error)
+                self._attempt_failed(item, error, status=status)
 
     def _attempt_failed(self, item: Item, error: DcmvaultError, *, status: str = "") -> None:
         again = error.retry is Retry.LATER and item.attempts + 1 < self.policy.attempts

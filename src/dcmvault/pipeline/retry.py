@@ -68,10 +68,10 @@ class CircuitBreaker:
             last = self._last_error
         if last is None:
             return DestinationUnreachableError("the destination did not answer")
-        # What was not tried was not in flight, either.
-        lost = isinstance(last, AssociationLostError)
-        kind = DestinationUnreachableError if lost else type(last)
-        return kind(last.message, hint=last.hint)
+        if isinstance(last, AssociationLostError):
+            # What was not tried was not in flight, either.
+            return DestinationUnreachableError(last.message, hint=last.hint)
+        return last
 
     def succeeded(self) -> None:
         """Note that the destination answered."""

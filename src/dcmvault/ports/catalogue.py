@@ -173,6 +173,8 @@ class Item:
     plan: PlanItem
     state: ItemState
     attempts: int
+    #: Code of the last attempt's error in this run; empty before the first.
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,7 @@ def cause_title(code: str) -> str:
         "tls_refused": _("No connection to the destination that can be trusted (TLS)"),
         "association_rejected": _("The destination rejected the association"),
         "association_lost": _("The association was lost"),
+        "quarantined": _("The association was lost twice over this instance"),
         "destination_stopped": _("The destination cannot be used"),
         "refused": _("The destination refused the instance"),
         "refused_for_now": _("The destination refused the instance for now, each time"),

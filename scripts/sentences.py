@@ -28,7 +28,22 @@ _FOLDERS = (
 )
 #: What the coders of the vault say of bytes is told behind a sentence about the object.
 _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
-DICOM_MODULES = ("association", "channel", "file_meta", "find", "part10", "status", "store")
+DICOM_MODULES = (
+    "association",
+    "channel",
+    "codestreams",
+    "contexts",
+    "file_meta",
+    "find",
+    "frame_codecs",
+    "part10",
+    "pixel_shape",
+    "pixels",
+    "reencoding",
+    "status",
+    "store",
+    "transcode",
+)
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(
     r"(^|\.)(_log|execute|text|gettext|ngettext|compile|_|TypeVar|getattr|literal_column)(\.|$)"
@@ -44,6 +59,8 @@ _NAMES = frozenset(
         "System Volume Information",
         "SOP Instance UIDs at IMAGE level",
         "study-level count",
+        "US or SS",
+        "OB or OW",
         "read back, SHA-256",
     }
 )

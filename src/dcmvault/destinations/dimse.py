@@ -9,17 +9,11 @@ from typing import Self, TypeVar
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse_evidence import find_evidence
-from dcmvault.dicom.association import (
-    MAX_CONTEXTS,
-    PeerAssociation,
-    negotiate,
-    open_association,
-)
+from dcmvault.dicom.association import PeerAssociation, negotiate, open_association
 from dcmvault.dicom.channel import Peer, connect, resolve
-from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
-from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.store import check_sendable, send_file
+from dcmvault.dicom.store import Sent, check_sendable, send_file, send_transcoded
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -27,7 +21,7 @@ from dcmvault.errors import (
     LevelNotSupportedError,
 )
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
-from dcmvault.model.instance import InstanceFile, InstanceKind
+from dcmvault.model.instance import InstanceFile, InstanceHeader, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
@@ -61,6 +55,7 @@ class DimseDestination:
             association_timeout_s=section.association_timeout_s,
             dimse_timeout_s=section.dimse_timeout_s,
         )
+        self._transcodes = section.transcode == "lossless"
         self._clock = clock
         self._delivery_slots = threading.BoundedSemaphore(section.max_associations)
         self._question_slot = threading.Lock()
@@ -77,7 +72,13 @@ class DimseDestination:
         """
         self._delivery_slots.acquire()
         try:
-            return DimseDelivery(self._peer, kinds, self._clock, self._delivery_slots.release)
+            return DimseDelivery(
+                self._peer,
+                kinds,
+                self._clock,
+                self._delivery_slots.release,
+                transcodes=self._transcodes,
+            )
         except BaseException:
             self._delivery_slots.release()
             raise
@@ -175,8 +176,11 @@ class DimseDelivery:
         kinds: Collection[InstanceKind],
         clock: Clock,
         on_close: Callable[[], None],
+        *,
+        transcodes: bool,
     ) -> None:
         self._peer = peer
+        self._transcodes = transcodes
         self._clock = clock
         self._on_close = on_close
         self._kinds = sorted(set(kinds))
@@ -193,7 +197,7 @@ class DimseDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
         try:
-            sent = send_file(self._association_for(header.kind), file, header)
+            sent = self._send(file, header)
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise
@@ -207,6 +211,8 @@ class DimseDelivery:
             received_at=self._clock.now(),
             warning=sent.warning,
             already_there=sent.already_there,
+            transfer_syntax_uid=sent.transfer_syntax_uid,
+            transcoding=sent.transcoding,
         )
 
     def flush(self) -> int:
@@ -230,9 +236,17 @@ class DimseDelivery:
         finally:
             self._on_close()
 
+    def _send(self, file: InstanceFile, header: InstanceHeader) -> Sent:
+        """Send a file as it stands or, if the peer refused its kind, in another transfer syntax."""
+        kind = header.kind
+        association = self._association_for(kind)
+        if association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid) is not None:
+            return send_file(association, file, header)
+        syntax = other_syntax(association, kind, transcodes=self._transcodes)
+        return send_transcoded(lambda: self._association_for(kind), file, header, syntax)
+
     def _association_for(self, kind: InstanceKind) -> PeerAssociation:
-        pair = (kind.sop_class_uid, kind.transfer_syntax_uid)
-        if self._association.still_stands() and pair in self._association.contexts.negotiated():
+        if self._association.still_stands() and kind in self._planned.kinds:
             return self._association
         self._association.release()
         if kind not in self._kinds:
@@ -242,10 +256,6 @@ class DimseDelivery:
         return self._association
 
     def _associate(self, kinds: Collection[InstanceKind]) -> PeerAssociation:
-        """Associate for the first kinds of the list, as many as fit beside Verification."""
-        proposals = [
-            ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
-            for kind in kinds
-            if is_usable_uid(kind.sop_class_uid) and is_usable_uid(kind.transfer_syntax_uid)
-        ]
-        return open_association(self._peer, proposals[: MAX_CONTEXTS - 1])
+        """Associate for the first kinds of the list, as many as fit."""
+        self._planned = plan_contexts(kinds, transcodes=self._transcodes)
+        return open_association(self._peer, self._planned.proposals)

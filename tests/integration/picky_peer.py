@@ -28,10 +28,15 @@ class PickyPeer:
 
 @contextmanager
 def picky_peer(
-    folder: Path, sop_classes: Sequence[str], transfer_syntaxes: Sequence[str]
+    folder: Path,
+    sop_classes: Sequence[str],
+    transfer_syntaxes: Sequence[str],
+    *,
+    idle_s: float = 60,
 ) -> Iterator[PickyPeer]:
-    """Serve these SOP classes in these transfer syntaxes only."""
+    """Serve these SOP classes in these transfer syntaxes only; end idle associations."""
     entity = AE(ae_title="SIMULATED")
+    entity.network_timeout = idle_s
     entity.add_supported_context("1.2.840.10008.1.1")
     for uid in sorted(set(sop_classes)):
         entity.add_supported_context(uid, list(transfer_syntaxes))

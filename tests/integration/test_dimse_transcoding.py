@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,10 @@ from pydicom.uid import (
     RLELossless,
 )
 from scripts import peer_processes
-from tests.conftest import RunDcmvault
+from tests.conftest import RunDcmvault, StartOrthanc
 from tests.integration.dimse_story import (
     destination_at,
+    expected,
     file_of,
     put_each,
     sop_uids,
@@ -46,7 +49,9 @@ from tests.integration.transcoding_oracles import (
     second_opinion,
 )
 
+from dcmvault.dicom.transcode import Transcoded, transcoded
 from dcmvault.errors import InstanceUnsendableError, MalformedDicomError
+from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.corpus import real_files
@@ -257,3 +262,69 @@ def test_a_report_says_what_was_transcoded(run_dcmvault: RunDcmvault, tmp_path: 
     run = json.loads(run_dcmvault("report", "latest", "--format", "json").stdout)
     assert {warned["code"] for warned in run["warned"]} == {"transcoded"}
     assert run["failures"] == []
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("preference", "arrives_as"),
+    [
+        ("+x=", [ExplicitVRLittleEndian] * 3),
+        ("+xe", [ExplicitVRLittleEndian] * 3),
+        ("+xb", [ExplicitVRLittleEndian] * 3),
+        ("+xs", [ExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLosslessSV1]),
+        ("+xt", [ExplicitVRLittleEndian, JPEGLSLossless, ExplicitVRLittleEndian]),
+        ("+xv", [JPEG2000Lossless, ExplicitVRLittleEndian, ExplicitVRLittleEndian]),
+        ("+xa", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1]),
+    ],
+)
+def test_storescp_of_any_preference_gets_what_it_takes(
+    tmp_path: Path, preference: str, arrives_as: list[str]
+) -> None:
+    names = ("693_J2KR.dcm", "emri_small_jpeg_ls_lossless.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm")
+    files = [file_of(by_name(name)) for name in names]
+    with peer_processes.storescp(preference) as peer:
+        outcomes = put_each(destination_at(peer.dicom_port, peer.ae_title), files)
+        stored = {
+            str(read.SOPInstanceUID): read.file_meta.TransferSyntaxUID
+            for path in peer.storage.iterdir()
+            if path.is_file()
+            for read in [pydicom.dcmread(path, stop_before_pixels=True)]
+        }
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes), outcomes
+    assert [stored[uid] for uid in sop_uids(files)] == arrives_as
+
+
+@pytest.mark.peers
+def test_an_orthanc_that_takes_no_compression(start_orthanc: StartOrthanc, tmp_path: Path) -> None:
+    orthanc = start_orthanc(AcceptedTransferSyntaxes=[ImplicitVRLittleEndian])
+    names = ("693_J2KR.dcm", "US1_J2KR.dcm", "emri_small_RLE.dcm", "JPEG-LL.dcm")
+    files = [file_of(by_name(name)) for name in names]
+    destination = destination_at(orthanc.dicom_port, orthanc.ae_title)
+    outcomes = put_each(destination, files)
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes), outcomes
+    for file, uid in zip(files, sop_uids(files), strict=True):
+        found = destination.verify(expected([file]), Level.COMPLETE)
+        assert set(found.findings.values()) == {Finding.HELD}
+        there = tmp_path / "there.dcm"
+        there.write_bytes(orthanc.file(uid))
+        opinion = second_opinion(file.path, tmp_path)
+        assert opinion is not None
+        assert np.array_equal(samples_of(there), opinion[0])
+
+
+def test_an_association_that_ended_during_the_work_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def slow(descriptor: int, target: str) -> Iterator[Transcoded]:
+        with transcoded(descriptor, target) as result:
+            time.sleep(1)
+            yield result
+
+    monkeypatch.setattr("dcmvault.dicom.store.transcoded", slow)
+    file = file_of(by_name("MR_small_RLE.dcm"))
+    accepted = [ImplicitVRLittleEndian]
+    with picky_peer(tmp_path / "pacs", [MRImageStorage], accepted, idle_s=0.3) as peer:
+        (outcome,) = put_each(destination_at(peer.port), [file])
+        assert peer.associations == 2
+    assert isinstance(outcome, Receipt)

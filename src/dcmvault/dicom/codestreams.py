@@ -48,11 +48,14 @@ def begins_stream(head: bytes) -> bool:
 
 def read_jpeg_header(stream: bytes) -> StreamHeader:
     """Read a JPEG or JPEG-LS stream up to its first scan; see that it has an end."""
-    if stream.find(_EOI, max(0, len(stream.rstrip(b"\0\xff")) - 2)) < 0:
-        raise NotTranscodableError("a JPEG stream is cut off")
     frame: tuple[int, int, int, int] | None = None
     names, colour, marker_of_frame = b"", "", 0
-    for marker, body in _segments(stream):
+    scan = len(stream)
+    for marker, start, end in _segments(stream):
+        body = stream[start:end]
+        if marker == _SOS:
+            scan = end
+            break
         if marker in _FRAME_MARKERS and frame is None and len(body) >= 6:
             frame = struct.unpack_from(">BHHB", body)
             names, marker_of_frame = body[6::3], marker
@@ -62,6 +65,9 @@ def read_jpeg_header(stream: bytes) -> StreamHeader:
             colour = {0: "RGB", 1: "YCbCr"}.get(body[11], "")
     if frame is None:
         raise NotTranscodableError("a JPEG stream says nothing of its size")
+    # Neither coding lets the marker stand in its data; in what is before, it may.
+    if stream.find(_EOI, scan) < 0:
+        raise NotTranscodableError("a JPEG stream is cut off")
     precision, rows, columns, samples = frame
     if names[:3] == b"RGB" and not colour:
         colour = "RGB"
@@ -75,8 +81,8 @@ def read_jpeg_header(stream: bytes) -> StreamHeader:
     )
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker segments before the first scan."""
+def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of marker segments, one behind the other."""
     at = 2 if stream[:2] == _SOI else len(stream)
     while at + 4 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
@@ -84,12 +90,10 @@ def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
             at += 1
         elif marker in _BARE:
             at += 2
-        elif marker == _SOS:
-            return
         else:
-            length = int.from_bytes(stream[at + 2 : at + 4], "big")
-            yield marker, stream[at + 4 : at + 2 + length]
-            at += 2 + length
+            end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+            yield marker, at + 4, end
+            at = end
 
 
 def jpeg_2000_codestream(stream: bytes) -> bytes:

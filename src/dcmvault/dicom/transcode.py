@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from pydicom.datadict import keyword_for_tag
 
@@ -74,16 +75,10 @@ def transcoded(descriptor: int, target: str) -> Iterator[Transcoded]:
     compressed and decoded, and of its coder. Raises InstanceUnsendableError for what cannot be
     turned, or did not come out equal; InstanceDeferredError when there is no room for it.
     """
-    with tempfile.TemporaryFile(prefix="dcmvault-") as out:
+    with ExitStack() as stack:
         try:
-            with FileBytes(descriptor) as file, _data_set(file) as (source, position, encoding):
-                syntax = read_file_meta(file).transfer_syntax_uid
-                reencoder = Reencoder(source, position, encoding, (syntax, target), out)
-                reencoder.run()
-                out.flush()
-                with FileBytes(out.fileno()) as result:
-                    length = result.size
-                    _check(reencoder, (source, position, encoding), result, target)
+            out = stack.enter_context(tempfile.TemporaryFile(prefix="dcmvault-"))
+            made = _transcode(descriptor, target, out)
         except MalformedDicomError as error:
             raise InstanceUnsendableError(
                 f"the instance cannot be sent as {uid_words(target)}: {error.message}", hint=_HINT
@@ -93,8 +88,20 @@ def transcoded(descriptor: int, target: str) -> Iterator[Transcoded]:
                 f"the instance could not be transcoded ({error.strerror or type(error).__name__})",
                 hint="Check the room in the folder for temporary files (TMPDIR).",
             ) from error
-        changed = tuple(sorted(map(keyword_for_tag, reencoder.changed)))
-        yield Transcoded(target, changed, length, out.fileno())
+        yield made
+
+
+def _transcode(descriptor: int, target: str, out: BinaryIO) -> Transcoded:
+    """Write the transcoded data set and compare it with its source."""
+    with FileBytes(descriptor) as file, _data_set(file) as (source, position, encoding):
+        syntax = read_file_meta(file).transfer_syntax_uid
+        reencoder = Reencoder(source, position, encoding, (syntax, target), out)
+        reencoder.run()
+        out.flush()
+        with FileBytes(out.fileno()) as result:
+            _check(reencoder, (source, position, encoding), result, target)
+            changed = tuple(sorted(map(keyword_for_tag, reencoder.changed)))
+            return Transcoded(target, changed, result.size, out.fileno())
 
 
 @contextmanager

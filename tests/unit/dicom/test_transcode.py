@@ -424,6 +424,15 @@ def test_a_full_disk_is_for_later_and_nothing_is_left(
     with _open(path) as descriptor, transcoded(descriptor, ExplicitVRLittleEndian):
         assert list(scratch.iterdir()) == []  # it has no name that anybody could open
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with (
+        _open(path) as descriptor,
+        pytest.raises(InstanceDeferredError, match="No such file"),
+        transcoded(descriptor, ExplicitVRLittleEndian),
+    ):
+        pytest.fail("it came out")
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+
     def full(_self: Reencoder) -> None:
         raise OSError(28, "No space left on device")
 

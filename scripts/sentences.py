@@ -43,6 +43,8 @@ DICOM_MODULES = (
     "status",
     "store",
     "transcode",
+    "tls",
+    "tls_failures",
 )
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(

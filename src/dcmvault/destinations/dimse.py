@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse_evidence import find_evidence
-from dcmvault.dicom.association import PeerAssociation, negotiate, open_association
-from dcmvault.dicom.channel import Peer, connect, resolve
+from dcmvault.destinations.dimse_peer import peer_of
+from dcmvault.destinations.dimse_pool import IdleAssociations
+from dcmvault.destinations.dimse_probe import DimseProbe
+from dcmvault.dicom.association import PeerAssociation, open_association
+from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
-from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
+from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
+from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import Sent, check_sendable, send_file, send_transcoded
 from dcmvault.errors import (
-    DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
     LevelNotSupportedError,
@@ -26,16 +30,18 @@ from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
 
-_T = TypeVar("_T")
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
+#: Deliveries at once before anything was measured, by what lies between.
+_FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
 
 class DimseDestination:
     """A storage and query service spoken to by DIMSE. Safe for several threads.
 
-    At most `max_associations` deliveries are open at once; another `open` waits for its turn.
-    Questions (verification, listing) use one more association, one at a time.
+    At most `max_associations` associations stand at once, for deliveries and questions
+    (verification, listing) together; another one waits for its turn.
     """
 
     keeps_versions = False
@@ -44,43 +50,59 @@ class DimseDestination:
     levels = _LEVELS
     flush_interval_s = 0.5
 
-    def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+    def __init__(
+        self, section: DimseDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
+        """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
-        self._peer = Peer(
-            host=section.host,
-            port=section.port,
-            called_ae_title=section.called_ae_title,
-            calling_ae_title=section.calling_ae_title,
-            connect_timeout_s=section.connect_timeout_s,
-            association_timeout_s=section.association_timeout_s,
-            dimse_timeout_s=section.dimse_timeout_s,
-        )
+        self._peer = peer_of(section)
         self._transcodes = section.transcode == "lossless"
         self._clock = clock
-        self._delivery_slots = threading.BoundedSemaphore(section.max_associations)
-        self._question_slot = threading.Lock()
+        self._pacing = pacing
+        self._max_associations = section.max_associations
+        self._network = section.network
+        self._slots = threading.BoundedSemaphore(section.max_associations)
+        self._idle = IdleAssociations(clock)
 
     @property
     def name(self) -> str:
         """The address in canonical form."""
         return self._name
 
-    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
+    @property
+    def first_deliveries(self) -> int:
+        """As many as suit what lies between, where that was said."""
+        return min(_FIRST_DELIVERIES[self._network], self._max_associations)
+
+    @property
+    def max_deliveries(self) -> int:
+        """An association each."""
+        return self._max_associations
+
+    def close_idle(self) -> None:
+        """Release the associations that wait for further deliveries."""
+        self._idle.close()
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:
         """Open an association for files of these kinds; others are negotiated when they come.
 
+        One that was left open by an earlier delivery is taken where it serves.
         Raises DestinationUnreachableError with its subclasses.
         """
-        self._delivery_slots.acquire()
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
+        self._slots.acquire()
         try:
             return DimseDelivery(
                 self._peer,
                 kinds,
                 self._clock,
-                self._delivery_slots.release,
+                self._idle,
+                self._slots.release,
+                pacer,
                 transcodes=self._transcodes,
             )
         except BaseException:
-            self._delivery_slots.release()
+            self._slots.release()
             raise
 
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
@@ -89,8 +111,7 @@ class DimseDestination:
         Raises DestinationError when the peer has no query, refuses the question or caps the
         answer, DestinationUnreachableError when it cannot be reached.
         """
-        with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
-            query = StudyQuery(association)
+        with self._question() as query:
             series = (
                 frozenset({series_instance_uid})
                 if series_instance_uid
@@ -106,65 +127,30 @@ class DimseDestination:
                 f"{self._peer.name} cannot give evidence of the level `{level.word}` by DIMSE",
                 hint="Ask for `present` or `complete`.",
             )
-        with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
-            return find_evidence(StudyQuery(association), study, level, self._clock)
+        with self._question() as query:
+            return find_evidence(query, study, level, self._clock)
 
     def probe(self) -> tuple[ProbeStep, ...]:
-        """Try name, connection, association and C-ECHO in order."""
-        steps: list[ProbeStep] = []
-        peer = self._peer
-        try:
-            addresses = self._step(
-                steps, "resolve", lambda: resolve(peer), lambda found: str(found[0][1][0])
+        """Try name, connection, TLS (if so), association and C-ECHO in order."""
+        return DimseProbe(self._peer, self._clock).climb()
+
+    def survey(self, *, stores: bool) -> tuple[ProbeStep, ...]:
+        """Find out round trip, accepted kinds and syntaxes, query, commitment, and bandwidth."""
+        return DimseProbe(self._peer, self._clock).survey(stores=stores)
+
+    @contextmanager
+    def _question(self) -> Iterator[StudyQuery]:
+        """Lend an association for queries; a sound one is kept for whoever comes next."""
+        with self._slots:
+            association = self._idle.take((FIND_PROPOSAL,)) or open_association(
+                self._peer, (FIND_PROPOSAL,)
             )
-            connection = self._step(
-                steps, "connect", lambda: connect(peer, addresses), lambda _: f"port {peer.port}"
-            )
-            association = self._step(
-                steps,
-                "associate",
-                lambda: negotiate(peer, connection, (FIND_PROPOSAL,)),
-                _offers,
-            )
-            with association:
-                self._step(steps, "echo", lambda: _echo(association), lambda _: "C-ECHO 0000")
-        except DestinationError:
-            pass  # the failed step says it
-        return tuple(steps)
-
-    def _step(
-        self,
-        steps: list[ProbeStep],
-        name: str,
-        attempt: Callable[[], _T],
-        describe: Callable[[_T], str],
-    ) -> _T:
-        started = self._clock.monotonic()
-        try:
-            result = attempt()
-        except DestinationError as error:
-            duration_s = self._clock.monotonic() - started
-            steps.append(ProbeStep(name, False, error.message, duration_s, error.hint))
-            raise
-        duration_s = self._clock.monotonic() - started
-        steps.append(ProbeStep(name, True, describe(result), duration_s))
-        return result
-
-
-def _offers(association: PeerAssociation) -> str:
-    (syntax,) = FIND_PROPOSAL.transfer_syntax_uids
-    if association.contexts.id_of(STUDY_ROOT_FIND, syntax) is None:
-        return "accepted; no query (C-FIND), so nothing can be verified"
-    return "accepted, with query (C-FIND)"
-
-
-def _echo(association: PeerAssociation) -> None:
-    status = association.echo()
-    if status != 0:
-        raise DestinationError(
-            f"{association.peer.name} answered {status:04X} to C-ECHO",
-            hint="Look at the peer's log for the reason.",
-        )
+            with ExitStack() as stack:
+                stack.enter_context(association)
+                yield StudyQuery(association)
+                if association.is_at_rest:
+                    stack.pop_all()
+                    self._idle.keep(association)
 
 
 class DimseDelivery:
@@ -175,18 +161,23 @@ class DimseDelivery:
         peer: Peer,
         kinds: Collection[InstanceKind],
         clock: Clock,
+        idle: IdleAssociations,
         on_close: Callable[[], None],
+        pacer: Pacer | None = None,
         *,
         transcodes: bool,
     ) -> None:
         self._peer = peer
         self._transcodes = transcodes
         self._clock = clock
+        self._idle = idle
         self._on_close = on_close
+        self._pacer = pacer
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
-        self._association = self._associate(self._kinds)
+        proposals = self._proposals(self._kinds)
+        self._association = idle.take(proposals) or open_association(peer, proposals)
 
     def put(self, file: InstanceFile) -> Receipt:
         """Send one file by C-STORE; the receipt carries the peer's status.
@@ -230,32 +221,37 @@ class DimseDelivery:
     ) -> None:
         if self._is_closed:
             return
+        sound = error is None and not self._is_over and self._association.is_at_rest
         self._is_closed = self._is_over = True
         try:
-            self._association.__exit__(kind, error, traceback)
+            if sound:
+                self._idle.keep(self._association)
+            else:
+                self._association.__exit__(kind, error, traceback)
         finally:
             self._on_close()
 
     def _send(self, file: InstanceFile, header: InstanceHeader) -> Sent:
         """Send a file as it stands or, if the peer refused its kind, in another transfer syntax."""
-        kind = header.kind
+        kind, pacer = header.kind, self._pacer
         association = self._association_for(kind)
         if association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid) is not None:
-            return send_file(association, file, header)
+            return send_file(association, file, header, pacer)
         syntax = other_syntax(association, kind, transcodes=self._transcodes)
-        return send_transcoded(lambda: self._association_for(kind), file, header, syntax)
+        return send_transcoded(lambda: self._association_for(kind), file, header, syntax, pacer)
 
     def _association_for(self, kind: InstanceKind) -> PeerAssociation:
-        if self._association.still_stands() and kind in self._planned.kinds:
+        own = ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
+        if self._association.still_stands() and own in self._association.contexts.proposed:
             return self._association
         self._association.release()
         if kind not in self._kinds:
             self._kinds.append(kind)
         start = self._kinds.index(kind)
-        self._association = self._associate([*self._kinds[start:], *self._kinds[:start]])
+        kinds = [*self._kinds[start:], *self._kinds[:start]]
+        self._association = open_association(self._peer, self._proposals(kinds))
         return self._association
 
-    def _associate(self, kinds: Collection[InstanceKind]) -> PeerAssociation:
-        """Associate for the first kinds of the list, as many as fit."""
-        self._planned = plan_contexts(kinds, transcodes=self._transcodes)
-        return open_association(self._peer, self._planned.proposals)
+    def _proposals(self, kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:
+        """Propose the first kinds of the list, as many as fit beside the query."""
+        return (*plan_contexts(kinds, transcodes=self._transcodes), FIND_PROPOSAL)

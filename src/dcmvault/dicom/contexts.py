@@ -8,7 +8,6 @@ each SOP class has one context of native transfer syntaxes, and one of lossless 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from dcmvault.dicom.association import MAX_CONTEXTS, PeerAssociation
 from dcmvault.dicom.command import is_usable_uid
@@ -23,25 +22,17 @@ from dcmvault.dicom.transfer_syntaxes import (
 from dcmvault.errors import InstanceUnsendableError
 from dcmvault.model.instance import InstanceKind
 
-#: One is for Verification.
-_ROOM = MAX_CONTEXTS - 1
+#: Two are for Verification and for queries.
+_ROOM = MAX_CONTEXTS - 2
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedContexts:
-    """What one association proposes."""
-
-    #: Kinds that have a context of their own in it.
-    kinds: frozenset[InstanceKind]
-    proposals: tuple[ContextProposal, ...]
-
-
-def plan_contexts(kinds: Iterable[InstanceKind], *, transcodes: bool) -> PlannedContexts:
-    """Plan an association for the first kinds, as many as fit in it.
+def plan_contexts(
+    kinds: Iterable[InstanceKind], *, transcodes: bool
+) -> tuple[ContextProposal, ...]:
+    """Propose the first kinds, as many as fit in one association with what they share.
 
     Kinds that no peer can be told (an empty or broken UID) are left out.
     """
-    chosen: list[InstanceKind] = []
     proposals: list[ContextProposal] = []
     classes: set[str] = set()
     for kind in kinds:
@@ -49,19 +40,16 @@ def plan_contexts(kinds: Iterable[InstanceKind], *, transcodes: bool) -> Planned
         if not (is_usable_uid(sop_class) and is_usable_uid(syntax)):
             continue
         wanted = [ContextProposal(sop_class, (syntax,))]
-        has_others = transcodes and is_transcodable(syntax)
-        if has_others and sop_class not in classes:
+        if transcodes and is_transcodable(syntax) and sop_class not in classes:
+            classes.add(sop_class)
             wanted += [
                 ContextProposal(sop_class, others)
                 for others in (NATIVE_TARGETS, COMPRESSED_TARGETS)
             ]
         if len(proposals) + len(wanted) > _ROOM:
             break
-        chosen.append(kind)
         proposals += wanted
-        if has_others:
-            classes.add(sop_class)
-    return PlannedContexts(frozenset(chosen), tuple(proposals))
+    return tuple(proposals)
 
 
 def other_syntax(association: PeerAssociation, kind: InstanceKind, *, transcodes: bool) -> str:

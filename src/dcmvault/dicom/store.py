@@ -25,6 +25,7 @@ from dcmvault.errors import (
     InstanceUnsendableError,
 )
 from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceHeader, InstanceKind
+from dcmvault.ports.pacing import Pacer
 
 #: Read and sent at once; even, so that fragments stay even.
 _CHUNK = 1024 * 1024
@@ -117,10 +118,16 @@ def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> b
     return length == _UNDEFINED_LENGTH or header.pixel_data_start + length > size
 
 
-def send_file(association: PeerAssociation, file: InstanceFile, header: InstanceHeader) -> Sent:
+def send_file(
+    association: PeerAssociation,
+    file: InstanceFile,
+    header: InstanceHeader,
+    pacer: Pacer | None = None,
+) -> Sent:
     """Send one file's data set as it stands and hash the whole file in the same read.
 
-    `header` has passed `check_sendable`. Raises InstanceUnsendableError (no context for it),
+    `header` has passed `check_sendable`; all bytes wait for the `pacer`, if any.
+    Raises InstanceUnsendableError (no context for it),
     EntryUnreadableError (the association may be aborted then: ask `is_open`),
     InstanceRefusedError and InstanceDeferredError for the peer's word, DestinationStoppedError
     for status 0124, AssociationLostError when the fate of the instance is unknown.
@@ -137,6 +144,7 @@ def send_file(association: PeerAssociation, file: InstanceFile, header: Instance
             header.sop_instance_uid,
             reader.rest_in_chunks(length),
             length,
+            pacer,
         )
     return _sent(association, answer, reader, length)
 
@@ -146,6 +154,7 @@ def send_transcoded(
     file: InstanceFile,
     header: InstanceHeader,
     transfer_syntax_uid: str,
+    pacer: Pacer | None = None,
 ) -> Sent:
     """Send one file in another transfer syntax, without loss; raises as `send_file`.
 
@@ -165,6 +174,7 @@ def send_transcoded(
                 header.sop_instance_uid,
                 result.chunks(),
                 result.length,
+                pacer,
             )
     sent = _sent(association, answer, reader, result.length)
     words = (

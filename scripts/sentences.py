@@ -31,11 +31,18 @@ _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)
 DICOM_MODULES = (
     "association",
     "channel",
+    "codestreams",
+    "contexts",
     "file_meta",
     "find",
+    "frame_codecs",
     "part10",
+    "pixel_shape",
+    "pixels",
+    "reencoding",
     "status",
     "store",
+    "transcode",
     "tls",
     "tls_failures",
 )
@@ -54,6 +61,8 @@ _NAMES = frozenset(
         "System Volume Information",
         "SOP Instance UIDs at IMAGE level",
         "study-level count",
+        "US or SS",
+        "OB or OW",
         "read back, SHA-256",
     }
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
@@ -35,13 +36,19 @@ def study_files(folder: Path, count: int = 6, **options: int | str) -> list[Inst
 
 
 def destination_at(
-    port: int, called: str = "SIMULATED", *, host: str = "127.0.0.1", **options: float
+    port: int,
+    called: str = "SIMULATED",
+    *,
+    host: str = "127.0.0.1",
+    transcode: Literal["lossless", "never"] = "lossless",
+    **options: float,
 ) -> DimseDestination:
     """Make a destination with short waits."""
     section = DimseDestinationSection(
         host=host,
         port=port,
         called_ae_title=called,
+        transcode=transcode,
         connect_timeout_s=5,
         association_timeout_s=options.pop("association_timeout_s", 5),
         dimse_timeout_s=options.pop("dimse_timeout_s", 10),

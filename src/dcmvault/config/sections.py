@@ -236,6 +236,8 @@ class DimseDestinationSection(Section):
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: Whether what the peer refuses in its transfer syntax is sent in another, without loss.
+    transcode: Literal["lossless", "never"] = "lossless"
     #: How fast instances are sent, by all associations together.
     bandwidth: BandwidthSection = BandwidthSection()
     #: TLS: path of the certificates (PEM) that are trusted; empty: those that the system trusts.

@@ -167,6 +167,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "# max_associations = 4",
             '# network = "ethernet"',
             '# bandwidth = "2 MB/s"',
+            '# transcode = "lossless"',
             "",
             "# [destinations.pacs-over-tls]",
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',

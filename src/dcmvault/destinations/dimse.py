@@ -13,23 +13,19 @@ from dcmvault.destinations.dimse_evidence import find_evidence
 from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
-from dcmvault.dicom.association import (
-    MAX_CONTEXTS,
-    PeerAssociation,
-    open_association,
-)
+from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.store import check_sendable, send_file
+from dcmvault.dicom.store import Sent, check_sendable, send_file, send_transcoded
 from dcmvault.errors import (
     DestinationStoppedError,
     DestinationUnreachableError,
     LevelNotSupportedError,
 )
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
-from dcmvault.model.instance import InstanceFile, InstanceKind
+from dcmvault.model.instance import InstanceFile, InstanceHeader, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
@@ -60,6 +56,7 @@ class DimseDestination:
         """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
         self._peer = peer_of(section)
+        self._transcodes = section.transcode == "lossless"
         self._clock = clock
         self._pacing = pacing
         self._max_associations = section.max_associations
@@ -96,7 +93,13 @@ class DimseDestination:
         self._slots.acquire()
         try:
             return DimseDelivery(
-                self._peer, kinds, self._clock, self._idle, self._slots.release, pacer
+                self._peer,
+                kinds,
+                self._clock,
+                self._idle,
+                self._slots.release,
+                pacer,
+                transcodes=self._transcodes,
             )
         except BaseException:
             self._slots.release()
@@ -161,8 +164,11 @@ class DimseDelivery:
         idle: IdleAssociations,
         on_close: Callable[[], None],
         pacer: Pacer | None = None,
+        *,
+        transcodes: bool,
     ) -> None:
         self._peer = peer
+        self._transcodes = transcodes
         self._clock = clock
         self._idle = idle
         self._on_close = on_close
@@ -170,7 +176,7 @@ class DimseDelivery:
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
-        proposals = _proposals(self._kinds)
+        proposals = self._proposals(self._kinds)
         self._association = idle.take(proposals) or open_association(peer, proposals)
 
     def put(self, file: InstanceFile) -> Receipt:
@@ -182,7 +188,7 @@ class DimseDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
         try:
-            sent = send_file(self._association_for(header.kind), file, header, self._pacer)
+            sent = self._send(file, header)
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise
@@ -197,6 +203,8 @@ class DimseDelivery:
             warning=sent.warning,
             hint=sent.hint,
             already_there=sent.already_there,
+            transfer_syntax_uid=sent.transfer_syntax_uid,
+            transcoding=sent.transcoding,
         )
 
     def flush(self) -> int:
@@ -224,24 +232,27 @@ class DimseDelivery:
         finally:
             self._on_close()
 
+    def _send(self, file: InstanceFile, header: InstanceHeader) -> Sent:
+        """Send a file as it stands or, if the peer refused its kind, in another transfer syntax."""
+        kind, pacer = header.kind, self._pacer
+        association = self._association_for(kind)
+        if association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid) is not None:
+            return send_file(association, file, header, pacer)
+        syntax = other_syntax(association, kind, transcodes=self._transcodes)
+        return send_transcoded(lambda: self._association_for(kind), file, header, syntax, pacer)
+
     def _association_for(self, kind: InstanceKind) -> PeerAssociation:
-        pair = (kind.sop_class_uid, kind.transfer_syntax_uid)
-        if self._association.still_stands() and pair in self._association.contexts.negotiated():
+        own = ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
+        if self._association.still_stands() and own in self._association.contexts.proposed:
             return self._association
         self._association.release()
         if kind not in self._kinds:
             self._kinds.append(kind)
         start = self._kinds.index(kind)
         kinds = [*self._kinds[start:], *self._kinds[:start]]
-        self._association = open_association(self._peer, _proposals(kinds))
+        self._association = open_association(self._peer, self._proposals(kinds))
         return self._association
 
-
-def _proposals(kinds: Collection[InstanceKind]) -> list[ContextProposal]:
-    """Propose the first kinds of the list, as many as fit beside Verification and the query."""
-    storage = [
-        ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
-        for kind in kinds
-        if is_usable_uid(kind.sop_class_uid) and is_usable_uid(kind.transfer_syntax_uid)
-    ]
-    return [*storage[: MAX_CONTEXTS - 2], FIND_PROPOSAL]
+    def _proposals(self, kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:
+        """Propose the first kinds of the list, as many as fit beside the query."""
+        return (*plan_contexts(kinds, transcodes=self._transcodes), FIND_PROPOSAL)

@@ -25,17 +25,15 @@ class IdleAssociations:
     _reaper: threading.Timer | None = None
 
     def take(self, proposals: Collection[ContextProposal]) -> PeerAssociation | None:
-        """Return an association that negotiated all this and still stands, if there is one.
+        """Return an association that asked for all this and still stands, if there is one.
 
         Where none is, all are released: a peer serves only a few, and another will be made.
         """
-        pairs = {
-            (one.abstract_syntax_uid, uid) for one in proposals for uid in one.transfer_syntax_uids
-        }
+        wanted = set(proposals)
         with self._lock:
             self._idle = [one for one in self._idle if one[0].still_stands()]
             for number, (association, _since) in enumerate(self._idle):
-                if pairs <= set(association.contexts.negotiated()):
+                if wanted <= association.contexts.proposed:
                     del self._idle[number]
                     return association
         self.close()

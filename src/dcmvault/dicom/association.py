@@ -8,7 +8,7 @@ hence there is none.
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -118,6 +118,8 @@ class NegotiatedContexts:
     def __init__(
         self, proposals: Sequence[pdu.ContextProposal], acceptance: pdu.Acceptance
     ) -> None:
+        #: What was asked for.
+        self.proposed = frozenset(proposals)
         self._accepted: dict[tuple[str, str], int] = {}
         self._refused: dict[tuple[str, str], int] = {}
         answers = {answer.context_id: answer for answer in acceptance.answers}
@@ -126,9 +128,10 @@ class NegotiatedContexts:
             for uid in proposal.transfer_syntax_uids:
                 pair = (proposal.abstract_syntax_uid, uid)
                 if answer is not None and answer.result == 0 and answer.transfer_syntax_uid == uid:
-                    self._accepted[pair] = answer.context_id
+                    self._accepted.setdefault(pair, answer.context_id)
                 else:
-                    self._refused[pair] = answer.result if answer is not None else 2
+                    # What was said to a pair alone counts; it may be in a list once more.
+                    self._refused.setdefault(pair, answer.result if answer is not None else 2)
 
     @property
     def accepts_anything(self) -> bool:
@@ -146,9 +149,9 @@ class NegotiatedContexts:
             return None
         return CONTEXT_RESULTS.get(result, "the peer answers with another transfer syntax")
 
-    def negotiated(self) -> Collection[tuple[str, str]]:
-        """Return the pairs that were proposed, whatever the answer."""
-        return self._accepted.keys() | self._refused.keys()
+    def accepted_syntaxes(self, abstract_syntax_uid: str) -> tuple[str, ...]:
+        """Return the transfer syntaxes that the peer accepted for an abstract syntax."""
+        return tuple(syntax for uid, syntax in self._accepted if uid == abstract_syntax_uid)
 
 
 class PeerAssociation:

@@ -52,8 +52,9 @@ class FileBytes:
 
     __slots__ = ("_base", "_descriptor", "_window", "size")
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, _OPEN_FLAGS)
+    def __init__(self, path: Path | int) -> None:
+        """Open a file by path; a descriptor is duplicated, so that closing leaves it open."""
+        self._descriptor = os.dup(path) if isinstance(path, int) else os.open(path, _OPEN_FLAGS)
         try:
             # Cheaper than fstat, and an OSError where pread would be one.
             self.size = os.lseek(self._descriptor, 0, os.SEEK_END)

@@ -42,7 +42,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from dcmvault.dicom.byte_source import ByteSource, FileBytes, InflatedBytes
@@ -67,7 +67,7 @@ _CHUNK = 1 << 20
 _MAX_UNKNOWN_TEXT = 64 << 10
 _MAX_HIDDEN_SEQUENCE = 16 << 20
 #: Inflated bytes of a deflated data set, at most.
-_MAX_INFLATED = 512 << 20
+MAX_INFLATED = 512 << 20
 
 #: Array type codes by VR, to turn big endian values.
 _WIDTHS = {
@@ -94,19 +94,36 @@ def data_set_digest(path: Path) -> str:
     with FileBytes(path) as file:
         meta = read_file_meta(file)
         if not meta.deflated:
-            return _DataSetDigest(file, meta.data_set_start, meta.encoding).compute()
-        inflated = InflatedBytes(file, meta.data_set_start, _MAX_INFLATED)
+            return elements_digest(file, meta.data_set_start, meta.encoding)
+        inflated = InflatedBytes(file, meta.data_set_start, MAX_INFLATED)
         try:
-            return _DataSetDigest(inflated, 0, meta.encoding).compute()
+            return elements_digest(inflated, 0, meta.encoding)
         finally:
             inflated.close()
+
+
+def elements_digest(
+    source: ByteSource,
+    position: int,
+    encoding: Encoding,
+    leave_out: Collection[int] = (),
+) -> str:
+    """Return the digest of the data set at `position`, as `data_set_digest` does.
+
+    With `leave_out` it is no `dsd1` any more, only comparable with its like: top-level elements
+    of these tags do not count, nor do those of group 7FE0 at any depth.
+    """
+    return _DataSetDigest(source, position, encoding, leave_out).compute()
 
 
 class _DataSetDigest:
     """One computation of `dsd1`, iterative: one list of records for each open data set or item."""
 
-    def __init__(self, source: ByteSource, position: int, encoding: Encoding) -> None:
+    def __init__(
+        self, source: ByteSource, position: int, encoding: Encoding, leave_out: Collection[int]
+    ) -> None:
         self._source = source
+        self._leave_out = leave_out
         self._big_endian = encoding.big_endian
         self._walker = ElementWalker(source, position, encoding, sequence_hint=self._hides_sequence)
         self._records: list[list[bytes]] = [[]]
@@ -136,6 +153,8 @@ class _DataSetDigest:
         return "dsd1:" + _digest(b"dsd1", self._records[0]).hex()
 
     def _add(self, tag: int, kind: bytes, content: bytes) -> None:
+        if tag in self._leave_out and (tag >> 16 == 0x7FE0 or len(self._records) == 1):
+            return
         if tag & 0xFFFF and tag >> 16 not in (0x0002, 0xFFFE) and tag not in _LEFT_OUT:
             self._records[-1].append(_record_head(tag, kind) + content)
 
@@ -154,11 +173,11 @@ class _DataSetDigest:
 
     def _value(self, tag: int, vr: bytes, start: int, end: int) -> None:
         kind = value_kind(tag)
-        width = _WIDTHS.get(vr, "") if self._big_endian else ""
+        width = width_of(vr) if self._big_endian else ""
         if kind == ValueKind.TEXT:
             end = self._without_padding(start, end)
         elif kind == ValueKind.UNKNOWN and end - start <= _MAX_UNKNOWN_TEXT:
-            value = _turned(self._read(start, end), width).rstrip(b" ")
+            value = turned(self._read(start, end), width).rstrip(b" ")
             self._add(tag, b"V", hashlib.sha256(value).digest())
             return
         hasher = hashlib.sha256()
@@ -197,7 +216,7 @@ class _DataSetDigest:
 
     def _feed(self, hasher: hashlib._Hash, start: int, end: int, width: str = "") -> None:
         for position in range(start, end, _CHUNK):
-            hasher.update(_turned(self._read(position, min(position + _CHUNK, end)), width))
+            hasher.update(turned(self._read(position, min(position + _CHUNK, end)), width))
 
 
 def _digest(domain: bytes, records: list[bytes]) -> bytes:
@@ -210,7 +229,12 @@ def _tag_of(record: bytes) -> bytes:
     return record[:4]
 
 
-def _turned(data: bytes, width: str) -> bytes:
+def width_of(vr: bytes) -> str:
+    """Return the array type code of what big endian turns in a VR; empty where it turns nothing."""
+    return _WIDTHS.get(vr, "")
+
+
+def turned(data: bytes, width: str) -> bytes:
     """Turn the byte order of numbers; an incomplete last one stays as it stands."""
     if not width:
         return data

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import BinaryIO, Literal
-
-from pydicom.config import IGNORE
-from pydicom.uid import UID
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Literal, cast
 
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
 from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.messages import Answer
 from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
+from dcmvault.dicom.transcode import transcoded
+from dcmvault.dicom.transfer_syntaxes import uid_words
 from dcmvault.errors import (
     DestinationStoppedError,
     EntryChangedError,
@@ -49,12 +50,9 @@ class Sent:
     transferred_bytes: int
     #: The peer said that it had something under this UID before (0111).
     already_there: bool
-
-
-def uid_words(uid: str) -> str:
-    """Name a UID of the Standard in words, with the UID itself; a private one is just itself."""
-    name = UID(uid, validation_mode=IGNORE).name
-    return uid if name == uid else f"{name} ({uid})"
+    #: What it was sent as, if that is not the file's own; and that in words.
+    transfer_syntax_uid: str = ""
+    transcoding: str = ""
 
 
 def check_sendable(file: InstanceFile) -> InstanceHeader:
@@ -122,19 +120,6 @@ def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> b
     return length == _UNDEFINED_LENGTH or header.pixel_data_start + length > size
 
 
-def accepted_context(association: PeerAssociation, kind: InstanceKind) -> int:
-    """Return the presentation context for `kind`; InstanceUnsendableError if it was refused."""
-    context_id = association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid)
-    if context_id is not None:
-        return context_id
-    reason = association.contexts.refusal(kind.sop_class_uid, kind.transfer_syntax_uid)
-    raise InstanceUnsendableError(
-        f"{association.peer.name} does not take {uid_words(kind.sop_class_uid)}"
-        f" as {uid_words(kind.transfer_syntax_uid)}: {reason or 'it was not proposed'}",
-        hint="Enable it at the peer, or keep these instances in a vault or folder.",
-    )
-
-
 def send_file(
     association: PeerAssociation,
     file: InstanceFile,
@@ -149,21 +134,73 @@ def send_file(
     InstanceRefusedError and InstanceDeferredError for the peer's word, DestinationStoppedError
     for status 0124, AssociationLostError when the fate of the instance is unknown.
     """
-    context_id = accepted_context(association, header.kind)
-    try:
-        with file.path.open("rb", buffering=0) as stream:
-            reader = _HashingReader(stream, file.entry.fingerprint)
-            length = header.data_set_end - header.data_set_start
-            _check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
-            reader.skip(header.data_set_start)
+    context_id = _context_id(association, header.kind)
+    with _reading(file) as stream:
+        reader = _HashingReader(stream, file.entry.fingerprint)
+        length = header.data_set_end - header.data_set_start
+        _check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
+        reader.skip(header.data_set_start)
+        answer = association.store(
+            context_id,
+            header.sop_class_uid,
+            header.sop_instance_uid,
+            reader.rest_in_chunks(length),
+            length,
+            pacer,
+        )
+    return _sent(association, answer, reader, length)
+
+
+def send_transcoded(
+    associate: Callable[[], PeerAssociation],
+    file: InstanceFile,
+    header: InstanceHeader,
+    transfer_syntax_uid: str,
+    pacer: Pacer | None = None,
+) -> Sent:
+    """Send one file in another transfer syntax, without loss; raises as `send_file`.
+
+    The hash is that of the file as it stands. `associate` is asked for the association when all
+    is ready: a peer may end one that is idle for long.
+    """
+    with _reading(file) as stream:
+        reader = _HashingReader(stream, file.entry.fingerprint)
+        reader.skip(file.entry.fingerprint.size)
+        with transcoded(stream.fileno(), transfer_syntax_uid) as result:
+            reader.finish()
+            association = associate()
+            kind = InstanceKind(header.sop_class_uid, transfer_syntax_uid)
             answer = association.store(
-                context_id,
+                _context_id(association, kind),
                 header.sop_class_uid,
                 header.sop_instance_uid,
-                reader.rest_in_chunks(length),
-                length,
+                result.chunks(),
+                result.length,
                 pacer,
             )
+    sent = _sent(association, answer, reader, result.length)
+    words = (
+        f"sent as {uid_words(transfer_syntax_uid)}"
+        f" instead of {uid_words(header.transfer_syntax_uid)}, without loss"
+    )
+    if result.changed:
+        words = f"{words}; changed with it: {', '.join(result.changed)}"
+    return replace(sent, transfer_syntax_uid=transfer_syntax_uid, transcoding=words)
+
+
+def _context_id(association: PeerAssociation, kind: InstanceKind) -> int:
+    context_id = association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid)
+    if context_id is None:
+        raise _unsendable("the peer did not accept its kind")
+    return context_id
+
+
+@contextmanager
+def _reading(file: InstanceFile) -> Iterator[BinaryIO]:
+    """Open a file; what goes wrong while it is open and read is said as the entry's error."""
+    try:
+        with file.path.open("rb", buffering=0) as stream:
+            yield cast(BinaryIO, stream)
     except FileNotFoundError as error:
         raise EntryVanishedError("the file is gone") from error
     except OSError as error:
@@ -171,6 +208,12 @@ def send_file(
             f"the file cannot be read ({error.strerror or type(error).__name__})",
             hint="Check permissions and the disk it lies on.",
         ) from error
+
+
+def _sent(
+    association: PeerAssociation, answer: Answer, reader: _HashingReader, length: int
+) -> Sent:
+    """Read the peer's answer; raise what it means where it is no success."""
     meaning = store_status(answer.status)
     status = f"{answer.status:04X}"
     if meaning.kind in _FAILURES:
@@ -239,10 +282,10 @@ class _HashingReader:
         for chunk in self.chunks(length):
             length -= len(chunk)
             if not length:
-                self._finish()
+                self.finish()
             yield chunk
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Read to the end; EntryChangedError if the file changed meanwhile."""
         while chunk := self.stream.read(_CHUNK):
             self._sha256.update(chunk)

@@ -29,3 +29,8 @@ class Receipt:
     hint: str = ""
     #: The file was there already; no bytes were stored anew.
     already_there: bool = False
+    #: The transfer syntax that it was sent in, where that is not the file's own: a copy that is
+    #: read back is then compared by decoded pixels and the other elements.
+    transfer_syntax_uid: str = ""
+    #: From what to what it was transcoded, in words; empty if it was not.
+    transcoding: str = ""

@@ -227,7 +227,9 @@ class BatchDelivery:
     def _received(self, item: Item, file: InstanceFile, receipt: Receipt) -> None:
         flaws = file.header.flaws if file.header is not None else (item.plan.opaque_reason,)
         code, message = "", receipt.warning
-        if flaws and not message:
+        if receipt.transcoding and not message:
+            code, message = "transcoded", receipt.transcoding
+        elif flaws and not message:
             code, message = "flawed", f"stored as it is, but: {flaws[0]}"
         elif message:
             code = "stored_with_warning"

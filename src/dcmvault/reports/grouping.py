@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import DestinationReport, Failure, RunReport, StudyReport
 from dcmvault.reports.wording import as_sentence, cause_title, is_undone, next_step
+
+#: Code of an instance that was sent in another transfer syntax: information, each as the other.
+_TRANSCODED = "transcoded"
 
 
 @dataclass(slots=True)
@@ -106,7 +111,22 @@ def warning_sentences(report: RunReport) -> list[str]:
     return [
         *(_no_snapshot(part) for part in report.destinations if part.snapshot_failure),
         *report.warnings,
-        *(_warned_sentence(warned) for warned in report.warned),
+        *_transcoded_sentences(report.warned),
+        *(_warned_sentence(warned) for warned in report.warned if warned.code != _TRANSCODED),
+    ]
+
+
+def _transcoded_sentences(warned: Sequence[Failure]) -> list[str]:
+    """Say how many instances went out in another transfer syntax: it may be all of them."""
+    counts = Counter((one.destination, one.message) for one in warned if one.code == _TRANSCODED)
+    return [
+        ngettext(
+            "%(count)s instance for %(name)s: %(what)s",
+            "%(count)s instances for %(name)s: %(what)s",
+            count,
+        )
+        % {"count": format_number(count), "name": name, "what": message}
+        for (name, message), count in counts.items()
     ]
 
 

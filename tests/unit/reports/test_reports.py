@@ -21,12 +21,13 @@ from dcmvault import i18n
 from dcmvault.errors import DcmvaultError, DestinationError, SourceError, UsageError
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Counts, Privacy, RunReport, RunState
+from dcmvault.model.report import Counts, Failure, Privacy, RunReport, RunState
 from dcmvault.reports.as_csv import COLUMNS
 from dcmvault.reports.bars import WIDTH, bar
 from dcmvault.reports.escaping import locator_token, spreadsheet_cell, visible
-from dcmvault.reports.grouping import by_cause, readable_date
+from dcmvault.reports.grouping import by_cause, readable_date, warning_sentences
 from dcmvault.reports.render import FORMATS, render
+from dcmvault.reports.spoken import spoken
 from dcmvault.reports.summary import STAGES, summary
 from dcmvault.reports.times import age_of_evidence
 from dcmvault.reports.wording import Tone, cause_title, outcomes, verdict
@@ -519,3 +520,25 @@ def test_an_old_runs_report_says_as_of_when_evidence_is_shown() -> None:
         page = render(report, form)
         assert f"as evidence stood on {report.assembled_at:%Y-%m-%d}" in page
         assert "fresh evidence" not in page
+
+
+def test_what_was_transcoded_is_counted_not_listed() -> None:
+    uid = "1.2.840.10008.1.2"
+    words = (
+        f"sent as Implicit VR Little Endian ({uid}) instead of RLE Lossless ({uid}.5), without loss"
+    )
+    warned = [
+        Failure(f"1.2.{number}", "1.2", sample_reports.PACS, "transcoded", "0000", words)
+        for number in range(1200)
+    ]
+    other = Failure(
+        "1.2.9", "1.2", sample_reports.PACS, "flawed", "0000", "stored as it is, but: odd"
+    )
+    report = replace(sample_reports.good(), warned=(*warned, other))
+    assert warning_sentences(report) == [
+        f"1,200 instances for {sample_reports.PACS}: {words}",
+        "1.2.9: " + other.message,
+    ]
+    i18n.use_language("pt-BR")
+    assert "1.200 instâncias para" in warning_sentences(spoken(report))[0]
+    assert "em vez de" in warning_sentences(spoken(report))[0]

@@ -57,11 +57,18 @@ def probe_step_word(name: str) -> str:
     words = {
         "resolve": _("name"),
         "connect": _("connection"),
+        "tls": _("TLS"),
         "associate": _("association"),
         "echo": _("C-ECHO"),
         "folder": _("folder"),
         "write": _("writing"),
         "space": _("space"),
+        "latency": _("round trip"),
+        "storage": _("storage"),
+        "syntaxes": _("transfer syntaxes"),
+        "query": _("query"),
+        "commitment": _("commitment"),
+        "bandwidth": _("bandwidth"),
     }
     return words.get(name, name)
 

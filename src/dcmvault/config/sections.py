@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.secrets import is_reference
 from dcmvault.i18n import gettext as _
 
@@ -31,11 +33,30 @@ def _reference_or_nothing(text: str) -> str:
     return text
 
 
+def _fingerprint_or_nothing(text: str) -> str:
+    """Make the SHA-256 fingerprint of a certificate canonical: 64 small hexadecimal digits."""
+    found = _FINGERPRINT.fullmatch(text.strip())
+    if text and found is None:
+        raise ValueError(
+            _("A SHA-256 fingerprint has 64 hexadecimal digits, with or without colons.")
+        )
+    return found[1].replace(":", "").lower() if found else ""
+
+
+#: As tools write it: `sha256:` or not, with colons between two digits or not.
+_FINGERPRINT = re.compile(r"(?:sha-?256[:=])?([0-9a-f]{64}|[0-9a-f]{2}(?::[0-9a-f]{2}){31})", re.I)
+
 #: Names of a vault's profiles (`vault.profile`), and `auto`.
 VaultProfile = Literal["fast", "balanced", "small", "archive", "auto"]
 
 #: Where a secret is (`env:NAME`, `file:PATH`), never what it is; empty for none.
 SecretReference = Annotated[str, AfterValidator(_reference_or_nothing)]
+
+#: The SHA-256 fingerprint of a certificate, 64 hexadecimal digits; empty for none.
+Fingerprint = Annotated[str, AfterValidator(_fingerprint_or_nothing)]
+
+#: The registered ports of DICOM without and with TLS (PS3.8 section 9.1, PS3.15 Annex B).
+DICOM_PORT, DICOM_TLS_PORT = 104, 2762
 
 #: Kinds of places that a vault can be in, beside a folder, as their addresses begin.
 VAULT_SCHEMES = ("s3", "az", "gs", "sftp")
@@ -52,6 +73,14 @@ _FOR_PLACES = {
     "ssh_password": ("sftp",),
     "known_hosts": ("sftp",),
 }
+#: Options of a PACS that mean something with TLS only.
+_TLS_OPTIONS = (
+    "tls_ca_file",
+    "tls_fingerprint",
+    "tls_certificate_file",
+    "tls_key_file",
+    "tls_key_passphrase",
+)
 
 
 class Section(BaseModel):
@@ -93,6 +122,8 @@ class FolderDestinationSection(Section):
 
     kind: Literal["folder"] = "folder"
     path: Path
+    #: How fast copies are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @property
     def address(self) -> str:
@@ -176,6 +207,8 @@ class VaultDestinationSection(VaultSection):
 
     #: How much time is spent on making it small; `auto` as much as the place leaves.
     profile: VaultProfile = "balanced"
+    #: How fast objects are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
 
 class DimseDestinationSection(Section):
@@ -183,17 +216,57 @@ class DimseDestinationSection(Section):
 
     kind: Literal["dimse"] = "dimse"
     host: str = Field(min_length=1)
-    port: int = Field(default=104, ge=1, le=65_535)
+    port: int = Field(default=DICOM_PORT, ge=1, le=65_535)
+    #: TLS stands between TCP and DICOM: the address begins with `dicoms:`.
+    tls: bool = False
     called_ae_title: AETitle = "ANY-SCP"
     calling_ae_title: AETitle = "DCMVAULT"
-    #: Associations open at once for delivery.
+    #: Associations open at once, at most.
     max_associations: int = Field(default=4, ge=1, le=32)
-    #: Seconds until a TCP connection must stand.
+    #: What lies between: how many associations to begin with (6, 3 or 2; empty: 2), until what was
+    #: measured says more.
+    network: Literal["", "ethernet", "wifi", "cellular"] = ""
+    #: User identity for a peer that wants one. Over a connection without TLS everybody can read it.
+    user: str = Field(default="", max_length=1000)
+    #: The passcode that goes with the user.
+    password: SecretReference = ""
+    #: Seconds until a TCP connection must stand, and again as many until TLS must.
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     #: Seconds until an A-ASSOCIATE must be answered.
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: How fast instances are sent, by all associations together.
+    bandwidth: BandwidthSection = BandwidthSection()
+    #: TLS: path of the certificates (PEM) that are trusted; empty: those that the system trusts.
+    tls_ca_file: str = ""
+    #: TLS: SHA-256 fingerprint of the peer's own certificate. It is trusted as long as it is valid,
+    #: whoever signed it and whatever host it names; every other certificate is refused.
+    tls_fingerprint: Fingerprint = ""
+    #: TLS: path of our certificate (PEM, with its chain), for a peer that asks for one.
+    tls_certificate_file: str = ""
+    #: TLS: path of the private key (PEM); empty: it is in the file of the certificate.
+    tls_key_file: str = ""
+    #: TLS: what opens the private key.
+    tls_key_passphrase: SecretReference = ""
+
+    @model_validator(mode="after")
+    def _options_fit_together(self) -> Self:
+        for option in _TLS_OPTIONS:
+            if getattr(self, option) and not self.tls:
+                raise ValueError(
+                    _("“%(option)s” is for %(places)s only.")
+                    % {"option": option, "places": "dicoms://"}
+                )
+        if self.password and not self.user:
+            raise ValueError(_("A password needs its “user”."))
+        if self.tls_fingerprint and self.tls_ca_file:
+            raise ValueError(
+                _("Write “tls_fingerprint” or “tls_ca_file”: a pinned certificate needs no other.")
+            )
+        if (self.tls_key_file or self.tls_key_passphrase) and not self.tls_certificate_file:
+            raise ValueError(_("A private key needs its certificate: “tls_certificate_file”."))
+        return self
 
     @property
     def address(self) -> str:
@@ -203,7 +276,8 @@ class DimseDestinationSection(Section):
             quote(self.called_ae_title, safe=""),
             quote(self.calling_ae_title, safe=""),
         )
-        return f"dicom://{called}@{host}:{self.port}?calling={calling}"
+        scheme = "dicoms" if self.tls else "dicom"
+        return f"{scheme}://{called}@{host}:{self.port}?calling={calling}"
 
 
 SourceSection = Annotated[

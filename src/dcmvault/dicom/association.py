@@ -15,7 +15,7 @@ from typing import Self
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
-from dcmvault.dicom.channel import Channel, Peer, connect, resolve
+from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
 from dcmvault.dicom.messages import Answer, Messages, Request
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
 from dcmvault.errors import (
@@ -24,6 +24,7 @@ from dcmvault.errors import (
     DestinationUnreachableError,
     MalformedDicomError,
 )
+from dcmvault.ports.pacing import Pacer
 
 #: Our implementation (PS3.7 Annex D.3.3.2): a UID under 2.25 made once from a random UUID.
 IMPLEMENTATION_CLASS_UID = "2.25.337977389885011527785760853468765732730"
@@ -42,8 +43,8 @@ _ABORT_TIMEOUT_S = 1.0
 
 
 def open_association(peer: Peer, proposals: Sequence[pdu.ContextProposal] = ()) -> PeerAssociation:
-    """Resolve, connect and negotiate in one go; Verification is proposed in any case."""
-    return negotiate(peer, connect(peer, resolve(peer)), proposals)
+    """Resolve, connect (with TLS, if so) and negotiate in one go, with Verification in any case."""
+    return negotiate(peer, secure(peer, connect(peer, resolve(peer))), proposals)
 
 
 def negotiate(
@@ -69,6 +70,7 @@ def negotiate(
                     maximum_length=_OUR_MAXIMUM_LENGTH,
                     implementation_class_uid=IMPLEMENTATION_CLASS_UID,
                     implementation_version=IMPLEMENTATION_VERSION_NAME,
+                    user_identity=peer.user_identity,
                 )
             ]
         )
@@ -82,7 +84,10 @@ def negotiate(
         channel.close()
         raise DestinationUnreachableError(
             f"{peer.name}: the connection stands, but no association was made: {error.message}",
-            hint="Check that the port is that of a DICOM service (DIMSE, without TLS).",
+            hint="Check that the port is that of a DICOM service (DIMSE, without TLS)."
+            if peer.tls is None
+            else "Check that the port is that of a DICOM service (DIMSE over TLS); the peer may"
+            " also want a certificate from us (tls_certificate_file).",
         ) from error
     except BaseException:
         channel.close()
@@ -173,6 +178,11 @@ class PeerAssociation:
         """Whether a further request makes sense, as far as we know."""
         return self._open
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is open and no request is without its answer."""
+        return self._open and not self._in_flight
+
     def still_stands(self) -> bool:
         """Say whether the peer left an idle association alone; one that it ended is closed.
 
@@ -202,15 +212,23 @@ class PeerAssociation:
         sop_instance_uid: str,
         chunks: Iterable[bytes | memoryview],
         length: int,
+        pacer: Pacer | None = None,
     ) -> Answer:
         """Send a C-STORE with `length` encoded data set bytes; return the peer's answer.
 
         PS3.7 section 9.1.1. When `chunks` raises, the association is aborted: the peer has
         part of a message. Raises AssociationLostError; the instance is then unknown.
+        All bytes wait for the `pacer`, if any.
         """
         self._request(
             Request(
-                context_id, commands.C_STORE_RQ, sop_class_uid, sop_instance_uid, chunks, length
+                context_id,
+                commands.C_STORE_RQ,
+                sop_class_uid,
+                sop_instance_uid,
+                chunks,
+                length,
+                pacer,
             )
         )
         return self._answer(commands.C_STORE_RQ, last=True)

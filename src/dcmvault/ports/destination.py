@@ -92,6 +92,28 @@ class Destination(Protocol):
 
 
 @runtime_checkable
+class TakesSeveral(Protocol):
+    """A destination to which several deliveries at once go faster than one.
+
+    Each receipt of theirs stands for itself: `Delivery.flush` has nothing to do.
+    """
+
+    @property
+    def first_deliveries(self) -> int:
+        """How many to begin with, while nothing was measured."""
+        ...
+
+    @property
+    def max_deliveries(self) -> int:
+        """How many it takes at most."""
+        ...
+
+    def close_idle(self) -> None:
+        """End the connections that are kept for further deliveries; harmless at any time."""
+        ...
+
+
+@runtime_checkable
 class Listable(Protocol):
     """A destination that can name what it holds."""
 
@@ -161,4 +183,16 @@ class Probes(Protocol):
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection and service in order; stop after the first step that fails."""
+        ...
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """A destination of which can be found out what it offers, and how fast the way to it is."""
+
+    def survey(self, *, stores: bool) -> tuple[ProbeStep, ...]:
+        """Ask for services one by one, and measure round trip; go on after what is lacking.
+
+        With `stores` bandwidth is measured, too, by a test object that stays at the destination.
+        """
         ...

@@ -133,7 +133,9 @@ class Flow:
             return self.destinations[address]
         section = destination_section(address)
         if isinstance(section, DimseDestinationSection):
-            return DimseDestination(section, self.clock)
+            # One for all steps, as in the product: it keeps its associations between them.
+            made = DimseDestination(section, self.clock)
+            return self.destinations.setdefault(section.address, made)
         assert isinstance(section, FolderDestinationSection)
         return FolderDestination(section, LocalStore(section.path, self.clock), self.clock)
 

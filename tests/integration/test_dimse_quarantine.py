@@ -29,24 +29,19 @@ class Choosy:
         self.poison: Collection[str] = ()
         self.ending = ending
         self.times = times
-        #: For each arrival the association it came on, and who it is.
-        self.arrivals: list[tuple[int, str]] = []
+        self.arrivals: list[str] = []
         self.pacs = SimulatedPacs(self._answer)
 
     def _answer(self, arrival: Arrival) -> Action:
         uid = arrival.sop_instance_uid
-        self.arrivals.append((self.pacs.associations, uid))
+        self.arrivals.append(uid)
         if uid in self.poison and arrival.attempt <= self.times:
             return Action(keeps=False, ending=self.ending)
         return Action()
 
-    def companions(self, uid: str) -> list[list[str]]:
-        """For each time that an instance came: what else came on that association."""
-        return [
-            [other for there, other in self.arrivals if there == association and other != uid]
-            for association, arrived in self.arrivals
-            if arrived == uid
-        ]
+    def came_before_the_last(self, uid: str) -> set[str]:
+        """Return who came before an instance came for the last time."""
+        return set(self.arrivals[: max(n for n, came in enumerate(self.arrivals) if came == uid)])
 
 
 def _address(pacs: SimulatedPacs) -> str:
@@ -68,9 +63,11 @@ def test_sent_again_alone_then_left(
         assert counts_of(report) == {"selected": 8, "stored": 8 - left, "failed": left}
         assert {failure.sop_instance_uid for failure in report.failures} == choosy.poison
         assert {failure.code for failure in report.failures} == {"quarantined"}
+        everybody = {one.sop_instance_uid for one in made}
         for uid in choosy.poison:
-            _first, again = choosy.companions(uid)
-            assert again == []
+            assert choosy.arrivals.count(uid) == 2
+            # All others were through when it was sent again, alone.
+            assert choosy.came_before_the_last(uid) >= everybody - set(choosy.poison)
         # What was left stays due.
         choosy.poison = ()
         assert flow.backup(tmp_path / "source", _address(pacs)).exit_status == 0

@@ -133,8 +133,9 @@ class Flow:
             return self.destinations[address]
         section = destination_section(address)
         if isinstance(section, DimseDestinationSection):
-            # One for all jobs, as in the product: it counts its associations.
-            return self.destinations.setdefault(address, DimseDestination(section, self.clock))
+            # One for all steps, as in the product: it keeps its associations between them.
+            made = DimseDestination(section, self.clock)
+            return self.destinations.setdefault(section.address, made)
         assert isinstance(section, FolderDestinationSection)
         return FolderDestination(section, LocalStore(section.path, self.clock), self.clock)
 

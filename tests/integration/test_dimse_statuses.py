@@ -66,18 +66,26 @@ class World:
     address: str = ""
     status: int = 0
     keeps: bool = False
+    #: Whether all other instances are answered so, too.
+    for_all: bool = False
     runs: int = 0
 
     def answer(self, arrival: Arrival) -> Action:
-        if arrival.sop_instance_uid.endswith(".1"):
+        if self.for_all or arrival.sop_instance_uid.endswith(".1"):
             return Action(self.status, keeps=self.keeps)
         return Action()
 
     def backup(
-        self, status: int, *, keeps: bool = False, level: Level = Level.COMPLETE, others: int = 1
+        self,
+        status: int,
+        *,
+        keeps: bool = False,
+        level: Level = Level.COMPLETE,
+        others: int = 1,
+        for_all: bool = False,
     ) -> RunReport:
         assert self.pacs is not None
-        self.status, self.keeps = status, keeps
+        self.status, self.keeps, self.for_all = status, keeps, for_all
         self.runs += 1
         study = f"1.2.{self.runs}"
         source = self.folder / study
@@ -186,11 +194,13 @@ def test_a_duplicate_is_no_receipt_for_our_bytes(world: World) -> None:
 
 
 def test_not_authorised_ends_the_work_of_the_destination(world: World) -> None:
-    report = world.backup(NOT_AUTHORISED, others=3)
+    report = world.backup(NOT_AUTHORISED, others=20, for_all=True)
     assert report.exit_status == 5
-    assert world.times == 1
+    assert world.pacs is not None
+    # What was in flight beside it is answered so, too; nothing further is begun.
+    assert len([uid for uid in world.pacs.received if uid.startswith(f"1.2.{world.runs}.")]) < 10
     assert {failure.code for failure in report.failures} == {"destination_stopped"}
-    assert len(report.failures) == 4
+    assert len(report.failures) == 21
     for failure in report.failures:
         _assert_told(failure, NOT_AUTHORISED)
 

@@ -228,7 +228,7 @@ def test_what_is_refused_says_what_the_peer_takes(tmp_path: Path) -> None:
             "it takes it as Explicit VR Little Endian (1.2.840.10008.1.2.1)"
         )
     assert "JPEG 2000" in never[0].message  # type: ignore[union-attr]
-    assert "lossless" in never[0].hint  # type: ignore[union-attr]
+    assert "lossless" in never[0].hint
     assert "MPEG2" in lossless[0].message  # type: ignore[union-attr]
     assert isinstance(never[1], Receipt)
     assert isinstance(lossless[1], Receipt)

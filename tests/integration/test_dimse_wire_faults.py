@@ -35,9 +35,10 @@ GRACE_S = 5.0
 QUESTION, DELIVERY = 1, 2
 #: Places in an association request: its type, the application context, an implementation name.
 REQUESTS = ((DELIVERY, 0), (QUESTION, 90), (DELIVERY, 260))
-#: Places behind it: in a question, in the pixels of the first instance, in the third instance.
+#: Places behind it: in a question, in the pixels of a first instance, in a second one.
 MESSAGES = ((QUESTION, 60), (DELIVERY, 3000), (DELIVERY, 14_000))
-ROWS = 48
+ROWS = 64
+INSTANCES = 6
 #: Faults after which both sides wait.
 SILENT = frozenset({WireFault.STALL, WireFault.HALF_OPEN})
 
@@ -59,7 +60,7 @@ class World:
         self.cases += 1
         source = self.folder / f"case {self.cases}"
         made = make_study(
-            source, key=f"{self.folder} {self.cases}", instances=4, rows=ROWS, columns=ROWS
+            source, key=f"{self.folder} {self.cases}", instances=INSTANCES, rows=ROWS, columns=ROWS
         )
         return source, made
 
@@ -134,8 +135,8 @@ def _try(
     assert world.proxy.overdue == 0, "somebody waited beyond the limit"
     stored = report.counts.stored
     named = {failure.sop_instance_uid for failure in report.failures}
-    assert stored + len(named) == 4
-    assert report.exit_status in ({0} if stored == 4 else {3} if stored else {3, 5})
+    assert stored + len(named) == INSTANCES
+    assert report.exit_status in ({0} if stored == INSTANCES else {3} if stored else {3, 5})
     if not is_silent:
         # What was lost was sent again in the same run.
         assert (report.exit_status, world.not_intact(made)) == (0, [])
@@ -176,7 +177,7 @@ def test_on_the_command_line(
         f"association_timeout_s = {limit_s}\ndimse_timeout_s = {limit_s}\n"
     )
     summary = summary_of(run_dcmvault("backup", source, "--to", "pacs", "--json"))
-    assert instances(summary) == {"selected": 4, "stored": 4}
+    assert instances(summary) == {"selected": INSTANCES, "stored": INSTANCES}
     assert world.proxy.struck
     assert world.proxy.overdue == 0
     assert world.not_intact(made) == []

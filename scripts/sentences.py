@@ -28,7 +28,10 @@ _FOLDERS = (
 )
 #: What the coders of the vault say of bytes is told behind a sentence about the object.
 _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
-DICOM_MODULES = ("association", "channel", "file_meta", "find", "part10", "status", "store")
+DICOM_MODULES = (
+    *("association", "channel", "dicomweb", "file_meta", "find", "http_connection", "http_login"),
+    *("http_status", "part10", "qido", "status", "store"),
+)
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(
     r"(^|\.)(_log|execute|text|gettext|ngettext|compile|_|TypeVar|getattr|literal_column)(\.|$)"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -206,11 +207,101 @@ class DimseDestinationSection(Section):
         return f"dicom://{called}@{host}:{self.port}?calling={calling}"
 
 
+class StowDestinationSection(Section):
+    """A DICOMweb service (STOW-RS, QIDO-RS)."""
+
+    kind: Literal["stow"] = "stow"
+    #: `https://HOST:PORT/ROOT`, canonical as `config.addresses` makes it.
+    url: str = Field(min_length=1)
+    #: Connections open at once for delivery.
+    max_connections: int = Field(default=4, ge=1, le=32)
+    #: Seconds until a TCP connection must stand, and until TLS must.
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    #: Seconds without progress until a request is given up, and for its answer.
+    response_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: HTTP without TLS to another machine: all that is sent, also secrets, can be read on the way.
+    allow_plain_http: bool = False
+    #: Basic authentication: the user.
+    user: str = ""
+    #: Basic authentication: the password.
+    password: SecretReference = ""
+    #: Bearer authentication: the token.
+    token: SecretReference = ""
+    #: OAuth2 client credentials: URL of the service that gives tokens.
+    oauth2_token_url: str = ""
+    #: OAuth2 client credentials: the client's id.
+    oauth2_client_id: str = ""
+    #: OAuth2 client credentials: the client's secret.
+    oauth2_client_secret: SecretReference = ""
+    #: OAuth2 client credentials: what the token is to allow; empty: what is usual for the client.
+    oauth2_scope: str = ""
+    #: PEM file of the authorities to trust; empty: those of this machine.
+    ca_file: str = ""
+    #: Mutual TLS: PEM file of our certificate, with its chain.
+    certificate_file: str = ""
+    #: Mutual TLS: PEM file of its private key; empty: it stands in the same file.
+    certificate_key_file: str = ""
+    #: Mutual TLS: what opens the private key.
+    certificate_key_password: SecretReference = ""
+
+    @model_validator(mode="after")
+    def _is_safe_and_whole(self) -> Self:
+        ways = [_is_private_way(url) for url in (self.url, self.oauth2_token_url) if url]
+        if not (self.allow_plain_http or all(ways)):
+            raise ValueError(
+                _(
+                    "HTTP without TLS goes to this machine only: write https, or say "
+                    "allow_plain_http = true in the configuration."
+                )
+            )
+        if bool(self.user) != bool(self.password):
+            raise ValueError(_("“user” and “password” go together."))
+        oauth2 = (self.oauth2_token_url, self.oauth2_client_id, self.oauth2_client_secret)
+        if any((*oauth2, self.oauth2_scope)) and not all(oauth2):
+            raise ValueError(
+                _("OAuth2 needs oauth2_token_url, oauth2_client_id and oauth2_client_secret.")
+            )
+        if sum(map(bool, (self.user, self.token, self.oauth2_token_url))) > 1:
+            raise ValueError(
+                _("There is one way to log in: a user, a token, or OAuth2, not several.")
+            )
+        if (self.certificate_key_file or self.certificate_key_password) and (
+            not self.certificate_file
+        ):
+            raise ValueError(_("A key needs its certificate: say “certificate_file”."))
+        return self
+
+    @property
+    def address(self) -> str:
+        """The canonical address."""
+        return f"dicomweb+{self.url}"
+
+
+def _is_private_way(url: str) -> bool:
+    """Say whether nobody else can read on the way: TLS, or it does not leave this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(_("A URL cannot be read.")) from None
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+        raise ValueError(_("A URL begins with https:// and a host, without a user."))
+    if parts.scheme == "https" or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 SourceSection = Annotated[
     FolderSourceSection | HorosSourceSection | VaultSourceSection, Field(discriminator="kind")
 ]
 DestinationSection = Annotated[
-    FolderDestinationSection | DimseDestinationSection | VaultDestinationSection,
+    FolderDestinationSection
+    | DimseDestinationSection
+    | StowDestinationSection
+    | VaultDestinationSection,
     Field(discriminator="kind"),
 ]
 

@@ -13,6 +13,7 @@ from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
     RetrySection,
+    StowDestinationSection,
     VaultDestinationSection,
 )
 from dcmvault.errors import ConfigurationError
@@ -148,6 +149,12 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# level = "complete"',
             "# max_associations = 4",
             "",
+            "# [destinations.web]",
+            '# address = "dicomweb+https://pacs.example/dicom-web"',
+            '# level = "complete"',
+            '# user = "backup"',
+            '# password = "env:DICOMWEB_PASSWORD"',
+            "",
             "# [destinations.disk]",
             '# address = "/Volumes/Backup/studies"',
             '# level = "proven"',
@@ -177,4 +184,6 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
 def _destination_name(section: DestinationSection) -> str:
     if isinstance(section, DimseDestinationSection):
         return "pacs"
+    if isinstance(section, StowDestinationSection):
+        return "web"
     return "vault" if isinstance(section, VaultDestinationSection) else "disk"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dcmvault.config.sections import DimseDestinationSection
-from dcmvault.destinations.dimse_evidence import find_evidence
+from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.dicom.association import (
     MAX_CONTEXTS,
     PeerAssociation,

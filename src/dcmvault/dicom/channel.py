@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.status import ABORT_REASONS
@@ -50,11 +51,35 @@ class Peer:
         return f"{self.called_ae_title} at {host}:{self.port}"
 
 
+class Reachable(Protocol):
+    """Where something is that can be connected to, and how long we wait for it (seconds)."""
+
+    @property
+    def host(self) -> str:
+        """Its name or address."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Its TCP port."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        ...
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """Seconds until each of its addresses must answer."""
+        ...
+
+
 #: Address family and socket address of a peer.
 SocketAddress = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
-def resolve(peer: Peer) -> Sequence[SocketAddress]:
+def resolve(peer: Reachable) -> Sequence[SocketAddress]:
     """Look up the peer's name; DestinationUnreachableError when nobody knows it."""
     try:
         found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
@@ -68,7 +93,7 @@ def resolve(peer: Peer) -> Sequence[SocketAddress]:
     return [(row[0], row[4]) for row in ordered]  # type: ignore[misc]  # int only without IPv6
 
 
-def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
+def connect(peer: Reachable, addresses: Iterable[SocketAddress]) -> socket.socket:
     """Connect to the first address that answers, each within `connect_timeout_s`.
 
     Raises DestinationUnreachableError with the cause of the last failure in words.
@@ -95,11 +120,11 @@ def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
     raise DestinationUnreachableError(f"{peer.name}: {cause}", hint=hint) from failure
 
 
-def _explain_connect(peer: Peer, failure: OSError) -> tuple[str, str]:
+def _explain_connect(peer: Reachable, failure: OSError) -> tuple[str, str]:
     if isinstance(failure, ConnectionRefusedError):
         return (
             f"nothing listens on port {peer.port}",
-            "Check the port, and that the peer's DICOM service is running.",
+            "Check the port, and that the peer's service is running.",
         )
     if isinstance(failure, TimeoutError):
         return (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pydicom
 import pytest
 from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
 from tests.integration.story import QUICK_RETRIES, instances, summary_of, watch_opens
+from tests.integration.web_peer import Reply, Seen, store_json, web_peer
 
 from dcmvault.testing.dicom_files import make_study
 
@@ -52,3 +54,34 @@ def test_node_echo_climbs_the_ladder(run_dcmvault: RunDcmvault, web: str) -> Non
     wrong = run_dcmvault("--lang", "pt-BR", "node", "echo", f"{web}/nowhere")
     assert wrong.returncode == 5
     assert "busca (QIDO-RS)" in wrong.stdout
+
+
+def test_what_is_refused_is_named_and_the_rest_is_complete(
+    run_dcmvault: RunDcmvault, home: Path, tmp_path: Path
+) -> None:
+    """A service that stores some and refuses others: exit 3, each instance with its reason."""
+    (home / "config.toml").write_text(QUICK_RETRIES)
+    made = make_study(tmp_path / "study", key="partial", instances=6)
+    uids = [str(pydicom.dcmread(one.path, stop_before_pixels=True).SOPInstanceUID) for one in made]
+    reasons = {uids[1]: 0x0122, uids[4]: 0xA700}
+    there: dict[str, None] = {}
+
+    def answer(seen: Seen) -> Reply:
+        if seen.method == "GET":
+            rows = [{"00080018": {"vr": "UI", "Value": [uid]}} for uid in there]
+            return Reply(200, json.dumps(rows).encode())
+        (uid,) = (uid for uid in uids if uid.encode() in seen.content)
+        if uid in reasons:
+            return Reply(202, store_json(failed={uid: reasons[uid]}))
+        there[uid] = None
+        return Reply(200, store_json({uid: 0}))
+
+    with web_peer(answer) as peer:
+        to = f"dicomweb+{peer.url}"
+        done = run_dcmvault("backup", tmp_path / "study", "--to", to, "--json")
+        summary = summary_of(done, exit_status=3)
+        assert instances(summary) == {"selected": 6, "stored": 4, "failed": 2}
+        failures = {one["sop_instance_uid"]: one["status"] for one in summary["failures"]}
+        assert failures == {uids[1]: "0122", uids[4]: "A700"}
+        assert sum(uids[1].encode() in seen.content for seen in peer.posted()) == 1
+        assert sum(uids[4].encode() in seen.content for seen in peer.posted()) == 3, "retried"

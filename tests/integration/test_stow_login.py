@@ -275,6 +275,7 @@ def test_an_authority_of_ones_own(files: list[InstanceFile], authority: Authorit
     with web_peer(_guarded(files, lambda _value: True), authority.service()) as peer:
         destination = web_destination(peer.url, ca_file=str(authority.file))
         assert _is_held(put_each(destination, files))
+        assert peer.connections == 1, "it is kept, whatever TLS says beside"
         peer.answering = lambda seen: Reply(200, b"[]" if seen.method == "GET" else b"{}")
         steps = destination.probe()
         names = ["resolve", "connect", "tls", "http", "qido", "stow"]

@@ -30,7 +30,7 @@ from dcmvault.errors import (
 
 #: An answer about one instance has about a kilobyte.
 _LONGEST_STORE_ANSWER = 1 << 20
-_LONGEST_SEARCH_ANSWER = 16 << 20
+_LONGEST_SEARCH_ANSWER = 8 << 20
 _JSON = "application/dicom+json"
 _K = StatusKind
 

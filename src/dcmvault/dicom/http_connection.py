@@ -167,7 +167,7 @@ class HttpConnection:
 
         Raises DestinationUnreachableError or DestinationStoppedError.
         """
-        if self._socket is not None and not self._has_input():
+        if self._socket is not None and self._is_idle(self._socket):
             return
         self.close()
         self._is_kept = False
@@ -219,12 +219,23 @@ class HttpConnection:
     ) -> None:
         self.close()
 
-    def _has_input(self) -> bool:
-        """Say whether the connection's end, or what nobody asked for, waits to be read."""
-        assert self._socket is not None
+    def _is_idle(self, connection: socket.socket) -> bool:
+        """Say whether neither the connection's end nor what nobody asked for waits to be read."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            return bool(selector.select(0))
+            selector.register(connection, selectors.EVENT_READ)
+            if not selector.select(0):
+                return True
+        if not isinstance(connection, ssl.SSLSocket):
+            return False
+        try:
+            # What waits may be for TLS itself: tickets for later sessions (RFC 8446 4.6.1).
+            connection.settimeout(0)
+            connection.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def _try(
         self,

@@ -117,7 +117,7 @@ def _read_native_model(body: bytes) -> DataSet:
     parser.StartDoctypeDeclHandler = reader.refuse
     try:
         parser.Parse(body, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: its encoding
         raise MalformedDicomError("an answer that is neither JSON nor XML") from error
     return reader.data_sets[0]
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcmvault.dicom.http_status import (
     FAILURE_REASONS,
@@ -12,6 +17,7 @@ from dcmvault.dicom.http_status import (
 )
 from dcmvault.dicom.status import StatusKind
 from dcmvault.dicom.web_answers import first_number, first_uid, read_store_answer
+from dcmvault.errors import MalformedDicomError
 
 
 def test_every_status_has_words_and_a_reference() -> None:
@@ -70,3 +76,36 @@ def test_what_is_named_twice_failed() -> None:
     body = f'{{"00081198": {{"Value": {item}}}, "00081199": {{"Value": {item}}}}}'
     answer = read_store_answer(body.encode())
     assert (answer.stored, answer.failed) == ({}, {"1.2": 272})
+
+
+_TAGS = st.sampled_from(["00081155", "00081196", "00081197", "00081198", "00081199", "0008119A"])
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+_JSON = st.recursive(
+    _LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_TAGS | st.just("Value") | st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+def test_no_json_breaks_the_reading(value: object) -> None:
+    _read_or_refuse(json.dumps(value).encode())
+    _read_or_refuse(json.dumps({"00081198": {"Value": [value, {"00081155": value}]}}).encode())
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_no_bytes_break_the_reading(data: bytes, as_xml: bool) -> None:
+    _read_or_refuse((b"<NativeDicomModel>" if as_xml else b"") + data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "shift_jis", "zip", "nothing"])
+def test_no_encoding_breaks_the_reading(encoding: str) -> None:
+    _read_or_refuse(f'<?xml version="1.0" encoding="{encoding}"?><a>é</a>'.encode())
+
+
+def _read_or_refuse(body: bytes) -> None:
+    with suppress(MalformedDicomError):
+        read_store_answer(body)

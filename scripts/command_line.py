@@ -36,6 +36,7 @@ def render() -> str:
         "| `PATH` | a folder, or a library if `Database.sql` is in it | a folder |",
         "| `horos:PATH` | an OsiriX or Horos library | – (nothing is ever written into one) |",
         "| `dicom://CALLED@host:port?calling=AET` | – | a PACS |",
+        "| `dicoms://CALLED@host:port?calling=AET` | – | a PACS over TLS (default port 2762) |",
         "| `vault:PATH`, `vault:s3://...`, `az://`, `gs://`, `sftp://` | a vault | a vault |",
         "",
         "## For every command",

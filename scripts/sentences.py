@@ -29,8 +29,20 @@ _FOLDERS = (
 #: What the coders of the vault say of bytes is told behind a sentence about the object.
 _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
 DICOM_MODULES = (
-    *("association", "channel", "dicomweb", "file_meta", "find", "http_connection", "http_login"),
-    *("http_status", "part10", "qido", "status", "store"),
+    "association",
+    "channel",
+    "dicomweb",
+    "file_meta",
+    "find",
+    "http_connection",
+    "http_login",
+    "http_status",
+    "part10",
+    "qido",
+    "status",
+    "store",
+    "tls",
+    "tls_failures",
 )
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(

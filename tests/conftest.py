@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 import pytest
@@ -145,7 +145,7 @@ def start_orthanc() -> Iterator[StartOrthanc]:
     """A way to start Orthancs with settings of the test's own."""
     with ExitStack() as stack:
 
-        def start(**settings: object) -> Orthanc:
+        def start(**settings: Any) -> Orthanc:
             starter = partial(peer_processes.orthanc, **settings)
             return stack.enter_context(_running(starter))
 

@@ -135,6 +135,16 @@ class DestinationAbsentError(DestinationUnreachableError):
     code = "destination_absent"
 
 
+class TlsRefusedError(DestinationUnreachableError):
+    """No TLS connection that can be trusted: a certificate, a pin or the protocol is refused.
+
+    By us or by the peer (PS3.15 Annex B, BCP 195); trying again helps when somebody mended it.
+    """
+
+    code = "tls_refused"
+    retry = Retry.OPERATOR
+
+
 class AssociationRejectedError(DestinationUnreachableError):
     """The peer answered, but rejected the association for good (PS3.8 section 9.3.4)."""
 

@@ -33,6 +33,7 @@ IN_ADDRESS = {
     "path",
     "host",
     "port",
+    "tls",
     "called_ae_title",
     "calling_ae_title",
     "location",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
@@ -98,12 +99,17 @@ def read_request(connection: socket.socket) -> Asked:
 
 
 @contextmanager
-def raw_peer(answer: Callable[[Asked], None]) -> Iterator[int]:
+def raw_peer(answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Run the peer and yield its port; `answer` is called for each request of any association."""
 
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError, EOFError):
-            connection.settimeout(20)
+    def serve(plain: socket.socket) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(plain)
+            stack.enter_context(suppress(OSError, EOFError))
+            plain.settimeout(20)
+            connection = plain
+            if tls is not None:
+                connection = stack.enter_context(tls.wrap_socket(plain, server_side=True))
             _kind, request = read_pdu(connection)
             connection.sendall(acceptance(request))
             while True:

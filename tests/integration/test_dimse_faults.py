@@ -154,7 +154,7 @@ def test_associations_stay_within_the_limit(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(30)
         assert pacs.held() == set(sop_uids(files))
-    assert pacs.associations == 4
+    assert 2 <= pacs.associations <= 4
     # The peer notices the end of an association a little after we took the next.
     assert pacs.most_associations <= 3
 

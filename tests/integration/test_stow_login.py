@@ -16,7 +16,7 @@ from tests.conftest import RunDcmvault, StartOrthanc
 from tests.integration.dimse_story import study_files
 from tests.integration.story import QUICK_RETRIES, summary_of
 from tests.integration.stow_story import put_each, uid_of, web_destination
-from tests.integration.web_certificates import Authority
+from tests.integration.tls_world import Authority, self_signed, server_context
 from tests.integration.web_peer import Reply, Seen, WebPeer, store_json, web_peer
 
 from dcmvault.errors import (
@@ -24,6 +24,7 @@ from dcmvault.errors import (
     DestinationStoppedError,
     DestinationUnreachableError,
     InstanceRefusedError,
+    TlsRefusedError,
 )
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
@@ -272,55 +273,71 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def test_an_authority_of_ones_own(files: list[InstanceFile], authority: Authority) -> None:
-    with web_peer(_guarded(files, lambda _value: True), authority.service()) as peer:
-        destination = web_destination(peer.url, ca_file=str(authority.file))
+    shown = server_context(authority.issue("service", host="localhost"))
+    with web_peer(_guarded(files, lambda _value: True), shown) as peer:
+        destination = web_destination(peer.url, tls_ca_file=str(authority.ca_file))
         assert _is_held(put_each(destination, files))
         assert peer.connections == 1, "it is kept, whatever TLS says beside"
         peer.answering = lambda seen: Reply(200, b"[]" if seen.method == "GET" else b"{}")
         steps = destination.probe()
         names = ["resolve", "connect", "tls", "http", "qido", "stow"]
         assert [(step.name, step.ok) for step in steps] == [(name, True) for name in names]
-        assert "TLSv1.3, certificate valid until" in steps[2].detail
+        assert "the certificate of service is valid until" in steps[2].detail
 
 
 @pytest.mark.parametrize(
     ("host", "days", "trusted", "says"),
     [
-        ("localhost", 30, False, "not trusted"),
-        ("elsewhere", 30, True, "not trusted: Hostname mismatch"),
-        ("localhost", -1, True, "not trusted: certificate has expired"),
+        ("localhost", 30, False, "authority that is not trusted"),
+        ("elsewhere", 30, True, "another host"),
+        ("localhost", -0.1, True, "has expired"),
     ],
 )
 def test_a_service_that_is_not_who_it_should_be(
     files: list[InstanceFile],
     authority: Authority,
     host: str,
-    days: int,
+    days: float,
     trusted: bool,
     says: str,
 ) -> None:
-    with web_peer(_guarded(files, lambda _value: True), authority.service(host, days=days)) as peer:
-        options: dict[str, Any] = {"ca_file": str(authority.file)} if trusted else {}
+    shown = server_context(authority.issue("service", host=host, ends_days=days))
+    with web_peer(_guarded(files, lambda _value: True), shown) as peer:
+        options: dict[str, Any] = {"tls_ca_file": str(authority.ca_file)} if trusted else {}
         destination = web_destination(peer.url, **options)
-        with pytest.raises(DestinationStoppedError, match=says):
+        with pytest.raises(TlsRefusedError, match=says):
             destination.open((), ORIGIN)
         assert [step.ok for step in destination.probe()] == [True, True, False]
         assert not peer.seen
 
 
+def test_a_pinned_certificate(files: list[InstanceFile], tmp_path: Path) -> None:
+    shown, other = (self_signed(tmp_path, name) for name in ("shown", "other"))
+    with web_peer(_guarded(files, lambda _value: True), server_context(shown)) as peer:
+        pinned = web_destination(peer.url, tls_fingerprint=shown.fingerprint)
+        assert _is_held(put_each(pinned, files))
+        with pytest.raises(TlsRefusedError):
+            web_destination(peer.url, tls_fingerprint=other.fingerprint).open((), ORIGIN)
+
+
 def test_mutual_tls(
     files: list[InstanceFile], authority: Authority, secret: Callable[[str], str]
 ) -> None:
-    certificate, key = authority.issue("client", password="open")
-    ours: dict[str, Any] = {"certificate_file": str(certificate), "certificate_key_file": str(key)}
-    trust: dict[str, Any] = {"ca_file": str(authority.file)}
-    password: dict[str, Any] = {"certificate_key_password": secret("open")}
-    with web_peer(_guarded(files, lambda _value: True), authority.service(client=True)) as peer:
-        assert _is_held(put_each(web_destination(peer.url, **trust, **ours, **password), files))
-        (stopped, *_over) = put_each(web_destination(peer.url, **trust), files)
-        assert isinstance(stopped, DestinationStoppedError)
-        assert "without a certificate" in stopped.message
-        wrong: dict[str, Any] = {"certificate_key_password": secret("wrong")}
+    our = authority.issue("client", passphrase="open")
+    ours: dict[str, Any] = {
+        "tls_certificate_file": str(our.certificate),
+        "tls_key_file": str(our.key),
+    }
+    trust: dict[str, Any] = {"tls_ca_file": str(authority.ca_file)}
+    passphrase: dict[str, Any] = {"tls_key_passphrase": secret("open")}
+    service = authority.issue("service", host="localhost")
+    shown = server_context(service, client_ca=authority.ca_file)
+    with web_peer(_guarded(files, lambda _value: True), shown) as peer:
+        assert _is_held(put_each(web_destination(peer.url, **trust, **ours, **passphrase), files))
+        (refused, *_over) = put_each(web_destination(peer.url, **trust), files)
+        assert isinstance(refused, TlsRefusedError)
+        assert "certificate" in refused.message
+        wrong: dict[str, Any] = {"tls_key_passphrase": secret("wrong")}
         for options in ({}, wrong):
             with pytest.raises(DestinationStoppedError, match="cannot be used"):
                 web_destination(peer.url, **trust, **ours, **options).open((), ORIGIN)
@@ -329,7 +346,7 @@ def test_mutual_tls(
 def test_https_where_http_is_spoken(files: list[InstanceFile]) -> None:
     with web_peer(_guarded(files, lambda _value: True)) as peer:
         destination = web_destination(peer.url.replace("http:", "https:"))
-        with pytest.raises(DestinationUnreachableError, match="no TLS connection"):
+        with pytest.raises(DestinationUnreachableError, match="TLS"):
             destination.open((), ORIGIN)
 
 

@@ -20,7 +20,7 @@ from dcmvault.app.wiring import (
 )
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
-from dcmvault.errors import DcmvaultError
+from dcmvault.errors import ConfigurationError, DcmvaultError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.destination import Probes
@@ -131,14 +131,22 @@ def _places(settings: Settings) -> Iterator[Check]:
             yield Check(_("source %(name)s") % {"name": name}, True, _("readable"))
     for name in settings.destinations:
         section = settings.destination(name).section
-        destination = build_destination(section, SystemClock(), retry=NO_RETRY)
+        try:
+            destination = build_destination(section, SystemClock(), retry=NO_RETRY)
+        except ConfigurationError as error:
+            what = _("destination %(name)s") % {"name": name}
+            yield Check(what, False, error.message, error.hint)
+            continue
         if isinstance(destination, Probes):
-            # The first step that failed is the last one tried, but for a folder's.
+            # The first step that failed is the last one tried, but for a folder's. One that has
+            # a hint though it went well warns of something.
             steps = destination.probe()
-            telling = next((step for step in steps if not step.ok), steps[-1])
+            telling = next((step for step in steps if not step.ok), None) or next(
+                (step for step in steps if step.hint), steps[-1]
+            )
             yield Check(
                 _("destination %(name)s") % {"name": name},
                 telling.ok,
                 telling.detail,
-                "" if telling.ok else telling.hint,
+                telling.hint,
             )

@@ -19,6 +19,7 @@ from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import RunKind, RunRequest
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.delivery import BatchDelivery
+from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.pipeline.verification import Found, cannot_verify, verify_items
@@ -57,6 +58,10 @@ class StepContext(Protocol):
 
     def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
         """Return the destination's circuit breaker, shared by all its jobs in this process."""
+        ...
+
+    def gate(self, destination_id: DestinationId, destination: Destination) -> LaneGate | None:
+        """Return what counts the deliveries at once, of a destination that takes several."""
         ...
 
     def fail_items(self, job_id: JobId, states: frozenset[ItemState], why: Failed) -> None:
@@ -129,6 +134,7 @@ class BatchStep:
             clock=stages.clock,
             stopping=stages.stopping,
             sent_is_held=self.steps[0].level is Level.SENT,
+            gate=stages.gate(batch[0][0].destination_id, self.destination),
             presence=stages.presence,
         )
         began = time.perf_counter()

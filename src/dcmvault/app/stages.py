@@ -19,6 +19,8 @@ from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import PlanItem, RunKind, RunRequest
 from dcmvault.model.report import RunState
+from dcmvault.pipeline.concurrency import ConcurrencyController
+from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
@@ -33,7 +35,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, Remembered, Snapshots
+from dcmvault.ports.destination import Destination, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
@@ -70,6 +72,7 @@ class BackupStages:
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
     _breakers: dict[DestinationId, CircuitBreaker] = field(default_factory=dict)
+    _gates: dict[DestinationId, LaneGate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
@@ -144,6 +147,9 @@ class BackupStages:
         """
         request = self.runs.run(run_id).request
         destinations = [self.open_destination(wanted.address) for wanted in request.destinations]
+        for destination in destinations:
+            if isinstance(destination, TakesSeveral):
+                destination.close_idle()
         if request.kind is RunKind.BACKUP and any(isinstance(d, Snapshots) for d in destinations):
             with self.timed(run_id, "snapshot"):
                 Closing(
@@ -196,6 +202,16 @@ class BackupStages:
             return self._breakers.setdefault(
                 destination_id, CircuitBreaker(self.clock, open_s=rest_s)
             )
+
+    def gate(self, destination_id: DestinationId, destination: Destination) -> LaneGate | None:
+        """Return what counts the deliveries at once, of a destination that takes several."""
+        if not isinstance(destination, TakesSeveral):
+            return None
+        with self._lock:
+            controller = ConcurrencyController(
+                destination.first_deliveries, destination.max_deliveries
+            )
+            return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
 
     def _address(self, job: Job, request: RunRequest) -> str:
         for wanted in request.destinations:

@@ -38,7 +38,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination
+from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
@@ -297,6 +297,11 @@ class Workplace:
             self._ending.set()
             self._worker.stop(grace_s)
             self._worker = None
+            with self._lock:
+                shared = list(self._shared.values())
+            for destination in shared:
+                if isinstance(destination, TakesSeveral):
+                    destination.close_idle()
             self.ownership.release()
 
     def close(self) -> None:

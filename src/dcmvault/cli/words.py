@@ -57,10 +57,10 @@ def probe_step_word(name: str) -> str:
     words = {
         "resolve": _("name"),
         "connect": _("connection"),
+        "tls": _("TLS"),
         "associate": _("association"),
         "echo": _("C-ECHO"),
         "secrets": _("secrets"),
-        "tls": _("TLS"),
         "token": _("token"),
         "http": _("HTTP"),
         "qido": _("search (QIDO-RS)"),

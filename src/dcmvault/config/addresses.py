@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.sections import (
+    DICOM_PORT,
+    DICOM_TLS_PORT,
     DestinationSection,
     DimseDestinationSection,
     FolderDestinationSection,
@@ -34,10 +36,11 @@ LIBRARY_INDEX = "Database.sql"
 
 #: Two letters at least: `C:` is a drive, not a kind of address.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)\Z", re.DOTALL)
+#: A PACS, without and with TLS, and the ports for it.
+_DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
 _PLANNED = frozenset(
     {
-        "dicoms",
         "listener",
         "orthanc+http",
         "orthanc+https",
@@ -66,7 +69,7 @@ def source_section(address: str) -> SourceSection:
     if scheme == "horos":
         path = _path(rest)
         return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
-    if scheme == "dicom":
+    if scheme in _DIMSE:
         _dimse(address)  # a misspelt address is the first thing to mend
         raise _unavailable(_("A PACS as a source (dicom://)"))
     if scheme in _DICOMWEB:
@@ -91,7 +94,7 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
     if scheme == "horos":
         _path(rest)
         raise _library_as_destination()
-    if scheme == "dicom":
+    if scheme in _DIMSE:
         return _dimse(address)
     if scheme in _DICOMWEB:
         return _dicomweb(address, allow_plain_http)
@@ -160,7 +163,7 @@ def _vault_location(text: str) -> str:
 
 
 def _dimse(address: str) -> DimseDestinationSection:
-    """Read `dicom://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
+    """Read `dicom[s]://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
@@ -175,9 +178,11 @@ def _dimse(address: str) -> DimseDestinationSection:
     if port is not None and port not in _PORTS:
         raise _malformed_dimse(_("The port must be a number from 1 to 65535."))
     options = _options(parts.query, known=("calling",))
-    fields: dict[str, object] = {"host": host}
-    if port is not None:
-        fields["port"] = port
+    fields: dict[str, object] = {
+        "host": host,
+        "port": _DIMSE[parts.scheme] if port is None else port,
+        "tls": parts.scheme == "dicoms",
+    }
     if parts.username:
         fields["called_ae_title"] = unquote(parts.username)
     if calling := options.get("calling"):
@@ -279,7 +284,7 @@ def _unavailable(kind: str) -> AddressError:
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", "dicom", "vault", *_DICOMWEB, *sorted(_PLANNED))
+    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *_DICOMWEB, *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

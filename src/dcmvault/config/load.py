@@ -32,7 +32,17 @@ from dcmvault.model.report import Privacy
 
 #: Fields of sections that the address gives: they have no key of their own.
 _IN_ADDRESS = frozenset(
-    {"kind", "path", "host", "port", "called_ae_title", "calling_ae_title", "location", "url"}
+    {
+        "kind",
+        "path",
+        "host",
+        "port",
+        "tls",
+        "called_ae_title",
+        "calling_ae_title",
+        "location",
+        "url",
+    }
 )
 #: Keys whose value is one of a few words.
 _WORDS = {

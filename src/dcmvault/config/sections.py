@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -32,11 +33,30 @@ def _reference_or_nothing(text: str) -> str:
     return text
 
 
+def _fingerprint_or_nothing(text: str) -> str:
+    """Make the SHA-256 fingerprint of a certificate canonical: 64 small hexadecimal digits."""
+    found = _FINGERPRINT.fullmatch(text.strip())
+    if text and found is None:
+        raise ValueError(
+            _("A SHA-256 fingerprint has 64 hexadecimal digits, with or without colons.")
+        )
+    return found[1].replace(":", "").lower() if found else ""
+
+
+#: As tools write it: `sha256:` or not, with colons between two digits or not.
+_FINGERPRINT = re.compile(r"(?:sha-?256[:=])?([0-9a-f]{64}|[0-9a-f]{2}(?::[0-9a-f]{2}){31})", re.I)
+
 #: Names of a vault's profiles (`vault.profile`), and `auto`.
 VaultProfile = Literal["fast", "balanced", "small", "archive", "auto"]
 
 #: Where a secret is (`env:NAME`, `file:PATH`), never what it is; empty for none.
 SecretReference = Annotated[str, AfterValidator(_reference_or_nothing)]
+
+#: The SHA-256 fingerprint of a certificate, 64 hexadecimal digits; empty for none.
+Fingerprint = Annotated[str, AfterValidator(_fingerprint_or_nothing)]
+
+#: The registered ports of DICOM without and with TLS (PS3.8 section 9.1, PS3.15 Annex B).
+DICOM_PORT, DICOM_TLS_PORT = 104, 2762
 
 #: Kinds of places that a vault can be in, beside a folder, as their addresses begin.
 VAULT_SCHEMES = ("s3", "az", "gs", "sftp")
@@ -53,6 +73,14 @@ _FOR_PLACES = {
     "ssh_password": ("sftp",),
     "known_hosts": ("sftp",),
 }
+#: Options of a PACS that mean something with TLS only.
+_TLS_OPTIONS = (
+    "tls_ca_file",
+    "tls_fingerprint",
+    "tls_certificate_file",
+    "tls_key_file",
+    "tls_key_passphrase",
+)
 
 
 class Section(BaseModel):
@@ -179,22 +207,67 @@ class VaultDestinationSection(VaultSection):
     profile: VaultProfile = "balanced"
 
 
-class DimseDestinationSection(Section):
+class TlsSection(Section):
+    """A peer that may be spoken to over TLS."""
+
+    #: TLS: path of the certificates (PEM) that are trusted; empty: those that the system trusts.
+    tls_ca_file: str = ""
+    #: TLS: SHA-256 fingerprint of the peer's own certificate. It is trusted as long as it is valid,
+    #: whoever signed it and whatever host it names; every other certificate is refused.
+    tls_fingerprint: Fingerprint = ""
+    #: TLS: path of our certificate (PEM, with its chain), for a peer that asks for one.
+    tls_certificate_file: str = ""
+    #: TLS: path of the private key (PEM); empty: it is in the file of the certificate.
+    tls_key_file: str = ""
+    #: TLS: what opens the private key.
+    tls_key_passphrase: SecretReference = ""
+
+    def _require_fitting_tls(self, *, speaks_tls: bool, place: str) -> None:
+        for option in _TLS_OPTIONS:
+            if getattr(self, option) and not speaks_tls:
+                raise ValueError(
+                    _("“%(option)s” is for %(places)s only.") % {"option": option, "places": place}
+                )
+        if self.tls_fingerprint and self.tls_ca_file:
+            raise ValueError(
+                _("Write “tls_fingerprint” or “tls_ca_file”: a pinned certificate needs no other.")
+            )
+        if (self.tls_key_file or self.tls_key_passphrase) and not self.tls_certificate_file:
+            raise ValueError(_("A private key needs its certificate: “tls_certificate_file”."))
+
+
+class DimseDestinationSection(TlsSection):
     """A PACS reached by DIMSE (C-ECHO, C-FIND, C-STORE)."""
 
     kind: Literal["dimse"] = "dimse"
     host: str = Field(min_length=1)
-    port: int = Field(default=104, ge=1, le=65_535)
+    port: int = Field(default=DICOM_PORT, ge=1, le=65_535)
+    #: TLS stands between TCP and DICOM: the address begins with `dicoms:`.
+    tls: bool = False
     called_ae_title: AETitle = "ANY-SCP"
     calling_ae_title: AETitle = "DCMVAULT"
-    #: Associations open at once for delivery.
+    #: Associations open at once, at most.
     max_associations: int = Field(default=4, ge=1, le=32)
-    #: Seconds until a TCP connection must stand.
+    #: What lies between: how many associations to begin with (6, 3 or 2; empty: 2), until what was
+    #: measured says more.
+    network: Literal["", "ethernet", "wifi", "cellular"] = ""
+    #: User identity for a peer that wants one. Over a connection without TLS everybody can read it.
+    user: str = Field(default="", max_length=1000)
+    #: The passcode that goes with the user.
+    password: SecretReference = ""
+    #: Seconds until a TCP connection must stand, and again as many until TLS must.
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     #: Seconds until an A-ASSOCIATE must be answered.
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+
+    @model_validator(mode="after")
+    def _options_fit_together(self) -> Self:
+        self._require_fitting_tls(speaks_tls=self.tls, place="dicoms://")
+        if self.password and not self.user:
+            raise ValueError(_("A password needs its “user”."))
+        return self
 
     @property
     def address(self) -> str:
@@ -204,18 +277,19 @@ class DimseDestinationSection(Section):
             quote(self.called_ae_title, safe=""),
             quote(self.calling_ae_title, safe=""),
         )
-        return f"dicom://{called}@{host}:{self.port}?calling={calling}"
+        scheme = "dicoms" if self.tls else "dicom"
+        return f"{scheme}://{called}@{host}:{self.port}?calling={calling}"
 
 
-class StowDestinationSection(Section):
+class StowDestinationSection(TlsSection):
     """A DICOMweb service (STOW-RS, QIDO-RS)."""
 
     kind: Literal["stow"] = "stow"
     #: `https://HOST:PORT/ROOT`, canonical as `config.addresses` makes it.
     url: str = Field(min_length=1)
-    #: Connections open at once for delivery.
+    #: Connections open at once for delivery, at most.
     max_connections: int = Field(default=4, ge=1, le=32)
-    #: Seconds until a TCP connection must stand, and until TLS must.
+    #: Seconds until a TCP connection must stand, and again as many until TLS must.
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     #: Seconds without progress until a request is given up, and for its answer.
     response_timeout_s: float = Field(default=60.0, gt=0, le=3600)
@@ -235,14 +309,6 @@ class StowDestinationSection(Section):
     oauth2_client_secret: SecretReference = ""
     #: OAuth2 client credentials: what the token is to allow; empty: what is usual for the client.
     oauth2_scope: str = ""
-    #: PEM file of the authorities to trust; empty: those of this machine.
-    ca_file: str = ""
-    #: Mutual TLS: PEM file of our certificate, with its chain.
-    certificate_file: str = ""
-    #: Mutual TLS: PEM file of its private key; empty: it stands in the same file.
-    certificate_key_file: str = ""
-    #: Mutual TLS: what opens the private key.
-    certificate_key_password: SecretReference = ""
 
     @model_validator(mode="after")
     def _is_safe_and_whole(self) -> Self:
@@ -254,6 +320,8 @@ class StowDestinationSection(Section):
                     "allow_plain_http = true in the configuration."
                 )
             )
+        is_tls = self.url.startswith("https:")
+        self._require_fitting_tls(speaks_tls=is_tls, place="dicomweb+https://")
         if bool(self.user) != bool(self.password):
             raise ValueError(_("“user” and “password” go together."))
         oauth2 = (self.oauth2_token_url, self.oauth2_client_id, self.oauth2_client_secret)
@@ -265,10 +333,6 @@ class StowDestinationSection(Section):
             raise ValueError(
                 _("There is one way to log in: a user, a token, or OAuth2, not several.")
             )
-        if (self.certificate_key_file or self.certificate_key_password) and (
-            not self.certificate_file
-        ):
-            raise ValueError(_("A key needs its certificate: say “certificate_file”."))
         return self
 
     @property

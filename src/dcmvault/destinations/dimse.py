@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
 from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.destinations.dimse_peer import peer_of
+from dcmvault.destinations.dimse_pool import IdleAssociations
+from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.dicom.association import (
     MAX_CONTEXTS,
@@ -15,11 +22,12 @@ from dcmvault.dicom.association import (
     negotiate,
     open_association,
 )
-from dcmvault.dicom.channel import Peer, connect, resolve
+from dcmvault.dicom.channel import Peer, connect, resolve, secure
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import check_sendable, send_file
+from dcmvault.dicom.tls import TlsFacts, facts_of
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -35,13 +43,15 @@ from dcmvault.ports.clock import Clock
 
 _T = TypeVar("_T")
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
+#: Deliveries at once before anything was measured, by what lies between.
+_FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
 
 class DimseDestination:
     """A storage and query service spoken to by DIMSE. Safe for several threads.
 
-    At most `max_associations` deliveries are open at once; another `open` waits for its turn.
-    Questions (verification, listing) use one more association, one at a time.
+    At most `max_associations` associations stand at once, for deliveries and questions
+    (verification, listing) together; another one waits for its turn.
     """
 
     keeps_versions = False
@@ -51,35 +61,45 @@ class DimseDestination:
     flush_interval_s = 0.5
 
     def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+        """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
-        self._peer = Peer(
-            host=section.host,
-            port=section.port,
-            called_ae_title=section.called_ae_title,
-            calling_ae_title=section.calling_ae_title,
-            connect_timeout_s=section.connect_timeout_s,
-            association_timeout_s=section.association_timeout_s,
-            dimse_timeout_s=section.dimse_timeout_s,
-        )
+        self._peer = peer_of(section)
         self._clock = clock
-        self._delivery_slots = threading.BoundedSemaphore(section.max_associations)
-        self._question_slot = threading.Lock()
+        self._max_associations = section.max_associations
+        self._network = section.network
+        self._slots = threading.BoundedSemaphore(section.max_associations)
+        self._idle = IdleAssociations(clock)
 
     @property
     def name(self) -> str:
         """The address in canonical form."""
         return self._name
 
+    @property
+    def first_deliveries(self) -> int:
+        """As many as suit what lies between, where that was said."""
+        return min(_FIRST_DELIVERIES[self._network], self._max_associations)
+
+    @property
+    def max_deliveries(self) -> int:
+        """An association each."""
+        return self._max_associations
+
+    def close_idle(self) -> None:
+        """Release the associations that wait for further deliveries."""
+        self._idle.close()
+
     def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
         """Open an association for files of these kinds; others are negotiated when they come.
 
+        One that was left open by an earlier delivery is taken where it serves.
         Raises DestinationUnreachableError with its subclasses.
         """
-        self._delivery_slots.acquire()
+        self._slots.acquire()
         try:
-            return DimseDelivery(self._peer, kinds, self._clock, self._delivery_slots.release)
+            return DimseDelivery(self._peer, kinds, self._clock, self._idle, self._slots.release)
         except BaseException:
-            self._delivery_slots.release()
+            self._slots.release()
             raise
 
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
@@ -88,8 +108,7 @@ class DimseDestination:
         Raises DestinationError when the peer has no query, refuses the question or caps the
         answer, DestinationUnreachableError when it cannot be reached.
         """
-        with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
-            query = StudyQuery(association)
+        with self._question() as query:
             series = (
                 frozenset({series_instance_uid})
                 if series_instance_uid
@@ -105,11 +124,11 @@ class DimseDestination:
                 f"{self._peer.name} cannot give evidence of the level `{level.word}` by DIMSE",
                 hint="Ask for `present` or `complete`.",
             )
-        with self._question_slot, open_association(self._peer, (FIND_PROPOSAL,)) as association:
-            return find_evidence(StudyQuery(association), study, level, self._clock)
+        with self._question() as query:
+            return find_evidence(query, study, level, self._clock)
 
     def probe(self) -> tuple[ProbeStep, ...]:
-        """Try name, connection, association and C-ECHO in order."""
+        """Try name, connection, TLS (if so), association and C-ECHO in order."""
         steps: list[ProbeStep] = []
         peer = self._peer
         try:
@@ -119,6 +138,8 @@ class DimseDestination:
             connection = self._step(
                 steps, "connect", lambda: connect(peer, addresses), lambda _: f"port {peer.port}"
             )
+            if peer.tls is not None:
+                connection = self._secure(steps, connection)
             association = self._step(
                 steps,
                 "associate",
@@ -130,6 +151,35 @@ class DimseDestination:
         except DestinationError:
             pass  # the failed step says it
         return tuple(steps)
+
+    def _secure(self, steps: list[ProbeStep], connection: socket.socket) -> socket.socket:
+        def attempt() -> tuple[socket.socket, TlsFacts]:
+            secured = secure(self._peer, connection)
+            assert isinstance(secured, ssl.SSLSocket)
+            try:
+                return secured, facts_of(secured, self._peer.name)
+            except BaseException:
+                secured.close()
+                raise
+
+        now = self._clock.now()
+        secured, facts = self._step(steps, "tls", attempt, lambda done: describe_tls(done[1], now))
+        steps[-1] = replace(steps[-1], hint=expiry_warning(facts, now))
+        return secured
+
+    @contextmanager
+    def _question(self) -> Iterator[StudyQuery]:
+        """Lend an association for queries; a sound one is kept for whoever comes next."""
+        with self._slots:
+            association = self._idle.take((FIND_PROPOSAL,)) or open_association(
+                self._peer, (FIND_PROPOSAL,)
+            )
+            with ExitStack() as stack:
+                stack.enter_context(association)
+                yield StudyQuery(association)
+                if association.is_at_rest:
+                    stack.pop_all()
+                    self._idle.keep(association)
 
     def _step(
         self,
@@ -174,15 +224,18 @@ class DimseDelivery:
         peer: Peer,
         kinds: Collection[InstanceKind],
         clock: Clock,
+        idle: IdleAssociations,
         on_close: Callable[[], None],
     ) -> None:
         self._peer = peer
         self._clock = clock
+        self._idle = idle
         self._on_close = on_close
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
-        self._association = self._associate(self._kinds)
+        proposals = _proposals(self._kinds)
+        self._association = idle.take(proposals) or open_association(peer, proposals)
 
     def put(self, file: InstanceFile) -> Receipt:
         """Send one file by C-STORE; the receipt carries the peer's status.
@@ -224,9 +277,13 @@ class DimseDelivery:
     ) -> None:
         if self._is_closed:
             return
+        sound = error is None and not self._is_over and self._association.is_at_rest
         self._is_closed = self._is_over = True
         try:
-            self._association.__exit__(kind, error, traceback)
+            if sound:
+                self._idle.keep(self._association)
+            else:
+                self._association.__exit__(kind, error, traceback)
         finally:
             self._on_close()
 
@@ -238,14 +295,16 @@ class DimseDelivery:
         if kind not in self._kinds:
             self._kinds.append(kind)
         start = self._kinds.index(kind)
-        self._association = self._associate([*self._kinds[start:], *self._kinds[:start]])
+        kinds = [*self._kinds[start:], *self._kinds[:start]]
+        self._association = open_association(self._peer, _proposals(kinds))
         return self._association
 
-    def _associate(self, kinds: Collection[InstanceKind]) -> PeerAssociation:
-        """Associate for the first kinds of the list, as many as fit beside Verification."""
-        proposals = [
-            ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
-            for kind in kinds
-            if is_usable_uid(kind.sop_class_uid) and is_usable_uid(kind.transfer_syntax_uid)
-        ]
-        return open_association(self._peer, proposals[: MAX_CONTEXTS - 1])
+
+def _proposals(kinds: Collection[InstanceKind]) -> list[ContextProposal]:
+    """Propose the first kinds of the list, as many as fit beside Verification and the query."""
+    storage = [
+        ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
+        for kind in kinds
+        if is_usable_uid(kind.sop_class_uid) and is_usable_uid(kind.transfer_syntax_uid)
+    ]
+    return [*storage[: MAX_CONTEXTS - 2], FIND_PROPOSAL]

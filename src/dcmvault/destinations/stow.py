@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from dcmvault.config.sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
 from dcmvault.destinations.stow_access import WebAccess, look_up_access
+from dcmvault.destinations.stow_pool import IdleConnections
 from dcmvault.destinations.stow_probe import WebProbe
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.qido import WebStudyQuery
@@ -32,15 +34,17 @@ from dcmvault.ports.clock import Clock
 
 #: Read and sent at once.
 _CHUNK = 256 * 1024
+#: Deliveries at once before anything was measured.
+_FIRST_DELIVERIES = 2
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
 
 
 class StowDestination:
     """A DICOMweb service. Safe for several threads.
 
-    At most `max_connections` deliveries are open at once; another `open` waits for its turn.
-    Questions (verification, listing) use one more connection, one at a time. Secrets and
-    certificates are looked up when the service is first spoken to.
+    At most `max_connections` deliveries and questions (verification, listing) are open at once;
+    another one waits for its turn. Secrets and certificates are looked up when the service is
+    first spoken to.
     """
 
     keeps_versions = False
@@ -52,8 +56,8 @@ class StowDestination:
     def __init__(self, section: StowDestinationSection, clock: Clock) -> None:
         self._section = section
         self._clock = clock
-        self._delivery_slots = threading.BoundedSemaphore(section.max_connections)
-        self._question_slot = threading.Lock()
+        self._slots = threading.BoundedSemaphore(section.max_connections)
+        self._idle = IdleConnections(clock)
         self._access_lock = threading.Lock()
         self._looked_up: WebAccess | None = None
 
@@ -62,17 +66,33 @@ class StowDestination:
         """The address in canonical form."""
         return self._section.address
 
+    @property
+    def first_deliveries(self) -> int:
+        """Two, while nothing was measured."""
+        return min(_FIRST_DELIVERIES, self._section.max_connections)
+
+    @property
+    def max_deliveries(self) -> int:
+        """A connection each."""
+        return self._section.max_connections
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for further deliveries."""
+        self._idle.close()
+
     def open(self, kinds: Collection[InstanceKind], origin: Origin) -> StowDelivery:  # noqa: ARG002 - the port
         """Connect and log in; one request carries one instance, of whatever kind.
 
+        A connection that was left open by an earlier delivery is taken where there is one.
         Raises DestinationUnreachableError or DestinationStoppedError.
         """
         access = self._access()
-        self._delivery_slots.acquire()
+        self._slots.acquire()
         try:
-            return StowDelivery(access.service(), self._clock, self._delivery_slots.release)
+            service = access.service(self._idle.take(access.peer))
+            return StowDelivery(service, self._clock, self._idle, self._slots.release)
         except BaseException:
-            self._delivery_slots.release()
+            self._slots.release()
             raise
 
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
@@ -81,9 +101,7 @@ class StowDestination:
         Raises DestinationError when it does not answer the question, DestinationUnreachableError
         when it cannot be reached.
         """
-        access = self._access()
-        with self._question_slot, access.service() as service:
-            query = WebStudyQuery(service)
+        with self._question() as query:
             series = (
                 frozenset({series_instance_uid})
                 if series_instance_uid
@@ -99,14 +117,21 @@ class StowDestination:
                 f"{self.name} cannot give evidence of the level `{level.word}` by DICOMweb",
                 hint="Ask for `present` or `complete`.",
             )
-        access = self._access()
-        with self._question_slot, access.service() as service:
-            service.open()
-            return find_evidence(WebStudyQuery(service), study, level, self._clock)
+        with self._question() as query:
+            return find_evidence(query, study, level, self._clock)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS, token, HTTP, QIDO-RS and STOW-RS in order."""
         return WebProbe(self._access, self._clock).run()
+
+    @contextmanager
+    def _question(self) -> Iterator[WebStudyQuery]:
+        """Lend a connection for queries; it is kept for whoever comes next."""
+        access = self._access()
+        with self._slots, access.service(self._idle.take(access.peer)) as service:
+            service.open()
+            yield WebStudyQuery(service)
+            self._idle.keep(service.give_up())
 
     def _access(self) -> WebAccess:
         with self._access_lock:
@@ -119,10 +144,15 @@ class StowDelivery:
     """One connection of a destination, kept alive from instance to instance."""
 
     def __init__(
-        self, service: DicomwebConnection, clock: Clock, on_close: Callable[[], None]
+        self,
+        service: DicomwebConnection,
+        clock: Clock,
+        idle: IdleConnections,
+        on_close: Callable[[], None],
     ) -> None:
         self._service = service
         self._clock = clock
+        self._idle = idle
         self._on_close = on_close
         self._is_over = False
         self._is_closed = False
@@ -176,9 +206,13 @@ class StowDelivery:
     ) -> None:
         if self._is_closed:
             return
+        sound = error is None and not self._is_over
         self._is_closed = self._is_over = True
         try:
-            self._service.close()
+            if sound:
+                self._idle.keep(self._service.give_up())
+            else:
+                self._service.close()
         finally:
             self._on_close()
 

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from dcmvault.config import secrets
 from dcmvault.config.sections import StowDestinationSection
+from dcmvault.destinations.peer_tls import tls_client
 from dcmvault.dicom.dicomweb import DicomwebConnection
-from dcmvault.dicom.http_connection import HttpConnection, HttpPeer, tls_context
+from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import (
     ClientCredentialsLogin,
     FixedLogin,
@@ -49,18 +50,10 @@ def _peer(section: StowDestinationSection, url: str) -> tuple[HttpPeer, str]:
     """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
-    tls = None
-    if is_tls:
-        tls = tls_context(
-            section.ca_file,
-            section.certificate_file,
-            section.certificate_key_file,
-            _secret(section.certificate_key_password),
-        )
     peer = HttpPeer(
         host=parts.hostname or "",
         port=parts.port or (443 if is_tls else 80),
-        tls=tls,
+        tls=tls_client(section) if is_tls else None,
         connect_timeout_s=section.connect_timeout_s,
         response_timeout_s=section.response_timeout_s,
     )

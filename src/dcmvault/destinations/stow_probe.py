@@ -6,17 +6,19 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
 from dcmvault.destinations.stow_access import WebAccess
-from dcmvault.dicom.channel import connect, resolve
+from dcmvault.dicom.channel import connect, resolve, secure
 from dcmvault.dicom.dicomweb import DicomwebConnection
-from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, secure
+from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import FixedLogin
 from dcmvault.dicom.http_status import http_status
 from dcmvault.dicom.qido import require_search_answer
 from dcmvault.dicom.status import StatusKind
+from dcmvault.dicom.tls import TlsFacts, facts_of
 from dcmvault.errors import DestinationError
 from dcmvault.model.probe import ProbeStep
 from dcmvault.ports.clock import Clock
@@ -47,7 +49,7 @@ class WebProbe:
         )
         connection = plain
         if peer.tls is not None:
-            connection = self._step("tls", lambda: secure(peer, plain), _tls_words)
+            connection = self._secure(peer, plain)
         with access.service(HttpConnection(peer, connection)) as service:
             if not isinstance(access.login, FixedLogin):
                 self._step("token", access.login.header, lambda _: "a token was given")
@@ -60,6 +62,21 @@ class WebProbe:
                 lambda _: "it can be searched",
             )
             self._step("stow", service.store_nothing, lambda _: "it takes requests to store")
+
+    def _secure(self, peer: HttpPeer, plain: socket.socket) -> socket.socket:
+        def attempt() -> tuple[socket.socket, TlsFacts]:
+            secured = secure(peer, plain)
+            assert isinstance(secured, ssl.SSLSocket)
+            try:
+                return secured, facts_of(secured, peer.name)
+            except BaseException:
+                secured.close()
+                raise
+
+        now = self.clock.now()
+        secured, facts = self._step("tls", attempt, lambda done: describe_tls(done[1], now))
+        self._steps[-1] = replace(self._steps[-1], hint=expiry_warning(facts, now))
+        return secured
 
     def _step(self, name: str, attempt: Callable[[], _T], describe: Callable[[_T], str]) -> _T:
         started = self.clock.monotonic()
@@ -78,12 +95,6 @@ class WebProbe:
             duration_s = self.clock.monotonic() - started
             self._steps.append(ProbeStep(name, False, error.message, duration_s, error.hint))
             raise
-
-
-def _tls_words(connection: socket.socket) -> str:
-    assert isinstance(connection, ssl.SSLSocket)
-    certificate = connection.getpeercert() or {}
-    return f"{connection.version()}, certificate valid until {certificate.get('notAfter', '?')}"
 
 
 def _first_answer(service: DicomwebConnection) -> HttpAnswer:

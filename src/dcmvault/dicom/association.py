@@ -15,7 +15,7 @@ from typing import Self
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
-from dcmvault.dicom.channel import Channel, Peer, connect, resolve
+from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
 from dcmvault.dicom.messages import Answer, Messages, Request
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
 from dcmvault.errors import (
@@ -42,8 +42,8 @@ _ABORT_TIMEOUT_S = 1.0
 
 
 def open_association(peer: Peer, proposals: Sequence[pdu.ContextProposal] = ()) -> PeerAssociation:
-    """Resolve, connect and negotiate in one go; Verification is proposed in any case."""
-    return negotiate(peer, connect(peer, resolve(peer)), proposals)
+    """Resolve, connect (with TLS, if so) and negotiate in one go, with Verification in any case."""
+    return negotiate(peer, secure(peer, connect(peer, resolve(peer))), proposals)
 
 
 def negotiate(
@@ -69,6 +69,7 @@ def negotiate(
                     maximum_length=_OUR_MAXIMUM_LENGTH,
                     implementation_class_uid=IMPLEMENTATION_CLASS_UID,
                     implementation_version=IMPLEMENTATION_VERSION_NAME,
+                    user_identity=peer.user_identity,
                 )
             ]
         )
@@ -82,7 +83,10 @@ def negotiate(
         channel.close()
         raise DestinationUnreachableError(
             f"{peer.name}: the connection stands, but no association was made: {error.message}",
-            hint="Check that the port is that of a DICOM service (DIMSE, without TLS).",
+            hint="Check that the port is that of a DICOM service (DIMSE, without TLS)."
+            if peer.tls is None
+            else "Check that the port is that of a DICOM service (DIMSE over TLS); the peer may"
+            " also want a certificate from us (tls_certificate_file).",
         ) from error
     except BaseException:
         channel.close()
@@ -172,6 +176,11 @@ class PeerAssociation:
     def is_open(self) -> bool:
         """Whether a further request makes sense, as far as we know."""
         return self._open
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is open and no request is without its answer."""
+        return self._open and not self._in_flight
 
     def still_stands(self) -> bool:
         """Say whether the peer left an idle association alone; one that it ended is closed.

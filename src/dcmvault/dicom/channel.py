@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.status import ABORT_REASONS
+from dcmvault.dicom.tls import TlsClient, has_data, last_word, say_goodbye, send_joined
+from dcmvault.dicom.tls_failures import words_of
 from dcmvault.errors import (
     AssociationLostError,
     DestinationUnreachableError,
@@ -43,6 +47,9 @@ class Peer:
     connect_timeout_s: float = 10.0
     association_timeout_s: float = 30.0
     dimse_timeout_s: float = 60.0
+    #: Makes TLS of a connection (`secure`); None: the peer is spoken to without.
+    tls: TlsClient | None = None
+    user_identity: pdu.UserIdentity | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +78,12 @@ class Reachable(Protocol):
 
     @property
     def connect_timeout_s(self) -> float:
-        """Seconds until each of its addresses must answer."""
+        """Seconds until each of its addresses must answer, and again as many until TLS must."""
+        ...
+
+    @property
+    def tls(self) -> TlsClient | None:
+        """Makes TLS of a connection (`secure`); None: it is spoken to without."""
         ...
 
 
@@ -120,6 +132,16 @@ def connect(peer: Reachable, addresses: Iterable[SocketAddress]) -> socket.socke
     raise DestinationUnreachableError(f"{peer.name}: {cause}", hint=hint) from failure
 
 
+def secure(peer: Reachable, connection: socket.socket) -> socket.socket:
+    """Make TLS of a connection where the peer is spoken to so, within `connect_timeout_s`.
+
+    Raises TlsRefusedError or DestinationUnreachableError; the connection is closed then.
+    """
+    if peer.tls is None:
+        return connection
+    return peer.tls.handshake(connection, peer.host, peer.name, peer.connect_timeout_s)
+
+
 def _explain_connect(peer: Reachable, failure: OSError) -> tuple[str, str]:
     if isinstance(failure, ConnectionRefusedError):
         return (
@@ -142,6 +164,11 @@ class Channel:
 
     def __init__(self, connection: socket.socket, peer: Peer) -> None:
         self._socket = connection
+        self._secured = connection if isinstance(connection, ssl.SSLSocket) else None
+        #: Takes what it can of several buffers, and says how many bytes.
+        self._write: Callable[[Sequence[memoryview]], int] = (
+            connection.sendmsg if self._secured is None else partial(send_joined, self._secured)
+        )
         self._peer = peer
         #: Nothing more can be sent: the connection is gone, or a PDU is half sent.
         self.is_broken = False
@@ -160,7 +187,7 @@ class Channel:
             while first < len(pending):
                 if time.monotonic() > deadline:
                     raise self._too_slow()
-                sent = self._socket.sendmsg(pending[first : first + _MAX_BUFFERS])
+                sent = self._write(pending[first : first + _MAX_BUFFERS])
                 while first < len(pending) and sent >= len(pending[first]):
                     sent -= len(pending[first])
                     first += 1
@@ -173,7 +200,8 @@ class Channel:
                 hint="The peer or the network between is stuck.",
             ) from error
         except OSError as error:
-            raise self._lost(error) from error
+            cause = error if self._secured is None else last_word(self._secured, error)
+            raise self._lost(cause) from error
 
     def receive(self, timeout_s: float, deadline: float | None = None) -> tuple[int, bytes]:
         """Return the type and body of the next PDU; it must be complete in `timeout_s`.
@@ -197,13 +225,20 @@ class Channel:
         return kind, body
 
     def has_input(self) -> bool:
-        """Say whether something (also the end of the connection) waits to be received."""
+        """Say whether something (also the end of the connection) waits to be received.
+
+        With TLS a part of it is lost by that: an association where it was not expected is over.
+        """
+        if self._secured is not None:
+            return has_data(self._secured)
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
             return bool(selector.select(0))
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
+        if self._secured is not None and not self.is_broken:
+            say_goodbye(self._secured)
         self._socket.close()
 
     def _read(self, length: int, deadline: float, timeout_s: float) -> bytes:
@@ -243,9 +278,13 @@ class Channel:
             hint="The peer or the network between is overloaded or stuck.",
         )
 
-    def _lost(self, error: OSError) -> AssociationLostError:
+    def _lost(self, error: OSError) -> DestinationUnreachableError:
         self.is_broken = True
+        if self._peer.tls is not None and (
+            refusal := self._peer.tls.refusal(self._peer.name, error)
+        ):
+            return refusal
         return AssociationLostError(
-            f"the connection to {self._peer.name} broke ({error.strerror or type(error).__name__})",
+            f"the connection to {self._peer.name} broke ({words_of(error)})",
             hint="Look at the peer's log and at the network between.",
         )

@@ -204,6 +204,11 @@ class DicomwebConnection:
         kind = InstanceDeferredError if meaning.kind is _K.RETRY_LATER else InstanceRefusedError
         raise kind(message, hint=_hint(meaning), status=status)
 
+    def give_up(self) -> HttpConnection:
+        """Return the connection for somebody else; here another one takes its place."""
+        given, self.connection = self.connection, HttpConnection(self.peer)
+        return given
+
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
         self.connection.close()

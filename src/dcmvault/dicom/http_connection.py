@@ -15,18 +15,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from dcmvault.dicom.channel import connect, resolve
+from dcmvault.dicom.channel import connect, resolve, secure
+from dcmvault.dicom.tls import TlsClient, has_data, say_goodbye
 from dcmvault.errors import (
     AssociationLostError,
-    ConfigurationError,
-    DcmvaultError,
     DestinationError,
-    DestinationStoppedError,
-    DestinationUnreachableError,
 )
 
 #: Seconds within which a peer that stopped taking a request can say why.
@@ -45,7 +41,7 @@ class HttpPeer:
     host: str
     port: int
     #: None: HTTP without TLS.
-    tls: ssl.SSLContext | None = None
+    tls: TlsClient | None = None
     connect_timeout_s: float = 10.0
     #: Without progress in sending, and until an answer begins; then once more until its end.
     response_timeout_s: float = 60.0
@@ -76,76 +72,6 @@ class HttpAnswer:
     warnings: tuple[str, ...] = ()
 
 
-def tls_context(
-    ca_file: str = "", certificate_file: str = "", key_file: str = "", key_password: str = ""
-) -> ssl.SSLContext:
-    """Make the rules for TLS: 1.2 or later, trusted certificate, right host (PS3.15 Annex B.9).
-
-    `ca_file` replaces the machine's trusted authorities; the other files are PEM, for a peer
-    that asks who we are. Raises ConfigurationError for files that cannot be used.
-    """
-    path = ca_file
-    try:
-        context = ssl.create_default_context(cafile=str(_expand(ca_file)) if ca_file else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if certificate_file:
-            path = certificate_file
-            # Always a password: without one OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(
-                _expand(certificate_file), _expand(key_file) if key_file else None, key_password
-            )
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            "A certificate or key file cannot be used.", hint=f"{path}: {reason}"
-        ) from error
-    return context
-
-
-def _expand(path: str) -> Path:
-    return Path(path).expanduser()
-
-
-def secure(peer: HttpPeer, connection: socket.socket) -> socket.socket:
-    """Begin TLS on a connection, where the peer speaks it; it is closed on failure.
-
-    Raises DestinationStoppedError when the certificates do not please one of both sides, and
-    DestinationUnreachableError when no TLS comes about.
-    """
-    if peer.tls is None:
-        return connection
-    try:
-        connection.settimeout(peer.connect_timeout_s)
-        return peer.tls.wrap_socket(connection, server_hostname=peer.host)
-    except (OSError, ValueError) as error:
-        connection.close()
-        raise _explain_tls(peer, error) from error
-
-
-def _explain_tls(peer: HttpPeer, error: OSError | ValueError) -> DcmvaultError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return DestinationStoppedError(
-            f"the certificate of {peer.name} is not trusted: {error.verify_message}",
-            hint="Check host name and date; name the authority of its certificate in `ca_file`.",
-        )
-    if isinstance(error, ssl.SSLError) and _is_about_ours(error):
-        return DestinationStoppedError(
-            f"{peer.name} does not accept us without a certificate that it trusts",
-            hint="Name the client certificate and its key in the configuration.",
-        )
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-    return DestinationUnreachableError(
-        f"{peer.name}: no TLS connection ({reason or type(error).__name__})",
-        hint="Check that the port is that of HTTPS, and which versions of TLS it offers.",
-    )
-
-
-def _is_about_ours(error: ssl.SSLError) -> bool:
-    """Say whether the peer's alert refuses our certificate, or misses it (RFC 8446 section 6.2)."""
-    reason = error.reason or ""
-    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
-
-
 class HttpConnection:
     """Requests to one peer, one after the other; connects when needed. Used by one thread."""
 
@@ -162,10 +88,15 @@ class HttpConnection:
         """Who is spoken to."""
         return self._peer
 
+    @property
+    def stands(self) -> bool:
+        """Whether it was not closed by us."""
+        return self._socket is not None
+
     def open(self) -> None:
         """Connect, unless the connection stands and is idle.
 
-        Raises DestinationUnreachableError or DestinationStoppedError.
+        Raises DestinationUnreachableError with its subclasses.
         """
         if self._socket is not None and self._is_idle(self._socket):
             return
@@ -205,6 +136,8 @@ class HttpConnection:
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
         if self._socket is not None:
+            if isinstance(self._socket, ssl.SSLSocket):
+                say_goodbye(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -225,17 +158,7 @@ class HttpConnection:
             selector.register(connection, selectors.EVENT_READ)
             if not selector.select(0):
                 return True
-        if not isinstance(connection, ssl.SSLSocket):
-            return False
-        try:
-            # What waits may be for TLS itself: tickets for later sessions (RFC 8446 4.6.1).
-            connection.settimeout(0)
-            connection.recv(1)
-        except ssl.SSLWantReadError:
-            return True
-        except OSError:
-            return False
-        return False
+        return isinstance(connection, ssl.SSLSocket) and not has_data(connection)
 
     def _try(
         self,
@@ -260,9 +183,12 @@ class HttpConnection:
                 f"{self._peer.name} gave no answer within {self._peer.response_timeout_s:g} s",
                 hint="The peer or the network between is stuck.",
             ) from error
-        except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
-            if isinstance(error, ssl.SSLError) and _is_about_ours(error):
-                raise _explain_tls(self._peer, error) from error
+        except (OSError, http.client.IncompleteRead) as error:
+            tls = self._peer.tls
+            if isinstance(error, OSError) and tls is not None:
+                refusal = tls.refusal(self._peer.name, error)
+                if refusal is not None:
+                    raise refusal from error
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise AssociationLostError(
                 f"the connection to {self._peer.name} broke ({reason})",
@@ -305,7 +231,7 @@ class HttpConnection:
             try:
                 has_said_why = bool(wire.peek())
             except ssl.SSLError as error:
-                raise (error if _is_about_ours(error) else failure.error) from None
+                raise (error if "ALERT" in (error.reason or "") else failure.error) from None
             except OSError:
                 has_said_why = False
             if not has_said_why:

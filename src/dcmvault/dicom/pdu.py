@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dcmvault.errors import MalformedDicomError
 
@@ -36,6 +36,7 @@ _ITEM_USER_INFORMATION = 0x50
 _ITEM_MAXIMUM_LENGTH = 0x51
 _ITEM_IMPLEMENTATION_CLASS = 0x52
 _ITEM_IMPLEMENTATION_VERSION = 0x55
+_ITEM_USER_IDENTITY = 0x58
 #: Version, reserved, called and calling AE title, reserved: what stands before the items.
 _ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
 
@@ -46,6 +47,15 @@ class ContextProposal:
 
     abstract_syntax_uid: str
     transfer_syntax_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who asks for the association, for peers that want to know (PS3.7 Annex D.3.3.7)."""
+
+    name: str
+    #: Empty: the name alone is given.
+    passcode: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ def associate_request(
     maximum_length: int,
     implementation_class_uid: str,
     implementation_version: str,
+    user_identity: UserIdentity | None = None,
 ) -> bytes:
     """Encode an A-ASSOCIATE-RQ (PS3.8 section 9.3.2, user information by PS3.7 Annex D.3.3)."""
     contexts = b"".join(
@@ -110,6 +121,7 @@ def associate_request(
         _item(_ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
         + _item(_ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
         + _item(_ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
+        + (_user_identity(user_identity) if user_identity is not None else b"")
     )
     body = (
         _ASSOCIATE_FIXED.pack(
@@ -120,6 +132,18 @@ def associate_request(
         + _item(_ITEM_USER_INFORMATION, user)
     )
     return HEADER.pack(A_ASSOCIATE_RQ, len(body)) + body
+
+
+def _user_identity(identity: UserIdentity) -> bytes:
+    """Encode a user identity (PS3.7 table D.3-14): type 1 is a name, type 2 one with a passcode.
+
+    No response is asked for: peers that do not know this item could not give it, and those that
+    do reject whom they do not know.
+    """
+    name, passcode = identity.name.encode(), identity.passcode.encode()
+    kind = 2 if passcode else 1
+    body = bytes((kind, 0)) + len(name).to_bytes(2, "big") + name
+    return _item(_ITEM_USER_IDENTITY, body + len(passcode).to_bytes(2, "big") + passcode)
 
 
 def release_request() -> bytes:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProbeStep:
-    """One rung: what was tried, how it went, and what to do if it failed."""
+    """One rung: what was tried, how it went, and what to do if it failed, or will one day."""
 
-    name: str  #: resolve | connect | associate | echo | folder | write ...
+    name: str  #: resolve | connect | tls | associate | echo | folder | write ...
     ok: bool
     detail: str
     duration_s: float

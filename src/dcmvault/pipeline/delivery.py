@@ -27,6 +27,7 @@ from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
+from dcmvault.pipeline.lanes import KEPT_FILES, Delivered, LaneGate, Lanes, deliver_one_by_one
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
@@ -54,6 +55,8 @@ class BatchDelivery:
     clock: Clock
     stopping: threading.Event
     sent_is_held: bool
+    #: Of a destination that takes several deliveries at once.
+    gate: LaneGate | None = None
     presence: Presence = field(default_factory=Presence)
     #: Seconds spent on opening and parsing files before they were sent, so far.
     read_s: float = 0.0
@@ -80,7 +83,8 @@ class BatchDelivery:
             due = self._without_present(due)
             if due:
                 self._deliver(due)
-        except _BatchEnded:
+        except AssociationLostError:
+            # Of which its instance knows; what is still due is taken up by the next batch.
             _log.warning("%s: association lost", self.destination.name)
             self.presence.forget(self._job_of.values())
         except (DestinationUnreachableError, DestinationStoppedError) as error:
@@ -130,23 +134,35 @@ class BatchDelivery:
 
     def _deliver(self, items: Sequence[Item]) -> None:
         kinds = {item.plan.kind for item in items if not item.plan.opaque_reason}
-        by_locator = {item.plan.entry.locator: item for item in items}
         kinds.discard(InstanceKind("", ""))
-        with self.destination.open(sorted(kinds), self.origin) as delivery:
-            for item, file in self._files(by_locator):
-                if self.stopping.is_set():
-                    break
-                if self._is_cancelled(item):
-                    continue
-                self._put(delivery, item, file)
+        files = self._files({item.plan.entry.locator: item for item in items})
+
+        def open_delivery() -> Delivery:
+            return self.destination.open(sorted(kinds), self.origin)
+
+        if self.gate is not None:
+            # Each receipt of these destinations stands for itself: there is nothing to flush.
+            lanes: Lanes[Item] = Lanes(open_delivery, self.gate, self.stopping)
+            for delivered in lanes.deliver(files):
+                self._settle(delivered)
+                self._write_now_and_then(None)
+            return
+        with open_delivery() as delivery:
+            for delivered in deliver_one_by_one(delivery, files):
+                self._settle(delivered)
                 self._write_now_and_then(delivery)
             self._flush_and_write(delivery)
 
     def _files(self, by_locator: Mapping[str, Item]) -> Iterator[tuple[Item, InstanceFile]]:
-        """Open the items' files; what cannot be read is noted and left out."""
+        """Open the items' files; what cannot be read is noted, and it and the unwanted left out."""
         began = self.clock.monotonic()
-        for answer in self.source.read([item.plan.entry for item in by_locator.values()]):
+        entries = [item.plan.entry for item in by_locator.values()]
+        for answer in self.source.read(entries, kept=KEPT_FILES):
+            if self.stopping.is_set():
+                break
             item = by_locator[answer.entry.locator]
+            if self._is_unwanted(item):
+                continue
             if isinstance(answer, UnreadableEntry):
                 self._note(item, ItemState.UNREADABLE, code=answer.code, message=answer.message)
                 continue
@@ -166,44 +182,45 @@ class BatchDelivery:
                 )
                 continue
             self.read_s += self.clock.monotonic() - began
+            if header.identity != item.plan.identity:
+                self._note(
+                    item,
+                    ItemState.UNREADABLE,
+                    code="changed_while_reading",
+                    message="another instance has taken this file's place",
+                )
+                continue
             yield item, replace(answer, header=header)
             began = self.clock.monotonic()
 
-    def _put(self, delivery: Delivery, item: Item, file: InstanceFile) -> None:
-        if file.header is not None and file.header.identity != item.plan.identity:
-            self._note(
-                item,
-                ItemState.UNREADABLE,
-                code="changed_while_reading",
-                message="another instance has taken this file's place",
-            )
-            return
-        try:
-            receipt = delivery.put(file)
-        except EntryUnreadableError as error:
-            self._note(item, ItemState.UNREADABLE, code=error.code, message=error.message)
-        except InstanceDeferredError as error:
+    def _settle(self, delivered: Delivered[Item]) -> None:
+        """Note what came of one file."""
+        item, came = delivered.entry, delivered.came
+        if isinstance(came, Receipt):
             self.breaker.succeeded()
-            self._attempt_failed(item, error, status=error.status)
-        except InstanceRefusedError as error:
-            if not isinstance(error, InstanceUnsendableError):
+            self._received(item, delivered.file, came)
+        elif isinstance(came, EntryUnreadableError):
+            self._note(item, ItemState.UNREADABLE, code=came.code, message=came.message)
+        elif isinstance(came, InstanceDeferredError):
+            self.breaker.succeeded()
+            self._attempt_failed(item, came, status=came.status)
+        elif isinstance(came, InstanceRefusedError):
+            if not isinstance(came, InstanceUnsendableError):
                 self.breaker.succeeded()
             self._note(
                 item,
                 ItemState.FAILED,
-                code=error.code,
-                status=error.status,
-                message=error.message,
-                hint=error.hint,
+                code=came.code,
+                status=came.status,
+                message=came.message,
+                hint=came.hint,
             )
-        except AssociationLostError as error:
+        elif isinstance(came, AssociationLostError):
             # What was in flight is unknown; only this instance counts an attempt.
-            self.breaker.failed(error)
-            self._attempt_failed(item, error)
-            raise _BatchEnded from error
-        else:
-            self.breaker.succeeded()
-            self._received(item, file, receipt)
+            self.breaker.failed(came)
+            self._attempt_failed(item, came)
+        elif not isinstance(came, DestinationUnreachableError | DestinationStoppedError):
+            raise came
 
     def _received(self, item: Item, file: InstanceFile, receipt: Receipt) -> None:
         flaws = file.header.flaws if file.header is not None else (item.plan.opaque_reason,)
@@ -278,12 +295,15 @@ class BatchDelivery:
             )
         )
 
-    def _write_now_and_then(self, delivery: Delivery) -> None:
+    def _write_now_and_then(self, delivery: Delivery | None) -> None:
         if self.clock.monotonic() - self._written_at >= self.destination.flush_interval_s:
-            self._flush_and_write(delivery)
+            if delivery is None:
+                self._write()
+            else:
+                self._flush_and_write(delivery)
             self._looked_at.clear()
 
-    def _is_cancelled(self, item: Item) -> bool:
+    def _is_unwanted(self, item: Item) -> bool:
         """Say whether the item's job was cancelled; asked once between two flushes."""
         job_id = self._job_of[item.item_id].job_id
         if job_id not in self._looked_at:
@@ -326,7 +346,3 @@ class BatchDelivery:
                     self.jobs.record_outcomes(job_id, outcomes)
             self._pending = []
         self._written_at = self.clock.monotonic()
-
-
-class _BatchEnded(Exception):  # noqa: N818 - a signal, not an error
-    """The delivery ended early; what is still due is taken up by the next batch."""

@@ -92,6 +92,28 @@ class Destination(Protocol):
 
 
 @runtime_checkable
+class TakesSeveral(Protocol):
+    """A destination to which several deliveries at once go faster than one.
+
+    Each receipt of theirs stands for itself: `Delivery.flush` has nothing to do.
+    """
+
+    @property
+    def first_deliveries(self) -> int:
+        """How many to begin with, while nothing was measured."""
+        ...
+
+    @property
+    def max_deliveries(self) -> int:
+        """How many it takes at most."""
+        ...
+
+    def close_idle(self) -> None:
+        """End the connections that are kept for further deliveries; harmless at any time."""
+        ...
+
+
+@runtime_checkable
 class Listable(Protocol):
     """A destination that can name what it holds."""
 

@@ -38,13 +38,15 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+    def read(
+        self, entries: Iterable[InstanceEntry], *, kept: int = 1
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Make entries readable, in the order given, one answer each.
 
         The fingerprint is checked again at read time; a difference is an UnreadableEntry with
         code `changed_while_reading`, a missing file one with `vanished`, anything else
-        `unreadable`. `InstanceFile.path` is valid until the iterator is advanced or closed.
-        One bad entry never ends the iteration.
+        `unreadable`. `InstanceFile.path` is valid until the iterator was advanced `kept` times
+        since, or is closed. One bad entry never ends the iteration.
         """
         ...
 

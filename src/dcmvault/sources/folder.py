@@ -70,7 +70,12 @@ class FolderSource:
                 yield entry
         self._root.ensure_there()
 
-    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+    def read(
+        self,
+        entries: Iterable[InstanceEntry],
+        *,
+        kept: int = 1,  # noqa: ARG002 - they lie where they lie
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Check each file once more, and hand out its path."""
         for entry in entries:
             relative = local_files.unescape(entry.locator)

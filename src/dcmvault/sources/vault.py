@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -100,21 +101,27 @@ class VaultSource:
         for record in sorted(records, key=lambda record: (record.stored_at, record.key)):
             yield _entry(uid, record)
 
-    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
-        """Rebuild each file from what the vault holds now; it is there until the next one."""
+    def read(
+        self, entries: Iterable[InstanceEntry], *, kept: int = 1
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Rebuild each file from what the vault holds now; the last `kept` are there."""
         coming = iter(entries)
         with (
             tempfile.TemporaryDirectory(prefix="dcmvault-") as folder,
             ThreadPoolExecutor() as pool,
         ):
-            path = Path(folder, "file")
+            paths = (Path(folder, f"file-{number}") for number in count())
+            rebuilt: deque[Path] = deque()
             lookup: _Lookup | DcmvaultError | None = None
             while batch := list(islice(coming, _READ_AT_ONCE)):
                 if lookup is None:
                     lookup = self._lookup()
-                for answer in _answers(batch, lookup, path, pool):
+                for answer in _answers(batch, lookup, paths, pool):
+                    if isinstance(answer, InstanceFile):
+                        rebuilt.append(answer.path)
                     yield answer
-                    path.unlink(missing_ok=True)
+                    while len(rebuilt) >= kept:
+                        rebuilt.popleft().unlink(missing_ok=True)
 
     def _lookup(self) -> _Lookup | DcmvaultError:
         try:
@@ -165,10 +172,10 @@ class _Lookup:
 def _answers(
     batch: Sequence[InstanceEntry],
     lookup: _Lookup | DcmvaultError,
-    path: Path,
+    paths: Iterator[Path],
     pool: ThreadPoolExecutor,
 ) -> Iterator[InstanceFile | UnreadableEntry]:
-    """Answer for some entries, one file at `path` after the other."""
+    """Answer for some entries, with files at the next of these paths."""
     if isinstance(lookup, DcmvaultError):
         for entry in batch:
             yield _refusal(entry, EntryUnreadableError, _sentence(lookup.message))
@@ -181,6 +188,7 @@ def _answers(
         if isinstance(record, UnreadableEntry):
             yield record
             continue
+        path = next(paths)
         try:
             _write(path, record, reader)
         except DestinationError as error:
@@ -219,14 +227,17 @@ def _fingerprint(record: InstanceRecord) -> Fingerprint:
 
 
 def _write(path: Path, record: InstanceRecord, reader: FileReader) -> None:
-    """Rebuild a file piece by piece; it is whole and verified on return."""
-    path.unlink(missing_ok=True)
+    """Rebuild a file piece by piece; it is whole and verified on return, or not there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
-        for piece in reader.pieces(record):
-            file.write(piece)
-        file.flush()
-        os.utime(file.fileno(), ns=(record.mtime_ns, record.mtime_ns))
+    try:
+        with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+            for piece in reader.pieces(record):
+                file.write(piece)
+            file.flush()
+            os.utime(file.fileno(), ns=(record.mtime_ns, record.mtime_ns))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _refusal(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,6 +127,17 @@ class SourceSuite(ABC):
                 assert answer.code == known.unreadable[answer.entry.locator]
                 assert answer.message
         assert answers == asked
+
+    def test_keeps_as_many_as_asked_for(self, tmp_path: Path) -> None:
+        """The files handed out last are there until they are not among the last any more."""
+        known = self.known_source(tmp_path)
+        source = known.make()
+        handed: deque[InstanceFile] = deque(maxlen=3)
+        for answer in source.read(_list(source)[1], kept=3):
+            if isinstance(answer, InstanceFile):
+                handed.append(answer)
+            for file in handed:
+                assert file.path.read_bytes() == known.content[file.entry.locator]
 
     def test_another_object_reads(self, tmp_path: Path) -> None:
         """A worker reads entries that another process listed."""

@@ -72,6 +72,21 @@ def test_the_address_of_a_pacs(
     assert destination_section(section.address) == section
 
 
+def test_the_address_of_a_pacs_over_tls() -> None:
+    section = destination_section("DICOMS://PACS@Pacs.Example?calling=HOROS")
+    assert section == DimseDestinationSection(
+        called_ae_title="PACS",
+        host="pacs.example",
+        port=2762,
+        tls=True,
+        calling_ae_title="HOROS",
+    )
+    assert section.address == "dicoms://PACS@pacs.example:2762?calling=HOROS"
+    assert destination_section(section.address) == section
+    other_port = destination_section("dicoms://PACS@pacs.example:104")
+    assert other_port.address == "dicoms://PACS@pacs.example:104?calling=DCMVAULT"
+
+
 AE = st.text(
     st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"),
     min_size=1,
@@ -110,7 +125,8 @@ def test_every_ae_title_survives_the_canonical_address(
         ("dicom://PACS@host:104?calling=", "needs one value"),
         ("dicom://PACS@host:104?calling=A&calling=B", "needs one value"),
         ("dicom://PACS@host:104?caling=A", "unknown option “caling”"),
-        ("dicoms://PACS@host:104", "not available in this version yet"),
+        ("dicoms://PACS@host:0", "1 to 65535"),
+        ("dicoms://PACS@host?tls_fingerprint=00", "unknown option"),
         ("vault:", "names no folder"),
         ("vault:ftp://host/vault", "cannot be at “ftp://”"),
         ("vault:s3://b", "3 to 63"),
@@ -241,9 +257,10 @@ def test_an_sftp_place_is_taken_apart() -> None:
     assert sftp_place("sftp://nas/vault") == SftpPlace("", "nas", 22, "/vault")
 
 
-def test_a_pacs_is_not_a_source_yet() -> None:
+@pytest.mark.parametrize("address", ["dicom://PACS@host:104", "dicoms://PACS@host"])
+def test_a_pacs_is_not_a_source_yet(address: str) -> None:
     with pytest.raises(AddressError, match="not available"):
-        source_section("dicom://PACS@host:104")
+        source_section(address)
 
 
 def test_a_path_must_be_unicode() -> None:

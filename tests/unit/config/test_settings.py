@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -89,7 +90,7 @@ address = "dicomweb+https://pacs.example/dicom-web"
         'token = "file:/t"',
         'oauth2_token_url = "https://login/t"\noauth2_client_id = "c"\n'
         'oauth2_client_secret = "env:S"\noauth2_scope = "x"',
-        'ca_file = "/ca.pem"\ncertificate_file = "/c.pem"\ncertificate_key_file = "/k.pem"',
+        'tls_ca_file = "/ca.pem"\ntls_certificate_file = "/c.pem"\ntls_key_file = "/k.pem"',
     ],
 )
 def test_ways_to_log_in_at_a_dicomweb_service(config: Path, options: str) -> None:
@@ -118,7 +119,7 @@ def test_ways_to_log_in_at_a_dicomweb_service(config: Path, options: str) -> Non
             'oauth2_client_id = "c"\noauth2_client_secret = "env:S"',
             "begins with https",
         ),
-        ('certificate_key_file = "/k.pem"', "needs its certificate"),
+        ('tls_key_file = "/k.pem"', "needs its certificate"),
         ('url = "https://other"', "part of the address"),
         ("max_connections = 0", "at least 1"),
     ],
@@ -224,6 +225,32 @@ def test_a_misspelt_name_is_not_a_folder(
             "line 3, destinations.pacs.port: This is part of the address.",
         ),
         (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\ntls_ca_file = '/ca.pem'",
+            "“tls_ca_file” is for dicoms:// only.",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicoms://A@h'\ntls = false",
+            "line 3, destinations.pacs.tls: This is part of the address.",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicoms://A@h'\ntls_fingerprint = 'AB:CD'",
+            "line 3, destinations.pacs.tls_fingerprint: A SHA-256 fingerprint has 64",
+        ),
+        (
+            f"[destinations.p]\naddress = 'dicoms://A@h'\ntls_ca_file = 'a'\n"
+            f"tls_fingerprint = '{'0f' * 32}'",
+            "a pinned certificate needs no other",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicoms://A@h'\ntls_key_file = '/key.pem'",
+            "A private key needs its certificate",
+        ),
+        (
+            "[destinations.p]\naddress = 'dicoms://A@h'\ntls_certificate_file = 'a'\n"
+            "tls_key_passphrase = 'secret'",
+            "line 4, destinations.p.tls_key_passphrase: What opens it never stands here",
+        ),
+        (
             "[destinations.pacs]\naddress = 'dicom://A@h:1'\nlevel = 'complet'",
             "Did you mean “complete”?",
         ),
@@ -326,10 +353,30 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "address": "dicom://ORTHANC@127.0.0.1:4242?calling=DCMVAULT",
         "level": "complete",
         "max_associations": 8,
+        "network": "",
+        "user": "",
+        "password": "",
         "connect_timeout_s": 10.0,
         "association_timeout_s": 30.0,
         "dimse_timeout_s": 60.0,
+        "tls_ca_file": "",
+        "tls_fingerprint": "",
+        "tls_certificate_file": "",
+        "tls_key_file": "",
+        "tls_key_passphrase": "",
     }
+
+
+@pytest.mark.parametrize(
+    "written", ["0F" * 32, ":".join(["0f"] * 32), "SHA256:" + "0F" * 32, " sha-256=" + "0f" * 32]
+)
+def test_a_fingerprint_is_read_as_tools_write_it(config: Path, written: str) -> None:
+    config.write_text(
+        f"[destinations.pacs]\naddress = 'dicoms://A@h'\ntls_fingerprint = '{written}'\n", "utf-8"
+    )
+    section = load_settings(config).destination("pacs").section
+    assert isinstance(section, DimseDestinationSection)
+    assert section.tls_fingerprint == "0f" * 32
 
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
@@ -360,12 +407,14 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     }
     uncommented = "\n".join(
         line.removeprefix("# ")
-        if line.startswith(("# [", "# address", "# level", "# max", "# prof", "# pass", "# user"))
+        if re.match(r"# (\[|address|level|max|prof|pass|tls|user)", line)
         else line
         for line in render_template().splitlines()
     )
     write_template(config, uncommented, force=True)
-    assert set(load_settings(config).destinations) == {"pacs", "web", "disk", "vault"}
+    assert set(load_settings(config).destinations) == {
+        *("pacs", "pacs-over-tls", "web", "disk", "vault"),
+    }
 
 
 def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def _echo_command() -> click.Command:
         "echo",
         callback=_echo,
         text=_(
-            "Try a destination step by step: name, connection, association and C-ECHO for a "
-            "PACS, a test write for a folder. Exit status: 5 if a step fails."
+            "Try a destination step by step: name, connection, TLS, association and C-ECHO for "
+            "a PACS, a test write for a folder. Exit status: 5 if a step fails."
         ),
         params=[click.Argument(["address"], metavar="ADDRESS|NAME"), json_option()],
         examples=[
@@ -57,7 +57,7 @@ def _echo(address: str, as_json: bool) -> int:
         took = format_duration(step.duration_s) if step.duration_s >= 0.05 else ""
         line = f"{mark(step.ok)} {name.ljust(width)}  {visible(sentence(step.detail))}"
         say(f"{line}  ({took})" if took else line)
-        if step.hint and not step.ok:
+        if step.hint:
             say(f"  → {visible(sentence(step.hint))}")
     say(_("%s answers.") % visible(address) if fine else _("%s does not work.") % visible(address))
     return status

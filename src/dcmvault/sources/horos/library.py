@@ -111,7 +111,12 @@ class HorosSource:
                 yield _entry(snapshot, file)
         snapshot.root.ensure_there()
 
-    def read(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+    def read(
+        self,
+        entries: Iterable[InstanceEntry],
+        *,
+        kept: int = 1,  # noqa: ARG002 - they lie where they lie
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Check each file once more, and hand out its path."""
         try:
             data = data_folder(self._base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -257,6 +258,23 @@ def test_a_kept_connection_that_ended_meanwhile_costs_nothing(
     outcomes = put_each(web_destination(peer.url), files[:2])
     assert all(isinstance(outcome, Receipt) for outcome in outcomes), outcomes
     assert len(peer.seen) == 3
+    assert peer.connections == 2
+
+
+def test_connections_stay_open_between_deliveries_and_questions(
+    peer: WebPeer, files: list[InstanceFile]
+) -> None:
+    rows = json.dumps([{"00080018": {"vr": "UI", "Value": [uid_of(file)]}} for file in files])
+    stored = store_json({uid_of(file): 0 for file in files})
+    peer.answering = lambda seen: Reply(200, rows.encode() if seen.method == "GET" else stored)
+    destination = web_destination(peer.url, max_connections=3)
+    assert (destination.first_deliveries, destination.max_deliveries) == (2, 3)
+    for file in files:
+        assert isinstance(put_each(destination, [file])[0], Receipt)
+        assert len(destination.instances("1.2", "1.2.3")) == 3
+    assert peer.connections == 1
+    destination.close_idle()
+    put_each(destination, files)
     assert peer.connections == 2
 
 

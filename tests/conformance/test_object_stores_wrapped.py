@@ -7,14 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from dcmvault.model.bandwidth import RateTable
+from dcmvault.model.job import Priority
 from dcmvault.object_stores.cached import CachedStore
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.object_stores.retrying import RetryingStore
-from dcmvault.object_stores.throttled import Bandwidth, ThrottledStore
+from dcmvault.object_stores.throttled import ThrottledStore
+from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.ports.object_store import ObjectStore
+from dcmvault.ports.pacing import Pacer
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.object_store_suite import ObjectStoreSuite
+
+
+def _pacer(bytes_per_second: float, clock: FakeClock) -> Pacer:
+    pacing = Bandwidth(RateTable(), clock, clock.advance).pacing("", RateTable(bytes_per_second))
+    assert pacing is not None
+    return pacing.pacer(Priority.NORMAL)
 
 
 class TestRetryingStore(ObjectStoreSuite):
@@ -24,9 +34,7 @@ class TestRetryingStore(ObjectStoreSuite):
 
 class TestThrottledStore(ObjectStoreSuite):
     def store(self) -> ObjectStore:
-        clock = FakeClock()
-        bandwidth = Bandwidth(1000, clock, clock.advance)
-        return ThrottledStore(MemoryStore(), writing=bandwidth, reading=bandwidth)
+        return ThrottledStore(MemoryStore(), _pacer(8_000, FakeClock()))
 
 
 class TestCachedStore(ObjectStoreSuite):
@@ -49,7 +57,7 @@ class TestAllAtOnce(ObjectStoreSuite):
     def store(self) -> ObjectStore:
         clock = FakeClock()
         local = LocalStore(self.folder / "objects", clock)
-        throttled = ThrottledStore(local, writing=Bandwidth(1 << 20, clock, clock.advance))
+        throttled = ThrottledStore(local, _pacer(1 << 20, clock))
         return CachedStore(RetryingStore(throttled, clock.advance), self.folder / "cache")
 
     def reopened(self, store: ObjectStore) -> ObjectStore:

@@ -10,6 +10,7 @@ from scripts import command_line
 
 from dcmvault.app.demo import DemonstrationFailedError
 from dcmvault.cli.progress import JsonLines
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.sections import (
     DimseDestinationSection,
     FolderDestinationSection,
@@ -119,6 +120,8 @@ def defaults(*sections: type[Section]) -> dict[str, str]:
         for name, field in section.model_fields.items():
             if name not in IN_ADDRESS and field.default is not PydanticUndefined:
                 value = field.default
+                if isinstance(value, BandwidthSection):
+                    value = value.rate
                 found[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return found
 
@@ -145,6 +148,7 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
         "database": top["database"],
     }
     assert tables["[retry]"] == defaults(RetrySection)
+    assert tables["[bandwidth]"] == {"rate": BandwidthSection().rate, "windows": "[]"}
     sources = tables["[sources.NAME]"]
     assert sources.pop("address") == "–"
     assert sources == defaults(FolderSourceSection, HorosSourceSection)

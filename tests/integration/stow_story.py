@@ -9,17 +9,22 @@ from dcmvault.destinations.stow import StowDestination
 from dcmvault.errors import DcmvaultError
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
+from dcmvault.ports.pacing import Pacing
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.destination_suite import ORIGIN
 
 
 def web_destination(
-    url: str, *, clock: FakeClock | None = None, **options: float | str | bool
+    url: str,
+    *,
+    clock: FakeClock | None = None,
+    pacing: Pacing | None = None,
+    **options: float | str | bool,
 ) -> StowDestination:
     """Make a destination with short waits."""
     waits: dict[str, object] = {"connect_timeout_s": 5, "response_timeout_s": 10}
     section = StowDestinationSection.model_validate({"url": url} | waits | options)
-    return StowDestination(section, clock or FakeClock())
+    return StowDestination(section, clock or FakeClock(), pacing)
 
 
 def put_each(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ from dcmvault.errors import (
     InstanceUnsendableError,
 )
 from dcmvault.model.instance import Fingerprint, InstanceFile
+from dcmvault.model.job import Priority
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.destination_suite import ORIGIN, describe_instance
 from dcmvault.testing.dicom_files import make_study
@@ -276,6 +278,46 @@ def test_connections_stay_open_between_deliveries_and_questions(
     destination.close_idle()
     put_each(destination, files)
     assert peer.connections == 2
+
+
+class Toll:
+    """A limit that lets everything pass at once, and counts it."""
+
+    piece = 1000
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.priorities: list[Priority] = []
+
+    def take(self, size: int) -> None:
+        self.taken.append(size)
+
+    def pacer(self, priority: Priority) -> Toll:
+        self.priorities.append(priority)
+        return self
+
+    def joint_pacer(self) -> Toll:
+        raise AssertionError("instances are paced by the work they belong to")
+
+    def at_work(self, priority: Priority) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def test_every_byte_that_is_sent_waits_for_its_turn(
+    peer: WebPeer, files: list[InstanceFile]
+) -> None:
+    stored = store_json({uid_of(file): 0 for file in files})
+    peer.answering = lambda _seen: Reply(200, stored)
+    toll = Toll()
+    put_each(web_destination(peer.url, pacing=toll), files)
+    assert toll.priorities == [ORIGIN.priority]
+    assert max(toll.taken) <= Toll.piece
+    headers = sum(
+        len(f"POST {seen.path} HTTP/1.1\r\n\r\n")
+        + sum(len(f"{name}: {value}\r\n") for name, value in seen.headers.items())
+        for seen in peer.seen
+    )
+    assert sum(toll.taken) == headers + sum(seen.length for seen in peer.seen)
 
 
 def test_a_refusal_before_the_body_was_read_is_heard(tmp_path: Path) -> None:

@@ -126,7 +126,11 @@ class BatchStep:
         stages = self.stages
         delivery = BatchDelivery(
             source=stages.open_source(self.request),
-            origin=Origin(batch[0][0].run_id, self.request.source),
+            origin=Origin(
+                batch[0][0].run_id,
+                self.request.source,
+                max(job.priority for job, _due in batch),
+            ),
             destination=self.destination,
             jobs=stages.jobs,
             policy=stages.policy,

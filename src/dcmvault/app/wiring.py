@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,10 +37,13 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, StateError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
+from dcmvault.pipeline.bandwidth import Bandwidth
+from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.object_store import ObjectStore
+from dcmvault.ports.pacing import Pacing
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
 
@@ -105,31 +109,37 @@ def build_destination(
     retry: RetrySection | None = None,
     known_snapshots: Callable[[], list[str]] = list,
     sleep: Sleep = time.sleep,
+    pacing: Pacing | None = None,
 ) -> Destination:
     """Make the adapter for a destination's section.
 
     `holds_copies` tells what the catalogue knows: whether copies were stored there before;
     `known_snapshots` which snapshots should be there. `retry` and `sleep` are as for
-    `open_vault_store`.
+    `open_vault_store`. `pacing` limits how fast it is sent to.
     """
     if isinstance(section, DimseDestinationSection):
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
 
-        return DimseDestination(section, clock)
+        return DimseDestination(section, clock, pacing)
     if isinstance(section, StowDestinationSection):
         from dcmvault.destinations.stow import StowDestination  # noqa: PLC0415 - when needed
 
-        return StowDestination(section, clock)
+        return StowDestination(section, clock, pacing)
     if isinstance(section, VaultDestinationSection):
         from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
 
         return VaultDestination(
-            section, lambda: open_vault_at(section, clock, retry, sleep), clock, known_snapshots
+            section,
+            lambda: open_vault_at(section, clock, retry, sleep, pacing),
+            clock,
+            known_snapshots,
+            pacing,
         )
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
-    return FolderDestination(section, LocalStore(section.path, clock), clock, holds_copies)
+    store = LocalStore(section.path, clock)
+    return FolderDestination(section, store, clock, holds_copies, pacing)
 
 
 def open_vault_at(
@@ -137,6 +147,7 @@ def open_vault_at(
     clock: Clock,
     retry: RetrySection | None = None,
     sleep: Sleep = time.sleep,
+    pacing: Pacing | None = None,
 ) -> Vault:
     """Open the vault of a section with the secrets that it refers to.
 
@@ -146,7 +157,7 @@ def open_vault_at(
     from dcmvault.app.vault_secrets import vault_secrets  # noqa: PLC0415 - when needed
     from dcmvault.vault.repository import open_vault  # noqa: PLC0415 - when needed
 
-    store = open_vault_store(section, clock, retry, sleep)
+    store = open_vault_store(section, clock, retry, sleep, pacing=pacing)
     return open_vault(store, vault_secrets(section), clock)
 
 
@@ -157,16 +168,17 @@ def open_vault_store(
     sleep: Sleep = time.sleep,
     *,
     cached: bool = True,
+    pacing: Pacing | None = None,
 ) -> ObjectStore:
     """Make the object store that a vault is kept in; nothing is touched or connected yet.
 
     What is reached over a network is tried again as `retry` says, after `sleep`, and small objects
-    are cached in the state folder if `cached`.
+    are cached in the state folder if `cached`. `pacing` limits how fast objects are written.
     """
     if section.path is not None:
         from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 
-        return LocalStore(section.path, clock)
+        return _throttled(LocalStore(section.path, clock), pacing)
     from dcmvault.object_stores.cached import CachedStore  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.retrying import Backoff, RetryingStore  # noqa: PLC0415
 
@@ -178,8 +190,16 @@ def open_vault_store(
         retry.jitter,
     )
     store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
-    patient = RetryingStore(store, sleep, backoff)
+    patient = RetryingStore(_throttled(store, pacing), sleep, backoff)
     return CachedStore(patient, state_folder() / _CACHE) if cached else patient
+
+
+def _throttled(store: ObjectStore, pacing: Pacing | None) -> ObjectStore:
+    if pacing is None:
+        return store
+    from dcmvault.object_stores.throttled import ThrottledStore  # noqa: PLC0415 - when needed
+
+    return ThrottledStore(store, pacing.joint_pacer())
 
 
 def open_locking_store(section: VaultSection, clock: Clock) -> LockingCloudStore | None:
@@ -252,6 +272,7 @@ class Workplace:
     catalogue: Catalogue
     queue: WorkQueue
     ownership: Ownership
+    bandwidth: Bandwidth
     _work_database: WorkDatabase
     _worker: Worker | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
@@ -296,6 +317,7 @@ class Workplace:
         if self._worker is not None:
             self._ending.set()
             self._worker.stop(grace_s)
+            self.bandwidth.give_back()
             self._worker = None
             with self._lock:
                 shared = list(self._shared.values())
@@ -333,6 +355,7 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
+                self.bandwidth.pacing(address, section.bandwidth.table()),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
@@ -441,12 +464,23 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
         ) from error
     database = settings.database_url()
     work = WorkDatabase(database or home / "engine.sqlite3")
+    clock = SystemClock()
+    catalogue = open_catalogue(_catalogue_place(home, settings))
     return Workplace(
         home,
         settings,
-        SystemClock(),
-        open_catalogue(_catalogue_place(home, settings)),
+        clock,
+        catalogue,
         DurableQueue(work),
         Ownership(home),
+        _bandwidth(settings, clock, catalogue),
         work,
     )
+
+
+def _bandwidth(settings: Settings, clock: Clock, catalogue: Catalogue) -> Bandwidth:
+    """Make the limits of this process; workers on PostgreSQL share them."""
+    leases = None
+    if catalogue.bandwidth is not None:
+        leases = Leases(catalogue.bandwidth, uuid.uuid4().hex, clock)
+    return Bandwidth(settings.bandwidth.table(), clock, time.sleep, leases=leases)

@@ -1,4 +1,4 @@
-"""Opening the catalogue: one database, six narrow ports."""
+"""Opening the catalogue: one database, seven narrow ports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.migrate import migrate
@@ -24,6 +25,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
     StatusCatalogue,
 )
+from dcmvault.ports.pacing import BandwidthShares
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Catalogue:
     runs: RunCatalogue
     status: StatusCatalogue
     snapshots: SnapshotWitness
+    #: Where workers share limits; None where only one can work at a time.
+    bandwidth: BandwidthShares | None
     database: Database
 
     def close(self) -> None:
@@ -77,5 +81,6 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
+        bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -420,3 +420,14 @@ snapshots = sa.Table(
     sa.Index(None, "run_id"),
     sqlite_with_rowid=False,
 )
+
+bandwidth_shares = sa.Table(
+    "bandwidth_shares",
+    metadata,
+    # A destination's address, or empty: of all destinations together.
+    sa.Column("limit_name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, primary_key=True),
+    # By the database server's clock, which all holders go by.
+    sa.Column("leased_until", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -68,6 +68,12 @@ def probe_step_word(name: str) -> str:
         "folder": _("folder"),
         "write": _("writing"),
         "space": _("space"),
+        "latency": _("round trip"),
+        "storage": _("storage"),
+        "syntaxes": _("transfer syntaxes"),
+        "query": _("query"),
+        "commitment": _("commitment"),
+        "bandwidth": _("bandwidth"),
     }
     return words.get(name, name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEY = rf"{_PART}(?:\s*\.\s*{_PART})*"
@@ -15,8 +16,9 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
     """Return the line (from 1) of the key or table at `path`, else of the nearest table above it.
 
     `text` is valid TOML. A key inside an inline table is found at the table's line. Returns 0
-    where nothing of the path is written.
+    where nothing of the path is written. Tables of an array are counted from 0.
     """
+    counted: Counter[tuple[str, ...]] = Counter()
     best_length, best_line = 0, 0
     table: tuple[str, ...] = ()
     fence = ""
@@ -26,6 +28,9 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
             continue
         if header := _TABLE.match(line):
             table = _split(header[1])
+            if line.lstrip().startswith("[["):
+                counted[table] += 1
+                table = (*table, str(counted[table] - 1))
             here = table
         elif pair := _PAIR.match(line):
             here = table + _split(pair[1])

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
+from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.sections import (
     DestinationSection,
@@ -103,6 +104,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "privacy": settings.privacy.value,
         "database": settings.database,
         "retry": settings.retry.model_dump(mode="json"),
+        "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -118,7 +120,7 @@ def effective(settings: Settings) -> dict[str, object]:
 def _options(section: SourceSection | DestinationSection) -> dict[str, object]:
     return {
         "address": section.address,
-        **section.model_dump(mode="json", exclude=set(_IN_ADDRESS)),
+        **section.model_dump(mode="json", by_alias=True, exclude=set(_IN_ADDRESS)),
     }
 
 
@@ -239,7 +241,7 @@ class _Reader:
         path = _toml_path(detail["loc"])
         kind, limits = detail["type"], detail.get("ctx", {})
         if kind == "extra_forbidden":
-            known = self._known.get(path[:-1], ())
+            known = self._known.get(path[:-1]) or _known_of_bandwidth(path)
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
@@ -261,6 +263,12 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     elif path[0] == "sources":
         del path[2:3]
     return tuple(path)
+
+
+def _known_of_bandwidth(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of a limit, or of one of its windows."""
+    section = BandwidthWindowSection if path[-3:-2] == ("windows",) else BandwidthSection
+    return tuple(field.alias or name for name, field in section.model_fields.items())
 
 
 def _one_of(words: Sequence[str], given: str = "") -> str:
@@ -285,6 +293,10 @@ def _reason(kind: str, limits: Mapping[str, object]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
+        case "tuple_type":
+            return _("This must be a list of tables.")
+        case "missing":
+            return _("This key is needed.")
         case "value_error":
             return str(limits["error"])
         case "model_type" | "dict_type" | "mapping_type":

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.secrets import is_reference
 from dcmvault.i18n import gettext as _
 
@@ -122,6 +123,8 @@ class FolderDestinationSection(Section):
 
     kind: Literal["folder"] = "folder"
     path: Path
+    #: How fast copies are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @property
     def address(self) -> str:
@@ -205,6 +208,8 @@ class VaultDestinationSection(VaultSection):
 
     #: How much time is spent on making it small; `auto` as much as the place leaves.
     profile: VaultProfile = "balanced"
+    #: How fast objects are written.
+    bandwidth: BandwidthSection = BandwidthSection()
 
 
 class TlsSection(Section):
@@ -261,6 +266,8 @@ class DimseDestinationSection(TlsSection):
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: How fast instances are sent, by all associations together.
+    bandwidth: BandwidthSection = BandwidthSection()
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> Self:
@@ -293,6 +300,8 @@ class StowDestinationSection(TlsSection):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=600)
     #: Seconds without progress until a request is given up, and for its answer.
     response_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: How fast instances are sent, over all connections together.
+    bandwidth: BandwidthSection = BandwidthSection()
     #: HTTP without TLS to another machine: all that is sent, also secrets, can be read on the way.
     allow_plain_http: bool = False
     #: Basic authentication: the user.

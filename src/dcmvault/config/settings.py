@@ -17,6 +17,7 @@ from dcmvault.config.addresses import (
     is_plain_word,
     source_section,
 )
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.sections import DestinationSection, RetrySection, Section, SourceSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -55,6 +56,8 @@ class Settings(Section):
     #: reference (env:NAME, file:PATH) to a URL that may contain one.
     database: str = ""
     retry: RetrySection = RetrySection()
+    #: How fast bytes are sent to all destinations together.
+    bandwidth: BandwidthSection = BandwidthSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
@@ -53,6 +54,8 @@ def render_template(
         'database = ""',
         "",
         *_retry_table(),
+        "",
+        *_bandwidth_table(),
         "",
         *_comment(
             _(
@@ -118,6 +121,21 @@ def _retry_table() -> list[str]:
     ]
 
 
+def _bandwidth_table() -> list[str]:
+    return [
+        *_comment(
+            _(
+                "How fast bytes are sent to all destinations together: “2 MB/s”, “16 Mbit/s” or "
+                "“unlimited”, and other rates by day and time (local). A destination may have a "
+                "bandwidth of its own."
+            )
+        ),
+        "[bandwidth]",
+        f"rate = {_text(BandwidthSection().rate)}",
+        '# windows = [{days = "mon-fri", from = "07:00", to = "19:00", rate = "2 MB/s"}]',
+    ]
+
+
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
 
@@ -149,6 +167,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# level = "complete"',
             "# max_associations = 4",
             '# network = "ethernet"',
+            '# bandwidth = "2 MB/s"',
             "",
             "# [destinations.pacs-over-tls]",
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import IdleAssociations
-from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
+from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.dicom.association import (
     MAX_CONTEXTS,
     PeerAssociation,
-    negotiate,
     open_association,
 )
-from dcmvault.dicom.channel import Peer, connect, resolve, secure
+from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.command import is_usable_uid
-from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
+from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import check_sendable, send_file
-from dcmvault.dicom.tls import TlsFacts, facts_of
 from dcmvault.errors import (
-    DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
     LevelNotSupportedError,
@@ -40,8 +34,8 @@ from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
 
-_T = TypeVar("_T")
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
 #: Deliveries at once before anything was measured, by what lies between.
 _FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
@@ -60,11 +54,14 @@ class DimseDestination:
     levels = _LEVELS
     flush_interval_s = 0.5
 
-    def __init__(self, section: DimseDestinationSection, clock: Clock) -> None:
+    def __init__(
+        self, section: DimseDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
         """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
         self._peer = peer_of(section)
         self._clock = clock
+        self._pacing = pacing
         self._max_associations = section.max_associations
         self._network = section.network
         self._slots = threading.BoundedSemaphore(section.max_associations)
@@ -89,15 +86,18 @@ class DimseDestination:
         """Release the associations that wait for further deliveries."""
         self._idle.close()
 
-    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:  # noqa: ARG002 - the port
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> DimseDelivery:
         """Open an association for files of these kinds; others are negotiated when they come.
 
         One that was left open by an earlier delivery is taken where it serves.
         Raises DestinationUnreachableError with its subclasses.
         """
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
         self._slots.acquire()
         try:
-            return DimseDelivery(self._peer, kinds, self._clock, self._idle, self._slots.release)
+            return DimseDelivery(
+                self._peer, kinds, self._clock, self._idle, self._slots.release, pacer
+            )
         except BaseException:
             self._slots.release()
             raise
@@ -129,43 +129,11 @@ class DimseDestination:
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""
-        steps: list[ProbeStep] = []
-        peer = self._peer
-        try:
-            addresses = self._step(
-                steps, "resolve", lambda: resolve(peer), lambda found: str(found[0][1][0])
-            )
-            connection = self._step(
-                steps, "connect", lambda: connect(peer, addresses), lambda _: f"port {peer.port}"
-            )
-            if peer.tls is not None:
-                connection = self._secure(steps, connection)
-            association = self._step(
-                steps,
-                "associate",
-                lambda: negotiate(peer, connection, (FIND_PROPOSAL,)),
-                _offers,
-            )
-            with association:
-                self._step(steps, "echo", lambda: _echo(association), lambda _: "C-ECHO 0000")
-        except DestinationError:
-            pass  # the failed step says it
-        return tuple(steps)
+        return DimseProbe(self._peer, self._clock).climb()
 
-    def _secure(self, steps: list[ProbeStep], connection: socket.socket) -> socket.socket:
-        def attempt() -> tuple[socket.socket, TlsFacts]:
-            secured = secure(self._peer, connection)
-            assert isinstance(secured, ssl.SSLSocket)
-            try:
-                return secured, facts_of(secured, self._peer.name)
-            except BaseException:
-                secured.close()
-                raise
-
-        now = self._clock.now()
-        secured, facts = self._step(steps, "tls", attempt, lambda done: describe_tls(done[1], now))
-        steps[-1] = replace(steps[-1], hint=expiry_warning(facts, now))
-        return secured
+    def survey(self, *, stores: bool) -> tuple[ProbeStep, ...]:
+        """Find out round trip, accepted kinds and syntaxes, query, commitment, and bandwidth."""
+        return DimseProbe(self._peer, self._clock).survey(stores=stores)
 
     @contextmanager
     def _question(self) -> Iterator[StudyQuery]:
@@ -181,40 +149,6 @@ class DimseDestination:
                     stack.pop_all()
                     self._idle.keep(association)
 
-    def _step(
-        self,
-        steps: list[ProbeStep],
-        name: str,
-        attempt: Callable[[], _T],
-        describe: Callable[[_T], str],
-    ) -> _T:
-        started = self._clock.monotonic()
-        try:
-            result = attempt()
-        except DestinationError as error:
-            duration_s = self._clock.monotonic() - started
-            steps.append(ProbeStep(name, False, error.message, duration_s, error.hint))
-            raise
-        duration_s = self._clock.monotonic() - started
-        steps.append(ProbeStep(name, True, describe(result), duration_s))
-        return result
-
-
-def _offers(association: PeerAssociation) -> str:
-    (syntax,) = FIND_PROPOSAL.transfer_syntax_uids
-    if association.contexts.id_of(STUDY_ROOT_FIND, syntax) is None:
-        return "accepted; no query (C-FIND), so nothing can be verified"
-    return "accepted, with query (C-FIND)"
-
-
-def _echo(association: PeerAssociation) -> None:
-    status = association.echo()
-    if status != 0:
-        raise DestinationError(
-            f"{association.peer.name} answered {status:04X} to C-ECHO",
-            hint="Look at the peer's log for the reason.",
-        )
-
 
 class DimseDelivery:
     """One association of a destination; made anew for kinds that it did not negotiate."""
@@ -226,11 +160,13 @@ class DimseDelivery:
         clock: Clock,
         idle: IdleAssociations,
         on_close: Callable[[], None],
+        pacer: Pacer | None = None,
     ) -> None:
         self._peer = peer
         self._clock = clock
         self._idle = idle
         self._on_close = on_close
+        self._pacer = pacer
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
@@ -246,7 +182,7 @@ class DimseDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
         try:
-            sent = send_file(self._association_for(header.kind), file, header)
+            sent = send_file(self._association_for(header.kind), file, header, self._pacer)
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise

@@ -50,6 +50,7 @@ from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import CacheEviction, ObjectStore, StagedObject, Staging
+from dcmvault.ports.pacing import Pacer, Pacing
 
 _log = logging.getLogger(__name__)
 
@@ -90,11 +91,13 @@ class FolderDestination:
         store: StagingStore,
         clock: Clock,
         holds_copies: Callable[[], bool] | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self._section = section
         self._store = store
         self._clock = clock
         self._holds_copies = holds_copies
+        self._pacing = pacing
 
     @property
     def name(self) -> str:
@@ -113,7 +116,8 @@ class FolderDestination:
                 self._store.put(_README_KEY, [README.encode()])
             except ObjectExistsError:  # another version of dcmvault was faster
                 _log.debug("the folder has a README of another version")
-        return FolderDelivery(self._store, self._clock)
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
+        return FolderDelivery(self._store, self._clock, pacer)
 
     def _has_readme(self) -> bool:
         try:
@@ -230,9 +234,10 @@ def _looks_unmounted() -> DestinationUnreachableError:
 class FolderDelivery:
     """Copies files into the store's staging area and names them by what was read."""
 
-    def __init__(self, store: StagingStore, clock: Clock) -> None:
+    def __init__(self, store: StagingStore, clock: Clock, pacer: Pacer | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._pacer = pacer
         #: What the next manifest lists: digest by key.
         self._unlisted: dict[str, str] = {}
 
@@ -240,7 +245,7 @@ class FolderDelivery:
         """Copy one file in one read; hash what is written; durable on return."""
         staged = self._store.stage()
         try:
-            digest = _copy(file, staged)
+            digest = _copy(file, staged, self._pacer)
             identity = file.header.identity if file.header is not None else _NOBODY
             key = object_key(identity, digest)
             new, warning = self._commit(staged, key)
@@ -304,7 +309,7 @@ def object_key(identity: InstanceIdentity, file_sha256: bytes) -> str:
     return f"studies/{study[:32]}/{name}.dcm"
 
 
-def _copy(file: InstanceFile, staged: StagedObject) -> bytes:
+def _copy(file: InstanceFile, staged: StagedObject, pacer: Pacer | None) -> bytes:
     """Copy a source file into a staged object and return the SHA-256 of what was copied.
 
     The fingerprint is compared before and after, so that a file that somebody writes to is
@@ -317,7 +322,10 @@ def _copy(file: InstanceFile, staged: StagedObject) -> bytes:
         while chunk := _read_source(stream):
             digest.update(chunk)
             copied += len(chunk)
-            staged.write(chunk)
+            if pacer is None:
+                staged.write(chunk)
+            else:
+                _write_paced(chunk, staged, pacer)
         require_unchanged(stream, file.entry.fingerprint)
     if copied != file.entry.fingerprint.size:
         raise EntryChangedError("The file changed while it was read.")
@@ -329,6 +337,14 @@ def _read_source(stream: BinaryIO) -> bytes:
         return stream.read(_COPY_BYTES)
     except OSError as error:
         raise unreadable(error) from error
+
+
+def _write_paced(chunk: bytes, staged: StagedObject, pacer: Pacer) -> None:
+    piece = pacer.piece
+    for start in range(0, len(chunk), piece):
+        part = chunk[start : start + piece]
+        pacer.take(len(part))
+        staged.write(part)
 
 
 class _Inspection:

@@ -31,6 +31,7 @@ from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
 
 #: Read and sent at once.
 _CHUNK = 256 * 1024
@@ -53,8 +54,12 @@ class StowDestination:
     levels = _LEVELS
     flush_interval_s = 0.5
 
-    def __init__(self, section: StowDestinationSection, clock: Clock) -> None:
+    def __init__(
+        self, section: StowDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
+        """Connect nothing yet; `pacing` limits how fast instances are sent."""
         self._section = section
+        self._pacing = pacing
         self._clock = clock
         self._slots = threading.BoundedSemaphore(section.max_connections)
         self._idle = IdleConnections(clock)
@@ -87,10 +92,11 @@ class StowDestination:
         Raises DestinationUnreachableError or DestinationStoppedError.
         """
         access = self._access()
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
         self._slots.acquire()
         try:
             service = access.service(self._idle.take(access.peer))
-            return StowDelivery(service, self._clock, self._idle, self._slots.release)
+            return StowDelivery(service, self._clock, self._idle, self._slots.release, pacer)
         except BaseException:
             self._slots.release()
             raise
@@ -149,11 +155,13 @@ class StowDelivery:
         clock: Clock,
         idle: IdleConnections,
         on_close: Callable[[], None],
+        pacer: Pacer | None = None,
     ) -> None:
         self._service = service
         self._clock = clock
         self._idle = idle
         self._on_close = on_close
+        self._pacer = pacer
         self._is_over = False
         self._is_closed = False
         try:
@@ -174,7 +182,7 @@ class StowDelivery:
         body.require_readable()
         try:
             stored = self._service.store(
-                header.sop_instance_uid, body.chunks, file.entry.fingerprint.size
+                header.sop_instance_uid, body.chunks, file.entry.fingerprint.size, self._pacer
             )
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,7 @@ from dcmvault.model.receipt import Receipt
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.model.snapshot import Origin, SnapshotRef
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacing
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
 from dcmvault.vault.reading import FileReader
@@ -52,10 +54,12 @@ class VaultDestination:
         open_vault: Callable[[], Vault],
         clock: Clock,
         known_snapshots: Callable[[], Collection[str]] = tuple,
+        pacing: Pacing | None = None,
     ) -> None:
         self._section = section
         self._open_vault = open_vault
         self._clock = clock
+        self._pacing = pacing
         self._at_work = VaultAtWork(open_vault, clock, known_snapshots)
         self._gauge = EffortGauge()
         self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
@@ -105,7 +109,10 @@ class VaultDestination:
             run=str(origin.run_id),
             gauge=self._gauge,
         )
-        return VaultDelivery(writer, self._clock)
+        delivery = VaultDelivery(writer, self._clock)
+        if self._pacing is not None:
+            delivery.until_closed.enter_context(self._pacing.at_work(origin.priority))
+        return delivery
 
     def take_snapshot(
         self, origin: Origin, sidecar: Iterable[SidecarFile] | None
@@ -189,7 +196,8 @@ class VaultDelivery:
 
     writer: VaultWriter
     clock: Clock
-    _closed: bool = field(default=False)
+    #: What ends with it.
+    until_closed: ExitStack = field(default_factory=ExitStack)
 
     def put(self, file: InstanceFile) -> Receipt:
         """Read one file once and hand its blobs to the encoders; durable after `flush`."""
@@ -227,4 +235,5 @@ class VaultDelivery:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.writer.close()
+        with self.until_closed:
+            self.writer.close()

@@ -24,6 +24,7 @@ from dcmvault.errors import (
     DestinationUnreachableError,
     MalformedDicomError,
 )
+from dcmvault.ports.pacing import Pacer
 
 #: Our implementation (PS3.7 Annex D.3.3.2): a UID under 2.25 made once from a random UUID.
 IMPLEMENTATION_CLASS_UID = "2.25.337977389885011527785760853468765732730"
@@ -211,15 +212,23 @@ class PeerAssociation:
         sop_instance_uid: str,
         chunks: Iterable[bytes | memoryview],
         length: int,
+        pacer: Pacer | None = None,
     ) -> Answer:
         """Send a C-STORE with `length` encoded data set bytes; return the peer's answer.
 
         PS3.7 section 9.1.1. When `chunks` raises, the association is aborted: the peer has
         part of a message. Raises AssociationLostError; the instance is then unknown.
+        All bytes wait for the `pacer`, if any.
         """
         self._request(
             Request(
-                context_id, commands.C_STORE_RQ, sop_class_uid, sop_instance_uid, chunks, length
+                context_id,
+                commands.C_STORE_RQ,
+                sop_class_uid,
+                sop_instance_uid,
+                chunks,
+                length,
+                pacer,
             )
         )
         return self._answer(commands.C_STORE_RQ, last=True)

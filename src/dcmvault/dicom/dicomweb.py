@@ -7,13 +7,13 @@ memory stays small however large it is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer
+from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer, HttpRequest
 from dcmvault.dicom.http_login import Login
 from dcmvault.dicom.http_status import failure_reason, http_status
 from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
@@ -27,6 +27,7 @@ from dcmvault.errors import (
     InstanceRefusedError,
     MalformedDicomError,
 )
+from dcmvault.ports.pacing import Pacer
 
 #: An answer about one instance has about a kilobyte.
 _LONGEST_STORE_ANSWER = 1 << 20
@@ -69,11 +70,16 @@ class DicomwebConnection:
         self.login.header()
 
     def store(
-        self, sop_instance_uid: str, chunks: Callable[[], Iterable[memoryview]], length: int
+        self,
+        sop_instance_uid: str,
+        chunks: Callable[[], Iterable[memoryview]],
+        length: int,
+        pacer: Pacer | None = None,
     ) -> Stored:
         """Send one Part 10 file of `length` bytes and return what became of it.
 
-        `chunks` gives the file from its start, again if the request has to be made again.
+        `chunks` gives the file from its start, again if the request has to be made again. All
+        bytes wait for the `pacer`, if any.
         Raises InstanceRefusedError and InstanceDeferredError for the peer's word,
         DestinationStoppedError where it takes nothing, AssociationLostError when the fate of the
         instance is unknown. What `chunks` raises passes through.
@@ -89,7 +95,7 @@ class DicomwebConnection:
             yield tail
 
         total = len(head) + length + len(tail)
-        answer = self._post(boundary, body, total)
+        answer = self._post(boundary, body, total, pacer)
         return self._judge(sop_instance_uid, answer, total)
 
     def store_nothing(self) -> int:
@@ -113,7 +119,8 @@ class DicomwebConnection:
         """
         query = urlencode(list(parameters), safe=",")
         target = f"{self.root}{resource}" + (f"?{query}" if query else "")
-        return self._logged_in("GET", target, {"Accept": _JSON}, None, 0, _LONGEST_SEARCH_ANSWER)
+        request = HttpRequest("GET", target, {"Accept": _JSON})
+        return self._logged_in(request, _LONGEST_SEARCH_ANSWER)
 
     def failure(self, status: int) -> DestinationError:
         """Return what an HTTP status means for the whole service, as an error."""
@@ -127,37 +134,29 @@ class DicomwebConnection:
         return DestinationError(message, hint=hint)
 
     def _post(
-        self, boundary: str, body: Callable[[], Iterable[bytes | memoryview]], length: int
+        self,
+        boundary: str,
+        body: Callable[[], Iterable[bytes | memoryview]],
+        length: int,
+        pacer: Pacer | None = None,
     ) -> HttpAnswer:
         kind = ("multipart/related", 'type="application/dicom"', f"boundary={boundary}")
         headers = {"Accept": _JSON, "Content-Type": "; ".join(kind)}
-        target = f"{self.root}/studies"
+        request = HttpRequest("POST", f"{self.root}/studies", headers, body, length, pacer)
         try:
-            return self._logged_in("POST", target, headers, body, length, _LONGEST_STORE_ANSWER)
+            return self._logged_in(request, _LONGEST_STORE_ANSWER)
         except (DestinationUnreachableError, DestinationStoppedError):
             raise
         except DestinationError as error:
             raise AssociationLostError(error.message, hint=error.hint) from error
 
-    def _logged_in(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: Callable[[], Iterable[bytes | memoryview]] | None,
-        length: int,
-        longest_answer: int,
-    ) -> HttpAnswer:
+    def _logged_in(self, request: HttpRequest, longest_answer: int) -> HttpAnswer:
         """Make a request; where the login is refused, once more with a renewed one."""
         login = self.login.header()
         for is_last in (False, True):
+            headers = {**request.headers, "Authorization": login} if login else request.headers
             answer = self.connection.exchange(
-                method,
-                target,
-                {**headers, "Authorization": login} if login else headers,
-                body,
-                length=length,
-                longest_answer=longest_answer,
+                replace(request, headers=headers), longest_answer=longest_answer
             )
             if answer.status != 401 or is_last or not self.login.renew(login):
                 break

@@ -24,6 +24,7 @@ from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
 )
+from dcmvault.ports.pacing import Pacer
 
 #: Seconds within which a peer that stopped taking a request can say why.
 _LAST_WORDS_S = 2.0
@@ -60,6 +61,21 @@ class HttpPeer:
     @property
     def _bracketed(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is asked; the body has exactly `length` bytes.
+
+    With a `pacer` all bytes wait for it, headers included.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    make_body: MakeBody | None = None
+    length: int = 0
+    pacer: Pacer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +120,8 @@ class HttpConnection:
         self._is_kept = False
         self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
 
-    def exchange(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        make_body: MakeBody | None = None,
-        *,
-        length: int = 0,
-        longest_answer: int,
-    ) -> HttpAnswer:
-        """Send a request (its body has exactly `length` bytes) and read the answer to its end.
+    def exchange(self, request: HttpRequest, *, longest_answer: int) -> HttpAnswer:
+        """Send a request and read the answer, of so many bytes at most, to its end.
 
         A kept connection may be closed by the peer just when it is used again: such a request,
         to which no byte was answered, is made once more. Raises AssociationLostError when the
@@ -123,7 +130,7 @@ class HttpConnection:
         """
         self.open()
         try:
-            return self._try(method, target, headers, make_body, length, longest_answer)
+            return self._try(request, longest_answer)
         except AssociationLostError as error:
             is_stale = (
                 self._is_kept and not self._heard and not isinstance(error.__cause__, TimeoutError)
@@ -131,7 +138,7 @@ class HttpConnection:
             if not is_stale:
                 raise
         self.open()
-        return self._try(method, target, headers, make_body, length, longest_answer)
+        return self._try(request, longest_answer)
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
@@ -160,22 +167,14 @@ class HttpConnection:
                 return True
         return isinstance(connection, ssl.SSLSocket) and not has_data(connection)
 
-    def _try(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        make_body: MakeBody | None,
-        length: int,
-        longest_answer: int,
-    ) -> HttpAnswer:
+    def _try(self, request: HttpRequest, longest_answer: int) -> HttpAnswer:
         assert self._socket is not None
-        wire = _Wire(self._socket, self._peer.response_timeout_s)
+        wire = _Wire(self._socket, self._peer.response_timeout_s, request.pacer)
         self._heard = 0
         must_close = True
         try:
-            all_sent, request = self._send(wire, method, target, headers, make_body, length)
-            answer, must_close = self._receive(wire, request, longest_answer)
+            all_sent, sent = self._send(wire, request)
+            answer, must_close = self._receive(wire, sent, longest_answer)
             must_close = must_close or not all_sent
             self._is_kept = True
         except TimeoutError as error:
@@ -205,26 +204,18 @@ class HttpConnection:
                 self.close()
         return answer
 
-    def _send(
-        self,
-        wire: _Wire,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        make_body: MakeBody | None,
-        length: int,
-    ) -> tuple[bool, http.client.HTTPConnection]:
+    def _send(self, wire: _Wire, request: HttpRequest) -> tuple[bool, http.client.HTTPConnection]:
         """Send the request; say whether all of it went out before the peer stopped taking it."""
-        request = http.client.HTTPConnection(self._peer.host, self._peer.port)
-        request.sock = cast(Any, wire)
-        request.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        request.putheader("Host", self._peer.host_header)
-        for name, value in headers.items():
-            request.putheader(name, value)
-        if make_body is not None:
-            request.putheader("Content-Length", str(length))
+        sent = http.client.HTTPConnection(self._peer.host, self._peer.port)
+        sent.sock = cast(Any, wire)
+        sent.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        sent.putheader("Host", self._peer.host_header)
+        for name, value in request.headers.items():
+            sent.putheader(name, value)
+        if request.make_body is not None:
+            sent.putheader("Content-Length", str(request.length))
         try:
-            request.endheaders(make_body() if make_body is not None else None)
+            sent.endheaders(request.make_body() if request.make_body is not None else None)
         except _NotTakenError as failure:
             # Perhaps it said why: too large, not allowed, no certificate.
             wire.answer_by(_LAST_WORDS_S)
@@ -236,15 +227,15 @@ class HttpConnection:
                 has_said_why = False
             if not has_said_why:
                 raise failure.error from None
-            return False, request
+            return False, sent
         wire.answer_by(self._peer.response_timeout_s)
-        return True, request
+        return True, sent
 
     def _receive(
-        self, wire: _Wire, request: http.client.HTTPConnection, longest: int
+        self, wire: _Wire, sent: http.client.HTTPConnection, longest: int
     ) -> tuple[HttpAnswer, bool]:
         """Read an answer; say whether the connection is over after it."""
-        response = request.getresponse()
+        response = sent.getresponse()
         wire.answer_by(self._peer.response_timeout_s)
         body = response.read(longest + 1)
         if len(body) > longest:
@@ -271,9 +262,12 @@ class _NotTakenError(Exception):
 class _Wire:
     """What `http.client` takes for a socket: a limit for every wait, whoever waits."""
 
-    def __init__(self, connection: socket.socket, send_timeout_s: float) -> None:
+    def __init__(
+        self, connection: socket.socket, send_timeout_s: float, pacer: Pacer | None
+    ) -> None:
         self._socket = connection
         self._send_timeout_s = send_timeout_s
+        self._pacer = pacer
         self._reader = _WireReader(connection)
         self._buffered = io.BufferedReader(self._reader)
 
@@ -291,7 +285,17 @@ class _Wire:
         return self._buffered.peek(1)
 
     def sendall(self, data: bytes | memoryview) -> None:
-        """Send all; the peer must take it within the time-out."""
+        """Send all, as fast as it may go; the peer must take each piece within the time-out."""
+        if self._pacer is None:
+            self._send(data)
+            return
+        piece = self._pacer.piece
+        for start in range(0, len(data), piece):
+            part = data[start : start + piece]
+            self._pacer.take(len(part))
+            self._send(part)
+
+    def _send(self, data: bytes | memoryview) -> None:
         try:
             self._socket.settimeout(self._send_timeout_s)
             self._socket.sendall(data)

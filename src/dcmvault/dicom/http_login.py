@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
-from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
+from dcmvault.dicom.http_connection import HttpConnection, HttpPeer, HttpRequest
 from dcmvault.errors import (
     ConfigurationError,
     DestinationError,
@@ -135,14 +135,8 @@ class ClientCredentialsLogin:
         }
         try:
             with HttpConnection(self.peer) as connection:
-                answer = connection.exchange(
-                    "POST",
-                    self.target,
-                    headers,
-                    lambda: (body,),
-                    length=len(body),
-                    longest_answer=_LONGEST_TOKEN_ANSWER,
-                )
+                request = HttpRequest("POST", self.target, headers, lambda: (body,), len(body))
+                answer = connection.exchange(request, longest_answer=_LONGEST_TOKEN_ANSWER)
         except (DestinationUnreachableError, DestinationStoppedError):
             raise
         except DestinationError as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.errors import AssociationLostError, MalformedDicomError
+from dcmvault.ports.pacing import Pacer
 
 _LONGEST_MESSAGE = 4 * 1024 * 1024
 #: The longest PDU we send, also to a peer without a limit.
@@ -32,7 +33,8 @@ class Answer:
 class Request:
     """One request: what is asked under which context, and the data set that goes with it.
 
-    `chunks` together have `length` bytes, and 0 means no data set.
+    `chunks` together have `length` bytes, and 0 means no data set. With a `pacer` all bytes wait
+    for it, headers included.
     """
 
     context_id: int
@@ -41,6 +43,7 @@ class Request:
     sop_instance_uid: str = ""
     chunks: Iterable[bytes | memoryview] = ()
     length: int = 0
+    pacer: Pacer | None = None
 
 
 class Messages:
@@ -72,14 +75,21 @@ class Messages:
         context_id = self._context_id = request.context_id
         buffers = list(self._fragments(context_id, encoded, is_command=True, is_end=True))
         remaining = request.length
-        for chunk in request.chunks:
+        pacer = request.pacer
+        for chunk in request.chunks if pacer is None else _in_pieces(request.chunks, pacer):
             remaining -= len(chunk)
             buffers += self._fragments(context_id, chunk, is_command=False, is_end=remaining == 0)
             # The command goes with the first data, in one call.
-            self._channel.send(buffers)
+            self._send(buffers, pacer)
             buffers = []
         if buffers:
-            self._channel.send(buffers)
+            self._send(buffers, pacer)
+
+    def _send(self, buffers: Sequence[bytes | memoryview], pacer: Pacer | None) -> None:
+        if pacer is not None:
+            # Before the send, whose limits are about the peer and not about us.
+            pacer.take(sum(map(len, buffers)))
+        self._channel.send(buffers)
 
     def answer(self, field: int) -> Answer:
         """Return the next answer to the request with this command field.
@@ -141,3 +151,10 @@ class Messages:
                 pdu.P_DATA_TF, len(part) + pdu.PDV_HEADER.size
             ) + pdu.PDV_HEADER.pack(len(part) + 2, context_id, control)
             yield part
+
+
+def _in_pieces(chunks: Iterable[bytes | memoryview], pacer: Pacer) -> Iterator[bytes | memoryview]:
+    for chunk in chunks:
+        piece = pacer.piece
+        for start in range(0, len(chunk), piece):
+            yield chunk[start : start + piece]

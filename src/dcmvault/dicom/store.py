@@ -24,6 +24,7 @@ from dcmvault.errors import (
     InstanceUnsendableError,
 )
 from dcmvault.model.instance import Fingerprint, InstanceFile, InstanceHeader, InstanceKind
+from dcmvault.ports.pacing import Pacer
 
 #: Read and sent at once; even, so that fragments stay even.
 _CHUNK = 1024 * 1024
@@ -132,10 +133,16 @@ def accepted_context(association: PeerAssociation, kind: InstanceKind) -> int:
     )
 
 
-def send_file(association: PeerAssociation, file: InstanceFile, header: InstanceHeader) -> Sent:
+def send_file(
+    association: PeerAssociation,
+    file: InstanceFile,
+    header: InstanceHeader,
+    pacer: Pacer | None = None,
+) -> Sent:
     """Send one file's data set as it stands and hash the whole file in the same read.
 
-    `header` has passed `check_sendable`. Raises InstanceUnsendableError (no context for it),
+    `header` has passed `check_sendable`; all bytes wait for the `pacer`, if any.
+    Raises InstanceUnsendableError (no context for it),
     EntryUnreadableError (the association may be aborted then: ask `is_open`),
     InstanceRefusedError and InstanceDeferredError for the peer's word, DestinationStoppedError
     for status 0124, AssociationLostError when the fate of the instance is unknown.
@@ -153,6 +160,7 @@ def send_file(association: PeerAssociation, file: InstanceFile, header: Instance
                 header.sop_instance_uid,
                 reader.rest_in_chunks(length),
                 length,
+                pacer,
             )
     except FileNotFoundError as error:
         raise EntryVanishedError("the file is gone") from error

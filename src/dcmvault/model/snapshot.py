@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dcmvault.model.identifiers import RunId
+from dcmvault.model.job import Priority
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run that delivers, and the canonical address of the source whose files it delivers."""
+    """The run that delivers, and the canonical address of the source whose files it delivers.
+
+    `priority` is that of the most urgent job among those that are delivered.
+    """
 
     run_id: RunId
     source: str
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,3 +184,15 @@ class Probes(Protocol):
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection and service in order; stop after the first step that fails."""
         ...
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """A destination of which can be found out what it offers, and how fast the way to it is."""
+
+    def survey(self, *, stores: bool) -> tuple[ProbeStep, ...]:
+        """Ask for services one by one, and measure round trip; go on after what is lacking.
+
+        With `stores` bandwidth is measured, too, by a test object that stays at the destination.
+        """
+        ...

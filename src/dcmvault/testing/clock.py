@@ -40,3 +40,38 @@ class FakeClock:
         """Correct the wall clock, backwards too, as an operator or NTP would."""
         with self._lock:
             self._now = now
+
+
+class SharedTime(FakeClock):
+    """Time that goes on only when all of so many threads wait for it.
+
+    Threads that share it run as if each needed no time for anything but its waits, however busy
+    the machine is. A thread calls `leave` when it is done.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self._threads = threads
+        self._until: dict[int, float] = {}
+        self._changed = threading.Condition()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds of this time."""
+        me = threading.get_ident()
+        with self._changed:
+            self._until[me] = until = self.monotonic() + seconds
+            self._go_on()
+            while self.monotonic() < until:
+                self._changed.wait()
+            self._until.pop(me)
+
+    def leave(self) -> None:
+        """Have the others wait for one thread fewer."""
+        with self._changed:
+            self._threads -= 1
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._until and len(self._until) == self._threads:
+            self.advance(max(0.0, min(self._until.values()) - self.monotonic()))
+            self._changed.notify_all()

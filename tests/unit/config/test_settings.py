@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from dcmvault import i18n
+from dcmvault.cli.main import run
 from dcmvault.config import secrets
+from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.load import effective, load_settings
 from dcmvault.config.places import configured_language, state_folder
@@ -19,6 +21,7 @@ from dcmvault.config.sections import (
 from dcmvault.config.settings import Settings
 from dcmvault.config.template import render_template, write_template
 from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.model.bandwidth import RateTable, RateWindow
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import Privacy
 
@@ -256,6 +259,35 @@ def test_a_misspelt_name_is_not_a_folder(
         ),
         ("[destinations.pacs]\naddress = 'dicom://A@h:1'\nlevel = 3", "level: Write one of: sent,"),
         ("[destinations.d]\naddress = 5", "line 2, destinations.d.address: An address is needed"),
+        ("bandwidth = 5", "line 1, bandwidth: Write a rate such as “2 MB/s”, in quotes, or a"),
+        ("bandwidth = '2 Mb/s'", "line 1, bandwidth.rate: Write a rate such as “2 MB/s” or “16"),
+        ("bandwidth.rate = '0 MB/s'", "line 1, bandwidth.rate: A rate is at least 8 kB/s"),
+        ("[bandwidth]\nrte = '1 MB/s'", "line 2, bandwidth.rte: There is no such key. Did you me"),
+        ("[bandwidth]\nwindows = 'x'", "line 2, bandwidth.windows: This must be a list of tables."),
+        (
+            "[[bandwidth.windows]]\nfrom = '1:00'\nto = '02:00'\nrate = '1 MB/s'",
+            "line 2, bandwidth.windows.0.from: Write a time of day such as “07:30”",
+        ),
+        (
+            "[destinations.pacs]\naddress = 'dicom://A@h:1'\n"
+            "[[destinations.pacs.bandwidth.windows]]\nfrom = '01:00'\nto = '02:00'\nrate='1 MB/s'\n"
+            "[[destinations.pacs.bandwidth.windows]]\nfrom = '01:00'\nto = '02:00'\nday = 'mon'\n",
+            "line 7, destinations.pacs.bandwidth.windows.1.rate: This key is needed.\n"
+            "config.toml, line 10, destinations.pacs.bandwidth.windows.1.day: There is no such key."
+            " Did you mean “days”?",
+        ),
+        (
+            "[bandwidth]\nwindows = [{from = '24:00', to = '02:00', rate = '1 MB/s'}]",
+            "line 2, bandwidth.windows.0.from: A window begins at 00:00, not at 24:00.",
+        ),
+        (
+            "[bandwidth]\nwindows = [{from = '02:00', to = '02:00', rate = '1 MB/s'}]",
+            "line 2, bandwidth.windows.0: A window ends at another time than it begins",
+        ),
+        (
+            "[bandwidth]\nwindows = [{days = 'mo', from = '02:00', to = '03:00', rate = '1 MB/s'}]",
+            "line 2, bandwidth.windows.0.days: Write days such as “mon-fri” or “sat,sun”",
+        ),
         ("database = 'mysql://x'", "line 1, database: Write a postgresql:// URL"),
         ("database = 'postgresql://u:secret@h/d'", "line 1, database: A password does not belong"),
         ("database = 'postgresql://h/d?password=secret'", "A password does not belong"),
@@ -359,6 +391,7 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "connect_timeout_s": 10.0,
         "association_timeout_s": 30.0,
         "dimse_timeout_s": 60.0,
+        "bandwidth": {"rate": "unlimited", "windows": []},
         "tls_ca_file": "",
         "tls_fingerprint": "",
         "tls_certificate_file": "",
@@ -446,3 +479,60 @@ def test_the_configured_language_never_raises(config: Path) -> None:
     assert configured_language(config) == ""
     config.write_text("language = ")
     assert configured_language(config) == ""
+
+
+BANDWIDTH = """\
+[bandwidth]
+rate = "16 Mbit/s"
+
+[[bandwidth.windows]]
+days = "mon-fri"
+from = "07:00"
+to = "19:00"
+rate = "500 kB/s"
+
+[destinations.pacs]
+address = "dicom://A@h:1"
+bandwidth = "2 MiB/s"
+
+[destinations.disk]
+address = "/backup"
+bandwidth = {windows = [{from = "22:00", to = "06:00", rate = "unlimited"}]}
+"""
+
+
+def test_bandwidths_are_rates_by_time(config: Path) -> None:
+    config.write_text(BANDWIDTH, "utf-8")
+    settings = load_settings(config)
+    assert settings.bandwidth.table() == RateTable(
+        2e6, (RateWindow(frozenset(range(5)), 7 * 60, 19 * 60, 5e5),)
+    )
+    pacs = settings.destination("pacs").section
+    assert pacs.bandwidth.table() == RateTable(2 * 1024**2)
+    disk = settings.destination("disk").section
+    night = RateWindow(frozenset(range(7)), 22 * 60, 6 * 60, None)
+    assert disk.bandwidth.table() == RateTable(None, (night,))
+    assert settings.destination("/elsewhere").section.bandwidth.table().is_unlimited
+
+
+def test_bandwidths_in_force_are_shown_as_a_configuration(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DCMVAULT_HOME", str(config.parent))
+    config.write_text(BANDWIDTH, "utf-8")
+    assert run(["config", "show", "--effective"]) == 0
+    shown = capsys.readouterr().out
+    before = load_settings(config)
+    config.write_text(shown, "utf-8")
+    assert load_settings(config) == before
+
+
+@pytest.mark.parametrize(
+    ("days", "means"),
+    [("sat,sun", {5, 6}), ("fri-mon", {4, 5, 6, 0}), ("mon-wed, fri", {0, 1, 2, 4}), ("sun", {6})],
+)
+def test_days_are_ranges_and_lists(days: str, means: set[int]) -> None:
+    table = BandwidthSection.model_validate(
+        {"windows": [{"days": days, "from": "00:00", "to": "24:00", "rate": "1 MB/s"}]}
+    ).table()
+    assert table.windows[0].days == means

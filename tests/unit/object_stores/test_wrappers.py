@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from dcmvault.object_stores.cached import CachedStore
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.object_stores.memory import MemoryStore
 from dcmvault.object_stores.retrying import Backoff, RetryingStore
-from dcmvault.object_stores.throttled import Bandwidth, ThrottledStore
+from dcmvault.object_stores.throttled import ThrottledStore
 from dcmvault.object_stores.wrapping import WrappedStore
 from dcmvault.ports.object_store import (
     CacheEviction,
@@ -86,7 +85,7 @@ def _wrappers(tmp_path: Path) -> list[Callable[[ObjectStore], WrappedStore]]:
     return [
         WrappedStore,
         lambda inner: RetryingStore(inner, FakeClock().advance),
-        ThrottledStore,
+        lambda inner: ThrottledStore(inner, _CountingPacer()),
         lambda inner: CachedStore(inner, tmp_path / "cache"),
     ]
 
@@ -289,79 +288,44 @@ def _never(_seconds: float) -> None:
 # Throttling.
 
 
-def test_bytes_pass_at_the_rate_and_not_before() -> None:
-    clock = FakeClock()
-    writing = Bandwidth(1000, clock, clock.advance)
-    memory = MemoryStore()
-    store = ThrottledStore(memory, writing=writing)
-    store.put("a", [b"x" * 1500, b"", b"x" * 500])
-    assert clock.monotonic() == pytest.approx(2)
-    store.get("a")
-    store.head("a")
-    assert clock.monotonic() == pytest.approx(2)
-    assert memory.head("a") == 2000
+class _CountingPacer:
+    """Lets bytes pass at once, and remembers them."""
+
+    piece = 10_000
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def take(self, size: int) -> None:
+        self.taken.append(size)
 
 
-def test_reading_has_its_own_bandwidth() -> None:
-    clock = FakeClock()
-    memory = MemoryStore()
-    memory.put("a", [b"x" * 3000])
-    store = ThrottledStore(memory, reading=Bandwidth(1000, clock, clock.advance))
-    assert len(store.get("a", 500, 1000)) == 1000
-    assert clock.monotonic() == pytest.approx(1)
-    store.put("b", [b"x" * 9000])
-    assert clock.monotonic() == pytest.approx(1)
-
-
-def test_nothing_is_saved_up_while_nobody_asks() -> None:
-    clock = FakeClock()
-    bandwidth = Bandwidth(100, clock, clock.advance)
-    clock.advance(3600)
-    bandwidth.take(50)
-    bandwidth.take(50)
-    assert clock.monotonic() == pytest.approx(3601)
-
-
-def test_stores_share_one_bandwidth_among_threads() -> None:
-    clock = FakeClock()
-    bandwidth = Bandwidth(1000, clock, clock.advance)
-    stores = [ThrottledStore(MemoryStore(), writing=bandwidth) for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda store: store.put("key", [b"x" * 1000]), stores))
-    # The clock of this test moves for each sleeper: not less than the rate allows.
-    assert clock.monotonic() >= 4 - 1e-9
-
-
-def test_a_sleep_that_ends_early_lets_nothing_through() -> None:
-    clock = FakeClock()
-    slept = []
-
-    def short(seconds: float) -> None:
-        slept.append(seconds)
-        clock.advance(max(seconds / 2, 0.01))
-
-    Bandwidth(100, clock, short).take(100)
-    assert clock.monotonic() >= 1
-    assert len(slept) > 1
-
-
-def test_a_large_chunk_passes_in_pieces() -> None:
-    clock = FakeClock()
-    seen: list[int] = []
+def test_what_is_written_waits_for_the_pacer_before_it_is_handed_on() -> None:
+    pacer = _CountingPacer()
+    taken_then: list[int] = []
+    parts: list[int] = []
 
     class Looking(_Plain):
         def put(self, key: str, chunks: Iterable[bytes]) -> int:
-            seen.extend(len(chunk) for chunk in chunks)
-            return sum(seen)
+            for chunk in chunks:
+                parts.append(len(chunk))
+                taken_then.append(sum(pacer.taken))
+            return sum(parts)
 
-    bandwidth = Bandwidth(100_000, clock, clock.advance)
-    assert ThrottledStore(Looking(MemoryStore()), writing=bandwidth).put("k", [b"x" * 25_000])
-    assert seen == [10_000, 10_000, 5_000]
+    store = ThrottledStore(Looking(MemoryStore()), pacer)
+    assert store.put("k", [b"x" * 25_000, b"", b"y" * 7]) == 25_007
+    assert pacer.taken == parts == [10_000, 10_000, 5_000, 7]
+    assert taken_then == [10_000, 20_000, 25_000, 25_007]
 
 
-def test_no_bandwidth_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than nothing"):
-        Bandwidth(0, FakeClock(), _never)
+def test_what_is_swapped_waits_for_the_pacer_and_what_is_read_does_not() -> None:
+    pacer = _CountingPacer()
+    store = ThrottledStore(MemoryStore(), pacer)
+    assert isinstance(store, CompareAndSwap)
+    assert store.swap("lease", None, b"ours")
+    assert store.get("lease") == b"ours"
+    assert store.head("lease") == 4
+    assert pacer.taken == [4]
 
 
 # Caching.

@@ -145,9 +145,9 @@ def _show(effective_: bool, as_json: bool) -> int:
 
 
 def _toml(values: Mapping[str, object], table: str = "") -> str:
-    """Write tables of texts, numbers and truth values as TOML."""
+    """Write tables as TOML."""
     lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        f"{key} = {_toml_value(value)}"
         for key, value in values.items()
         if not isinstance(value, Mapping)
     ]
@@ -159,3 +159,12 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
             if inner := _toml(value, name):
                 lines.append(inner)
     return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    """Write a text, a number, a truth value, or a list of these or of tables of them."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

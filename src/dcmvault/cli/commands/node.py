@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from dcmvault.app.node import echo
+from dcmvault.app.node import echo, probe
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import mark, print_json, say
 from dcmvault.cli.session import current_settings
@@ -18,7 +20,9 @@ from dcmvault.reports.escaping import visible
 
 def command() -> click.Command:
     """Build the group in the language in use."""
-    return FamilyGroup("node", text=_("Try the way to a destination."), members=[_echo_command()])
+    return FamilyGroup(
+        "node", text=_("Try the way to a destination."), members=[_echo_command(), _probe_command()]
+    )
 
 
 def _echo_command() -> click.Command:
@@ -37,8 +41,40 @@ def _echo_command() -> click.Command:
     )
 
 
+def _probe_command() -> click.Command:
+    return ExampleCommand(
+        "probe",
+        callback=_probe,
+        text=_(
+            "Try a destination step by step, then find out what it offers and how fast it is: "
+            "round trip, kinds of images, transfer syntaxes, query, storage commitment. "
+            "Exit status: 5 if a step fails."
+        ),
+        params=[
+            click.Argument(["address"], metavar="ADDRESS|NAME"),
+            click.Option(
+                ["--bandwidth"],
+                is_flag=True,
+                help=_("Send a test image of 32 MB (patient ID DCMVAULT-TEST), which stays there."),
+            ),
+            json_option(),
+        ],
+        examples=[
+            (_("What a PACS offers"), "dcmvault node probe dicom://ORTHANC@pacs:4242"),
+            (_("How fast it takes images"), "dcmvault node probe pacs --bandwidth"),
+        ],
+    )
+
+
+def _probe(address: str, bandwidth: bool, as_json: bool) -> int:
+    return _show(address, probe(current_settings(), address, stores=bandwidth), as_json=as_json)
+
+
 def _echo(address: str, as_json: bool) -> int:
-    steps = echo(current_settings(), address)
+    return _show(address, echo(current_settings(), address), as_json=as_json)
+
+
+def _show(address: str, steps: Sequence[ProbeStep], *, as_json: bool) -> int:
     fine = all(step.ok for step in steps)
     status = 0 if fine else DestinationUnreachableError.exit_status
     if as_json:

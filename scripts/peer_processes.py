@@ -235,6 +235,8 @@ def _answers_http(url: str) -> bool:
     try:
         with _DIRECT.open(url, timeout=5) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        return error.code == 401  # it answers, and wants to know who asks
     except (urllib.error.URLError, OSError):
         return False
 

@@ -18,6 +18,7 @@ from dcmvault.config.sections import (
     HorosSourceSection,
     RetrySection,
     Section,
+    StowDestinationSection,
     VaultDestinationSection,
     VaultSection,
     VaultSourceSection,
@@ -37,6 +38,7 @@ IN_ADDRESS = {
     "called_ae_title",
     "calling_ae_title",
     "location",
+    "url",
 }
 
 
@@ -154,6 +156,9 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
     vault = tables["Vaults"]
     assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
-    assert destinations | vault == defaults(
-        FolderDestinationSection, DimseDestinationSection, VaultDestinationSection
+    assert destinations | vault | tables["DICOMweb"] == defaults(
+        FolderDestinationSection,
+        DimseDestinationSection,
+        StowDestinationSection,
+        VaultDestinationSection,
     )

@@ -13,6 +13,7 @@ from dcmvault.config.sections import (
     DimseDestinationSection,
     HorosSourceSection,
     SourceSection,
+    StowDestinationSection,
 )
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
@@ -111,7 +112,7 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if isinstance(destination.section, DimseDestinationSection):
+    if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
         return
     if source.path is None or destination.section.path is None:
         return

@@ -24,9 +24,11 @@ from dcmvault.config.places import state_folder
 from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
+    FolderDestinationSection,
     HorosSourceSection,
     RetrySection,
     SourceSection,
+    StowDestinationSection,
     VaultDestinationSection,
     VaultSection,
     VaultSourceSection,
@@ -119,6 +121,10 @@ def build_destination(
         from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
 
         return DimseDestination(section, clock, pacing)
+    if isinstance(section, StowDestinationSection):
+        from dcmvault.destinations.stow import StowDestination  # noqa: PLC0415 - when needed
+
+        return StowDestination(section, clock, pacing)
     if isinstance(section, VaultDestinationSection):
         from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
 
@@ -330,7 +336,7 @@ class Workplace:
         """Make the adapter for a destination by its canonical address, with configured options.
 
         A PACS has one adapter for all its jobs: it counts the associations that are open. So has
-        a vault: it knows what is there.
+        a DICOMweb service, and a vault: it knows what is there.
         """
         with self._lock:
             if address in self._shared:
@@ -351,7 +357,7 @@ class Workplace:
                 self._ending.wait,
                 self.bandwidth.pacing(address, section.bandwidth.table()),
             )
-            if isinstance(section, DimseDestinationSection | VaultDestinationSection):
+            if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
             return destination
 

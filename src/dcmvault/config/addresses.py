@@ -24,6 +24,7 @@ from dcmvault.config.sections import (
     FolderSourceSection,
     HorosSourceSection,
     SourceSection,
+    StowDestinationSection,
     VaultDestinationSection,
     VaultSourceSection,
 )
@@ -40,14 +41,15 @@ _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
 _PLANNED = frozenset(
     {
-        "dicomweb+http",
-        "dicomweb+https",
         "listener",
         "orthanc+http",
         "orthanc+https",
     }
 )
+_DICOMWEB = ("dicomweb+http", "dicomweb+https")
 _PORTS = range(1, 65_536)
+#: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
+_ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
 
 def source_section(address: str) -> SourceSection:
@@ -70,13 +72,19 @@ def source_section(address: str) -> SourceSection:
     if scheme in _DIMSE:
         _dimse(address)  # a misspelt address is the first thing to mend
         raise _unavailable(_("A PACS as a source (dicom://)"))
+    if scheme in _DICOMWEB:
+        _dicomweb(address, allow_plain_http=True)
+        raise _unavailable(_("A DICOMweb service as a source"))
     if scheme == "vault":
         return VaultSourceSection(location=_vault_location(rest))
     raise _other_kind(scheme, address)
 
 
-def destination_section(address: str) -> DestinationSection:
-    """Read the address of a destination; AddressError says what is wrong with it."""
+def destination_section(address: str, *, allow_plain_http: bool = False) -> DestinationSection:
+    """Read the address of a destination; AddressError says what is wrong with it.
+
+    `allow_plain_http` is what the configuration says beside the address.
+    """
     scheme, rest = _split(address)
     if not scheme:
         path = _path(address)
@@ -88,6 +96,8 @@ def destination_section(address: str) -> DestinationSection:
         raise _library_as_destination()
     if scheme in _DIMSE:
         return _dimse(address)
+    if scheme in _DICOMWEB:
+        return _dicomweb(address, allow_plain_http)
     if scheme == "vault":
         section = VaultDestinationSection(location=_vault_location(rest))
         if section.path is not None and is_library(section.path):
@@ -185,6 +195,40 @@ def _dimse(address: str) -> DimseDestinationSection:
         ) from None
 
 
+def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
+    """Read `dicomweb+https://host:port/root`; the canonical URL has no slash at its end."""
+    scheme, rest = _split(address)
+    try:
+        parts = urlsplit(f"{scheme.removeprefix('dicomweb+')}:{rest}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _malformed_dicomweb(_("The host or the port cannot be read.")) from None
+    if not host:
+        raise _malformed_dicomweb(_("The host is missing."))
+    if parts.username is not None or parts.password is not None:
+        raise _malformed_dicomweb(
+            _("Who logs in, and its secret, stand in the configuration, not in the address.")
+        )
+    if parts.query or parts.fragment:
+        raise _malformed_dicomweb(_("Nothing may follow the path of the service."))
+    if port is not None and port not in _PORTS:
+        raise _malformed_dicomweb(_("The port must be a number from 1 to 65535."))
+    root = parts.path.rstrip("/")
+    if not _ROOT.match(root) or {".", ".."} & {*root.split("/")}:
+        raise _malformed_dicomweb(_("The path has signs that do not belong there."))
+    where = f"[{host}]" if ":" in host else host
+    if port not in (None, 443 if parts.scheme == "https" else 80):
+        where = f"{where}:{port}"
+    try:
+        return StowDestinationSection(
+            url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http
+        )
+    except ValidationError as error:
+        raise _malformed_dicomweb(
+            str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
+        ) from None
+
+
 def _options(query: str, *, known: tuple[str, ...]) -> Mapping[str, str]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -214,6 +258,13 @@ def _malformed_dimse(reason: str) -> AddressError:
     )
 
 
+def _malformed_dicomweb(reason: str) -> AddressError:
+    return AddressError(
+        _("This is not the address of a DICOMweb service: %s") % reason,
+        hint=_("Write dicomweb+https://host/root, for example dicomweb+https://pacs/dicom-web"),
+    )
+
+
 def _library_as_destination() -> AddressError:
     return AddressError(
         _("An OsiriX or Horos library cannot be a destination: nothing is ever written into it."),
@@ -224,14 +275,16 @@ def _library_as_destination() -> AddressError:
 def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_("Available now: a folder, a library, a vault, and a PACS to send to."),
+        hint=_(
+            "Available now: a folder, a library, a vault; a PACS or DICOMweb service to send to."
+        ),
     )
 
 
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *sorted(_PLANNED))
+    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *_DICOMWEB, *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

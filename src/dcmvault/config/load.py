@@ -33,7 +33,17 @@ from dcmvault.model.report import Privacy
 
 #: Fields of sections that the address gives: they have no key of their own.
 _IN_ADDRESS = frozenset(
-    {"kind", "path", "host", "port", "tls", "called_ae_title", "calling_ae_title", "location"}
+    {
+        "kind",
+        "path",
+        "host",
+        "port",
+        "tls",
+        "called_ae_title",
+        "calling_ae_title",
+        "location",
+        "url",
+    }
 )
 #: Keys whose value is one of a few words.
 _WORDS = {
@@ -169,7 +179,10 @@ class _Reader:
         return None if section is None else self._merged(path, options, section, ())
 
     def _destination(self, path: tuple[str, ...], options: dict[str, object]) -> object:
-        section = self._section(path, options, destination_section)
+        plain = options.get("allow_plain_http") is True
+        section = self._section(
+            path, options, lambda text: destination_section(text, allow_plain_http=plain)
+        )
         if section is None:
             return None
         asked = None

@@ -14,6 +14,7 @@ from dcmvault.config.sections import (
     DestinationSection,
     DimseDestinationSection,
     RetrySection,
+    StowDestinationSection,
     VaultDestinationSection,
 )
 from dcmvault.errors import ConfigurationError
@@ -173,6 +174,12 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',
             '# tls_ca_file = "/etc/dcmvault/hospital-ca.pem"',
             "",
+            "# [destinations.web]",
+            '# address = "dicomweb+https://pacs.example/dicom-web"',
+            '# level = "complete"',
+            '# user = "backup"',
+            '# password = "env:DICOMWEB_PASSWORD"',
+            "",
             "# [destinations.disk]",
             '# address = "/Volumes/Backup/studies"',
             '# level = "proven"',
@@ -202,4 +209,6 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
 def _destination_name(section: DestinationSection) -> str:
     if isinstance(section, DimseDestinationSection):
         return "pacs"
+    if isinstance(section, StowDestinationSection):
+        return "web"
     return "vault" if isinstance(section, VaultDestinationSection) else "disk"

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.sections import DimseDestinationSection
-from dcmvault.destinations.dimse_evidence import find_evidence
 from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
+from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.contexts import other_syntax, plan_contexts

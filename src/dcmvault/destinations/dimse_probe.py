@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from dcmvault.destinations.dimse_peer import describe_tls, expiry_warning
+from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.association import PeerAssociation, negotiate, open_association
 from dcmvault.dicom.channel import Peer, connect, resolve, secure
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.status import explain_abort
@@ -57,11 +58,40 @@ class Peer:
         return f"{self.called_ae_title} at {host}:{self.port}"
 
 
+class Reachable(Protocol):
+    """Where something is that can be connected to, and how long we wait for it (seconds)."""
+
+    @property
+    def host(self) -> str:
+        """Its name or address."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Its TCP port."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        ...
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """Seconds until each of its addresses must answer, and again as many until TLS must."""
+        ...
+
+    @property
+    def tls(self) -> TlsClient | None:
+        """Makes TLS of a connection (`secure`); None: it is spoken to without."""
+        ...
+
+
 #: Address family and socket address of a peer.
 SocketAddress = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
-def resolve(peer: Peer) -> Sequence[SocketAddress]:
+def resolve(peer: Reachable) -> Sequence[SocketAddress]:
     """Look up the peer's name; DestinationUnreachableError when nobody knows it."""
     try:
         found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
@@ -75,7 +105,7 @@ def resolve(peer: Peer) -> Sequence[SocketAddress]:
     return [(row[0], row[4]) for row in ordered]  # type: ignore[misc]  # int only without IPv6
 
 
-def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
+def connect(peer: Reachable, addresses: Iterable[SocketAddress]) -> socket.socket:
     """Connect to the first address that answers, each within `connect_timeout_s`.
 
     Raises DestinationUnreachableError with the cause of the last failure in words.
@@ -102,7 +132,7 @@ def connect(peer: Peer, addresses: Iterable[SocketAddress]) -> socket.socket:
     raise DestinationUnreachableError(f"{peer.name}: {cause}", hint=hint) from failure
 
 
-def secure(peer: Peer, connection: socket.socket) -> socket.socket:
+def secure(peer: Reachable, connection: socket.socket) -> socket.socket:
     """Make TLS of a connection where the peer is spoken to so, within `connect_timeout_s`.
 
     Raises TlsRefusedError or DestinationUnreachableError; the connection is closed then.
@@ -112,11 +142,11 @@ def secure(peer: Peer, connection: socket.socket) -> socket.socket:
     return peer.tls.handshake(connection, peer.host, peer.name, peer.connect_timeout_s)
 
 
-def _explain_connect(peer: Peer, failure: OSError) -> tuple[str, str]:
+def _explain_connect(peer: Reachable, failure: OSError) -> tuple[str, str]:
     if isinstance(failure, ConnectionRefusedError):
         return (
             f"nothing listens on port {peer.port}",
-            "Check the port, and that the peer's DICOM service is running.",
+            "Check the port, and that the peer's service is running.",
         )
     if isinstance(failure, TimeoutError):
         return (

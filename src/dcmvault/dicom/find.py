@@ -68,6 +68,16 @@ class StudyQuery:
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.longest_s
 
+    @property
+    def peer_name(self) -> str:
+        """How messages call the peer."""
+        return self.association.peer.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a further question can be asked."""
+        return self.association.is_open
+
     def study_counts(self, study_instance_uid: str) -> StudyCounts:
         """Ask for (0020,1206) and (0020,1208) of one study.
 

@@ -14,6 +14,7 @@ from dcmvault.config.sections import (
     FolderDestinationSection,
     FolderSourceSection,
     HorosSourceSection,
+    StowDestinationSection,
     VaultDestinationSection,
     VaultSourceSection,
 )
@@ -142,7 +143,19 @@ def test_every_ae_title_survives_the_canonical_address(
         ("vault:sftp://u:secret@host/x", "secret does not belong"),
         ("vault:sftp://host:0/x", "1 to 65535"),
         ("vault:sftp://host:x/x", "host or the port"),
-        ("dicomweb+https://host/root", "not available in this version yet"),
+        ("dicomweb+https://", "host is missing"),
+        ("dicomweb+https:root", "host is missing"),
+        ("dicomweb+https://host:0/root", "1 to 65535"),
+        ("dicomweb+https://host:x/root", "host or the port"),
+        ("dicomweb+https://me@host/root", "stand in the configuration"),
+        ("dicomweb+https://me:secret@host/root", "stand in the configuration"),
+        ("dicomweb+https://host/root?x=1", "follow the path"),
+        ("dicomweb+https://host/root#x", "follow the path"),
+        ("dicomweb+https://host/a//b", "do not belong"),
+        ("dicomweb+https://host/../b", "do not belong"),
+        ("dicomweb+https://host/a b", "do not belong"),
+        ("dicomweb+https://host/a%0", "do not belong"),
+        ("dicomweb+ftp://host/root", "no kind of address"),
         ("orthanc+http://host:8042", "not available in this version yet"),
         ("listener:", "not available in this version yet"),
         ("dicomm://PACS@host:104", "no kind of address"),
@@ -189,6 +202,39 @@ def test_the_address_of_a_vault(address: str, canonical: str) -> None:
     assert destination_section(address) == VaultDestinationSection(
         location=canonical.removeprefix("vault:")
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "canonical"),
+    [
+        ("dicomweb+https://pacs/dicom-web", "dicomweb+https://pacs/dicom-web"),
+        ("DICOMweb+HTTPS://Pacs.Example:443/a/B/", "dicomweb+https://pacs.example/a/B"),
+        ("dicomweb+https://pacs:8443", "dicomweb+https://pacs:8443"),
+        ("dicomweb+https://[2001:DB8::1]:8443/x", "dicomweb+https://[2001:db8::1]:8443/x"),
+        ("dicomweb+http://127.0.0.1:8042/dicom-web", "dicomweb+http://127.0.0.1:8042/dicom-web"),
+        ("dicomweb+http://[::1]:80/x%20y", "dicomweb+http://[::1]/x%20y"),
+        ("dicomweb+http://localhost/", "dicomweb+http://localhost"),
+    ],
+)
+def test_the_address_of_a_dicomweb_service(address: str, canonical: str) -> None:
+    section = destination_section(address)
+    assert section == StowDestinationSection(url=canonical.removeprefix("dicomweb+"))
+    assert section.address == canonical
+    assert destination_section(section.address) == section
+    with pytest.raises(AddressError, match="not available"):
+        source_section(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["pacs", "10.0.0.5", "localhost.example", "128.0.0.1", "[fe80::1]"]
+)
+def test_plain_http_stays_on_this_machine(host: str) -> None:
+    address = f"dicomweb+http://{host}:8042/dicom-web"
+    with pytest.raises(AddressError, match="HTTP without TLS"):
+        destination_section(address)
+    section = destination_section(address, allow_plain_http=True)
+    assert isinstance(section, StowDestinationSection)
+    assert section.allow_plain_http
 
 
 def test_the_folder_of_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.load import effective, load_settings
 from dcmvault.config.places import configured_language, state_folder
-from dcmvault.config.sections import DimseDestinationSection, FolderSourceSection
+from dcmvault.config.sections import (
+    DimseDestinationSection,
+    FolderSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.config.settings import Settings
 from dcmvault.config.template import render_template, write_template
 from dcmvault.errors import AddressError, ConfigurationError
@@ -73,6 +78,66 @@ def test_a_file_says_what_is_what(config: Path) -> None:
     assert (pacs.name, pacs.level, pacs.section.max_associations) == ("pacs", Level.COMPLETE, 8)
     disk = settings.destination("disk")
     assert (disk.section.address, disk.level) == ("/backup", None)
+
+
+WEB = """\
+[destinations.web]
+address = "dicomweb+https://pacs.example/dicom-web"
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        'user = "u"\npassword = "env:P"',
+        'token = "file:/t"',
+        'oauth2_token_url = "https://login/t"\noauth2_client_id = "c"\n'
+        'oauth2_client_secret = "env:S"\noauth2_scope = "x"',
+        'tls_ca_file = "/ca.pem"\ntls_certificate_file = "/c.pem"\ntls_key_file = "/k.pem"',
+    ],
+)
+def test_ways_to_log_in_at_a_dicomweb_service(config: Path, options: str) -> None:
+    config.write_text(f"{WEB}{options}\n", "utf-8")
+    section = load_settings(config).destination("web").section
+    assert isinstance(section, StowDestinationSection)
+    assert section.address == "dicomweb+https://pacs.example/dicom-web"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ('user = "u"', "go together"),
+        ('password = "env:P"', "go together"),
+        ('user = "u"\npassword = "secret"', "write env:NAME or file:PATH"),
+        ('token = "env:T"\nuser = "u"\npassword = "env:P"', "one way to log in"),
+        ('oauth2_token_url = "https://login/t"', "OAuth2 needs"),
+        ('oauth2_scope = "x"', "OAuth2 needs"),
+        (
+            'oauth2_token_url = "http://login/t"\noauth2_client_id = "c"\n'
+            'oauth2_client_secret = "env:S"',
+            "HTTP without TLS",
+        ),
+        (
+            'allow_plain_http = true\noauth2_token_url = "ftp://login/t"\n'
+            'oauth2_client_id = "c"\noauth2_client_secret = "env:S"',
+            "begins with https",
+        ),
+        ('tls_key_file = "/k.pem"', "needs its certificate"),
+        ('url = "https://other"', "part of the address"),
+        ("max_connections = 0", "at least 1"),
+    ],
+)
+def test_what_does_not_fit_a_dicomweb_service(config: Path, options: str, says: str) -> None:
+    assert says in refusal(config, f"{WEB}{options}\n")
+
+
+def test_plain_http_is_allowed_on_purpose_only(config: Path) -> None:
+    text = WEB.replace("https", "http")
+    assert "HTTP without TLS" in refusal(config, text)
+    assert "HTTP without TLS" in refusal(config, f"{text}allow_plain_http = false\n")
+    config.write_text(f"{text}allow_plain_http = true\n", "utf-8")
+    section = load_settings(config).destination("web").section
+    assert section.address == "dicomweb+http://pacs.example/dicom-web"
 
 
 def test_addresses_need_no_configuration() -> None:
@@ -376,12 +441,14 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     }
     uncommented = "\n".join(
         line.removeprefix("# ")
-        if line.startswith(("# [", "# address", "# level", "# max", "# prof", "# pass", "# tls"))
+        if re.match(r"# (\[|address|level|max|prof|pass|tls|user)", line)
         else line
         for line in render_template().splitlines()
     )
     write_template(config, uncommented, force=True)
-    assert set(load_settings(config).destinations) == {"pacs", "pacs-over-tls", "disk", "vault"}
+    assert set(load_settings(config).destinations) == {
+        *("pacs", "pacs-over-tls", "web", "disk", "vault"),
+    }
 
 
 def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
-"""Evidence from a PACS by C-FIND: counts for PRESENT, sets of SOP Instance UIDs for COMPLETE."""
+"""Evidence from a PACS by C-FIND or QIDO-RS: counts for PRESENT, sets of UIDs for COMPLETE."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dcmvault.dicom.command import is_usable_uid
-from dcmvault.dicom.find import StudyQuery
+from dcmvault.dicom.find import StudyCounts
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
@@ -15,6 +16,41 @@ from dcmvault.ports.clock import Clock
 #: How a finding was made, as it stands in the proof.
 _BY_COUNT = "study-level count"
 _BY_UIDS = "SOP Instance UIDs at IMAGE level"
+
+
+class StudyQuestions(Protocol):
+    """Questions about studies that a peer answers, whatever the protocol.
+
+    Each raises DestinationUnreachableError when no answer comes, and DestinationError when the
+    peer refuses the question or does not answer all of it.
+    """
+
+    #: One JSON-able row per question that was answered, without patient data.
+    asked: list[Mapping[str, object]]
+
+    @property
+    def peer_name(self) -> str:
+        """How messages call the peer."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a further question can be answered."""
+        ...
+
+    def study_counts(self, study_instance_uid: str) -> StudyCounts:
+        """Return the peer's counts of one study."""
+        ...
+
+    def series_uids(self, study_instance_uid: str) -> frozenset[str]:
+        """Return the Series Instance UIDs of one study."""
+        ...
+
+    def instance_uids(
+        self, study_instance_uid: str, series_instance_uid: str, among: Collection[str] = ()
+    ) -> frozenset[str]:
+        """Return the SOP Instance UIDs of one series; with `among` those of these only."""
+        ...
 
 
 @dataclass
@@ -36,7 +72,7 @@ class _Findings:
 
 
 def find_evidence(
-    query: StudyQuery, study: ExpectedStudy, level: Level, clock: Clock
+    query: StudyQuestions, study: ExpectedStudy, level: Level, clock: Clock
 ) -> Verification:
     """Verify one study at PRESENT or COMPLETE.
 
@@ -52,7 +88,7 @@ def find_evidence(
         Finding.MISSING,
         "a PACS cannot hold an instance without valid UIDs",
     )
-    proof: dict[str, object] = {"peer": query.association.peer.name}
+    proof: dict[str, object] = {"peer": query.peer_name}
     distinct = {instance.identity.sop_instance_uid for instance in askable}
     proof["expected_instances"] = len(distinct)
     if askable and level is Level.PRESENT:
@@ -88,7 +124,7 @@ def _is_askable(instance: ExpectedInstance) -> bool:
 
 
 def _look_for_count(
-    query: StudyQuery,
+    query: StudyQuestions,
     study_instance_uid: str,
     instances: Collection[ExpectedInstance],
     expected: int,
@@ -122,13 +158,13 @@ def _look_for_count(
 
 
 def _look_for_uids(
-    query: StudyQuery,
+    query: StudyQuestions,
     study_instance_uid: str,
     instances: Collection[ExpectedInstance],
     findings: _Findings,
 ) -> None:
     for series_uid, members in sorted(_by_series(instances).items()):
-        if not query.association.is_open:
+        if not query.is_open:
             findings.note(members, Finding.UNKNOWN, "the peer stopped answering before")
             continue
         wanted = {instance.identity.sop_instance_uid for instance in members}
@@ -154,7 +190,7 @@ def _look_for_uids(
 
 
 def _held(
-    query: StudyQuery, study_instance_uid: str, series_uid: str, wanted: Collection[str]
+    query: StudyQuestions, study_instance_uid: str, series_uid: str, wanted: Collection[str]
 ) -> frozenset[str]:
     """List a series, and ask again by UID for what is missing: peers cap their answers."""
     try:
@@ -171,13 +207,13 @@ def _held(
 
 
 def _look_for_extra_series(
-    query: StudyQuery,
+    query: StudyQuestions,
     study_instance_uid: str,
     instances: Collection[ExpectedInstance],
     findings: _Findings,
 ) -> None:
     """Name what the peer holds in further series of the study; no answer changes no finding."""
-    if not query.association.is_open:
+    if not query.is_open:
         return
     try:
         for series_uid in sorted(

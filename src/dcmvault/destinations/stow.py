@@ -1,0 +1,278 @@
+"""A DICOMweb service as a destination: STOW-RS delivers, QIDO-RS gives evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from dcmvault.config.sections import StowDestinationSection
+from dcmvault.destinations.query_evidence import find_evidence
+from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
+from dcmvault.destinations.stow_access import WebAccess, look_up_access
+from dcmvault.destinations.stow_pool import IdleConnections
+from dcmvault.destinations.stow_probe import WebProbe
+from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.qido import WebStudyQuery
+from dcmvault.dicom.store import check_sendable
+from dcmvault.errors import (
+    DestinationStoppedError,
+    DestinationUnreachableError,
+    EntryChangedError,
+    InstanceUnsendableError,
+    LevelNotSupportedError,
+)
+from dcmvault.model.evidence import ExpectedStudy, Level, Verification
+from dcmvault.model.instance import InstanceFile, InstanceHeader, InstanceKind
+from dcmvault.model.probe import ProbeStep
+from dcmvault.model.receipt import Receipt
+from dcmvault.model.snapshot import Origin
+from dcmvault.ports.clock import Clock
+from dcmvault.ports.pacing import Pacer, Pacing
+
+#: Read and sent at once.
+_CHUNK = 256 * 1024
+#: Deliveries at once before anything was measured.
+_FIRST_DELIVERIES = 2
+_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
+
+
+class StowDestination:
+    """A DICOMweb service. Safe for several threads.
+
+    At most `max_connections` deliveries and questions (verification, listing) are open at once;
+    another one waits for its turn. Secrets and certificates are looked up when the service is
+    first spoken to.
+    """
+
+    keeps_versions = False
+    takes_opaque_files = False
+    default_level = Level.COMPLETE
+    levels = _LEVELS
+    flush_interval_s = 0.5
+
+    def __init__(
+        self, section: StowDestinationSection, clock: Clock, pacing: Pacing | None = None
+    ) -> None:
+        """Connect nothing yet; `pacing` limits how fast instances are sent."""
+        self._section = section
+        self._pacing = pacing
+        self._clock = clock
+        self._slots = threading.BoundedSemaphore(section.max_connections)
+        self._idle = IdleConnections(clock)
+        self._access_lock = threading.Lock()
+        self._looked_up: WebAccess | None = None
+
+    @property
+    def name(self) -> str:
+        """The address in canonical form."""
+        return self._section.address
+
+    @property
+    def first_deliveries(self) -> int:
+        """Two, while nothing was measured."""
+        return min(_FIRST_DELIVERIES, self._section.max_connections)
+
+    @property
+    def max_deliveries(self) -> int:
+        """A connection each."""
+        return self._section.max_connections
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for further deliveries."""
+        self._idle.close()
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> StowDelivery:  # noqa: ARG002 - the port
+        """Connect and log in; one request carries one instance, of whatever kind.
+
+        A connection that was left open by an earlier delivery is taken where there is one.
+        Raises DestinationUnreachableError or DestinationStoppedError.
+        """
+        access = self._access()
+        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
+        self._slots.acquire()
+        try:
+            service = access.service(self._idle.take(access.peer))
+            return StowDelivery(service, self._clock, self._idle, self._slots.release, pacer)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
+        """Return the SOP Instance UIDs that the service names, each once.
+
+        Raises DestinationError when it does not answer the question, DestinationUnreachableError
+        when it cannot be reached.
+        """
+        with self._question() as query:
+            series = (
+                frozenset({series_instance_uid})
+                if series_instance_uid
+                else query.series_uids(study_instance_uid)
+            )
+            found = [query.instance_uids(study_instance_uid, uid) for uid in sorted(series)]
+            return frozenset().union(*found)
+
+    def verify(self, study: ExpectedStudy, level: Level) -> Verification:
+        """Look for evidence by QIDO-RS: PRESENT by counts, COMPLETE by sets of UIDs per series."""
+        if level not in self.levels or level <= Level.SENT:
+            raise LevelNotSupportedError(
+                f"{self.name} cannot give evidence of the level `{level.word}` by DICOMweb",
+                hint="Ask for `present` or `complete`.",
+            )
+        with self._question() as query:
+            return find_evidence(query, study, level, self._clock)
+
+    def probe(self) -> tuple[ProbeStep, ...]:
+        """Try name, connection, TLS, token, HTTP, QIDO-RS and STOW-RS in order."""
+        return WebProbe(self._access, self._clock).run()
+
+    @contextmanager
+    def _question(self) -> Iterator[WebStudyQuery]:
+        """Lend a connection for queries; it is kept for whoever comes next."""
+        access = self._access()
+        with self._slots, access.service(self._idle.take(access.peer)) as service:
+            service.open()
+            yield WebStudyQuery(service)
+            self._idle.keep(service.give_up())
+
+    def _access(self) -> WebAccess:
+        with self._access_lock:
+            if self._looked_up is None:
+                self._looked_up = look_up_access(self._section, self._clock.monotonic)
+            return self._looked_up
+
+
+class StowDelivery:
+    """One connection of a destination, kept alive from instance to instance."""
+
+    def __init__(
+        self,
+        service: DicomwebConnection,
+        clock: Clock,
+        idle: IdleConnections,
+        on_close: Callable[[], None],
+        pacer: Pacer | None = None,
+    ) -> None:
+        self._service = service
+        self._clock = clock
+        self._idle = idle
+        self._on_close = on_close
+        self._pacer = pacer
+        self._is_over = False
+        self._is_closed = False
+        try:
+            service.open()
+        except BaseException:
+            service.close()
+            raise
+
+    def put(self, file: InstanceFile) -> Receipt:
+        """Send one file by STOW-RS; the receipt carries the service's status of this instance.
+
+        After AssociationLostError the file's fate is unknown, and the delivery is over.
+        """
+        header = _require_part10(file)
+        if self._is_over:
+            raise DestinationUnreachableError(f"the delivery to {self._service.peer.name} is over")
+        body = _FileBody(file)
+        body.require_readable()
+        try:
+            stored = self._service.store(
+                header.sop_instance_uid, body.chunks, file.entry.fingerprint.size, self._pacer
+            )
+        except (DestinationUnreachableError, DestinationStoppedError):
+            self._is_over = True
+            raise
+        return Receipt(
+            locator=file.entry.locator,
+            fingerprint=file.entry.fingerprint,
+            file_sha256=body.sha256,
+            status=stored.status,
+            object_key="",
+            transferred_bytes=stored.transferred_bytes,
+            received_at=self._clock.now(),
+            warning=stored.warning,
+            already_there=stored.already_there,
+        )
+
+    def flush(self) -> int:
+        """Do nothing: each put returned with the service's answer, and HTTP can ask no more."""
+        return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_closed:
+            return
+        sound = error is None and not self._is_over
+        self._is_closed = self._is_over = True
+        try:
+            if sound:
+                self._idle.keep(self._service.give_up())
+            else:
+                self._service.close()
+        finally:
+            self._on_close()
+
+
+def _require_part10(file: InstanceFile) -> InstanceHeader:
+    """Return the header of a file that can be sent as it is: STOW-RS takes whole Part 10 files."""
+    header = check_sendable(file)
+    if not (header.has_preamble and header.has_file_meta):
+        raise InstanceUnsendableError(
+            "the instance cannot be sent: it is no Part 10 file",
+            hint="Send it to a PACS by DIMSE, or keep it in a vault or folder.",
+        )
+    return header
+
+
+class _FileBody:
+    """The bytes of one file, read anew for each request; `sha256` is of the last reading."""
+
+    def __init__(self, file: InstanceFile) -> None:
+        self._file = file
+        self.sha256 = b""
+
+    def require_readable(self) -> None:
+        """Raise EntryUnreadableError before anything is sent, where that can be known."""
+        with open_source_file(self._file.path) as stream:
+            require_unchanged(stream, self._file.entry.fingerprint)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the file, the last part only when the whole is known to be what was planned.
+
+        Each chunk is valid until the next is asked for.
+        """
+        planned = self._file.entry.fingerprint
+        digest = hashlib.sha256()
+        left = planned.size
+        buffer = bytearray(min(left, _CHUNK))
+        with open_source_file(self._file.path) as stream:
+            require_unchanged(stream, planned)
+            while left:
+                view = memoryview(buffer)[: min(left, _CHUNK)]
+                filled = 0
+                while filled < len(view):
+                    try:
+                        read = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+                    except OSError as error:
+                        raise unreadable(error) from error
+                    if not read:
+                        raise EntryChangedError("The file became shorter while it was read.")
+                    filled += read
+                digest.update(view)
+                left -= len(view)
+                if not left:
+                    require_unchanged(stream, planned)
+                    self.sha256 = digest.digest()
+                yield view

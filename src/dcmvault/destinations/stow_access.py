@@ -1,0 +1,82 @@
+"""How a DICOMweb service is reached: its section with secrets and certificates looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from dcmvault.config import secrets
+from dcmvault.config.sections import StowDestinationSection
+from dcmvault.destinations.peer_tls import tls_client
+from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
+from dcmvault.dicom.http_login import (
+    ClientCredentialsLogin,
+    FixedLogin,
+    Login,
+    basic_login,
+    bearer_login,
+)
+from dcmvault.errors import ConfigurationError, DestinationStoppedError
+
+
+@dataclass(frozen=True, slots=True)
+class WebAccess:
+    """All that a connection to the service needs; shared by all of them."""
+
+    peer: HttpPeer
+    root: str
+    login: Login
+
+    def service(self, connection: HttpConnection | None = None) -> DicomwebConnection:
+        """Make a connection, or use one that stands; nothing is sent yet."""
+        return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
+
+
+def look_up_access(section: StowDestinationSection, monotonic: Callable[[], float]) -> WebAccess:
+    """Look up secrets and certificates; `monotonic` gives seconds.
+
+    Raises DestinationStoppedError where one of them cannot be had.
+    """
+    try:
+        peer, target = _peer(section, section.url)
+        return WebAccess(peer, target.rstrip("/"), _login(section, monotonic))
+    except ConfigurationError as error:
+        raise DestinationStoppedError(error.message, hint=error.hint) from error
+
+
+def _peer(section: StowDestinationSection, url: str) -> tuple[HttpPeer, str]:
+    """Take a URL apart: who is connected to, and what is asked for there."""
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "https"
+    peer = HttpPeer(
+        host=parts.hostname or "",
+        port=parts.port or (443 if is_tls else 80),
+        tls=tls_client(section) if is_tls else None,
+        connect_timeout_s=section.connect_timeout_s,
+        response_timeout_s=section.response_timeout_s,
+    )
+    return peer, parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _login(section: StowDestinationSection, monotonic: Callable[[], float]) -> Login:
+    if section.user:
+        return basic_login(section.user, _secret(section.password))
+    if section.token:
+        return bearer_login(_secret(section.token))
+    if section.oauth2_token_url:
+        peer, target = _peer(section, section.oauth2_token_url)
+        return ClientCredentialsLogin(
+            peer,
+            target or "/",
+            section.oauth2_client_id,
+            _secret(section.oauth2_client_secret),
+            section.oauth2_scope,
+            monotonic,
+        )
+    return FixedLogin()
+
+
+def _secret(reference: str) -> str:
+    return secrets.resolve(reference) if reference else ""

@@ -26,7 +26,7 @@ from dcmvault.ports.destination import Delivery
 #: What an instance costs a peer besides its bytes, in bytes: small ones are no cheaper than this.
 _OVERHEAD_BYTES = 64 << 10
 #: A sample spans so many seconds at least, and so many instances for each lane.
-_SAMPLE_S = 0.2
+_SAMPLE_S = 0.1
 _SAMPLE_INSTANCES = 5
 #: A sample counts for a number of lanes when on average so many were busy, or nearly.
 _NEARLY = 0.3

@@ -93,6 +93,8 @@ class ConcurrencyController:
 
     def trouble(self) -> int:
         """Lower the target: an association was refused or lost, or the peer is out of room."""
+        if self._phase is _Phase.RESTING and self._ceiling is not None and not self._seen:
+            return self.target  # of the same event: several deliveries end at once
         self._ceiling = self.target
         self._enter(_Phase.RESTING, max(1, self.target // 2))
         return self.target
@@ -115,6 +117,7 @@ class ConcurrencyController:
         if known < below * (1 + _WORTH / (self.target - 1)):
             self._enter(_Phase.RESTING, self.target - 1)
         else:
+            self._patience = _PATIENCE
             self._go(_Phase.TRYING, self.target + 1)
 
     def _go_lower(self) -> None:

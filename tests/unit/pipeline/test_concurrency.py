@@ -62,7 +62,7 @@ def test_a_peer_gets_as_many_as_it_likes(best: int) -> None:
 def test_trouble_halves_and_is_not_sought_again_at_once() -> None:
     controller = ConcurrencyController(start=6, most=8)
     assert controller.trouble() == 3
-    assert max(settle(controller, far(), 30)) == 5
+    assert max(settle(controller, far(), 16)) == 5
     assert controller.trouble() in (2, 1)
 
 

@@ -180,28 +180,13 @@ class BatchDelivery:
         entries = [item.plan.entry for item in by_locator.values()]
         for answer in self.source.read(entries, kept=KEPT_FILES):
             item = by_locator[answer.entry.locator]
-            file = None if self._is_unwanted(item) else self._opened(item, answer)
+            opened = None if self._is_unwanted(item) else _examined(item, answer)
             self.read_s += self.clock.monotonic() - began
-            yield item, file
+            if isinstance(opened, UnreadableEntry):
+                self._note(item, ItemState.UNREADABLE, code=opened.code, message=opened.message)
+                opened = None
+            yield item, opened
             began = self.clock.monotonic()
-
-    def _opened(self, item: Item, answer: InstanceFile | UnreadableEntry) -> InstanceFile | None:
-        """Return a file with its header; what cannot be read, or is another one, is noted."""
-        if isinstance(answer, UnreadableEntry):
-            self._note(item, ItemState.UNREADABLE, code=answer.code, message=answer.message)
-            return None
-        if item.plan.opaque_reason:
-            return answer
-        try:
-            header = scan(answer.path)
-        except (MalformedDicomError, OSError):
-            message = "it is not the file any more that was planned"
-        else:
-            if header.identity == item.plan.identity:
-                return replace(answer, header=header)
-            message = "another instance has taken this file's place"
-        self._note(item, ItemState.UNREADABLE, code="changed_while_reading", message=message)
-        return None
 
     def _settle(self, delivered: Delivered[Item]) -> None:
         """Note what came of one file."""
@@ -338,20 +323,8 @@ class BatchDelivery:
             self._pending = [o for o in self._pending if o.item_id not in lost]
             self._noted -= lost
             raise
-        self._count_shared(shared_bytes)
+        _count_shared(self._pending, shared_bytes)
         self._write()
-
-    def _count_shared(self, shared_bytes: int) -> None:
-        """Count what no receipt did (packs, indexes) with the last receipt of the flush."""
-        if not shared_bytes:
-            return
-        for number in reversed(range(len(self._pending))):
-            receipt = self._pending[number].receipt
-            if receipt is not None:
-                moved = receipt.transferred_bytes + shared_bytes
-                receipt = replace(receipt, transferred_bytes=moved)
-                self._pending[number] = replace(self._pending[number], receipt=receipt)
-                break
 
     def _write(self) -> None:
         if self._pending:
@@ -363,3 +336,29 @@ class BatchDelivery:
                     self.jobs.record_outcomes(job_id, outcomes)
             self._pending = []
         self._written_at = self.clock.monotonic()
+
+
+def _examined(item: Item, answer: InstanceFile | UnreadableEntry) -> InstanceFile | UnreadableEntry:
+    """Return a file with its header, or why it is not the one that was planned."""
+    if isinstance(answer, UnreadableEntry) or item.plan.opaque_reason:
+        return answer
+    try:
+        header = scan(answer.path)
+    except (MalformedDicomError, OSError):
+        message = "it is not the file any more that was planned"
+    else:
+        if header.identity == item.plan.identity:
+            return replace(answer, header=header)
+        message = "another instance has taken this file's place"
+    return UnreadableEntry(answer.entry, "changed_while_reading", message)
+
+
+def _count_shared(pending: list[Outcome], shared_bytes: int) -> None:
+    """Count what no receipt did (packs, indexes) with the last receipt of the flush."""
+    for number in reversed(range(len(pending))):
+        receipt = pending[number].receipt
+        if shared_bytes and receipt is not None:
+            moved = receipt.transferred_bytes + shared_bytes
+            receipt = replace(receipt, transferred_bytes=moved)
+            pending[number] = replace(pending[number], receipt=receipt)
+            break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -72,6 +72,15 @@ class StepContext(Protocol):
 def _claimed_before(item: Item) -> bool:
     """Say whether the destination took it in an earlier run: its own job verifies that first."""
     return item.attempts == 0 and item.plan.held
+
+
+def _was_sent_again(item: Item) -> bool:
+    """Say whether more than one attempt led to what the destination claims now.
+
+    The first is that of this run, or of the earlier one whose claim was refuted; where the
+    destination named it before anything was sent, that counts as one, too.
+    """
+    return item.attempts > (0 if item.plan.held else 1)
 
 
 @dataclass(slots=True)
@@ -179,8 +188,12 @@ class BatchStep:
             for step in verified:
                 step.record_found()
             for step in verified:
-                failed = jobs.count_items(step.job.job_id).get(ItemState.FAILED, 0)
-                step.end(JobState.FAILED if failed else JobState.COMPLETED)
+                counts = jobs.count_items(step.job.job_id)
+                if counts.get(ItemState.DUE, 0):
+                    waiting[step.job.job_id] = step.send_again()
+                else:
+                    failed = counts.get(ItemState.FAILED, 0)
+                    step.end(JobState.FAILED if failed else JobState.COMPLETED)
         return waiting
 
 
@@ -250,7 +263,8 @@ class JobStep:
             elif items:
                 items = list(filter(_claimed_before, jobs.sent_items(job_id)))
                 backs_up = self.request.kind is RunKind.BACKUP
-                if (wait_s := self._verify(items, lost_are_due=backs_up)) is not None:
+                due = [item.item_id for item in items] if backs_up else []
+                if (wait_s := self._verify(items, lost_are_due=due)) is not None:
                     return wait_s
                 self.record_found()
         self.stages.claims_seen.add(job_id)
@@ -265,8 +279,32 @@ class JobStep:
         if self.level is not Level.SENT and jobs.study_settled(job_id):
             items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
             if items:
-                return self._verify(items)
+                return self._verify(items, lost_are_due=self._to_send_again(items))
         return None
+
+    def _to_send_again(self, items: Sequence[Item]) -> list[int]:
+        """Choose what is sent once more if reading back finds it missing or damaged.
+
+        A PACS that takes what it has once more is mended by that; at one that does not, a
+        further time would change nothing. Items of other jobs, which may have ended, are left to
+        the next run.
+        """
+        if self.request.kind is not RunKind.BACKUP or self.destination.keeps_versions:
+            return []
+        if self.level is not Level.PROVEN:
+            return []
+        own = self.stages.jobs.items(
+            self.job.job_id, frozenset({ItemState.SENT}), self.job.instances
+        )
+        ours = {item.item_id for item in own}
+        return [
+            item.item_id for item in items if item.item_id in ours and not _was_sent_again(item)
+        ]
+
+    def send_again(self) -> float:
+        """Go back to delivery, at once; return for how many seconds to wait."""
+        self.stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
+        return 0.0
 
     def record_found(self) -> None:
         """Write down what verification found, if anything."""
@@ -274,7 +312,7 @@ class JobStep:
             self.found.record(self.stages.jobs)
             self.found = None
 
-    def _verify(self, items: Sequence[Item], *, lost_are_due: bool = False) -> float | None:
+    def _verify(self, items: Sequence[Item], *, lost_are_due: Collection[int]) -> float | None:
         stages = self.stages
         breaker = stages.breaker(self.job.destination_id)
         if breaker.is_open:
@@ -287,6 +325,7 @@ class JobStep:
                 self._verifier(),
                 self.level,
                 stages.jobs,
+                open_source=lambda: stages.open_source(self.request),
                 lost_are_due=lost_are_due,
             )
         except DestinationUnreachableError as error:

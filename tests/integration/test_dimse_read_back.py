@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from scripts.peer_processes import DicomPeer, Orthanc
 from tests.conftest import RunDcmvault, StartOrthanc
 from tests.integration.dimse_story import destination_at, expected, file_of, put_each
-from tests.integration.fault_proxy import FaultProxy, WireFault
+from tests.integration.fault_proxy import ALTERING, FaultProxy, WireFault
 from tests.integration.flow_world import Flow
 from tests.integration.story import instances, summary_of
 
@@ -108,6 +109,48 @@ def test_altered_on_the_wire(
             n for n, one in zip(sent, made, strict=True) if one.sop_instance_uid in altered
         ]
         assert there.transferred_bytes == sum(sent) + sum(once_more)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("fault", sorted(ALTERING))
+def test_altered_at_many_places(
+    tmp_path: Path, start_orthanc: StartOrthanc, fault: WireFault
+) -> None:
+    """Whatever was altered and kept is never shown as held; nothing else is reported."""
+    orthanc = start_orthanc(OverwriteInstances=False)
+    proxy = FaultProxy((orthanc.host, orthanc.dicom_port))
+    chance = random.Random(f"{fault}")
+    with proxy.running():
+        for turn in range(40):
+            folder = tmp_path / str(turn)
+            made = _study(folder / "source")
+            # Mostly in a header, where most different things are.
+            offset = chance.randrange(chance.choice((1000, 18_000)))
+            proxy.arm(fault, offset, after_negotiation=True, connection=DELIVERY)
+            report = _backup(folder, folder / "source", proxy.port, orthanc.ae_title)()
+            altered = _altered(orthanc, made, folder)
+            named = {failure.sop_instance_uid for failure in report.failures}
+            assert named == set(altered), (offset, report.failures)
+            assert report.exit_status == (3 if altered else 0)
+            assert report.counts.stored == INSTANCES - len(altered)
+
+
+def test_altered_in_the_second_series(tmp_path: Path, start_orthanc: StartOrthanc) -> None:
+    """A study of several series is mended as a whole, in one run."""
+    orthanc = start_orthanc(OverwriteInstances=True)
+    proxy = FaultProxy((orthanc.host, orthanc.dicom_port))
+    source = tmp_path / "source"
+    made = make_study(source, key=str(source), series=3, instances=2, rows=64, columns=64)
+    with proxy.running():
+        for turn, offset in enumerate((3000, 21_000, 40_000)):
+            orthanc.wipe()
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            proxy.arm(WireFault.CORRUPTION, offset, after_negotiation=True, connection=DELIVERY)
+            report = _backup(folder, source, proxy.port, orthanc.ae_title)()
+            assert proxy.struck
+            assert report.exit_status == 0
+            assert _altered(orthanc, made, folder) == []
 
 
 def test_doubled_bytes(tmp_path: Path, start_orthanc: StartOrthanc) -> None:

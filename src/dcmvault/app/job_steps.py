@@ -178,7 +178,7 @@ class BatchStep:
         looked_at = set()
         for step in steps:
             study = step.job.study_instance_uid
-            wait_s = None if study in looked_at else step.verify_study()
+            wait_s = None if study in looked_at else step.verify_study(steps)
             if wait_s is None:
                 looked_at.add(study)
                 verified.append(step)
@@ -270,36 +270,38 @@ class JobStep:
         self.stages.claims_seen.add(job_id)
         return None
 
-    def verify_study(self) -> float | None:
+    def verify_study(self, together: Sequence[JobStep]) -> float | None:
         """Verify what was sent of the study, unless another of its jobs still delivers.
 
-        What is found is to be recorded.
+        What is found is to be recorded. Jobs that are settled `together` may go on delivering.
         """
         jobs, job_id = self.stages.jobs, self.job.job_id
         if self.level is not Level.SENT and jobs.study_settled(job_id):
             items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
             if items:
-                return self._verify(items, lost_are_due=self._to_send_again(items))
+                return self._verify(items, lost_are_due=self._to_send_again(items, together))
         return None
 
-    def _to_send_again(self, items: Sequence[Item]) -> list[int]:
+    def _to_send_again(self, items: Sequence[Item], together: Sequence[JobStep]) -> list[int]:
         """Choose what is sent once more if reading back finds it missing or damaged.
 
         A PACS that takes what it has once more is mended by that; at one that does not, a
-        further time would change nothing. Items of other jobs, which may have ended, are left to
-        the next run.
+        further time would change nothing. Items of jobs that ended before are left to the next
+        run.
         """
         if self.request.kind is not RunKind.BACKUP or self.destination.keeps_versions:
             return []
         if self.level is not Level.PROVEN:
             return []
-        own = self.stages.jobs.items(
-            self.job.job_id, frozenset({ItemState.SENT}), self.job.instances
-        )
-        ours = {item.item_id for item in own}
-        return [
-            item.item_id for item in items if item.item_id in ours and not _was_sent_again(item)
-        ]
+        jobs, sent = self.stages.jobs, frozenset({ItemState.SENT})
+        open_items = {
+            item.item_id
+            for step in together
+            if step.job.study_instance_uid == self.job.study_instance_uid
+            for item in jobs.items(step.job.job_id, sent, step.job.instances)
+        }
+        once = (item.item_id for item in items if not _was_sent_again(item))
+        return [item_id for item_id in once if item_id in open_items]
 
     def send_again(self) -> float:
         """Go back to delivery, at once; return for how many seconds to wait."""

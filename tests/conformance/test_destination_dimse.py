@@ -12,6 +12,7 @@ from scripts.peer_processes import Orthanc
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.listener import Listener
+from dcmvault.model.evidence import Level
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.destination import Destination, Listable
@@ -70,6 +71,8 @@ class _Peerless(DestinationSuite):
 
 
 class TestSimulatedPacs(_Peerless):
+    not_offered = frozenset({Level.PROVEN})  # no C-GET
+
     @pytest.fixture(autouse=True)
     def _peer(self) -> Iterator[None]:
         with SimulatedPacs() as self.pacs:
@@ -83,6 +86,8 @@ class TestSimulatedPacs(_Peerless):
 
 
 class TestListener(_Peerless):
+    not_offered = frozenset({Level.PROVEN})  # no C-GET
+
     @pytest.fixture(autouse=True)
     def _peer(self, tmp_path: Path) -> Iterator[None]:
         with Listener(tmp_path / "pacs", ae_title="EMBEDDED") as self.pacs:

@@ -113,7 +113,7 @@ def _python_scp(context: ssl.SSLContext, folder: Path) -> Iterator[tuple[Any, li
 
 @pytest.mark.peers
 @pytest.mark.parametrize("wants", [False, True], ids=["any client", "client certificate"])
-def test_a_whole_backup_reaches_complete_at_orthanc_over_tls(
+def test_a_whole_backup_is_proven_at_orthanc_over_tls(
     hospital: Authority,
     pacs: Identity,
     ours: Identity,
@@ -139,10 +139,10 @@ def test_a_whole_backup_reaches_complete_at_orthanc_over_tls(
     (home / "config.toml").write_text(configuration, "utf-8")
     secret = {"OUR_KEY": "the word"}
 
-    command = ("backup", tmp_path / "studies", "--to", address, "--verify", "complete", "--json")
+    command = ("backup", tmp_path / "studies", "--to", address, "--verify", "proven", "--json")
     done = summary_of(run_dcmvault(*command, env=secret))
     assert instances(done) == {"selected": 17, "stored": 17}
-    assert done["level"] == "complete"
+    assert done["level"] == "proven"
     assert orthanc.instances() == sorted(sop_uids(files))
     if wants:
         (home / "config.toml").write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -72,6 +72,15 @@ class StepContext(Protocol):
 def _claimed_before(item: Item) -> bool:
     """Say whether the destination took it in an earlier run: its own job verifies that first."""
     return item.attempts == 0 and item.plan.held
+
+
+def _was_sent_again(item: Item) -> bool:
+    """Say whether more than one attempt led to what the destination claims now.
+
+    The first is that of this run, or of the earlier one whose claim was refuted; where the
+    destination named it before anything was sent, that counts as one, too.
+    """
+    return item.attempts > (0 if item.plan.held else 1)
 
 
 @dataclass(slots=True)
@@ -169,7 +178,7 @@ class BatchStep:
         looked_at = set()
         for step in steps:
             study = step.job.study_instance_uid
-            wait_s = None if study in looked_at else step.verify_study()
+            wait_s = None if study in looked_at else step.verify_study(steps)
             if wait_s is None:
                 looked_at.add(study)
                 verified.append(step)
@@ -179,8 +188,12 @@ class BatchStep:
             for step in verified:
                 step.record_found()
             for step in verified:
-                failed = jobs.count_items(step.job.job_id).get(ItemState.FAILED, 0)
-                step.end(JobState.FAILED if failed else JobState.COMPLETED)
+                counts = jobs.count_items(step.job.job_id)
+                if counts.get(ItemState.DUE, 0):
+                    waiting[step.job.job_id] = step.send_again()
+                else:
+                    failed = counts.get(ItemState.FAILED, 0)
+                    step.end(JobState.FAILED if failed else JobState.COMPLETED)
         return waiting
 
 
@@ -250,23 +263,50 @@ class JobStep:
             elif items:
                 items = list(filter(_claimed_before, jobs.sent_items(job_id)))
                 backs_up = self.request.kind is RunKind.BACKUP
-                if (wait_s := self._verify(items, lost_are_due=backs_up)) is not None:
+                due = [item.item_id for item in items] if backs_up else []
+                if (wait_s := self._verify(items, lost_are_due=due)) is not None:
                     return wait_s
                 self.record_found()
         self.stages.claims_seen.add(job_id)
         return None
 
-    def verify_study(self) -> float | None:
+    def verify_study(self, together: Sequence[JobStep]) -> float | None:
         """Verify what was sent of the study, unless another of its jobs still delivers.
 
-        What is found is to be recorded.
+        What is found is to be recorded. Jobs that are settled `together` may go on delivering.
         """
         jobs, job_id = self.stages.jobs, self.job.job_id
         if self.level is not Level.SENT and jobs.study_settled(job_id):
             items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
             if items:
-                return self._verify(items)
+                return self._verify(items, lost_are_due=self._to_send_again(items, together))
         return None
+
+    def _to_send_again(self, items: Sequence[Item], together: Sequence[JobStep]) -> list[int]:
+        """Choose what is sent once more if reading back finds it missing or damaged.
+
+        A PACS that takes what it has once more is mended by that; at one that does not, a
+        further time would change nothing. Items of jobs that ended before are left to the next
+        run.
+        """
+        if self.request.kind is not RunKind.BACKUP or self.destination.keeps_versions:
+            return []
+        if self.level is not Level.PROVEN:
+            return []
+        jobs, sent = self.stages.jobs, frozenset({ItemState.SENT})
+        open_items = {
+            item.item_id
+            for step in together
+            if step.job.study_instance_uid == self.job.study_instance_uid
+            for item in jobs.items(step.job.job_id, sent, step.job.instances)
+        }
+        once = (item.item_id for item in items if not _was_sent_again(item))
+        return [item_id for item_id in once if item_id in open_items]
+
+    def send_again(self) -> float:
+        """Go back to delivery, at once; return for how many seconds to wait."""
+        self.stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
+        return 0.0
 
     def record_found(self) -> None:
         """Write down what verification found, if anything."""
@@ -274,7 +314,7 @@ class JobStep:
             self.found.record(self.stages.jobs)
             self.found = None
 
-    def _verify(self, items: Sequence[Item], *, lost_are_due: bool = False) -> float | None:
+    def _verify(self, items: Sequence[Item], *, lost_are_due: Collection[int]) -> float | None:
         stages = self.stages
         breaker = stages.breaker(self.job.destination_id)
         if breaker.is_open:
@@ -287,6 +327,7 @@ class JobStep:
                 self._verifier(),
                 self.level,
                 stages.jobs,
+                open_source=lambda: stages.open_source(self.request),
                 lost_are_due=lost_are_due,
             )
         except DestinationUnreachableError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -146,18 +146,21 @@ class JobsInDatabase:
         items: Sequence[Item],
         verification: Verification,
         *,
-        lost_are_due: bool = False,
+        lost_are_due: Collection[int] = (),
     ) -> None:
         """Write evidence, holdings and item states (HELD, or FAILED with the reason).
 
         A holding never loses a higher level to evidence of a lower one. FAILED items have code
-        `missing`, `damaged` or `unknown`; with `lost_are_due`, lost ones are DUE instead. Items
+        `missing`, `damaged` or `unknown`; lost ones of `lost_are_due` are DUE instead. Items
         that moved on since they were read (sent again, cancelled) are left alone.
         """
-        lost = ItemState.DUE if lost_are_due else ItemState.FAILED
         with self.database.write() as connection:
             record_verification(
-                connection, _row(connection, job_id), items, verification, lost=lost
+                connection,
+                _row(connection, job_id),
+                items,
+                verification,
+                lost_are_due=frozenset(lost_are_due),
             )
 
 

@@ -101,12 +101,13 @@ def record_verification(
     of_items: Sequence[Item],
     verification: Verification,
     *,
-    lost: ItemState,
+    lost_are_due: Collection[int],
 ) -> None:
     """Write evidence, holdings and item states in one transaction; `job` is the job's row.
 
-    `lost` is the state of items that are found missing or damaged. What was found out about an
-    item that was sent anew meanwhile is older than its receipt, and is not believed.
+    Items of `lost_are_due` that are found missing or damaged are DUE, others FAILED. What was
+    found out about an item that was sent anew meanwhile is older than its receipt, and is not
+    believed.
     """
     # Items are locked before holdings, as by `record_outcomes`: no two wait in a circle.
     rows = read_items(connection, [item.item_id for item in of_items])
@@ -123,7 +124,7 @@ def record_verification(
             continue
         finding = verification.findings.get(item.plan.version_id, Finding.UNKNOWN)
         held = finding is Finding.HELD
-        state = _state(finding, lost)
+        state = _state(finding, is_due_if_lost=item.item_id in lost_are_due)
         moves.append(Move(row.job_id, row.state, state, row.size))
         changes.append(
             {
@@ -148,10 +149,11 @@ def record_verification(
     count_moves(connection, moves)
 
 
-def _state(finding: Finding, lost: ItemState) -> ItemState:
+def _state(finding: Finding, *, is_due_if_lost: bool) -> ItemState:
     if finding is Finding.HELD:
         return ItemState.HELD
-    return ItemState.FAILED if finding is Finding.UNKNOWN else lost
+    is_lost = finding is not Finding.UNKNOWN
+    return ItemState.DUE if is_lost and is_due_if_lost else ItemState.FAILED
 
 
 _EXPLANATIONS = {

@@ -28,6 +28,24 @@ AETitle = Annotated[
 ]
 
 
+def _tags_without_pixels(text: str) -> str:
+    if any(tag[1:5].upper() in ("0028", "7FE0") for tag in text.split()):
+        raise ValueError(_("What describes pixels is never coerced."))
+    return text
+
+
+#: Tags of data elements as PS3.6 writes them, "(0010,0020) (0008,0050)".
+AttributeTags = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        pattern=r"^(\([0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)(\s+|$))*$",
+        max_length=4000,
+    ),
+    AfterValidator(_tags_without_pixels),
+]
+
+
 def _reference_or_nothing(text: str) -> str:
     if text and not is_reference(text):
         raise ValueError(_("What opens it never stands here: write env:NAME or file:PATH."))
@@ -268,6 +286,8 @@ class DimseDestinationSection(TlsSection):
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
     #: Whether what the peer refuses in its transfer syntax is sent in another, without loss.
     transcode: Literal["lossless", "never"] = "lossless"
+    #: Attributes that the peer writes itself: what differs in them only still is proven.
+    coerced: AttributeTags = ""
     #: How fast instances are sent, by all associations together.
     bandwidth: BandwidthSection = BandwidthSection()
 
@@ -277,6 +297,11 @@ class DimseDestinationSection(TlsSection):
         if self.password and not self.user:
             raise ValueError(_("A password needs its “user”."))
         return self
+
+    @property
+    def coerced_tags(self) -> frozenset[int]:
+        """The attributes that the peer writes itself, as numbers."""
+        return frozenset(int(tag[1:5] + tag[6:10], 16) for tag in self.coerced.split())
 
     @property
     def address(self) -> str:

@@ -169,6 +169,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# network = "ethernet"',
             '# bandwidth = "2 MB/s"',
             '# transcode = "lossless"',
+            '# coerced = "(0010,0020)"',
             "",
             "# [destinations.pacs-over-tls]",
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',

@@ -1,4 +1,4 @@
-"""A PACS as a destination: C-STORE delivers, C-FIND gives evidence, C-ECHO tries the way."""
+"""A PACS as a destination: C-STORE delivers, C-FIND and C-GET give evidence, C-ECHO probes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
+from dcmvault.destinations.read_back import read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
@@ -36,7 +37,7 @@ from dcmvault.ports.pacing import Pacer, Pacing
 #: A peer may count an association for so long after its end; then it is asked again so often.
 _JUST_ENDED_S = 2.0
 _PAUSES_AFTER_END_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
+_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 #: Deliveries at once before anything was measured, by what lies between.
 _FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
@@ -61,6 +62,7 @@ class DimseDestination:
         self._name = section.address
         self._peer = peer_of(section)
         self._transcodes = section.transcode == "lossless"
+        self._coerced = section.coerced_tags
         self._clock = clock
         self._pacing = pacing
         self._max_associations = section.max_associations
@@ -121,14 +123,24 @@ class DimseDestination:
             return frozenset().union(*found)
 
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
-        """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series."""
+        """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series.
+
+        PROVEN reads back by C-GET and compares with `study.originals`, which it needs.
+        """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
                 f"{self._peer.name} cannot give evidence of the level `{level.word}` by DIMSE",
-                hint="Ask for `present` or `complete`.",
+                hint="Ask for `present`, `complete` or `proven`.",
             )
+        listed_level = min(level, Level.COMPLETE)
         with self._question() as query:
-            return find_evidence(query, study, level, self._clock)
+            listed = find_evidence(query, study, listed_level, self._clock)
+        if level is not Level.PROVEN:
+            return listed
+        # It asks for an association of its own kind: none of ours may keep the peer from it.
+        with self._slots.taken(), self._idle.opening():
+            self._idle.close()
+            return read_back(self._peer, study, listed, self._clock, self._coerced)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""

@@ -2,13 +2,13 @@
 
 One blocking socket and one thread each; every wait is finite. Data sets are streamed as they
 are, never decoded. Some equipment drops the connection when extended negotiation is proposed,
-hence there is none.
+hence there is none but for C-GET, which needs role selection.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from typing import Self
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
 from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
-from dcmvault.dicom.messages import Answer, Messages, Request
+from dcmvault.dicom.messages import Answer, Messages, Request, StoreSink
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
 from dcmvault.errors import (
     AssociationDeferredError,
@@ -122,6 +122,7 @@ class NegotiatedContexts:
         #: What was asked for.
         self.proposed = frozenset(proposals)
         self._accepted: dict[tuple[str, str], int] = {}
+        self._named: dict[int, tuple[str, str]] = {}
         self._refused: dict[tuple[str, str], int] = {}
         answers = {answer.context_id: answer for answer in acceptance.answers}
         for position, proposal in enumerate(proposals):
@@ -130,6 +131,7 @@ class NegotiatedContexts:
                 pair = (proposal.abstract_syntax_uid, uid)
                 if answer is not None and answer.result == 0 and answer.transfer_syntax_uid == uid:
                     self._accepted.setdefault(pair, answer.context_id)
+                    self._named[answer.context_id] = pair
                 else:
                     # What was said to a pair alone counts; it may be in a list once more.
                     self._refused.setdefault(pair, answer.result if answer is not None else 2)
@@ -149,6 +151,10 @@ class NegotiatedContexts:
         if result is None:
             return None
         return CONTEXT_RESULTS.get(result, "the peer answers with another transfer syntax")
+
+    def named_by(self, context_id: int) -> tuple[str, str] | None:
+        """Return the abstract and transfer syntax of an accepted context; None for no such."""
+        return self._named.get(context_id)
 
     def accepted_syntaxes(self, abstract_syntax_uid: str) -> tuple[str, ...]:
         """Return the transfer syntaxes that the peer accepted for an abstract syntax."""
@@ -259,6 +265,26 @@ class PeerAssociation:
                 return
             yield answer
 
+    def get(
+        self, context_id: int, model_uid: str, identifier: bytes, sink: StoreSink, longest_s: float
+    ) -> Answer:
+        """Send a C-GET, hand what comes to the sink, return the final answer (PS3.7 9.1.3).
+
+        What the sink raises aborts the association.
+        """
+        self._request(
+            Request(
+                context_id,
+                commands.C_GET_RQ,
+                model_uid,
+                chunks=(identifier,),
+                length=len(identifier),
+            )
+        )
+        answer = self._heard(lambda: self._messages.answer_to_get(sink, longest_s))
+        self._in_flight = False
+        return answer
+
     def release(self) -> None:
         """End the association in good order; a peer that does not take part is left."""
         if not self._open:
@@ -314,8 +340,14 @@ class PeerAssociation:
             raise
 
     def _answer(self, field: int, *, last: bool) -> Answer:
+        answer = self._heard(lambda: self._messages.answer(field))
+        if last:
+            self._in_flight = False
+        return answer
+
+    def _heard(self, listen: Callable[[], Answer]) -> Answer:
         try:
-            answer = self._messages.answer(field)
+            return listen()
         except MalformedDicomError as error:
             self.abort()
             raise AssociationLostError(
@@ -325,6 +357,3 @@ class PeerAssociation:
         except BaseException:
             self.abort()
             raise
-        if last:
-            self._in_flight = False
-        return answer

@@ -13,6 +13,7 @@ from dcmvault.errors import MalformedDicomError
 
 #: Command fields (PS3.7 Annex E.1).
 C_STORE_RQ = 0x0001
+C_GET_RQ = 0x0010
 C_FIND_RQ = 0x0020
 C_ECHO_RQ = 0x0030
 RESPONSE = 0x8000
@@ -67,7 +68,7 @@ def encode_request(
     sop_instance_uid: str = "",
     has_data_set: bool,
 ) -> bytes:
-    """Encode the command set of a C-ECHO, C-FIND or C-STORE request (PS3.7 section 9.3)."""
+    """Encode the command set of a C-ECHO, C-FIND, C-GET or C-STORE request (PS3.7 section 9.3)."""
     elements: dict[int, bytes] = {
         AFFECTED_SOP_CLASS_UID: encode_uid(sop_class_uid),
         COMMAND_FIELD: _us(field),
@@ -78,6 +79,24 @@ def encode_request(
         elements[PRIORITY] = _us(_MEDIUM_PRIORITY)
     if sop_instance_uid:
         elements[AFFECTED_SOP_INSTANCE_UID] = encode_uid(sop_instance_uid)
+    return _with_group_length(elements)
+
+
+def encode_store_response(request: Mapping[int, bytes], status: int) -> bytes:
+    """Encode the command set that answers a C-STORE request (PS3.7 section 9.3.1.2)."""
+    copied = (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID)
+    return _with_group_length(
+        {element: request[element] for element in copied if element in request}
+        | {
+            COMMAND_FIELD: _us(C_STORE_RQ | RESPONSE),
+            MESSAGE_ID_BEING_RESPONDED_TO: _us(number(request, MESSAGE_ID)),
+            DATA_SET_TYPE: _us(NO_DATA_SET),
+            STATUS: _us(status),
+        }
+    )
+
+
+def _with_group_length(elements: Mapping[int, bytes]) -> bytes:
     body = b"".join(encode_element(0, element, elements[element]) for element in sorted(elements))
     return encode_element(0, 0, len(body).to_bytes(4, "little")) + body
 

@@ -85,11 +85,12 @@ def file_sha256(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def data_set_digest(path: Path) -> str:
+def data_set_digest(path: Path | int) -> str:
     """Return the `dsd1:` digest of a Part 10 file (or of a bare data set, read as by the scanner).
 
-    Memory stays bounded whatever the file's size. Raises MalformedDicomError where the data set
-    is cut off or does not parse to its end, at any depth: what is not whole has no digest.
+    A descriptor stays open. Memory stays bounded whatever the file's size. Raises
+    MalformedDicomError where the data set is cut off or does not parse to its end, at any depth:
+    what is not whole has no digest.
     """
     with FileBytes(path) as file:
         meta = read_file_meta(file)
@@ -116,6 +117,18 @@ def elements_digest(
     return _DataSetDigest(source, position, encoding, leave_out).compute()
 
 
+def element_digests(source: ByteSource, position: int, encoding: Encoding) -> dict[int, bytes]:
+    """Return what `dsd1` counts of each top-level element, by tag: equal means equal to `dsd1`.
+
+    A tag that stands twice is one entry for both. Raises as `data_set_digest`.
+    """
+    found: dict[int, bytes] = {}
+    for record in _DataSetDigest(source, position, encoding, ()).records():
+        tag = int.from_bytes(_tag_of(record), "big")
+        found[tag] = found.get(tag, b"") + record[4:]
+    return found
+
+
 class _DataSetDigest:
     """One computation of `dsd1`, iterative: one list of records for each open data set or item."""
 
@@ -133,7 +146,11 @@ class _DataSetDigest:
         self._offset_table_passed = False
 
     def compute(self) -> str:
-        """Walk the data set to its end."""
+        """Walk the data set to its end and digest it."""
+        return "dsd1:" + _digest(b"dsd1", self.records()).hex()
+
+    def records(self) -> list[bytes]:
+        """Walk the data set to its end and return the records of its elements, as they stand."""
         for kind, tag, vr, start, end in self._walker:
             if kind == VALUE:
                 self._value(tag, vr, start, end)
@@ -150,7 +167,7 @@ class _DataSetDigest:
                 self._fragment(start, end)
             elif kind == SEQUENCE_END:
                 self._close(tag)
-        return "dsd1:" + _digest(b"dsd1", self._records[0]).hex()
+        return self._records[0]
 
     def _add(self, tag: int, kind: bytes, content: bytes) -> None:
         if tag in self._leave_out and (tag >> 16 == 0x7FE0 or len(self._records) == 1):

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
@@ -44,6 +45,22 @@ class Request:
     chunks: Iterable[bytes | memoryview] = ()
     length: int = 0
     pacer: Pacer | None = None
+
+
+class StoreSink(Protocol):
+    """Takes the instances that a peer sends because we asked for them, one after the other."""
+
+    def begin(self, context_id: int, sop_class_uid: str, sop_instance_uid: str) -> None:
+        """Begin an instance; the UIDs are what the command says, unchecked."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Go on with its data set."""
+        ...
+
+    def end(self) -> int:
+        """End it; return the status for the peer (PS3.4 table B.2-1)."""
+        ...
 
 
 class Messages:
@@ -117,6 +134,70 @@ class Messages:
                 raise MalformedDicomError("a data set without a command")
             status = commands.number(command, commands.STATUS)
             return Answer(status, command, bytes(parts[False]))
+
+    def answer_to_get(self, sink: StoreSink, longest_s: float) -> Answer:
+        """Answer what the peer sends on a C-GET, and return its last word on it.
+
+        PS3.7 section 9.3.3. Each part must come within `dimse_timeout_s`, all within `longest_s`.
+        """
+        ends_at = time.monotonic() + longest_s
+        while True:
+            context_id, encoded = self._one_message(is_command=True, ends_at=ends_at)
+            command = commands.decode_command(encoded)
+            has_data = commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET
+            if commands.number(command, commands.COMMAND_FIELD) == commands.C_STORE_RQ:
+                if not has_data:
+                    raise MalformedDicomError("a request to store nothing")
+                self._take_in(context_id, command, sink, ends_at)
+                continue
+            if context_id != self._context_id:
+                raise MalformedDicomError("an answer under another presentation context")
+            self._check(command, commands.C_GET_RQ)
+            data = self._one_message(is_command=False, ends_at=ends_at)[1] if has_data else b""
+            status = commands.number(command, commands.STATUS)
+            if status not in (0xFF00, 0xFF01):
+                return Answer(status, command, data)
+
+    def _take_in(
+        self, context_id: int, command: Mapping[int, bytes], sink: StoreSink, ends_at: float
+    ) -> None:
+        sop_class, instance = (
+            command.get(element, b"").decode("ascii", "replace").strip("\0 ")
+            for element in (commands.AFFECTED_SOP_CLASS_UID, commands.AFFECTED_SOP_INSTANCE_UID)
+        )
+        sink.begin(context_id, sop_class, instance)
+        for value in self._values_of(is_command=False, ends_at=ends_at):
+            if value.context_id != context_id:
+                raise MalformedDicomError("a data set under another presentation context")
+            sink.write(value.fragment)
+        response = commands.encode_store_response(command, sink.end())
+        self._channel.send(
+            list(self._fragments(context_id, response, is_command=True, is_end=True))
+        )
+
+    def _one_message(self, *, is_command: bool, ends_at: float) -> tuple[int, bytes]:
+        """Return a command set, or the data set of an answer, and its presentation context."""
+        whole = bytearray()
+        context_id = 0
+        for value in self._values_of(is_command=is_command, ends_at=ends_at):
+            if context_id not in (0, value.context_id):
+                raise MalformedDicomError("a message under two presentation contexts")
+            context_id = value.context_id
+            whole += value.fragment
+            if len(whole) > _LONGEST_MESSAGE:
+                raise MalformedDicomError("a message without an end")
+        return context_id, bytes(whole)
+
+    def _values_of(self, *, is_command: bool, ends_at: float) -> Iterator[pdu.DataValue]:
+        """Yield the parts of one command set or data set, the last included."""
+        while True:
+            deadline = min(ends_at, time.monotonic() + self._peer.dimse_timeout_s)
+            value = self._next_value(deadline)
+            if value.is_command is not is_command:
+                raise MalformedDicomError("a message inside another")
+            yield value
+            if value.is_last:
+                return
 
     def _next_value(self, deadline: float) -> pdu.DataValue:
         while not self._values:

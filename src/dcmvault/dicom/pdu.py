@@ -36,6 +36,7 @@ _ITEM_USER_INFORMATION = 0x50
 _ITEM_MAXIMUM_LENGTH = 0x51
 _ITEM_IMPLEMENTATION_CLASS = 0x52
 _ITEM_IMPLEMENTATION_VERSION = 0x55
+_ITEM_ROLE_SELECTION = 0x54
 _ITEM_USER_IDENTITY = 0x58
 #: Version, reserved, called and calling AE title, reserved: what stands before the items.
 _ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
@@ -47,6 +48,8 @@ class ContextProposal:
 
     abstract_syntax_uid: str
     transfer_syntax_uids: tuple[str, ...]
+    #: The peer is to send to us under it, not we to the peer (PS3.7 Annex D.3.3.4).
+    peer_sends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,10 @@ def associate_request(
         _item(_ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
         + _item(_ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
         + _item(_ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
+        + b"".join(
+            _role_of_receiver(uid)
+            for uid in dict.fromkeys(one.abstract_syntax_uid for one in proposals if one.peer_sends)
+        )
         + (_user_identity(user_identity) if user_identity is not None else b"")
     )
     body = (
@@ -132,6 +139,12 @@ def associate_request(
         + _item(_ITEM_USER_INFORMATION, user)
     )
     return HEADER.pack(A_ASSOCIATE_RQ, len(body)) + body
+
+
+def _role_of_receiver(sop_class_uid: str) -> bytes:
+    """Encode that we are SCP of a SOP class, and not its SCU (PS3.7 table D.3-9)."""
+    uid = sop_class_uid.encode("ascii")
+    return _item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
 
 
 def _user_identity(identity: UserIdentity) -> bytes:

@@ -52,6 +52,8 @@ from dcmvault.dicom.transfer_syntaxes import (
 )
 
 _CHUNK = 1 << 20
+#: Attributes whose values the form of the pixel data dictates.
+DICTATED_TAGS = frozenset({PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION})
 #: (7FE0,0001) and (7FE0,0002) tell of fragments, (7FE0,0003) of their total length.
 ENCAPSULATION_TAGS = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003})
 
@@ -119,7 +121,7 @@ class Reencoder:
         if tag == PIXEL_DATA and self.decodes:
             self._native(event)
             return
-        if not self._depth and tag in (PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION):
+        if not self._depth and tag in DICTATED_TAGS:
             dictated = self._dictated(tag)
             if dictated is not None and dictated != self._source.read(start, end - start):
                 self.changed.add(tag)

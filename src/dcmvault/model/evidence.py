@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Protocol
 
 from dcmvault.model.identifiers import VersionId
-from dcmvault.model.instance import InstanceIdentity
+from dcmvault.model.instance import InstanceFile, InstanceIdentity, UnreadableEntry
 
 
 class Level(IntEnum):
@@ -57,12 +58,27 @@ class ExpectedInstance:
     object_key: str = ""
 
 
+class Originals(Protocol):
+    """The source's own files, for those who compare copies with them."""
+
+    def files(
+        self, instances: Sequence[ExpectedInstance]
+    ) -> Iterator[tuple[ExpectedInstance, InstanceFile | UnreadableEntry]]:
+        """Make files readable, one answer for each instance; a path is valid until the next.
+
+        Nothing of the source is opened before the first is asked for.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedStudy:
     """All instances of one study (or all opaque files, with an empty UID) that should be held."""
 
     study_instance_uid: str
     instances: tuple[ExpectedInstance, ...]
+    #: What they are copies of; None where nobody will compare.
+    originals: Originals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,8 @@ class Verification:
 
     `findings` covers every expected instance. `extras` are SOP Instance UIDs that the
     destination holds beyond ours (reported, never a failure). `proof` is what the destination
-    answered, JSON-able, without patient data: counts, digests, statuses, how it was read.
+    answered, JSON-able: counts, digests, statuses, how it was read. It has patient data only under
+    `coercions`: old and new values of attributes that a PACS wrote itself.
     """
 
     level: Level

@@ -23,6 +23,7 @@ from dcmvault.errors import (
     MalformedDicomError,
     Retry,
 )
+from dcmvault.model.evidence import Finding
 from dcmvault.model.identifiers import JobId
 from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
@@ -126,7 +127,8 @@ class BatchDelivery:
         """Leave out what the peer already has; it goes on to verification without a delivery.
 
         Not asked when receipts are all that is wanted: what a peer lists is not a receipt.
-        An instance whose content changed is sent again whatever the peer lists.
+        An instance whose content changed, or whose copy was found damaged, is sent again whatever
+        the peer lists.
         """
         if self.sent_is_held or not items or not isinstance(self.destination, Listable):
             return list(items)
@@ -138,7 +140,8 @@ class BatchDelivery:
         for item in items:
             uid = item.plan.identity.sop_instance_uid
             is_there = uid in there[self._job_of[item.item_id]]
-            if is_there and not item.plan.earlier_version_there:
+            is_other = item.plan.earlier_version_there or item.code == Finding.DAMAGED
+            if is_there and not is_other:
                 self._note(item, ItemState.SENT)
             else:
                 absent.append(item)

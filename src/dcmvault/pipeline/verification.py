@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from dcmvault.errors import DestinationError, DestinationUnreachableError
-from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.errors import DestinationError, DestinationUnreachableError, SourceUnavailableError
+from dcmvault.model.evidence import ExpectedInstance, Finding, Level, Verification
+from dcmvault.model.identifiers import VersionId
+from dcmvault.model.instance import InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.model.job import ItemState, Job
 from dcmvault.ports.catalogue import EvidenceCatalogue, Item, ItemCatalogue, Outcome
 from dcmvault.ports.destination import Verifier
+from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class SourceOriginals:
+    """The files of a job's items at their source, which is opened when the first is asked for."""
+
+    open_source: Callable[[], Source]
+    entries: dict[VersionId, InstanceEntry]
+    _source: Source | None = None
+
+    def files(
+        self, instances: Sequence[ExpectedInstance]
+    ) -> Iterator[tuple[ExpectedInstance, InstanceFile | UnreadableEntry]]:
+        """Make files readable, one answer for each instance; a path is valid until the next."""
+        by_locator = {self.entries[one.version_id].locator: one for one in instances}
+        entries = [self.entries[one.version_id] for one in instances]
+        try:
+            if self._source is None:
+                self._source = self.open_source()
+            for answer in self._source.read(entries):
+                yield by_locator.pop(answer.entry.locator), answer
+        except SourceUnavailableError as error:
+            for locator, instance in by_locator.items():
+                entry = self.entries[instance.version_id]
+                assert entry.locator == locator
+                yield instance, UnreadableEntry(entry, error.code, error.message)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What was found out about items of a job's study, and is not written down yet.
 
-    With `lost_are_due`, what evidence shows missing or damaged is delivered (again) in this run.
+    Items in `lost_are_due` are delivered (again) in this run if evidence shows them missing or
+    damaged.
     """
 
     job: Job
     items: Sequence[Item]
     verification: Verification
-    lost_are_due: bool
+    lost_are_due: Collection[int]
 
     def record(self, jobs: EvidenceCatalogue) -> None:
         """Write it down."""
@@ -41,13 +71,19 @@ def verify_items(
     level: Level,
     jobs: EvidenceCatalogue,
     *,
-    lost_are_due: bool = False,
+    open_source: Callable[[], Source],
+    lost_are_due: Collection[int] = (),
 ) -> Found:
     """Look for evidence of `level` for these items of the job's study.
 
+    The source is opened only by who compares copies with it (`Level.PROVEN` at a PACS).
     Raises DestinationUnreachableError when the destination cannot be asked.
     """
-    verification = verifier.verify(jobs.expected_study(job.job_id, items), level)
+    study = jobs.expected_study(job.job_id, items)
+    if level is Level.PROVEN:
+        entries = {item.plan.version_id: item.plan.entry for item in items}
+        study = replace(study, originals=SourceOriginals(open_source, entries))
+    verification = verifier.verify(study, level)
     lost = sum(finding is not Finding.HELD for finding in verification.findings.values())
     if lost:
         _log.warning(

@@ -6,7 +6,7 @@ durable on return, nothing on error. Safe for several threads; rows are values, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -253,13 +253,13 @@ class EvidenceCatalogue(Protocol):
         items: Sequence[Item],
         verification: Verification,
         *,
-        lost_are_due: bool = False,
+        lost_are_due: Collection[int] = (),
     ) -> None:
         """Write evidence, holdings and item states (HELD, or FAILED with the reason).
 
-        A MISSING or DAMAGED finding ends the holding; with `lost_are_due` its item is DUE instead
-        of FAILED. UNKNOWN leaves an earlier holding alone and fails the item. Items that moved on
-        since they were read are left alone.
+        A MISSING or DAMAGED finding ends the holding; its item is DUE instead of FAILED if its id
+        is among `lost_are_due`. UNKNOWN leaves an earlier holding alone and fails the item. Items
+        that moved on since they were read are left alone.
         """
         ...
 

@@ -363,10 +363,11 @@ class RunSuite(CatalogueCases):
         jobs = world.catalogue.jobs
         claimed = jobs.sent_items(job.job_id)
         missing = world.verification(job, claimed, {"a": Finding.MISSING})
-        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=True)
+        due = [item.item_id for item in claimed]
+        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=due)
         assert jobs.count_items(job.job_id) == {ItemState.DUE: 1}
         sent = world.send(job, {"a": "a"})
-        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=True)
+        jobs.record_verification(job.job_id, claimed, missing, lost_are_due=due)
         assert jobs.count_items(job.job_id) == {ItemState.SENT: 1}
         assert [item.held for item in world.due(world.run())] == [True]
         world.verify(job, sent, {})

@@ -17,10 +17,11 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pydicom
@@ -43,6 +44,7 @@ from dcmvault.model.instance import (
     InstanceKind,
     SeriesAttributes,
     StudyAttributes,
+    UnreadableEntry,
 )
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
@@ -85,6 +87,8 @@ class DestinationSuite:
 
     #: An empty folder for the suite's own files; the subclass sets it before each test.
     scratch: Path
+    #: Levels that the destination can ask for, and that the peer of these tests does not offer.
+    not_offered: frozenset[Level] = frozenset()
 
     # What a subclass gives.
 
@@ -242,14 +246,14 @@ class DestinationSuite:
         verifier = self.verifier(destination)
         assert destination.default_level in verifier.levels
         assert Level.NONE not in verifier.levels
-        assert _checked_levels(verifier), "a verifier that can give nothing above SENT"
+        assert self._checked_levels(verifier), "a verifier that can give nothing above SENT"
         self._assert_held(destination, self._deliver(destination, files))
 
     def test_nothing_put_is_nothing_held(self) -> None:
         """Of a study that was never put no instance is HELD, at any level."""
         destination, files = self.destination(), self.sample_files()
         verifier = self.verifier(destination)
-        for level in _checked_levels(verifier):
+        for level in self._checked_levels(verifier):
             for study in _expected(files):
                 found = verifier.verify(study, level)
                 _assert_covers(study, found, level)
@@ -280,7 +284,7 @@ class DestinationSuite:
     ) -> None:
         verifier = self.verifier(destination)
         (study,) = _expected(files, receipts)
-        for level in _checked_levels(verifier):
+        for level in self._checked_levels(verifier):
             found = verifier.verify(study, level)
             _assert_covers(study, found, level)
             assert found.findings[VersionId(3)] is not Finding.HELD
@@ -306,7 +310,7 @@ class DestinationSuite:
         assert error is not None, "open() succeeded"
         assert error.message
         verifier = self.verifier(destination)
-        for level in _checked_levels(verifier):
+        for level in self._checked_levels(verifier):
             try:
                 verifier.verify(_expected(files)[0], level)
             except DestinationUnreachableError:
@@ -326,6 +330,10 @@ class DestinationSuite:
 
     # The suite's own steps.
 
+    def _checked_levels(self, verifier: Verifier) -> list[Level]:
+        levels = verifier.levels - self.not_offered
+        return sorted(level for level in levels if level > Level.SENT)
+
     def _deliver(
         self, destination: Destination, files: Sequence[InstanceFile]
     ) -> dict[InstanceFile, Receipt]:
@@ -339,7 +347,7 @@ class DestinationSuite:
     ) -> None:
         """Every level finds every file of these receipts held."""
         verifier = self.verifier(destination)
-        for level in _checked_levels(verifier):
+        for level in self._checked_levels(verifier):
             for study in _expected(list(receipts), receipts):
                 found = verifier.verify(study, level)
                 _assert_covers(study, found, level)
@@ -348,10 +356,6 @@ class DestinationSuite:
 
 def _kinds(files: Sequence[InstanceFile]) -> list[InstanceKind]:
     return sorted({file.header.kind for file in files if file.header is not None})
-
-
-def _checked_levels(verifier: Verifier) -> list[Level]:
-    return sorted(level for level in verifier.levels if level > Level.SENT)
 
 
 def _put_error(delivery: Delivery, file: InstanceFile) -> DcmvaultError | None:
@@ -385,7 +389,20 @@ def _expected(
                 instance, file_sha256=receipt.file_sha256, object_key=receipt.object_key
             )
         studies.setdefault(identity.study_instance_uid, []).append(instance)
-    return [ExpectedStudy(uid, tuple(instances)) for uid, instances in studies.items()]
+    originals = _Originals(dict(zip(map(VersionId, count(1)), files, strict=False)))
+    return [ExpectedStudy(uid, tuple(instances), originals) for uid, instances in studies.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Originals:
+    """The sample files themselves."""
+
+    by_version: Mapping[VersionId, InstanceFile]
+
+    def files(
+        self, instances: Sequence[ExpectedInstance]
+    ) -> Iterator[tuple[ExpectedInstance, InstanceFile | UnreadableEntry]]:
+        return ((one, self.by_version[one.version_id]) for one in instances)
 
 
 def _assert_covers(study: ExpectedStudy, found: Verification, level: Level) -> None:

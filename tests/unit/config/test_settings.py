@@ -392,6 +392,7 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "association_timeout_s": 30.0,
         "dimse_timeout_s": 60.0,
         "transcode": "lossless",
+        "coerced": "",
         "bandwidth": {"rate": "unlimited", "windows": []},
         "tls_ca_file": "",
         "tls_fingerprint": "",

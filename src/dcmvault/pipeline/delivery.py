@@ -69,6 +69,8 @@ class BatchDelivery:
     #: Jobs that were asked about since the last flush, and those that are not wanted any more.
     _looked_at: set[JobId] = field(default_factory=set)
     _cancelled: set[JobId] = field(default_factory=set)
+    #: One loss may concern several instances.
+    _counted_loss: AssociationLostError | None = None
 
     def run(self, batch: Sequence[tuple[Job, Sequence[Item]]]) -> None:
         """Deliver the items of these jobs; each has an outcome afterwards, or is still due."""
@@ -218,8 +220,10 @@ class BatchDelivery:
                 hint=came.hint,
             )
         elif isinstance(came, AssociationLostError):
-            # What was in flight is unknown; only this instance counts an attempt.
-            self.breaker.failed(came)
+            # What was in flight is unknown; only these instances count an attempt.
+            if came is not self._counted_loss:
+                self.breaker.failed(came)
+                self._counted_loss = came
             self._attempt_failed(item, after_loss(item, came))
         elif not isinstance(came, DestinationUnreachableError | DestinationStoppedError):
             raise came

@@ -21,7 +21,7 @@ from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.pipeline.concurrency import ConcurrencyController, Sample
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Delivery
+from dcmvault.ports.destination import Delivery, Pipelined
 
 #: What an instance costs a peer besides its bytes, in bytes: small ones are no cheaper than this.
 _OVERHEAD_BYTES = 64 << 10
@@ -30,7 +30,7 @@ _SAMPLE_S = 0.2
 _SAMPLE_INSTANCES = 5
 #: A sample counts for a number of lanes when on average so many were busy, or nearly.
 _NEARLY = 0.3
-#: Files opened ahead for each lane.
+#: Files that each lane has in hand and opened ahead, for each that it may have on its way.
 _AHEAD = 2
 #: So many of the files that came last are in use at a time.
 KEPT_FILES = 32
@@ -63,8 +63,8 @@ def deliver_one_by_one(
         except DcmvaultError as error:
             came = error
         yield Delivered(entry, file, came)
-        if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
-            raise came
+        if (failure := _fatal(came)) is not None:
+            raise failure
 
 
 @dataclass(slots=True)
@@ -153,13 +153,29 @@ class LaneGate:
         self._instances = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work(Generic[_T]):
+    """One file for a lane, and its number."""
+
+    number: int
+    entry: _T
+    file: InstanceFile
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """A lane takes no more; without an error it was told so."""
 
     error: BaseException | None = None
-    #: The number of the file that it took and said nothing of.
-    in_hand: int | None = None
+    #: The numbers of the files that it took and said nothing of.
+    in_hand: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A file was read to its end, and is on its way."""
+
+    number: int
 
 
 @dataclass(slots=True)
@@ -173,10 +189,8 @@ class Lanes(Generic[_T]):
     open_delivery: Callable[[], Delivery]
     gate: LaneGate
     stopping: threading.Event
-    _work: queue.SimpleQueue[tuple[int, _T, InstanceFile] | None] = field(
-        default_factory=queue.SimpleQueue
-    )
-    _heard: queue.SimpleQueue[tuple[int, Delivered[_T]] | _Ended] = field(
+    _work: queue.SimpleQueue[_Work[_T] | None] = field(default_factory=queue.SimpleQueue)
+    _heard: queue.SimpleQueue[tuple[int, Delivered[_T]] | _Begun | _Ended] = field(
         default_factory=queue.SimpleQueue
     )
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -184,6 +198,10 @@ class Lanes(Generic[_T]):
     _open: int = 0
     #: Files given to the lanes and not heard of, by their number, in order.
     _in_hand: dict[int, None] = field(default_factory=dict)
+    #: Those of them that are not read to their end, as far as was heard.
+    _to_read: dict[int, None] = field(default_factory=dict)
+    #: Files that each lane may have on their way at once.
+    _window: int = 1
     #: A lane was told to end, and has not yet.
     _is_closing: bool = False
     #: Why nothing more is begun.
@@ -205,8 +223,8 @@ class Lanes(Generic[_T]):
                     yield from self._hear()
                 if self._failure is not None or (came := next(files, None)) is None:
                     break
-                self._in_hand[number] = None
-                self._work.put((number, *came))
+                self._in_hand[number] = self._to_read[number] = None
+                self._work.put(_Work(number, *came))
                 self._adjust()
             while self._in_hand:
                 yield from self._hear()
@@ -219,10 +237,10 @@ class Lanes(Generic[_T]):
         """Say whether the file with this number has to wait: for a lane, or until one is done."""
         if not self._in_hand:
             return False
-        oldest = next(iter(self._in_hand))
+        oldest = next(iter(self._to_read), number)
         return (
             not self._heard.empty()
-            or len(self._in_hand) > _AHEAD * self._open
+            or len(self._in_hand) > _AHEAD * self._window * self._open
             or number - oldest >= KEPT_FILES
         )
 
@@ -238,9 +256,11 @@ class Lanes(Generic[_T]):
     def _hear(self) -> Iterator[Delivered[_T]]:
         """Wait until a file is done, or a lane has ended."""
         heard = self._heard.get()
+        if isinstance(heard, _Begun):
+            self._to_read.pop(heard.number, None)
+            return
         if isinstance(heard, _Ended):
-            if heard.in_hand is not None:
-                self._in_hand.pop(heard.in_hand, None)
+            self._forget(*heard.in_hand)
             if heard.error is None:
                 self._is_closing = False
             else:
@@ -249,17 +269,22 @@ class Lanes(Generic[_T]):
                     self._begin_nothing_more(heard.error)
             return
         number, delivered = heard
-        self._in_hand.pop(number, None)
-        if isinstance(delivered.came, DestinationUnreachableError | DestinationStoppedError):
-            self._begin_nothing_more(delivered.came)
+        self._forget(number)
+        if (failure := _fatal(delivered.came)) is not None:
+            self._begin_nothing_more(failure)
         yield delivered
+
+    def _forget(self, *numbers: int) -> None:
+        for number in numbers:
+            self._in_hand.pop(number, None)
+            self._to_read.pop(number, None)
 
     def _begin_nothing_more(self, error: BaseException) -> None:
         self._failure = self._failure or error
         with suppress(queue.Empty):
             while True:
                 if (work := self._work.get_nowait()) is not None:
-                    self._in_hand.pop(work[0], None)
+                    self._forget(work.number)
         for _lane in range(self._open):
             self._work.put(None)
         self._open = 0
@@ -280,32 +305,96 @@ class Lanes(Generic[_T]):
             thread.join()
 
     def _run_lane(self) -> None:
-        taken: int | None = None
+        hand: list[_Work[_T]] = []
         try:
             with self.open_delivery() as delivery:
-                while (work := self._work.get()) is not None:
-                    taken, entry, file = work
-                    came = self._put(delivery, file)
-                    self._heard.put((taken, Delivered(entry, file, came)))
-                    taken = None
-                    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
-                        raise came
+                if isinstance(delivery, Pipelined) and delivery.window > 1:
+                    self._window = delivery.window
+                    self._deliver_several(delivery, hand)
+                else:
+                    self._deliver_each(delivery, hand)
             ended = _Ended()
         # Outermost frame of a thread: whoever waits for the lanes must hear of a defect, too.
         except BaseException as error:  # noqa: BLE001
             self.gate.trouble()
-            ended = _Ended(error, taken)
+            ended = _Ended(error, tuple(work.number for work in hand))
         finally:
             self.gate.leave()
         self._heard.put(ended)
 
-    def _put(self, delivery: Delivery, file: InstanceFile) -> Receipt | DcmvaultError:
+    def _deliver_each(self, delivery: Delivery, hand: list[_Work[_T]]) -> None:
+        """Deliver one file after the other, until told to end or nothing more can succeed."""
+        while (work := self._work.get()) is not None:
+            hand.append(work)
+            came: Receipt | DcmvaultError
+            try:
+                came = delivery.put(work.file)
+            except DcmvaultError as error:
+                came = error
+            self._tell(work, came, hand)
+            if (failure := _fatal(came)) is not None:
+                raise failure
+
+    def _deliver_several(self, delivery: Pipelined, hand: list[_Work[_T]]) -> None:
+        """Have files on their way, until told to end or nothing more can succeed.
+
+        All that were begun are finished in any case.
+        """
+        failure: DcmvaultError | None = None
+        is_ending = False
+        while True:
+            if not is_ending and failure is None and len(hand) < delivery.window:
+                try:
+                    # Without a file on its way there is nothing else to do than to wait for one.
+                    work = self._work.get(block=not hand)
+                except queue.Empty:
+                    pass
+                else:
+                    is_ending = work is None
+                    failure = self._begin(delivery, work, hand) if work is not None else None
+                    continue
+            if not hand:
+                break
+            failure = self._finish(delivery, hand) or failure
+        if failure is not None:
+            raise failure
+
+    def _begin(
+        self, delivery: Pipelined, work: _Work[_T], hand: list[_Work[_T]]
+    ) -> DcmvaultError | None:
+        """Begin one file; return the error after which nothing more can succeed."""
+        hand.append(work)
         try:
-            receipt = delivery.put(file)
-        except InstanceDeferredError as error:
-            self.gate.trouble()
-            return error
+            delivery.begin(work.file)
         except DcmvaultError as error:
-            return error
-        self.gate.delivered(file.entry.fingerprint.size)
-        return receipt
+            came = error
+        else:
+            self._heard.put(_Begun(work.number))
+            return None
+        if _fatal(came) is not None:
+            # Those before it first: it may be their loss that this one cannot be begun.
+            while len(hand) > 1:
+                self._finish(delivery, hand)
+        self._tell(work, came, hand)
+        return _fatal(came)
+
+    def _finish(self, delivery: Pipelined, hand: list[_Work[_T]]) -> DcmvaultError | None:
+        """Finish one file; return the error after which nothing more can succeed."""
+        file, came = delivery.finish()
+        self._tell(next(work for work in hand if work.file is file), came, hand)
+        return _fatal(came)
+
+    def _tell(self, work: _Work[_T], came: Receipt | DcmvaultError, hand: list[_Work[_T]]) -> None:
+        if isinstance(came, Receipt):
+            self.gate.delivered(work.file.entry.fingerprint.size)
+        elif isinstance(came, InstanceDeferredError):
+            self.gate.trouble()
+        hand.remove(work)
+        self._heard.put((work.number, Delivered(work.entry, work.file, came)))
+
+
+def _fatal(came: Receipt | DcmvaultError) -> DcmvaultError | None:
+    """Return the error after which nothing more can succeed, if it is one."""
+    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
+        return came
+    return None

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
 from scripts.peer_processes import DicomPeer, Orthanc
 from tests.integration.dimse_story import destination_at, kinds_of, sop_uids, study_files
 from tests.integration.flow_world import Flow, counts_of
+from tests.integration.picky_peer import picky_peer
 from tests.integration.raw_peer import C_STORE_RSP, Asked, data_pdu, raw_peer, response
 from tests.integration.test_dimse_pacing import CountingPacing
 from tests.integration.test_dimse_quarantine import Choosy
@@ -275,6 +278,26 @@ def test_a_kind_that_was_not_announced_waits_for_what_is_on_its_way(tmp_path: Pa
         assert_receipts(deliver(delivery, files), files)
         assert pacs.associations == 2
         assert pacs.held() == set(sop_uids(files))
+
+
+def test_what_is_transcoded_has_company_on_its_way(tmp_path: Path) -> None:
+    files = study_files(tmp_path / "study", 6)
+    accepted = [ImplicitVRLittleEndian]
+    with (
+        picky_peer(tmp_path / "pacs", [CTImageStorage], accepted, async_window=4) as peer,
+        delivery_to(peer.port, files, 4) as delivery,
+    ):
+        assert delivery.window == 4
+        came = deliver(delivery, files)
+        assert peer.associations == 1
+    assert_receipts(came, files)
+    for receipt in came.values():
+        assert isinstance(receipt, Receipt)
+        assert receipt.transfer_syntax_uid == ImplicitVRLittleEndian
+    for file, uid in zip(files, sop_uids(files), strict=True):
+        there, here = pydicom.dcmread(peer.stored(uid)), pydicom.dcmread(file.path)
+        assert there.PixelData == here.PixelData
+        assert there.InstanceNumber == here.InstanceNumber
 
 
 # Runs.

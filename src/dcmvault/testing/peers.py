@@ -54,8 +54,11 @@ _COUNTS = (0x00201206, 0x00201208)
 _NOTICE_S = 5.0
 
 
-def _grant(event: evt.Event, async_window: int) -> None:
-    """Grant a window: the library says 1 and 1, whatever a handler of its says."""
+def grant_window(event: evt.Event, async_window: int) -> None:
+    """Grant a window; a handler of EVT_REQUESTED with the window as its argument.
+
+    The library says 1 and 1, whatever a handler for the purpose says.
+    """
     item = AsynchronousOperationsWindowNegotiation()
     item.maximum_number_operations_invoked = async_window
     item.maximum_number_operations_performed = 1
@@ -127,7 +130,7 @@ class SimulatedPacs:
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_FIND, self._find),
                 *(
-                    [(evt.EVT_REQUESTED, _grant, [self._async_window])]
+                    [(evt.EVT_REQUESTED, grant_window, [self._async_window])]
                     if self._async_window != 1
                     else []
                 ),

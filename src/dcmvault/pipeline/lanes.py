@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Generic, TypeVar
 
 from dcmvault.errors import (
+    AssociationLostError,
     DcmvaultError,
     DestinationError,
     DestinationStoppedError,
@@ -26,7 +26,7 @@ from dcmvault.ports.destination import Delivery, Pipelined
 #: What an instance costs a peer besides its bytes, in bytes: small ones are no cheaper than this.
 _OVERHEAD_BYTES = 64 << 10
 #: A sample spans so many seconds at least, and so many instances for each lane.
-_SAMPLE_S = 0.2
+_SAMPLE_S = 0.1
 _SAMPLE_INSTANCES = 5
 #: A sample counts for a number of lanes when on average so many were busy, or nearly.
 _NEARLY = 0.3
@@ -49,14 +49,39 @@ class Delivered(Generic[_T]):
     came: Receipt | DcmvaultError
 
 
+class Files(Generic[_T]):
+    """The files of a batch as they come from a source, each with what it is for; some are none.
+
+    They may go when the source's iterator ends. So `next` is asked `count` times and no more, and
+    `close` when nobody uses them.
+    """
+
+    def __init__(self, count: int, files: Generator[tuple[_T, InstanceFile | None]]) -> None:
+        self.count = count
+        self._files = files
+
+    def next(self) -> tuple[_T, InstanceFile | None] | None:
+        """Return the next one; None if the source ended early."""
+        return next(self._files, None)
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._files.close()
+
+
 def deliver_one_by_one(
-    delivery: Delivery, files: Iterable[tuple[_T, InstanceFile]]
+    delivery: Delivery, files: Files[_T], stopping: threading.Event
 ) -> Iterator[Delivered[_T]]:
     """Deliver files as they come, by one delivery and in the caller's thread.
 
     After an error that no instance is to blame for nothing more is begun, and it is raised.
     """
-    for entry, file in files:
+    for _number in range(files.count):
+        if stopping.is_set() or (coming := files.next()) is None:
+            return
+        entry, file = coming
+        if file is None:
+            continue
         came: Receipt | DcmvaultError
         try:
             came = delivery.put(file)
@@ -163,6 +188,13 @@ class _Work(Generic[_T]):
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """A file was read to its end, and is on its way."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """A lane takes no more; without an error it was told so."""
 
@@ -171,11 +203,100 @@ class _Ended:
     in_hand: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A file was read to its end, and is on its way."""
+@dataclass(slots=True)
+class _Lane(Generic[_T]):
+    """Takes files, delivers them by one delivery, and tells what came of each."""
 
-    number: int
+    gate: LaneGate
+    stopping: threading.Event
+    work: queue.SimpleQueue[_Work[_T] | None]
+    heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Begun | _Ended]
+    #: Files that were taken and not told of.
+    hand: list[_Work[_T]] = field(default_factory=list)
+
+    def deliver_each(self, delivery: Delivery) -> None:
+        """Deliver one file after the other, until told to end or nothing more can succeed."""
+        while (work := self.work.get()) is not None:
+            if not self._take(work):
+                continue
+            came: Receipt | DcmvaultError
+            try:
+                came = delivery.put(work.file)
+            except DcmvaultError as error:
+                came = error
+            self._tell(work, came)
+            if (failure := _fatal(came)) is not None:
+                raise failure
+
+    def deliver_several(self, delivery: Pipelined) -> None:
+        """Have files on their way, until told to end or nothing more can succeed.
+
+        All that were begun are finished in any case.
+        """
+        failure: DcmvaultError | None = None
+        is_ending = False
+        while True:
+            if not is_ending and failure is None and len(self.hand) < delivery.window:
+                try:
+                    # Without a file on its way there is nothing else to do than to wait for one.
+                    work = self.work.get(block=not self.hand)
+                except queue.Empty:
+                    pass
+                else:
+                    is_ending = work is None
+                    if work is not None and self._take(work):
+                        failure = self._begin(delivery, work)
+                    continue
+            if not self.hand:
+                break
+            failure = self._finish(delivery) or failure
+        if failure is not None:
+            raise failure
+
+    def _take(self, work: _Work[_T]) -> bool:
+        """Take a file in hand, unless the work is being stopped."""
+        if self.stopping.is_set():
+            self.heard.put((work.number, None))
+            return False
+        self.hand.append(work)
+        return True
+
+    def _begin(self, delivery: Pipelined, work: _Work[_T]) -> DcmvaultError | None:
+        """Begin one file; return the error after which nothing more can succeed."""
+        try:
+            delivery.begin(work.file)
+        except DcmvaultError as error:
+            came = error
+        else:
+            self.heard.put(_Begun(work.number))
+            return None
+        if _fatal(came) is not None:
+            # Those before it first: it may be their loss that this one cannot be begun.
+            while len(self.hand) > 1:
+                self._finish(delivery)
+        self._tell(work, came)
+        return _fatal(came)
+
+    def _finish(self, delivery: Pipelined) -> DcmvaultError | None:
+        """Finish one file; return the error after which nothing more can succeed."""
+        file, came = delivery.finish()
+        self._tell(next(work for work in self.hand if work.file is file), came)
+        return _fatal(came)
+
+    def _tell(self, work: _Work[_T], came: Receipt | DcmvaultError) -> None:
+        if isinstance(came, Receipt):
+            self.gate.delivered(work.file.entry.fingerprint.size)
+        elif isinstance(came, InstanceDeferredError):
+            self.gate.trouble()
+        self.hand.remove(work)
+        self.heard.put((work.number, Delivered(work.entry, work.file, came)))
+
+
+def _fatal(came: Receipt | DcmvaultError) -> DcmvaultError | None:
+    """Return the error after which nothing more can succeed, if it is one."""
+    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
+        return came
+    return None
 
 
 @dataclass(slots=True)
@@ -190,7 +311,8 @@ class Lanes(Generic[_T]):
     gate: LaneGate
     stopping: threading.Event
     _work: queue.SimpleQueue[_Work[_T] | None] = field(default_factory=queue.SimpleQueue)
-    _heard: queue.SimpleQueue[tuple[int, Delivered[_T]] | _Begun | _Ended] = field(
+    #: The number of a file and what came of it: nothing, where it was not begun.
+    _heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Begun | _Ended] = field(
         default_factory=queue.SimpleQueue
     )
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -207,25 +329,29 @@ class Lanes(Generic[_T]):
     #: Why nothing more is begun.
     _failure: BaseException | None = None
 
-    def deliver(self, files: Iterator[tuple[_T, InstanceFile]]) -> Iterator[Delivered[_T]]:
+    def deliver(self, files: Files[_T]) -> Iterator[Delivered[_T]]:
         """Deliver files as they come; yield each with its receipt or the error it met.
 
         At most `KEPT_FILES` of them must be there at a time, the last ones that came. In the end
         raises what no instance is to blame for: DestinationUnreachableError (with its subclasses)
-        or DestinationStoppedError.
+        or DestinationStoppedError. Who stops listening finds the rest in `unheard`.
         """
         if not self.gate.enter_first(self.stopping):
             return
-        self._start_lane()
         try:
-            for number in count():
+            self._start_lane()
+            for number in range(files.count):
                 while self._must_hear(number):
                     yield from self._hear()
-                if self._failure is not None or (came := next(files, None)) is None:
+                if self._failure is not None or self.stopping.is_set():
                     break
-                self._in_hand[number] = self._to_read[number] = None
-                self._work.put(_Work(number, *came))
-                self._adjust()
+                if (coming := files.next()) is None:
+                    break
+                entry, file = coming
+                if file is not None:
+                    self._in_hand[number] = self._to_read[number] = None
+                    self._work.put(_Work(number, entry, file))
+                    self._adjust()
             while self._in_hand:
                 yield from self._hear()
         finally:
@@ -269,6 +395,12 @@ class Lanes(Generic[_T]):
                     self._begin_nothing_more(heard.error)
             return
         number, delivered = heard
+        if delivered is None:  # not begun
+            self._forget(number)
+            return
+        if number in self._to_read and self._may_go_elsewhere(delivered.came):
+            self._work.put(_Work(number, delivered.entry, delivered.file))
+            return
         self._forget(number)
         if (failure := _fatal(delivered.came)) is not None:
             self._begin_nothing_more(failure)
@@ -278,6 +410,23 @@ class Lanes(Generic[_T]):
         for number in numbers:
             self._in_hand.pop(number, None)
             self._to_read.pop(number, None)
+
+    def unheard(self) -> Iterator[Delivered[_T]]:
+        """Return, when it is over, what came of files and was not told: the consumer gave up."""
+        with suppress(queue.Empty):
+            while True:
+                heard = self._heard.get_nowait()
+                if isinstance(heard, tuple) and heard[1] is not None:
+                    yield heard[1]
+
+    def _may_go_elsewhere(self, came: Receipt | DcmvaultError) -> bool:
+        """Say whether a file was not sent for want of an association that other lanes have."""
+        return (
+            isinstance(came, DestinationUnreachableError)
+            and not isinstance(came, AssociationLostError)
+            and self._open > 1
+            and self._failure is None
+        )
 
     def _begin_nothing_more(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -290,10 +439,14 @@ class Lanes(Generic[_T]):
         self._open = 0
 
     def _start_lane(self) -> None:
-        self._open += 1
         thread = threading.Thread(target=self._run_lane, name="delivery-lane", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            self.gate.leave()
+            raise
+        self._open += 1
         self._threads.append(thread)
-        thread.start()
 
     def _end(self) -> None:
         with suppress(queue.Empty):
@@ -305,96 +458,19 @@ class Lanes(Generic[_T]):
             thread.join()
 
     def _run_lane(self) -> None:
-        hand: list[_Work[_T]] = []
+        lane = _Lane(self.gate, self.stopping, self._work, self._heard)
         try:
             with self.open_delivery() as delivery:
                 if isinstance(delivery, Pipelined) and delivery.window > 1:
                     self._window = delivery.window
-                    self._deliver_several(delivery, hand)
+                    lane.deliver_several(delivery)
                 else:
-                    self._deliver_each(delivery, hand)
+                    lane.deliver_each(delivery)
             ended = _Ended()
         # Outermost frame of a thread: whoever waits for the lanes must hear of a defect, too.
         except BaseException as error:  # noqa: BLE001
             self.gate.trouble()
-            ended = _Ended(error, tuple(work.number for work in hand))
+            ended = _Ended(error, tuple(work.number for work in lane.hand))
         finally:
             self.gate.leave()
         self._heard.put(ended)
-
-    def _deliver_each(self, delivery: Delivery, hand: list[_Work[_T]]) -> None:
-        """Deliver one file after the other, until told to end or nothing more can succeed."""
-        while (work := self._work.get()) is not None:
-            hand.append(work)
-            came: Receipt | DcmvaultError
-            try:
-                came = delivery.put(work.file)
-            except DcmvaultError as error:
-                came = error
-            self._tell(work, came, hand)
-            if (failure := _fatal(came)) is not None:
-                raise failure
-
-    def _deliver_several(self, delivery: Pipelined, hand: list[_Work[_T]]) -> None:
-        """Have files on their way, until told to end or nothing more can succeed.
-
-        All that were begun are finished in any case.
-        """
-        failure: DcmvaultError | None = None
-        is_ending = False
-        while True:
-            if not is_ending and failure is None and len(hand) < delivery.window:
-                try:
-                    # Without a file on its way there is nothing else to do than to wait for one.
-                    work = self._work.get(block=not hand)
-                except queue.Empty:
-                    pass
-                else:
-                    is_ending = work is None
-                    failure = self._begin(delivery, work, hand) if work is not None else None
-                    continue
-            if not hand:
-                break
-            failure = self._finish(delivery, hand) or failure
-        if failure is not None:
-            raise failure
-
-    def _begin(
-        self, delivery: Pipelined, work: _Work[_T], hand: list[_Work[_T]]
-    ) -> DcmvaultError | None:
-        """Begin one file; return the error after which nothing more can succeed."""
-        hand.append(work)
-        try:
-            delivery.begin(work.file)
-        except DcmvaultError as error:
-            came = error
-        else:
-            self._heard.put(_Begun(work.number))
-            return None
-        if _fatal(came) is not None:
-            # Those before it first: it may be their loss that this one cannot be begun.
-            while len(hand) > 1:
-                self._finish(delivery, hand)
-        self._tell(work, came, hand)
-        return _fatal(came)
-
-    def _finish(self, delivery: Pipelined, hand: list[_Work[_T]]) -> DcmvaultError | None:
-        """Finish one file; return the error after which nothing more can succeed."""
-        file, came = delivery.finish()
-        self._tell(next(work for work in hand if work.file is file), came, hand)
-        return _fatal(came)
-
-    def _tell(self, work: _Work[_T], came: Receipt | DcmvaultError, hand: list[_Work[_T]]) -> None:
-        if isinstance(came, Receipt):
-            self.gate.delivered(work.file.entry.fingerprint.size)
-        elif isinstance(came, InstanceDeferredError):
-            self.gate.trouble()
-        hand.remove(work)
-        self._heard.put((work.number, Delivered(work.entry, work.file, came)))
-
-
-def _fatal(came: Receipt | DcmvaultError) -> DcmvaultError | None:
-    """Return the error after which nothing more can succeed, if it is one."""
-    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
-        return came
-    return None

@@ -76,11 +76,14 @@ class SimulatedPacs:
         ae_title: str = "SIMULATED",
         port: int = 0,
         allowed_ae_titles: Collection[str] = (),
+        serves: int = 0,
         log: Path | None = None,
         async_window: int = 1,
     ) -> None:
         """Describe it; with an `async_window` it grants so many operations to who asks for any."""
         self.ae_title = ae_title
+        #: Associations at once; further ones are rejected for now. 0: as many as usual.
+        self._serves = serves
         #: SOP Instance UIDs of all C-STORE requests in order of arrival, refused ones too.
         self.received: list[str] = []
         #: Associations that were accepted, and the most that stood at one time.
@@ -120,6 +123,8 @@ class SimulatedPacs:
         self._stopping.clear()
         entity = new_scp(self.ae_title)
         entity.require_calling_aet = self._allowed
+        if self._serves:
+            entity.maximum_associations = self._serves
         self._running = serve(
             entity,
             self._address,

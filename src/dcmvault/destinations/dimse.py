@@ -154,6 +154,13 @@ class DimseDestination:
                     closing.pop_all()
                     self._idle.keep(association)
 
+    def _opened(self, proposals: Sequence[ContextProposal]) -> PeerAssociation:
+        began = self._clock.monotonic()
+        with self._idle.opening():
+            association = open_association(self._peer, proposals)
+        self._slots.waited(self._clock.monotonic() - began)
+        return association
+
     def _has_just_ended(self) -> bool:
         ends = (self._slots.given_back_at, self._idle.released_at)
         now = self._clock.monotonic()
@@ -170,7 +177,7 @@ class DimseDestination:
         while True:
             self._slots.take()
             try:
-                return self._idle.take(proposals) or open_association(self._peer, proposals)
+                return self._idle.take(proposals) or self._opened(proposals)
             except (AssociationDeferredError, AssociationRejectedError):
                 if self._slots.refused():
                     continue

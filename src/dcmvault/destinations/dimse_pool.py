@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dcmvault.dicom.association import PeerAssociation
@@ -13,6 +14,8 @@ from dcmvault.ports.clock import Clock
 #: Longer than between two batches; shorter than peers wait (Orthanc ends idle ones after 30 s, and
 #: serves only a few at once).
 _IDLE_S = 5.0
+#: Seconds that no peer takes to accept an association, unless it first serves another to its end.
+_LONG_S = 2.0
 #: Seconds for which it is remembered that a peer serves fewer associations than configured.
 _REMEMBERED_S = 300.0
 
@@ -25,6 +28,8 @@ class IdleAssociations:
     #: When one was released last (monotonic); None: never.
     released_at: float | None = None
     _idle: list[tuple[PeerAssociation, float]] = field(default_factory=list)
+    #: Associations that are being asked for.
+    _opening: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: Held while associations are being released: the peer still serves them.
     _releasing: threading.Lock = field(default_factory=threading.Lock)
@@ -45,8 +50,28 @@ class IdleAssociations:
         self.close()
         return None
 
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Say that another association is being asked for: none is kept from the peer meanwhile."""
+        with self._lock:
+            self._opening += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._opening -= 1
+
     def keep(self, association: PeerAssociation) -> None:
-        """Keep an association on which nothing is in flight, for a few seconds."""
+        """Keep an association on which nothing is in flight, for a few seconds.
+
+        A peer that serves one at a time lets others wait for its end: then it is released at once.
+        """
+        with self._lock:
+            is_awaited = self._opening > 0
+        if is_awaited:
+            with self._releasing:
+                self._release([association])
+            return
         with self._lock:
             self._idle.append((association, self.clock.monotonic()))
             self._watch()
@@ -109,6 +134,13 @@ class AssociationSlots:
             while self._taken >= self._limit:
                 self._changed.wait()
             self._taken += 1
+
+    def waited(self, seconds: float) -> None:
+        """Say how long the peer took to accept one: long beside others, if it serves no more."""
+        with self._changed:
+            if seconds > _LONG_S and self._taken > 1:
+                self._limit = min(self._limit, self._taken - 1)
+                self._refused_at = self.clock.monotonic()
 
     def give_back(self) -> None:
         """Say that one no longer stands."""

@@ -150,6 +150,8 @@ def far_away(work: Work) -> Iterator[Row]:
         mine = [ours(link, small, most=8) for _ in range(work.slow_runs)]
         theirs = [dcmsend(link, small, tuned=True) for _ in range(1)]
         yield _row("small, 50 ms and 100 Mbit/s, beside dcmsend", mine, theirs, 5)
+        mine = [ours(link, small, associations=1, window=8) for _ in range(work.slow_runs)]
+        yield _row("small, 50 ms, 1 association, window 8, dcmsend", mine, theirs, 5)
         for name in ("CT", "small"):
             corpus = work.corpus(name)
             fixed = {n: [ours(link, corpus, associations=n)] for n in range(1, 9)}

@@ -38,13 +38,15 @@ class Took:
     peak_bytes: int = 0
 
 
-def ours(target: Target, folder: Path, *, associations: int = 0, most: int = 4) -> Took:
+def ours(
+    target: Target, folder: Path, *, associations: int = 0, most: int = 4, window: int = 1
+) -> Took:
     """Send by our own path; with no fixed number of associations the controller chooses."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bench.delivery_figures.sender", str(target.port), str(folder)),
             *("--ae-title", target.ae_title, "--most", str(most)),
-            *("--associations", str(associations)),
+            *("--associations", str(associations), "--window", str(window)),
         ],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,

@@ -30,11 +30,17 @@ from dcmvault.ports.destination import Delivery
 from dcmvault.sources.folder import FolderSource
 
 
-def send(port: int, ae_title: str, folder: Path, *, fixed: int, most: int) -> dict[str, object]:
+def send(
+    port: int, ae_title: str, folder: Path, *, fixed: int, most: int, window: int
+) -> dict[str, object]:
     """Send a folder and say how long it took."""
     clock = SystemClock()
     section = DimseDestinationSection(
-        host="127.0.0.1", port=port, called_ae_title=ae_title, max_associations=fixed or most
+        host="127.0.0.1",
+        port=port,
+        called_ae_title=ae_title,
+        max_associations=fixed or most,
+        async_window=window,
     )
     destination = DimseDestination(section, clock)
     source = FolderSource(FolderSourceSection(path=folder))
@@ -80,6 +86,7 @@ def main() -> None:
     parser.add_argument("--ae-title", default="ANY-SCP")
     parser.add_argument("--associations", type=int, default=0, help="a fixed number")
     parser.add_argument("--most", type=int, default=4, help="at most so many, adaptive")
+    parser.add_argument("--window", type=int, default=1, help="requests on their way on each")
     options = parser.parse_args()
     print(
         json.dumps(
@@ -89,6 +96,7 @@ def main() -> None:
                 options.folder,
                 fixed=options.associations,
                 most=options.most,
+                window=options.window,
             )
         )
     )

@@ -63,14 +63,20 @@ def _item(kind: int, data: bytes) -> bytes:
 
 
 def _acceptance(request: bytes) -> bytes:
-    """Accept the first transfer syntax of every presentation context (PS3.8 section 9.3.3)."""
+    """Accept the first transfer syntax of every presentation context (PS3.8 section 9.3.3).
+
+    A window of asynchronous operations is granted as it is proposed (PS3.7 Annex D.3.3.3).
+    """
+    window = b""
     answer = request[:68] + _item(0x10, b"1.2.840.10008.3.1.1.1")
     for kind, item in _items(request[68:]):
         if kind == 0x20:
             syntaxes = [data for sub, data in _items(item[4:]) if sub == 0x40]
             answer += _item(0x21, item[:1] + b"\0\0\0" + _item(0x40, syntaxes[0]))
+        elif kind == 0x50:
+            window = b"".join(_item(sub, data) for sub, data in _items(item) if sub == 0x53)
     user = _item(0x51, struct.pack(">I", 131_072)) + _item(0x52, b"1.2.826.0.1.3680043.8.498.7")
-    return answer + _item(0x50, user)
+    return answer + _item(0x50, user + window)
 
 
 def _element(number: int, value: bytes) -> bytes:

@@ -12,16 +12,17 @@ from scripts.peer_processes import Orthanc
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.listener import Listener
+from dcmvault.errors import EntryVanishedError
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
-from dcmvault.ports.destination import Destination, Listable
+from dcmvault.ports.destination import Destination, Listable, Pipelined
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.destination_suite import ORIGIN, DestinationSuite
 from dcmvault.testing.peers import SimulatedPacs
 
 
-def _destination(port: int, called: str) -> DimseDestination:
+def _destination(port: int, called: str, async_window: int = 1) -> DimseDestination:
     section = DimseDestinationSection(
         host="127.0.0.1",
         port=port,
@@ -29,6 +30,7 @@ def _destination(port: int, called: str) -> DimseDestination:
         connect_timeout_s=5,
         association_timeout_s=10,
         dimse_timeout_s=20,
+        async_window=async_window,
     )
     return DimseDestination(section, FakeClock())
 
@@ -83,6 +85,35 @@ class TestSimulatedPacs(_Peerless):
 
     def lose(self, destination: Destination, file: InstanceFile, receipt: Receipt) -> None:
         self.pacs.lose(_sop_uid(file))
+
+
+class TestSimulatedPacsWithWindow(TestSimulatedPacs):
+    @pytest.fixture(autouse=True)
+    def _peer(self) -> Iterator[None]:
+        with SimulatedPacs(async_window=8) as self.pacs:
+            yield
+
+    def destination(self) -> Destination:
+        return _destination(self.pacs.port, self.pacs.ae_title, async_window=3)
+
+    def test_files_on_their_way_are_all_heard_of(self) -> None:
+        destination, files = self.destination(), self.sample_files()[:4]
+        files[1].path.unlink()
+        with destination.open(
+            {file.header.kind for file in files if file.header}, ORIGIN
+        ) as delivery:
+            assert isinstance(delivery, Pipelined)
+            delivery.begin(files[0])
+            with pytest.raises(EntryVanishedError):
+                delivery.begin(files[1])
+            delivery.begin(files[2])
+            delivery.begin(files[3])
+            assert delivery.window == 3
+            came = dict(delivery.finish() for _ in range(3))
+        for file in (files[0], *files[2:]):
+            receipt = came[file]
+            assert isinstance(receipt, Receipt)
+            assert receipt.locator == file.entry.locator
 
 
 class TestListener(_Peerless):

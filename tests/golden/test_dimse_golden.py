@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ ASSOCIATE_RQ = wire("""
     '2.25.337977389885011527785760853468765732730'
     55 00 000a 'DCMVAULT_1'             #   implementation version name (PS3.7 table D.3-3)
 """)
+#: The same with a window of asynchronous operations.
+ASSOCIATE_RQ_WINDOW = (
+    ASSOCIATE_RQ.replace(wire("01 00 00000115"), wire("01 00 0000011d"))  # 8 bytes more
+    .replace(wire("50 00 0046 51"), wire("50 00 004e 51"))
+    .replace(
+        wire("55 00 000a 'DCMVAULT_1'"),
+        wire("""
+            53 00 0004                  # asynchronous operations window (PS3.7 table D.3-7)
+            0008 0001                   #   operations invoked: 8, performed: 1
+            55 00 000a 'DCMVAULT_1'
+        """),
+    )
+)
 ECHO_RQ = wire("""
     04 00 0000004a                      # P-DATA-TF, 74 bytes (PS3.8 table 9-22)
     00000046 01 03                      # 70 bytes in context 1: command, last (table 9-23, E.2)
@@ -136,6 +150,10 @@ STORE_RSP = wire("""
     0000 0009 02000000 0000
     0000 0010 08000000 '1.2.3.4' 00
 """)
+#: The peer grants 2 (PS3.7 table D.3-8).
+ASSOCIATE_AC_WINDOW = ASSOCIATE_AC.replace(wire("02 00 000000ae"), wire("02 00 000000b6")).replace(
+    wire("50 00 0011 51"), wire("50 00 0019 51")
+) + wire("53 00 0004 0002 0001")
 RELEASE_RP = wire("06 00 00000004 00000000")
 
 
@@ -222,6 +240,16 @@ def delivery(instance: InstanceFile) -> list[Said]:
 
 
 @pytest.fixture
+def windowed() -> list[Said]:
+    """An association with a window of asynchronous operations, that is released."""
+    with recorded(ASSOCIATE_AC_WINDOW, RELEASE_RP) as (peer, conversation):
+        peer = replace(peer, async_window=8)
+        with open_association(peer, [ContextProposal(CT, (EXPLICIT,))]) as association:
+            assert association.window == 2
+    return conversation
+
+
+@pytest.fixture
 def aborted() -> list[Said]:
     """An association that we abort."""
     with recorded(ASSOCIATE_AC) as (peer, conversation):
@@ -239,6 +267,10 @@ def test_a_delivery_is_these_bytes(delivery: list[Said]) -> None:
 
 def test_an_abort_is_these_bytes(aborted: list[Said]) -> None:
     assert _ours(aborted) == [ASSOCIATE_RQ, ABORT]
+
+
+def test_a_window_is_asked_for_by_these_bytes(windowed: list[Said]) -> None:
+    assert _ours(windowed) == [ASSOCIATE_RQ_WINDOW, RELEASE_RQ]
 
 
 #: What must stand in the dissection of our messages, in this order.
@@ -302,6 +334,18 @@ def test_the_dissector_reads_the_same(
         found = [n for n, line in enumerate(lines[position:]) if expected.strip() in line]
         assert found, f"{expected.strip()} after {lines[position - 10 : position]}"
         position += found[0] + 1
+    _assert_nothing_is_wrong(lines)
+
+
+@pytest.mark.peers
+def test_the_dissector_reads_the_window(windowed: list[Said], tmp_path: Path) -> None:
+    capture = tmp_path / "window.pcap"
+    write_capture(capture, [windowed])
+    lines = dissected(capture)
+    numbers = [
+        line.split(": ")[1] for line in lines if line.startswith("Maximum-number-operations")
+    ]
+    assert numbers == ["8", "1", "2", "1"]
     _assert_nothing_is_wrong(lines)
 
 

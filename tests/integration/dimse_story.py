@@ -53,6 +53,7 @@ def destination_at(
         association_timeout_s=options.pop("association_timeout_s", 5),
         dimse_timeout_s=options.pop("dimse_timeout_s", 10),
         max_associations=int(options.pop("max_associations", 4)),
+        async_window=int(options.pop("async_window", 1)),
     )
     assert not options
     return DimseDestination(section, FakeClock())

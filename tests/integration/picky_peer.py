@@ -12,6 +12,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from dcmvault.dicom.received import part10_head
+from dcmvault.testing.peers import grant_window
 
 
 @dataclass
@@ -33,6 +34,7 @@ def picky_peer(
     transfer_syntaxes: Sequence[str],
     *,
     idle_s: float = 60,
+    async_window: int = 1,
 ) -> Iterator[PickyPeer]:
     """Serve these SOP classes in these transfer syntaxes only; end idle associations."""
     entity = AE(ae_title="SIMULATED")
@@ -64,7 +66,11 @@ def picky_peer(
     server = entity.start_server(
         ("127.0.0.1", 0),
         block=False,
-        evt_handlers=[(evt.EVT_C_STORE, keep), (evt.EVT_ESTABLISHED, count)],
+        evt_handlers=[
+            (evt.EVT_C_STORE, keep),
+            (evt.EVT_ESTABLISHED, count),
+            (evt.EVT_REQUESTED, grant_window, [async_window]),
+        ],
     )
     assert server is not None
     assert server.socket is not None

@@ -24,6 +24,7 @@ class Asked:
     connection: socket.socket
     context_id: int
     message_id: int
+    sop_instance_uid: str
 
 
 def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
@@ -63,8 +64,11 @@ def response(field: int, message_id: int, status: int, *, has_data_set: bool = F
     return commands.encode_element(0, 0, struct.pack("<I", len(body))) + body
 
 
-def acceptance(request: bytes) -> bytes:
-    """Accept every context of an A-ASSOCIATE-RQ with the first transfer syntax proposed."""
+def acceptance(request: bytes, window: int | None = None) -> bytes:
+    """Accept every context of an A-ASSOCIATE-RQ with the first transfer syntax proposed.
+
+    With a `window` so many asynchronous operations are granted, asked for or not.
+    """
     items, offset = b"", 68
     while offset < len(request):
         kind, length = struct.unpack_from(">BxH", request, offset)
@@ -78,6 +82,8 @@ def acceptance(request: bytes) -> bytes:
             answer = bytes([body[0], 0, 0, 0]) + body[start:end]
             items += struct.pack(">BxH", 0x21, len(answer)) + answer
     user = struct.pack(">BxHI", 0x51, 4, 16384)
+    if window is not None:
+        user += struct.pack(">BxHHH", 0x53, 4, window, 1)
     whole = request[:68] + items + struct.pack(">BxH", 0x50, len(user)) + user
     return pdu.HEADER.pack(pdu.A_ASSOCIATE_AC, len(whole)) + whole
 
@@ -95,11 +101,17 @@ def read_request(connection: socket.socket) -> Asked:
             elif value.is_last:
                 elements = commands.decode_command(command)
                 message_id = commands.number(elements, commands.MESSAGE_ID)
-                return Asked(connection, value.context_id, message_id)
+                uid = elements.get(commands.AFFECTED_SOP_INSTANCE_UID, b"").decode().rstrip("\0")
+                return Asked(connection, value.context_id, message_id, uid)
 
 
 @contextmanager
-def raw_peer(answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None) -> Iterator[int]:
+def raw_peer(
+    answer: Callable[[Asked], None],
+    tls: ssl.SSLContext | None = None,
+    *,
+    window: int | None = None,
+) -> Iterator[int]:
     """Run the peer and yield its port; `answer` is called for each request of any association."""
 
     def serve(plain: socket.socket) -> None:
@@ -111,7 +123,7 @@ def raw_peer(answer: Callable[[Asked], None], tls: ssl.SSLContext | None = None)
             if tls is not None:
                 connection = stack.enter_context(tls.wrap_socket(plain, server_side=True))
             _kind, request = read_pdu(connection)
-            connection.sendall(acceptance(request))
+            connection.sendall(acceptance(request, window))
             while True:
                 answer(read_request(connection))
 

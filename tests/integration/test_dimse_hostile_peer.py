@@ -362,7 +362,7 @@ def test_a_file_that_changes_while_read_is_never_given_whole(
     assert file.header is not None
     with SimulatedPacs() as pacs:
         with open_association(_peer(pacs.port), _proposals(file)) as association:
-            original = association.store
+            original = association.begin_store
 
             def store(*arguments: object, **named: object) -> object:
                 with file.path.open("r+b") as stream:
@@ -371,7 +371,7 @@ def test_a_file_that_changes_while_read_is_never_given_whole(
                 os.utime(file.path, ns=(1, 1))
                 return original(*arguments, **named)  # type: ignore[arg-type]
 
-            monkeypatch.setattr(association, "store", store)
+            monkeypatch.setattr(association, "begin_store", store)
             with pytest.raises(EntryChangedError):
                 send_file(association, file, file.header)
         assert pacs.held() == frozenset()

@@ -25,12 +25,14 @@ def flow(tmp_path: Path) -> Iterator[Flow]:
 class Choosy:
     """A peer that ends the association over some instances, the first `times` times."""
 
-    def __init__(self, ending: Ending = Ending.ABORT, times: int = 1_000) -> None:
+    def __init__(
+        self, ending: Ending = Ending.ABORT, times: int = 1_000, *, async_window: int = 1
+    ) -> None:
         self.poison: Collection[str] = ()
         self.ending = ending
         self.times = times
         self.arrivals: list[str] = []
-        self.pacs = SimulatedPacs(self._answer)
+        self.pacs = SimulatedPacs(self._answer, async_window=async_window)
 
     def _answer(self, arrival: Arrival) -> Action:
         uid = arrival.sop_instance_uid

@@ -284,6 +284,9 @@ class DimseDestinationSection(TlsSection):
     association_timeout_s: float = Field(default=30.0, gt=0, le=600)
     #: Seconds without an answer to a DIMSE request until the association is given up.
     dimse_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    #: C-STORE requests on their way at once on each association, where the peer agrees; 1: it is
+    #: not asked, for some equipment drops the connection then.
+    async_window: int = Field(default=1, ge=1, le=64)
     #: Whether what the peer refuses in its transfer syntax is sent in another, without loss.
     transcode: Literal["lossless", "never"] = "lossless"
     #: Attributes that the peer writes itself: what differs in them only still is proven.

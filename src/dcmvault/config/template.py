@@ -167,6 +167,7 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# level = "complete"',
             "# max_associations = 4",
             '# network = "ethernet"',
+            "# async_window = 8",
             '# bandwidth = "2 MB/s"',
             '# transcode = "lossless"',
             '# coerced = "(0010,0020)"',

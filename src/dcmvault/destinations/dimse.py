@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -17,11 +18,13 @@ from dcmvault.destinations.read_back import read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
+from dcmvault.dicom.messages import Answer
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.store import Sent, check_sendable, send_file, send_transcoded
+from dcmvault.dicom.store import Begun, begin_file, begin_transcoded, check_sendable
 from dcmvault.errors import (
     AssociationDeferredError,
     AssociationRejectedError,
+    DcmvaultError,
     DestinationStoppedError,
     DestinationUnreachableError,
     LevelNotSupportedError,
@@ -200,7 +203,10 @@ class DimseDestination:
 
 
 class DimseDelivery:
-    """One association of a destination; made anew for kinds that it did not negotiate."""
+    """One association of a destination; made anew for kinds that it did not negotiate.
+
+    Several files may be on their way, where the peer granted it (`ports.destination.Pipelined`).
+    """
 
     def __init__(
         self,
@@ -223,20 +229,70 @@ class DimseDelivery:
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
+        #: Files without an answer, by the message ids of their requests.
+        self._begun: dict[int, tuple[InstanceFile, Begun]] = {}
+        #: What came of files that nobody has heard of yet.
+        self._done: deque[tuple[InstanceFile, Receipt | DcmvaultError]] = deque()
 
     def put(self, file: InstanceFile) -> Receipt:
         """Send one file by C-STORE; the receipt carries the peer's status.
 
         After AssociationLostError the file's fate is unknown, and the delivery is over.
         """
+        self.begin(file)
+        _file, came = self.finish()
+        if isinstance(came, DcmvaultError):
+            raise came
+        return came
+
+    @property
+    def window(self) -> int:
+        """What the peer granted to the association that stands."""
+        return self._association.window
+
+    def begin(self, file: InstanceFile) -> None:
+        """Send one file by C-STORE, and hash it.
+
+        After an AssociationLostError all files on their way are unknown, and the delivery is over.
+        """
         header = check_sendable(file)
-        if self._is_over:
-            raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
+        self._require_going_on()
         try:
-            sent = self._send(file, header)
-        except (DestinationUnreachableError, DestinationStoppedError):
-            self._is_over = True
+            begun = self._send(file, header)
+        except DestinationUnreachableError as error:
+            self._lose_all(error)
             raise
+        self._begun[begun.message_id] = (file, begun)
+
+    def finish(self) -> tuple[InstanceFile, Receipt | DcmvaultError]:
+        """Wait for the next answer; the receipt carries the peer's status."""
+        if not self._done:
+            self._hear()
+        return self._done.popleft()
+
+    def _hear(self) -> None:
+        """Note what came of one file on its way, or of all when they are lost."""
+        try:
+            answer = self._association.stored()
+        except DestinationUnreachableError as error:
+            self._lose_all(error)
+            return
+        file, begun = self._begun.pop(answer.message_id)
+        came: Receipt | DcmvaultError
+        try:
+            came = self._receipt(file, begun, answer)
+        except DcmvaultError as error:
+            self._is_over = self._is_over or isinstance(error, DestinationStoppedError)
+            came = error
+        self._done.append((file, came))
+
+    def _lose_all(self, error: DestinationUnreachableError) -> None:
+        self._is_over = True
+        self._done.extend((file, error) for file, _begun in self._begun.values())
+        self._begun.clear()
+
+    def _receipt(self, file: InstanceFile, begun: Begun, answer: Answer) -> Receipt:
+        sent = begun.sent(self._peer.name, answer)
         return Receipt(
             locator=file.entry.locator,
             fingerprint=file.entry.fingerprint,
@@ -253,7 +309,7 @@ class DimseDelivery:
         )
 
     def flush(self) -> int:
-        """Do nothing: each put returned with the peer's answer, and DIMSE can ask no more."""
+        """Do nothing: each file was heard of with the peer's answer, and DIMSE can ask no more."""
         return 0
 
     def __enter__(self) -> Self:
@@ -277,19 +333,22 @@ class DimseDelivery:
         finally:
             self._on_close()
 
-    def _send(self, file: InstanceFile, header: InstanceHeader) -> Sent:
+    def _send(self, file: InstanceFile, header: InstanceHeader) -> Begun:
         """Send a file as it stands or, if the peer refused its kind, in another transfer syntax."""
         kind, pacer = header.kind, self._pacer
         association = self._association_for(kind)
         if association.contexts.id_of(kind.sop_class_uid, kind.transfer_syntax_uid) is not None:
-            return send_file(association, file, header, pacer)
+            return begin_file(association, file, header, pacer)
         syntax = other_syntax(association, kind, transcodes=self._transcodes)
-        return send_transcoded(lambda: self._association_for(kind), file, header, syntax, pacer)
+        return begin_transcoded(lambda: self._association_for(kind), file, header, syntax, pacer)
 
     def _association_for(self, kind: InstanceKind) -> PeerAssociation:
         own = ContextProposal(kind.sop_class_uid, (kind.transfer_syntax_uid,))
         if self._association.still_stands() and own in self._association.contexts.proposed:
             return self._association
+        while self._begun:
+            self._hear()
+        self._require_going_on()
         self._association.release()
         if kind not in self._kinds:
             self._kinds.append(kind)
@@ -298,6 +357,10 @@ class DimseDelivery:
         proposals = propose(kinds, transcodes=self._transcodes)
         self._association = open_association(self._peer, proposals)
         return self._association
+
+    def _require_going_on(self) -> None:
+        if self._is_over:
+            raise DestinationUnreachableError(f"the delivery to {self._peer.name} is over")
 
 
 def propose(kinds: Collection[InstanceKind], *, transcodes: bool) -> tuple[ContextProposal, ...]:

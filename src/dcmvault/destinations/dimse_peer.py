@@ -24,6 +24,7 @@ def peer_of(section: DimseDestinationSection) -> Peer:
         dimse_timeout_s=section.dimse_timeout_s,
         tls=tls_client(section) if section.tls else None,
         user_identity=_user_identity(section),
+        async_window=section.async_window,
     )
 
 

@@ -2,7 +2,7 @@
 
 One blocking socket and one thread each; every wait is finite. Data sets are streamed as they
 are, never decoded. Some equipment drops the connection when extended negotiation is proposed,
-hence there is none but for C-GET, which needs role selection.
+hence there is none but what was asked for, and role selection for C-GET, which needs it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ from dcmvault.errors import (
     AssociationDeferredError,
     AssociationLostError,
     AssociationRejectedError,
+    DcmvaultError,
     DestinationUnreachableError,
     MalformedDicomError,
 )
@@ -71,6 +73,7 @@ def negotiate(
                     maximum_length=_OUR_MAXIMUM_LENGTH,
                     implementation_class_uid=IMPLEMENTATION_CLASS_UID,
                     implementation_version=IMPLEMENTATION_VERSION_NAME,
+                    operations_window=peer.async_window,
                     user_identity=peer.user_identity,
                 )
             ]
@@ -162,10 +165,11 @@ class NegotiatedContexts:
 
 
 class PeerAssociation:
-    """An established association, used by one thread, one request at a time.
+    """An established association, used by one thread.
 
-    Any AssociationLostError or MalformedDicomError ends it. Leaving the context releases it,
-    or aborts it when a request is without its answer.
+    One request at a time, but for C-STORE, of which up to `window` may be outstanding. Any
+    AssociationLostError or MalformedDicomError ends it. Leaving the context releases it, or
+    aborts it when a request is without its answer.
     """
 
     def __init__(
@@ -179,19 +183,23 @@ class PeerAssociation:
         self._channel = channel
         self._messages = Messages(peer, channel, acceptance.maximum_length)
         self._open = True
-        self._in_flight = False
+        #: Part of a request was sent, and no more of it will be: only answers can come now.
+        self._is_cut = False
+        offered = acceptance.operations_window or peer.async_window
+        #: Requests to store that may be outstanding at once, as the peer granted.
+        self.window = max(min(offered, peer.async_window), 1)
         #: What may be sent under which context.
         self.contexts = NegotiatedContexts(proposals, acceptance)
 
     @property
     def is_open(self) -> bool:
         """Whether a further request makes sense, as far as we know."""
-        return self._open
+        return self._open and not self._is_cut
 
     @property
     def is_at_rest(self) -> bool:
         """Whether it is open and no request is without its answer."""
-        return self._open and not self._in_flight
+        return self._open and not self._messages.outstanding
 
     def still_stands(self) -> bool:
         """Say whether the peer left an idle association alone; one that it ended is closed.
@@ -199,10 +207,10 @@ class PeerAssociation:
         Peers end idle associations (Orthanc after 30 s); while no request is in flight anything
         that arrives is a release, an abort or the end of the connection.
         """
-        if self._open and not self._in_flight and self._channel.has_input():
+        if self.is_at_rest and self._channel.has_input():
             self._open = False
             self._channel.close()
-        return self._open
+        return self.is_open
 
     def echo(self) -> int:
         """Send a C-ECHO and return its status (PS3.7 section 9.1.5)."""
@@ -213,9 +221,9 @@ class PeerAssociation:
                 hint="It may still store; try to send something.",
             )
         self._request(Request(context_id, commands.C_ECHO_RQ, VERIFICATION))
-        return self._answer(commands.C_ECHO_RQ, last=True).status
+        return self._answer(partial(self._messages.answer, commands.C_ECHO_RQ)).status
 
-    def store(
+    def begin_store(
         self,
         context_id: int,
         sop_class_uid: str,
@@ -223,14 +231,15 @@ class PeerAssociation:
         chunks: Iterable[bytes | memoryview],
         length: int,
         pacer: Pacer | None = None,
-    ) -> Answer:
-        """Send a C-STORE with `length` encoded data set bytes; return the peer's answer.
+    ) -> int:
+        """Send a C-STORE with `length` encoded data set bytes; return its message id.
 
-        PS3.7 section 9.1.1. When `chunks` raises, the association is aborted: the peer has
-        part of a message. Raises AssociationLostError; the instance is then unknown.
+        PS3.7 section 9.1.1. At most `window` may be without their answer. When `chunks` raises,
+        the peer has part of a message: the association is aborted, as soon as all other requests
+        have their answers. Raises AssociationLostError; all without answer are then unknown.
         All bytes wait for the `pacer`, if any.
         """
-        self._request(
+        return self._request(
             Request(
                 context_id,
                 commands.C_STORE_RQ,
@@ -239,9 +248,19 @@ class PeerAssociation:
                 chunks,
                 length,
                 pacer,
-            )
+            ),
+            self.window,
         )
-        return self._answer(commands.C_STORE_RQ, last=True)
+
+    def stored(self) -> Answer:
+        """Return the peer's next answer to a C-STORE, in whatever order it gives them.
+
+        Raises AssociationLostError; all that are without answer are then unknown.
+        """
+        answer = self._answer(partial(self._messages.answer, commands.C_STORE_RQ))
+        if self._is_cut and not self._messages.outstanding:
+            self.abort()
+        return answer
 
     def find(self, context_id: int, model_uid: str, identifier: bytes) -> Iterator[Answer]:
         """Send a C-FIND and yield all its answers, the final one last (PS3.7 section 9.1.2).
@@ -258,12 +277,10 @@ class PeerAssociation:
             )
         )
         while True:
-            answer = self._answer(commands.C_FIND_RQ, last=False)
-            if answer.status not in (0xFF00, 0xFF01):
-                self._in_flight = False
-                yield answer
-                return
+            answer = self._answer(partial(self._messages.answer, commands.C_FIND_RQ))
             yield answer
+            if answer.is_last:
+                return
 
     def get(
         self, context_id: int, model_uid: str, identifier: bytes, sink: StoreSink, longest_s: float
@@ -281,9 +298,7 @@ class PeerAssociation:
                 length=len(identifier),
             )
         )
-        answer = self._heard(lambda: self._messages.answer_to_get(sink, longest_s))
-        self._in_flight = False
-        return answer
+        return self._answer(lambda: self._messages.answer_to_get(sink, longest_s))
 
     def release(self) -> None:
         """End the association in good order; a peer that does not take part is left."""
@@ -324,28 +339,27 @@ class PeerAssociation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._in_flight:
+        if self._messages.outstanding:
             self.abort()
         else:
             self.release()
 
-    def _request(self, request: Request) -> None:
-        if not self._open or self._in_flight:
-            raise AssociationLostError(f"the association with {self.peer.name} has ended")
-        self._in_flight = True
+    def _request(self, request: Request, most: int = 1) -> int:
+        if not self.is_open or self._messages.outstanding >= most:
+            raise _ended(self.peer)
         try:
-            self._messages.send(request)
-        except BaseException:
-            self.abort()
+            return self._messages.send(request)
+        except BaseException as error:
+            is_ours = isinstance(error, DcmvaultError | OSError) and not self._channel.is_broken
+            if is_ours and self._messages.outstanding:
+                self._is_cut = True
+            else:
+                self.abort()
             raise
 
-    def _answer(self, field: int, *, last: bool) -> Answer:
-        answer = self._heard(lambda: self._messages.answer(field))
-        if last:
-            self._in_flight = False
-        return answer
-
-    def _heard(self, listen: Callable[[], Answer]) -> Answer:
+    def _answer(self, listen: Callable[[], Answer]) -> Answer:
+        if not self._open:
+            raise _ended(self.peer)
         try:
             return listen()
         except MalformedDicomError as error:
@@ -357,3 +371,7 @@ class PeerAssociation:
         except BaseException:
             self.abort()
             raise
+
+
+def _ended(peer: Peer) -> AssociationLostError:
+    return AssociationLostError(f"the association with {peer.name} has ended")

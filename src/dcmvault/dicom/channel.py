@@ -51,6 +51,8 @@ class Peer:
     #: Makes TLS of a connection (`secure`); None: the peer is spoken to without.
     tls: TlsClient | None = None
     user_identity: pdu.UserIdentity | None = None
+    #: Requests to have outstanding at once, where the peer agrees; 1: it is not asked.
+    async_window: int = 1
 
     @property
     def name(self) -> str:

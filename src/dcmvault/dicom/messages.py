@@ -19,6 +19,9 @@ _LONGEST_MESSAGE = 4 * 1024 * 1024
 _LONGEST_SENT_PDU = 1024 * 1024
 #: Peers exist that announce nonsense; below this no command set fits.
 _SHORTEST_SENT_PDU = 1024
+#: Statuses after which another answer follows (PS3.7 section 9.1.2.1.5).
+_PENDING = (0xFF00, 0xFF01)
+_ANSWERED_OFTEN = (commands.C_FIND_RQ, commands.C_GET_RQ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,10 @@ class Answer:
     status: int
     command: Mapping[int, bytes]
     data_set: bytes
+    #: Of the request that it answers.
+    message_id: int
+    #: No other answer to that request follows.
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,17 @@ class StoreSink(Protocol):
 
 
 class Messages:
-    """Sends one request at a time and assembles its answers. Errors leave it unusable."""
+    """Sends requests, one or several, and assembles their answers in whatever order they come.
+
+    Errors of sending and receiving leave it unusable.
+    """
 
     def __init__(self, peer: Peer, channel: Channel, maximum_length: int) -> None:
         self._peer = peer
         self._channel = channel
         self._message_id = 0
-        #: The presentation context of the request, and so of its answers.
-        self._context_id = 0
+        #: The presentation contexts of requests without their (last) answer, by message id.
+        self._outstanding: dict[int, int] = {}
         #: Received and not used yet: one PDU may end one answer and begin the next.
         self._values: deque[pdu.DataValue] = deque()
         limit = maximum_length or _LONGEST_SENT_PDU
@@ -79,8 +89,16 @@ class Messages:
         #: Data bytes per PDU, even, as PS3.8 Annex E.1 wants of every fragment but the last.
         self._fragment = (length - pdu.PDV_HEADER.size) & ~1
 
-    def send(self, request: Request) -> None:
-        """Send a request, its data set streamed as the chunks come."""
+    @property
+    def outstanding(self) -> int:
+        """How many requests are without their (last) answer."""
+        return len(self._outstanding)
+
+    def send(self, request: Request) -> int:
+        """Send a request, its data set streamed as the chunks come; return its message id.
+
+        When that fails the request is not outstanding, and nothing more can be sent.
+        """
         self._message_id = self._message_id % 0xFFFF + 1
         encoded = commands.encode_request(
             request.field,
@@ -89,7 +107,7 @@ class Messages:
             sop_instance_uid=request.sop_instance_uid,
             has_data_set=request.length > 0,
         )
-        context_id = self._context_id = request.context_id
+        context_id = request.context_id
         buffers = list(self._fragments(context_id, encoded, is_command=True, is_end=True))
         remaining = request.length
         pacer = request.pacer
@@ -101,6 +119,8 @@ class Messages:
             buffers = []
         if buffers:
             self._send(buffers, pacer)
+        self._outstanding[self._message_id] = context_id
+        return self._message_id
 
     def _send(self, buffers: Sequence[bytes | memoryview], pacer: Pacer | None) -> None:
         if pacer is not None:
@@ -109,16 +129,19 @@ class Messages:
         self._channel.send(buffers)
 
     def answer(self, field: int) -> Answer:
-        """Return the next answer to the request with this command field.
+        """Return the next answer to one of the requests outstanding, all of this command field.
 
-        It must be complete within `dimse_timeout_s`.
+        It must be complete within `dimse_timeout_s` from now.
         """
         command: Mapping[int, bytes] | None = None
+        context_id: int | None = None
         parts: dict[bool, bytearray] = {True: bytearray(), False: bytearray()}
         deadline = time.monotonic() + self._peer.dimse_timeout_s
         while True:
             value = self._next_value(deadline)
-            if value.context_id != self._context_id:
+            if context_id is None:
+                context_id = value.context_id
+            if value.context_id != context_id:
                 raise MalformedDicomError("an answer under another presentation context")
             parts[value.is_command] += value.fragment
             if len(parts[value.is_command]) > _LONGEST_MESSAGE:
@@ -127,13 +150,20 @@ class Messages:
                 continue
             if value.is_command:
                 command = commands.decode_command(bytes(parts[True]))
-                self._check(command, field)
+                self._check(command, field, context_id)
                 if commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET:
                     continue
             if command is None:
                 raise MalformedDicomError("a data set without a command")
-            status = commands.number(command, commands.STATUS)
-            return Answer(status, command, bytes(parts[False]))
+            return self._answer(command, field, bytes(parts[False]))
+
+    def _answer(self, command: Mapping[int, bytes], field: int, data_set: bytes) -> Answer:
+        status = commands.number(command, commands.STATUS)
+        message_id = commands.number(command, commands.MESSAGE_ID_BEING_RESPONDED_TO)
+        is_last = field not in _ANSWERED_OFTEN or status not in _PENDING
+        if is_last:
+            del self._outstanding[message_id]
+        return Answer(status, command, data_set, message_id, is_last)
 
     def answer_to_get(self, sink: StoreSink, longest_s: float) -> Answer:
         """Answer what the peer sends on a C-GET, and return its last word on it.
@@ -150,13 +180,11 @@ class Messages:
                     raise MalformedDicomError("a request to store nothing")
                 self._take_in(context_id, command, sink, ends_at)
                 continue
-            if context_id != self._context_id:
-                raise MalformedDicomError("an answer under another presentation context")
-            self._check(command, commands.C_GET_RQ)
+            self._check(command, commands.C_GET_RQ, context_id)
             data = self._one_message(is_command=False, ends_at=ends_at)[1] if has_data else b""
-            status = commands.number(command, commands.STATUS)
-            if status not in (0xFF00, 0xFF01):
-                return Answer(status, command, data)
+            answer = self._answer(command, commands.C_GET_RQ, data)
+            if answer.is_last:
+                return answer
 
     def _take_in(
         self, context_id: int, command: Mapping[int, bytes], sink: StoreSink, ends_at: float
@@ -212,12 +240,15 @@ class Messages:
             self._values.extend(pdu.read_data_values(body))
         return self._values.popleft()
 
-    def _check(self, command: Mapping[int, bytes], field: int) -> None:
+    def _check(self, command: Mapping[int, bytes], field: int, context_id: int) -> None:
         if commands.number(command, commands.COMMAND_FIELD) != field | commands.RESPONSE:
             raise MalformedDicomError("an answer to something else")
         answered = commands.number(command, commands.MESSAGE_ID_BEING_RESPONDED_TO)
-        if answered != self._message_id:
+        asked_under = self._outstanding.get(answered)
+        if asked_under is None:
             raise MalformedDicomError("an answer to another message")
+        if asked_under != context_id:
+            raise MalformedDicomError("an answer under another presentation context")
 
     def _fragments(
         self, context_id: int, data: bytes | memoryview, *, is_command: bool, is_end: bool

@@ -35,6 +35,7 @@ _ITEM_TRANSFER_SYNTAX = 0x40
 _ITEM_USER_INFORMATION = 0x50
 _ITEM_MAXIMUM_LENGTH = 0x51
 _ITEM_IMPLEMENTATION_CLASS = 0x52
+_ITEM_OPERATIONS_WINDOW = 0x53
 _ITEM_IMPLEMENTATION_VERSION = 0x55
 _ITEM_ROLE_SELECTION = 0x54
 _ITEM_USER_IDENTITY = 0x58
@@ -76,6 +77,8 @@ class Acceptance:
 
     answers: tuple[ContextAnswer, ...]
     maximum_length: int
+    #: Requests that we may have outstanding; 0 means unlimited (PS3.7 Annex D.3.3.3).
+    operations_window: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,13 @@ def associate_request(
     maximum_length: int,
     implementation_class_uid: str,
     implementation_version: str,
+    operations_window: int = 1,
     user_identity: UserIdentity | None = None,
 ) -> bytes:
-    """Encode an A-ASSOCIATE-RQ (PS3.8 section 9.3.2, user information by PS3.7 Annex D.3.3)."""
+    """Encode an A-ASSOCIATE-RQ (PS3.8 section 9.3.2, user information by PS3.7 Annex D.3.3).
+
+    An `operations_window` of 1 is what holds when none is proposed, so it is not.
+    """
     contexts = b"".join(
         _item(
             _ITEM_CONTEXT_RQ,
@@ -123,6 +130,7 @@ def associate_request(
     user = (
         _item(_ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
         + _item(_ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
+        + (_operations_window(operations_window) if operations_window > 1 else b"")
         + _item(_ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
         + b"".join(
             _role_of_receiver(uid)
@@ -145,6 +153,11 @@ def _role_of_receiver(sop_class_uid: str) -> bytes:
     """Encode that we are SCP of a SOP class, and not its SCU (PS3.7 table D.3-9)."""
     uid = sop_class_uid.encode("ascii")
     return _item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
+
+
+def _operations_window(invoked: int) -> bytes:
+    """Encode a window (PS3.7 table D.3-7): operations that we invoke, and perform, at once."""
+    return _item(_ITEM_OPERATIONS_WINDOW, struct.pack(">HH", invoked, 1))
 
 
 def _user_identity(identity: UserIdentity) -> bytes:
@@ -192,7 +205,7 @@ def read_acceptance(body: bytes) -> Acceptance:
     if len(body) < _ASSOCIATE_FIXED.size:
         raise MalformedDicomError("an A-ASSOCIATE-AC is cut short")
     answers: list[ContextAnswer] = []
-    maximum_length = 0
+    maximum_length, operations_window = 0, 1
     for kind, value in _items(body[_ASSOCIATE_FIXED.size :]):
         if kind == _ITEM_CONTEXT_AC and len(value) >= 4:
             syntaxes = [
@@ -205,7 +218,10 @@ def read_acceptance(body: bytes) -> Acceptance:
             for inner, number in _items(value):
                 if inner == _ITEM_MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
-    return Acceptance(tuple(answers), maximum_length)
+                elif inner == _ITEM_OPERATIONS_WINDOW and len(number) == 4:
+                    # What we may invoke; what we would perform stands behind it.
+                    operations_window = int.from_bytes(number[:2], "big")
+    return Acceptance(tuple(answers), maximum_length, operations_window)
 
 
 def read_rejection(body: bytes) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, cast
 
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
@@ -54,6 +54,37 @@ class Sent:
     #: What it was sent as, if that is not the file's own; and that in words.
     transfer_syntax_uid: str = ""
     transcoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A file that went over the wire to its last byte, and whose answer is still to come."""
+
+    #: Of the request (0000,0110), as its answer names it.
+    message_id: int
+    file_sha256: bytes
+    transferred_bytes: int
+    #: As in `Sent`.
+    transfer_syntax_uid: str = ""
+    transcoding: str = ""
+
+    def sent(self, peer: str, answer: Answer) -> Sent:
+        """Read the peer's answer; raise what it means where it is no success, as `send_file`."""
+        meaning = store_status(answer.status)
+        status = f"{answer.status:04X}"
+        if meaning.kind in _FAILURES:
+            raise _failure(peer, status, meaning)
+        warning = "" if meaning.kind is StatusKind.STORED else f"{status}: {meaning.meaning}"
+        return Sent(
+            status,
+            warning,
+            _cause_and_remedy(meaning) if warning else "",
+            self.file_sha256,
+            self.transferred_bytes,
+            meaning.kind is StatusKind.DUPLICATE,
+            self.transfer_syntax_uid,
+            self.transcoding,
+        )
 
 
 def check_sendable(file: InstanceFile) -> InstanceHeader:
@@ -127,13 +158,28 @@ def send_file(
     header: InstanceHeader,
     pacer: Pacer | None = None,
 ) -> Sent:
+    """Send one file's data set as it stands, as `begin_file`, and wait for the peer's answer.
+
+    Raises also InstanceRefusedError and InstanceDeferredError for the peer's word, and
+    DestinationStoppedError for status 0124.
+    """
+    begun = begin_file(association, file, header, pacer)
+    return begun.sent(association.peer.name, association.stored())
+
+
+def begin_file(
+    association: PeerAssociation,
+    file: InstanceFile,
+    header: InstanceHeader,
+    pacer: Pacer | None = None,
+) -> Begun:
     """Send one file's data set as it stands and hash the whole file in the same read.
 
-    `header` has passed `check_sendable`; all bytes wait for the `pacer`, if any.
+    `header` has passed `check_sendable`; all bytes wait for the `pacer`, if any. The file is
+    closed and its hash final before the answer is awaited.
     Raises InstanceUnsendableError (no context for it),
     EntryUnreadableError (the association may be aborted then: ask `is_open`),
-    InstanceRefusedError and InstanceDeferredError for the peer's word, DestinationStoppedError
-    for status 0124, AssociationLostError when the fate of the instance is unknown.
+    AssociationLostError when the fate of the instance is unknown.
     """
     context_id = _context_id(association, header.kind)
     with _reading(file) as stream:
@@ -141,7 +187,7 @@ def send_file(
         length = header.data_set_end - header.data_set_start
         _check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
         reader.skip(header.data_set_start)
-        answer = association.store(
+        message_id = association.begin_store(
             context_id,
             header.sop_class_uid,
             header.sop_instance_uid,
@@ -149,17 +195,17 @@ def send_file(
             length,
             pacer,
         )
-    return _sent(association, answer, reader, length)
+    return Begun(message_id, reader.digest(), length)
 
 
-def send_transcoded(
+def begin_transcoded(
     associate: Callable[[], PeerAssociation],
     file: InstanceFile,
     header: InstanceHeader,
     transfer_syntax_uid: str,
     pacer: Pacer | None = None,
-) -> Sent:
-    """Send one file in another transfer syntax, without loss; raises as `send_file`.
+) -> Begun:
+    """Send one file in another transfer syntax, without loss; raises as `begin_file`.
 
     The hash is that of the file as it stands. `associate` is asked for the association when all
     is ready: a peer may end one that is idle for long.
@@ -171,7 +217,7 @@ def send_transcoded(
             reader.finish()
             association = associate()
             kind = InstanceKind(header.sop_class_uid, transfer_syntax_uid)
-            answer = association.store(
+            message_id = association.begin_store(
                 _context_id(association, kind),
                 header.sop_class_uid,
                 header.sop_instance_uid,
@@ -179,14 +225,13 @@ def send_transcoded(
                 result.length,
                 pacer,
             )
-    sent = _sent(association, answer, reader, result.length)
     words = (
         f"sent as {uid_words(transfer_syntax_uid)}"
         f" instead of {uid_words(header.transfer_syntax_uid)}, without loss"
     )
     if result.changed:
         words = f"{words}; changed with it: {', '.join(result.changed)}"
-    return replace(sent, transfer_syntax_uid=transfer_syntax_uid, transcoding=words)
+    return Begun(message_id, reader.digest(), result.length, transfer_syntax_uid, words)
 
 
 def _context_id(association: PeerAssociation, kind: InstanceKind) -> int:
@@ -209,20 +254,6 @@ def _reading(file: InstanceFile) -> Iterator[BinaryIO]:
             f"the file cannot be read ({error.strerror or type(error).__name__})",
             hint="Check permissions and the disk it lies on.",
         ) from error
-
-
-def _sent(
-    association: PeerAssociation, answer: Answer, reader: _HashingReader, length: int
-) -> Sent:
-    """Read the peer's answer; raise what it means where it is no success."""
-    meaning = store_status(answer.status)
-    status = f"{answer.status:04X}"
-    if meaning.kind in _FAILURES:
-        raise _failure(association.peer.name, status, meaning)
-    warning = "" if meaning.kind is StatusKind.STORED else f"{status}: {meaning.meaning}"
-    duplicate = meaning.kind is StatusKind.DUPLICATE
-    hint = _cause_and_remedy(meaning) if warning else ""
-    return Sent(status, warning, hint, reader.digest(), length, duplicate)
 
 
 def _cause_and_remedy(meaning: StatusMeaning) -> str:

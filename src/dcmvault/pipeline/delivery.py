@@ -214,7 +214,7 @@ class BatchDelivery:
                 hint=came.hint,
             )
         elif isinstance(came, AssociationLostError):
-            # What was in flight is unknown; only this instance counts an attempt. Others may tell
+            # What was in flight is unknown; only these instances count an attempt. Several tell
             # of the same event.
             if not self._is_lost:
                 self.breaker.failed(came)

@@ -21,7 +21,7 @@ from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.pipeline.concurrency import ConcurrencyController, Sample
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Delivery
+from dcmvault.ports.destination import Delivery, Pipelined
 
 #: What an instance costs a peer besides its bytes, in bytes: small ones are no cheaper than this.
 _OVERHEAD_BYTES = 64 << 10
@@ -30,7 +30,7 @@ _SAMPLE_S = 0.1
 _SAMPLE_INSTANCES = 5
 #: A sample counts for a number of lanes when on average so many were busy, or nearly.
 _NEARLY = 0.3
-#: Files opened ahead for each lane.
+#: Files that each lane has in hand and opened ahead, for each that it may have on its way.
 _AHEAD = 2
 #: So many of the files that came last are in use at a time.
 KEPT_FILES = 32
@@ -88,8 +88,8 @@ def deliver_one_by_one(
         except DcmvaultError as error:
             came = error
         yield Delivered(entry, file, came)
-        if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
-            raise came
+        if (failure := _fatal(came)) is not None:
+            raise failure
 
 
 @dataclass(slots=True)
@@ -178,13 +178,125 @@ class LaneGate:
         self._instances = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work(Generic[_T]):
+    """One file for a lane, and its number."""
+
+    number: int
+    entry: _T
+    file: InstanceFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A file was read to its end, and is on its way."""
+
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """A lane takes no more; without an error it was told so."""
 
     error: BaseException | None = None
-    #: The number of the file that it took and said nothing of.
-    in_hand: int | None = None
+    #: The numbers of the files that it took and said nothing of.
+    in_hand: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class _Lane(Generic[_T]):
+    """Takes files, delivers them by one delivery, and tells what came of each."""
+
+    gate: LaneGate
+    stopping: threading.Event
+    work: queue.SimpleQueue[_Work[_T] | None]
+    heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Begun | _Ended]
+    #: Files that were taken and not told of.
+    hand: list[_Work[_T]] = field(default_factory=list)
+
+    def deliver_each(self, delivery: Delivery) -> None:
+        """Deliver one file after the other, until told to end or nothing more can succeed."""
+        while (work := self.work.get()) is not None:
+            if not self._take(work):
+                continue
+            came: Receipt | DcmvaultError
+            try:
+                came = delivery.put(work.file)
+            except DcmvaultError as error:
+                came = error
+            self._tell(work, came)
+            if (failure := _fatal(came)) is not None:
+                raise failure
+
+    def deliver_several(self, delivery: Pipelined) -> None:
+        """Have files on their way, until told to end or nothing more can succeed.
+
+        All that were begun are finished in any case.
+        """
+        failure: DcmvaultError | None = None
+        is_ending = False
+        while True:
+            if not is_ending and failure is None and len(self.hand) < delivery.window:
+                try:
+                    # Without a file on its way there is nothing else to do than to wait for one.
+                    work = self.work.get(block=not self.hand)
+                except queue.Empty:
+                    pass
+                else:
+                    is_ending = work is None
+                    if work is not None and self._take(work):
+                        failure = self._begin(delivery, work)
+                    continue
+            if not self.hand:
+                break
+            failure = self._finish(delivery) or failure
+        if failure is not None:
+            raise failure
+
+    def _take(self, work: _Work[_T]) -> bool:
+        """Take a file in hand, unless the work is being stopped."""
+        if self.stopping.is_set():
+            self.heard.put((work.number, None))
+            return False
+        self.hand.append(work)
+        return True
+
+    def _begin(self, delivery: Pipelined, work: _Work[_T]) -> DcmvaultError | None:
+        """Begin one file; return the error after which nothing more can succeed."""
+        try:
+            delivery.begin(work.file)
+        except DcmvaultError as error:
+            came = error
+        else:
+            self.heard.put(_Begun(work.number))
+            return None
+        if _fatal(came) is not None:
+            # Those before it first: it may be their loss that this one cannot be begun.
+            while len(self.hand) > 1:
+                self._finish(delivery)
+        self._tell(work, came)
+        return _fatal(came)
+
+    def _finish(self, delivery: Pipelined) -> DcmvaultError | None:
+        """Finish one file; return the error after which nothing more can succeed."""
+        file, came = delivery.finish()
+        self._tell(next(work for work in self.hand if work.file is file), came)
+        return _fatal(came)
+
+    def _tell(self, work: _Work[_T], came: Receipt | DcmvaultError) -> None:
+        if isinstance(came, Receipt):
+            self.gate.delivered(work.file.entry.fingerprint.size)
+        elif isinstance(came, InstanceDeferredError):
+            self.gate.trouble()
+        self.hand.remove(work)
+        self.heard.put((work.number, Delivered(work.entry, work.file, came)))
+
+
+def _fatal(came: Receipt | DcmvaultError) -> DcmvaultError | None:
+    """Return the error after which nothing more can succeed, if it is one."""
+    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
+        return came
+    return None
 
 
 @dataclass(slots=True)
@@ -198,11 +310,9 @@ class Lanes(Generic[_T]):
     open_delivery: Callable[[], Delivery]
     gate: LaneGate
     stopping: threading.Event
-    _work: queue.SimpleQueue[tuple[int, _T, InstanceFile] | None] = field(
-        default_factory=queue.SimpleQueue
-    )
+    _work: queue.SimpleQueue[_Work[_T] | None] = field(default_factory=queue.SimpleQueue)
     #: The number of a file and what came of it: nothing, where it was not begun.
-    _heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Ended] = field(
+    _heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Begun | _Ended] = field(
         default_factory=queue.SimpleQueue
     )
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -210,6 +320,10 @@ class Lanes(Generic[_T]):
     _open: int = 0
     #: Files given to the lanes and not heard of, by their number, in order.
     _in_hand: dict[int, None] = field(default_factory=dict)
+    #: Those of them that are not read to their end, as far as was heard.
+    _to_read: dict[int, None] = field(default_factory=dict)
+    #: Files that each lane may have on their way at once.
+    _window: int = 1
     #: A lane was told to end, and has not yet.
     _is_closing: bool = False
     #: Why nothing more is begun.
@@ -235,8 +349,8 @@ class Lanes(Generic[_T]):
                     break
                 entry, file = coming
                 if file is not None:
-                    self._in_hand[number] = None
-                    self._work.put((number, entry, file))
+                    self._in_hand[number] = self._to_read[number] = None
+                    self._work.put(_Work(number, entry, file))
                     self._adjust()
             while self._in_hand:
                 yield from self._hear()
@@ -249,10 +363,10 @@ class Lanes(Generic[_T]):
         """Say whether the file with this number has to wait: for a lane, or until one is done."""
         if not self._in_hand:
             return False
-        oldest = next(iter(self._in_hand))
+        oldest = next(iter(self._to_read), number)
         return (
             not self._heard.empty()
-            or len(self._in_hand) > _AHEAD * self._open
+            or len(self._in_hand) > _AHEAD * self._window * self._open
             or number - oldest >= KEPT_FILES
         )
 
@@ -268,9 +382,11 @@ class Lanes(Generic[_T]):
     def _hear(self) -> Iterator[Delivered[_T]]:
         """Wait until a file is done, or a lane has ended."""
         heard = self._heard.get()
+        if isinstance(heard, _Begun):
+            self._to_read.pop(heard.number, None)
+            return
         if isinstance(heard, _Ended):
-            if heard.in_hand is not None:
-                self._in_hand.pop(heard.in_hand, None)
+            self._forget(*heard.in_hand)
             if heard.error is None:
                 self._is_closing = False
             else:
@@ -280,22 +396,27 @@ class Lanes(Generic[_T]):
             return
         number, delivered = heard
         if delivered is None:  # not begun
-            self._in_hand.pop(number, None)
+            self._forget(number)
             return
-        if self._may_go_elsewhere(delivered.came):
-            self._work.put((number, delivered.entry, delivered.file))
+        if number in self._to_read and self._may_go_elsewhere(delivered.came):
+            self._work.put(_Work(number, delivered.entry, delivered.file))
             return
-        self._in_hand.pop(number, None)
-        if isinstance(delivered.came, DestinationUnreachableError | DestinationStoppedError):
-            self._begin_nothing_more(delivered.came)
+        self._forget(number)
+        if (failure := _fatal(delivered.came)) is not None:
+            self._begin_nothing_more(failure)
         yield delivered
+
+    def _forget(self, *numbers: int) -> None:
+        for number in numbers:
+            self._in_hand.pop(number, None)
+            self._to_read.pop(number, None)
 
     def unheard(self) -> Iterator[Delivered[_T]]:
         """Return, when it is over, what came of files and was not told: the consumer gave up."""
         with suppress(queue.Empty):
             while True:
                 heard = self._heard.get_nowait()
-                if not isinstance(heard, _Ended) and heard[1] is not None:
+                if isinstance(heard, tuple) and heard[1] is not None:
                     yield heard[1]
 
     def _may_go_elsewhere(self, came: Receipt | DcmvaultError) -> bool:
@@ -312,7 +433,7 @@ class Lanes(Generic[_T]):
         with suppress(queue.Empty):
             while True:
                 if (work := self._work.get_nowait()) is not None:
-                    self._in_hand.pop(work[0], None)
+                    self._forget(work.number)
         for _lane in range(self._open):
             self._work.put(None)
         self._open = 0
@@ -337,35 +458,19 @@ class Lanes(Generic[_T]):
             thread.join()
 
     def _run_lane(self) -> None:
-        taken: int | None = None
+        lane = _Lane(self.gate, self.stopping, self._work, self._heard)
         try:
             with self.open_delivery() as delivery:
-                while (work := self._work.get()) is not None:
-                    taken, entry, file = work
-                    if self.stopping.is_set():
-                        self._heard.put((taken, None))
-                        continue
-                    came = self._put(delivery, file)
-                    self._heard.put((taken, Delivered(entry, file, came)))
-                    taken = None
-                    if isinstance(came, DestinationUnreachableError | DestinationStoppedError):
-                        raise came
+                if isinstance(delivery, Pipelined) and delivery.window > 1:
+                    self._window = delivery.window
+                    lane.deliver_several(delivery)
+                else:
+                    lane.deliver_each(delivery)
             ended = _Ended()
         # Outermost frame of a thread: whoever waits for the lanes must hear of a defect, too.
         except BaseException as error:  # noqa: BLE001
             self.gate.trouble()
-            ended = _Ended(error, taken)
+            ended = _Ended(error, tuple(work.number for work in lane.hand))
         finally:
             self.gate.leave()
         self._heard.put(ended)
-
-    def _put(self, delivery: Delivery, file: InstanceFile) -> Receipt | DcmvaultError:
-        try:
-            receipt = delivery.put(file)
-        except InstanceDeferredError as error:
-            self.gate.trouble()
-            return error
-        except DcmvaultError as error:
-            return error
-        self.gate.delivered(file.entry.fingerprint.size)
-        return receipt

@@ -1,7 +1,7 @@
-"""Quarantine: what to do with the instance that was in flight when an association ended.
+"""Quarantine: what to do with the instances that were in flight when an association ended.
 
-Whether the peer has it is unknown, and it may be what made the peer end the association. So it is
-sent once more, alone; if that ends the association too, it is left for this run.
+Whether the peer has them is unknown, and one of them may be what made the peer end the association.
+So each is sent once more, alone; if that ends the association too, it is left for this run.
 """
 
 from __future__ import annotations

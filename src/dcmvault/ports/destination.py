@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
+from dcmvault.errors import DcmvaultError
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.probe import ProbeStep
@@ -49,6 +50,34 @@ class Delivery(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class Pipelined(Protocol):
+    """A delivery that may have several files on their way before the first one's answer came.
+
+    Not mixed with `Delivery.put`: that wants every file heard of before.
+    """
+
+    @property
+    def window(self) -> int:
+        """How many files may be begun and not finished now; it may change with each `begin`."""
+        ...
+
+    def begin(self, file: InstanceFile) -> None:
+        """Send one file, of which `finish` will tell; its bytes are not looked at any more then.
+
+        Raises as `Delivery.put`, but for the peer's word, and then `finish` does not tell of this
+        file. It still does of all others, whatever was raised.
+        """
+        ...
+
+    def finish(self) -> tuple[InstanceFile, Receipt | DcmvaultError]:
+        """Return one of the files begun, in any order, with its receipt or what `put` would raise.
+
+        All that are lost together come with one and the same AssociationLostError.
+        """
+        ...
 
 
 class Destination(Protocol):

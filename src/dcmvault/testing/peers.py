@@ -30,6 +30,7 @@ from typing import Self, cast
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND, C_STORE
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 from dcmvault.dicom.acceptor import GuardedAcceptor, serve
 from dcmvault.dicom.command import decode_flat
@@ -53,6 +54,17 @@ _COUNTS = (0x00201206, 0x00201208)
 _NOTICE_S = 5.0
 
 
+def grant_window(event: evt.Event, async_window: int) -> None:
+    """Grant a window; a handler of EVT_REQUESTED with the window as its argument.
+
+    The library says 1 and 1, whatever a handler for the purpose says.
+    """
+    item = AsynchronousOperationsWindowNegotiation()
+    item.maximum_number_operations_invoked = async_window
+    item.maximum_number_operations_performed = 1
+    event.assoc.acse._check_async_ops = lambda: item  # type: ignore[method-assign]  # noqa: SLF001
+
+
 class SimulatedPacs:
     """A storage and query SCP on a free port of the loopback, with a fault of choice."""
 
@@ -66,7 +78,9 @@ class SimulatedPacs:
         allowed_ae_titles: Collection[str] = (),
         serves: int = 0,
         log: Path | None = None,
+        async_window: int = 1,
     ) -> None:
+        """Describe it; with an `async_window` it grants so many operations to who asks for any."""
         self.ae_title = ae_title
         #: Associations at once; further ones are rejected for now. 0: as many as usual.
         self._serves = serves
@@ -82,6 +96,7 @@ class SimulatedPacs:
         self._address = ("127.0.0.1", port)
         self._allowed = list(allowed_ae_titles)
         self._log = log
+        self._async_window = async_window
         self._index = InstanceIndex()
         self._first_seen: dict[str, int] = {}
         self._attempts: Counter[str] = Counter()
@@ -119,6 +134,11 @@ class SimulatedPacs:
                 (evt.EVT_C_ECHO, lambda _event: 0x0000),
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_FIND, self._find),
+                *(
+                    [(evt.EVT_REQUESTED, grant_window, [self._async_window])]
+                    if self._async_window != 1
+                    else []
+                ),
             ],
         )
 

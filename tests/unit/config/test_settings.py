@@ -391,6 +391,7 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "connect_timeout_s": 10.0,
         "association_timeout_s": 30.0,
         "dimse_timeout_s": 60.0,
+        "async_window": 1,
         "transcode": "lossless",
         "coerced": "",
         "bandwidth": {"rate": "unlimited", "windows": []},

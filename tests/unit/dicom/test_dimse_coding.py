@@ -87,7 +87,7 @@ def test_missing_status_is_refused() -> None:
         commands.number({}, commands.STATUS)
 
 
-def _request() -> bytes:
+def _request(*, operations_window: int = 1) -> bytes:
     return pdu.associate_request(
         "CALLED",
         "CALLING",
@@ -98,6 +98,7 @@ def _request() -> bytes:
         maximum_length=16384,
         implementation_class_uid="2.25.1",
         implementation_version="V1",
+        operations_window=operations_window,
     )
 
 
@@ -111,6 +112,30 @@ def test_association_request_is_read_by_the_library() -> None:
     information = read.user_information
     assert information is not None
     assert information.maximum_length == 16384
+
+
+def test_a_window_of_operations_is_read_by_the_library() -> None:
+    read = A_ASSOCIATE_RQ()
+    read.decode(_request(operations_window=12))
+    assert read.user_information is not None
+    window = read.user_information.async_ops_window
+    assert window is not None
+    assert (window.max_operations_invoked, window.max_operations_performed) == (12, 1)
+
+
+def test_no_window_of_operations_is_proposed_unasked() -> None:
+    read = A_ASSOCIATE_RQ()
+    read.decode(_request())
+    assert read.user_information is not None
+    assert read.user_information.async_ops_window is None
+
+
+@pytest.mark.parametrize(("item", "window"), [(b"", 1), (b"\0\7\0\1", 7), (b"\0\0\0\0", 0)])
+def test_the_window_that_was_granted_is_read(item: bytes, window: int) -> None:
+    user = struct.pack(">BxHI", 0x51, 4, 28672)
+    user += struct.pack(">BxH", 0x53, 4) + item if item else b""
+    answer = bytes(68) + struct.pack(">BxH", 0x50, len(user)) + user
+    assert pdu.read_acceptance(answer).operations_window == window
 
 
 def test_acceptance_is_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ import pytest
 
 from dcmvault.errors import (
     AssociationLostError,
+    DcmvaultError,
     DestinationStoppedError,
     DestinationUnreachableError,
     InstanceDeferredError,
@@ -29,10 +31,23 @@ Put = Callable[[int], None]
 
 
 class _Place:
-    """Counts its deliveries; `put` does as it is told for the number of a file."""
+    """Counts its deliveries; `put` does as it is told for the number of a file.
 
-    def __init__(self, put: Put = lambda _number: None) -> None:
+    With a window files are put when they are finished, in any order.
+    """
+
+    def __init__(
+        self,
+        put: Put = lambda _number: None,
+        *,
+        window: int = 1,
+        begin: Put = lambda _number: None,
+    ) -> None:
         self.put = put
+        self.begin = begin
+        self.window = window
+        #: The most files that were on their way in one delivery.
+        self.most_begun = 0
         self.lock = threading.Lock()
         self.opened = self.standing = self.most = 0
         #: Openings that fail, by their number.
@@ -45,7 +60,7 @@ class _Place:
                 raise error
             self.standing += 1
             self.most = max(self.most, self.standing)
-        return _Delivery(self)
+        return _Delivery(self) if self.window == 1 else _Window(self)
 
 
 class _Delivery:
@@ -78,6 +93,38 @@ class _Delivery:
     ) -> None:
         with self._place.lock:
             self._place.standing -= 1
+
+
+class _Window(_Delivery):
+    """Has several files on their way, and tells of them in any order."""
+
+    def __init__(self, place: _Place) -> None:
+        super().__init__(place)
+        self.window = place.window
+        self._begun: list[InstanceFile] = []
+        self._lost: AssociationLostError | None = None
+        self._random = random.Random(1)
+
+    def begin(self, file: InstanceFile) -> None:
+        if self._lost is not None:
+            raise DestinationUnreachableError("over")
+        self._place.begin(int(file.path.name))
+        self._begun.append(file)
+        assert len(self._begun) <= self.window
+        with self._place.lock:
+            self._place.most_begun = max(self._place.most_begun, len(self._begun))
+
+    def finish(self) -> tuple[InstanceFile, Receipt | DcmvaultError]:
+        file = self._begun.pop(self._random.randrange(len(self._begun)))
+        if self._lost is not None:
+            return file, self._lost
+        try:
+            return file, self.put(file)
+        except AssociationLostError as error:
+            self._lost = error
+            return file, error
+        except DcmvaultError as error:
+            return file, error
 
 
 def files(count: int) -> Files[int]:
@@ -239,6 +286,145 @@ def test_who_waits_for_a_lane_hears_of_the_stop() -> None:
     stopping.set()
     idle: Lanes[int] = Lanes(_Place().open, doorkeeper, stopping)
     assert list(idle.deliver(files(3))) == []
+
+
+# Deliveries that have several files on their way.
+
+
+def test_a_window_is_filled_and_all_arrive() -> None:
+    place = _Place(lambda _: time.sleep(0.0005), window=8)
+    found = deliver(lanes(place, gate(1, 1)), 200)
+    assert sorted(found) == list(range(200))
+    assert all(isinstance(one.came, Receipt) for one in found.values())
+    assert place.opened == 1
+    assert place.most_begun == 8
+
+
+def test_a_window_wider_than_what_sources_keep_is_filled() -> None:
+    place = _Place(lambda _: time.sleep(0.0005), window=64)
+    assert len(deliver(lanes(place, gate(1, 1)), 300)) == 300
+    assert place.most_begun > KEPT_FILES
+
+
+def test_files_on_their_way_need_not_be_kept() -> None:
+    handed = 0
+    late: list[int] = []
+
+    def coming() -> Generator[tuple[int, InstanceFile | None]]:
+        nonlocal handed
+        for one in some(400):
+            handed += 1
+            yield one
+
+    def begin(number: int) -> None:
+        late.extend([number] if handed - number > KEPT_FILES else [])
+
+    place = _Place(lambda _: time.sleep(0.0005), window=24, begin=begin)
+    assert len(list(lanes(place).deliver(Files(400, coming())))) == 400
+    assert not late
+
+
+def test_one_file_needs_no_company_in_its_window() -> None:
+    assert list(deliver(lanes(_Place(window=8)), 1)) == [0]
+
+
+@pytest.mark.parametrize("number", [0, 7, 99])
+def test_a_loss_is_that_of_all_on_their_way(number: int) -> None:
+    def put(one: int) -> None:
+        if one == number:
+            raise AssociationLostError("gone")
+
+    place = _Place(put, window=8)
+    found: dict[int, Delivered[int]] = {}
+
+    def collect() -> None:
+        for one in lanes(place, gate(1, 1)).deliver(files(100)):
+            found[one.entry] = one
+
+    with pytest.raises(AssociationLostError):
+        collect()
+    lost = [one.came for one in found.values() if isinstance(one.came, AssociationLostError)]
+    assert 1 <= len(lost) <= 8
+    assert len({id(error) for error in lost}) == 1
+    assert isinstance(found[number].came, AssociationLostError)
+    assert all(isinstance(one.came, Receipt | AssociationLostError) for one in found.values())
+    assert place.standing == 0
+
+
+def test_a_loss_while_one_is_begun_is_heard_of_for_all() -> None:
+    begun: list[int] = []
+
+    def begin(number: int) -> None:
+        if number == 20:
+            raise AssociationLostError("gone")
+        begun.append(number)
+
+    place = _Place(window=8, begin=begin)
+    found: dict[int, Delivered[int]] = {}
+
+    def collect() -> None:
+        for one in lanes(place, gate(1, 1)).deliver(files(100)):
+            found[one.entry] = one
+
+    with pytest.raises(AssociationLostError):
+        collect()
+    assert isinstance(found[20].came, AssociationLostError)
+    assert sorted(found) == [*begun, 20]
+
+
+def test_refusals_in_a_window_spare_the_others() -> None:
+    def begin(number: int) -> None:
+        if number % 4 == 0:
+            raise InstanceRefusedError("unsendable")
+
+    def put(number: int) -> None:
+        if number % 4 == 1:
+            raise InstanceRefusedError("no", status="C000")
+        if number % 4 == 2:
+            raise InstanceDeferredError("later", status="A700")
+
+    doorkeeper = gate()
+    found = deliver(lanes(_Place(put, window=5, begin=begin), doorkeeper), 120)
+    assert len(found) == 120
+    assert sum(isinstance(one.came, Receipt) for one in found.values()) == 30
+    assert doorkeeper.controller.target == 1
+
+
+def test_a_stopped_destination_still_answers_what_is_on_its_way() -> None:
+    def put(number: int) -> None:
+        if number == 10:
+            raise DestinationStoppedError("full")
+
+    found: dict[int, Delivered[int]] = {}
+
+    def collect() -> None:
+        for one in lanes(_Place(put, window=8), gate(1, 1)).deliver(files(100)):
+            found[one.entry] = one
+
+    with pytest.raises(DestinationStoppedError, match="full"):
+        collect()
+    assert sum(isinstance(one.came, Receipt) for one in found.values()) == len(found) - 1
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_defect_with_files_on_their_way_is_heard_of(*, begins: bool) -> None:
+    def fail(number: int) -> None:
+        if number == 20:
+            raise ZeroDivisionError
+
+    place = _Place(window=8, begin=fail) if begins else _Place(fail, window=8)
+    with pytest.raises(ZeroDivisionError):
+        deliver(lanes(place), 100)
+    assert place.standing == 0
+
+
+def test_an_abandoned_window_leaves_no_lane_behind() -> None:
+    place, doorkeeper = _Place(window=8), gate(1, 1)
+    delivering = lanes(place, doorkeeper).deliver(files(100))
+    next(delivering)
+    delivering.close()  # type: ignore[attr-defined]  # a generator
+    assert place.standing == 0
+    assert len(deliver(lanes(place, doorkeeper), 5)) == 5
 
 
 def test_samples_teach_the_controller() -> None:

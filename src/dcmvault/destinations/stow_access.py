@@ -41,20 +41,22 @@ def look_up_access(section: StowDestinationSection, monotonic: Callable[[], floa
     Raises DestinationStoppedError where one of them cannot be had.
     """
     try:
-        peer, target = _peer(section, section.url, tls_client(section))
+        peer, target = _peer(section, section.url, lambda: tls_client(section))
         return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
     except ConfigurationError as error:
         raise DestinationStoppedError(error.message, hint=error.hint) from error
 
 
-def _peer(section: StowDestinationSection, url: str, tls: TlsClient) -> tuple[HttpPeer, str]:
-    """Take a URL apart: who is connected to, with `tls` for https, and what is asked for there."""
+def _peer(
+    section: StowDestinationSection, url: str, make_tls: Callable[[], TlsClient]
+) -> tuple[HttpPeer, str]:
+    """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
     peer = HttpPeer(
         host=parts.hostname or "",
         port=parts.port or (443 if is_tls else 80),
-        tls=tls if is_tls else None,
+        tls=make_tls() if is_tls else None,
         connect_timeout_s=section.connect_timeout_s,
         response_timeout_s=section.response_timeout_s,
     )
@@ -70,8 +72,9 @@ def _login(
         return bearer_login(_secret(section.token))
     if section.oauth2_token_url:
         # Pin, authorities and our certificate are between us and the service, and nobody else.
-        peer, target = _peer(section, section.oauth2_token_url, TlsClient(TlsOptions()))
-        if service.tls is not None and (peer.host, peer.port) == (service.host, service.port):
+        peer, target = _peer(section, section.oauth2_token_url, lambda: TlsClient(TlsOptions()))
+        both_tls = peer.tls is not None and service.tls is not None
+        if both_tls and (peer.host, peer.port) == (service.host, service.port):
             peer = service
         return ClientCredentialsLogin(
             peer,

@@ -113,6 +113,8 @@ def test_ways_to_log_in_at_a_dicomweb_service(config: Path, options: str) -> Non
         ('token = "env:T"\nuser = "u"\npassword = "env:P"', "one way to log in"),
         ('oauth2_token_url = "https://login/t"', "OAuth2 needs"),
         ('oauth2_scope = "x"', "OAuth2 needs"),
+        ('oauth2_token_url = "https://löwe.example/t"', "beyond ASCII"),
+        ('oauth2_token_url = "https://login/a t"', "neither spaces"),
         (
             'oauth2_token_url = "http://login/t"\noauth2_client_id = "c"\n'
             'oauth2_client_secret = "env:S"',

@@ -212,7 +212,9 @@ def test_random_bytes_never_become_a_receipt_or_a_crash(tmp_path: Path) -> None:
 def _verify(
     destination: DimseDestination, files: list[InstanceFile], level: Level
 ) -> list[Finding]:
-    return list(destination.verify(expected(files), level).findings.values())
+    findings = destination.verify(expected(files), level).findings
+    destination.close_idle()
+    return list(findings.values())
 
 
 def test_counts_of_other_studies_are_no_evidence(tmp_path: Path) -> None:
@@ -236,7 +238,9 @@ def test_answers_for_other_studies_are_no_evidence(tmp_path: Path) -> None:
         asked.connection.sendall(_rows(asked, *rows))
 
     with raw_peer(answer) as port:
-        found = destination_at(port).verify(expected(files), Level.COMPLETE)
+        destination = destination_at(port)
+        found = destination.verify(expected(files), Level.COMPLETE)
+        destination.close_idle()
     assert set(found.findings.values()) == {Finding.MISSING}
     assert found.extras == ()
 
@@ -253,6 +257,7 @@ def test_what_is_no_uid_is_named_nowhere(tmp_path: Path) -> None:
         destination = destination_at(port)
         found = destination.verify(expected([file]), Level.COMPLETE)
         assert destination.instances(expected([file]).study_instance_uid, "1.2.3") == frozenset()
+        destination.close_idle()
     assert list(found.findings.values()) == [Finding.MISSING]
     assert found.extras == ()
 

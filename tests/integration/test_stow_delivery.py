@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.dimse_story import study_files, with_header
+from pydicom.uid import ImplicitVRLittleEndian
+from tests.integration.dimse_story import file_of, study_files, with_header
 from tests.integration.stow_story import put_each, uid_of, web_destination
+from tests.integration.tls_world import self_signed, server_context
 from tests.integration.web_peer import (
     Reply,
     Seen,
@@ -28,6 +30,8 @@ from tests.integration.web_peer import (
 )
 
 from dcmvault.destinations.source_files import HasDescriptor, require_unchanged
+from dcmvault.dicom.http_connection import HttpConnection, HttpPeer, HttpRequest
+from dcmvault.dicom.tls import TlsClient, TlsOptions
 from dcmvault.errors import (
     AssociationLostError,
     DcmvaultError,
@@ -104,9 +108,11 @@ def test_partial_success_is_told_by_instance(
     assert type(failed) is kind
     assert f"{reason:04X}" in failed.message
     assert failed.hint
-    if isinstance(failed, InstanceRefusedError):
+    if isinstance(failed, InstanceRefusedError | DestinationStoppedError):
         assert failed.status == f"{reason:04X}"
+    if isinstance(failed, InstanceRefusedError):
         assert isinstance(warned, Receipt)
+        assert warned.hint
         assert warned.status == "B000"
         assert warned.warning == "B000: coercion of data elements"
     else:
@@ -123,6 +129,23 @@ def test_a_duplicate_is_there_already(
     assert receipt.already_there
     assert receipt.status == f"{code:04X}"
     assert "duplicate" in receipt.warning
+    assert receipt.hint
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"0008119A": {"Value": [{"00081197": {"Value": [273]}}]}}',
+        b'{"00081198": {"Value": [{"00081197": {"Value": [273]}}]}}',
+    ],
+)
+def test_a_duplicate_that_is_not_named_is_not_ours(
+    peer: WebPeer, files: list[InstanceFile], body: bytes
+) -> None:
+    peer.answering = lambda _seen: Reply(409, body)
+    (failed,) = put_each(web_destination(peer.url), files[:1])
+    assert type(failed) is InstanceRefusedError
+    assert failed.status == "0111"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +229,19 @@ def test_what_is_no_part_10_file_is_not_sent(peer: WebPeer, files: list[Instance
     bare = with_header(files[0], has_preamble=False, has_file_meta=False)
     (failed,) = put_each(web_destination(peer.url), [bare])
     assert isinstance(failed, InstanceUnsendableError)
+    assert not peer.seen
+
+
+def test_what_makes_services_store_nonsense_is_not_sent(peer: WebPeer, tmp_path: Path) -> None:
+    """By whatever way: a file that is cut off, or is not encoded as it says."""
+    paths = [made.path for made in make_study(tmp_path / "study", key="cut", instances=2)]
+    whole = paths[0].read_bytes()
+    paths[0].write_bytes(whole[:-100])
+    other = with_header(file_of(paths[1]), transfer_syntax_uid=str(ImplicitVRLittleEndian))
+    cut, wrong = put_each(web_destination(peer.url), [file_of(paths[0]), other])
+    for refused, word in ((cut, "truncated"), (wrong, "not encoded as")):
+        assert isinstance(refused, InstanceUnsendableError)
+        assert word in refused.message
     assert not peer.seen
 
 
@@ -356,6 +392,38 @@ def test_a_peer_that_talks_without_end_comes_to_one(files: list[InstanceFile], s
         url = f"http://127.0.0.1:{port}/dicom-web"
         (lost,) = put_each(web_destination(url, response_timeout_s=0.5), files[:1])
     assert isinstance(lost, AssociationLostError)
+
+
+def test_a_piece_that_is_taken_drop_by_drop_comes_to_an_end(tmp_path: Path) -> None:
+    """Also with TLS the time-out is for the whole piece, not for each record of it."""
+    identity = self_signed(tmp_path, "slow")
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+    over = threading.Event()
+
+    def take_slowly() -> None:
+        with suppress(OSError), server_context(identity).wrap_socket(theirs, True) as taking:
+            while taking.recv(1 << 14) and not over.is_set():
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=take_slowly)
+    thread.start()
+    try:
+        tls = TlsClient(TlsOptions(fingerprint=identity.fingerprint.replace(":", "").lower()))
+        secured = tls.handshake(ours, "localhost", "localhost", 5)
+        peer = HttpPeer("localhost", 9, tls, response_timeout_s=0.1)
+        piece = bytes(8 << 20)
+        asked = HttpRequest("POST", "/", {}, lambda: (piece,), len(piece))
+        with (
+            HttpConnection(peer, secured) as connection,
+            pytest.raises(AssociationLostError, match="no answer within"),
+        ):
+            connection.exchange(asked, longest_answer=1000)
+    finally:
+        over.set()
+        ours.close()
+        thread.join()
 
 
 def test_what_is_not_http_is_said(files: list[InstanceFile]) -> None:

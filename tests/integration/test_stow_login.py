@@ -19,6 +19,7 @@ from tests.integration.stow_story import put_each, uid_of, web_destination
 from tests.integration.tls_world import Authority, self_signed, server_context
 from tests.integration.web_peer import Reply, Seen, WebPeer, store_json, web_peer
 
+from dcmvault.dicom.http_connection import HttpRequest
 from dcmvault.errors import (
     DcmvaultError,
     DestinationStoppedError,
@@ -114,6 +115,8 @@ def test_no_secret_in_what_is_said(files: list[InstanceFile], secret: Callable[[
         shown = f"{stopped.message}{stopped.hint}{destination.name}{vars(destination)}"
         assert "hunter2" not in shown
         assert base64.b64encode(b"u:hunter2").decode() not in shown
+    asked = HttpRequest("GET", "/", {"Authorization": "Basic hunter2"})
+    assert "hunter2" not in repr(asked), "also not in what a failure shows of it"
 
 
 # OAuth2.
@@ -341,6 +344,48 @@ def test_mutual_tls(
         for options in ({}, wrong):
             with pytest.raises(DestinationStoppedError, match="cannot be used"):
                 web_destination(peer.url, **trust, **ours, **options).open((), ORIGIN)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_tls_of_the_service_is_not_that_of_who_gives_tokens(
+    files: list[InstanceFile],
+    tokens: TokenService,
+    secret: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pinned: bool,
+) -> None:
+    """Each shows its own certificate, and only the service sees ours."""
+    known, ours = Authority(tmp_path / "known"), Authority(tmp_path / "ours", "Department CA")
+    monkeypatch.setenv("SSL_CERT_FILE", str(known.ca_file))
+    service = ours.issue("service", host="localhost")
+    our = ours.issue("client")
+    options: dict[str, Any] = {
+        "tls_certificate_file": str(our.certificate),
+        "tls_key_file": str(our.key),
+        **(
+            {"tls_fingerprint": service.fingerprint}
+            if pinned
+            else {"tls_ca_file": str(ours.ca_file)}
+        ),
+    }
+    shown = server_context(service, client_ca=ours.ca_file)
+    giving_shows = server_context(known.issue("giving", host="localhost"))
+    with (
+        web_peer(_guarded(files, lambda value: value == tokens.header), shown) as web,
+        web_peer(tokens, giving_shows) as giving,
+    ):
+        destination = web_destination(web.url, **options, **_oauth2(giving.url, secret(SECRET)))
+        assert _is_held(put_each(destination, files))
+        assert tokens.given == 1
+        # The same host and port is the same peer.
+        web.answering = lambda seen: (
+            tokens(seen)
+            if seen.path.endswith("/token")
+            else _guarded(files, lambda value: value == tokens.header)(seen)
+        )
+        destination = web_destination(web.url, **options, **_oauth2(web.url, secret(SECRET)))
+        assert _is_held(put_each(destination, files))
 
 
 def test_https_where_http_is_spoken(files: list[InstanceFile]) -> None:

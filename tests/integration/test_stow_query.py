@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,10 @@ import pytest
 from tests.integration.stow_story import web_destination
 from tests.integration.web_peer import Reply, Seen, WebPeer, web_peer
 
+from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
+from dcmvault.dicom.http_login import FixedLogin
+from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level
 from dcmvault.model.identifiers import VersionId
@@ -75,7 +80,11 @@ def test_all_pages_are_read(peer: WebPeer, archive: Archive) -> None:
     assert destination.instances(STUDY, SERIES) == set(archive.uids())
     assert destination.instances(STUDY) == set(archive.uids())
     assert destination.instances("9.9") == frozenset()
-    assert destination.instances("../x") == frozenset(), "never becomes part of a URL"
+    for no_uid in ("../x", ".", ".."):
+        asked = len(peer.seen)
+        assert destination.instances(no_uid) == frozenset()
+        assert destination.instances(STUDY, no_uid) == frozenset()
+        assert len(peer.seen) == asked, "never becomes part of a URL"
 
 
 def _expected(uids: list[str]) -> ExpectedStudy:
@@ -111,6 +120,41 @@ def test_presence_goes_by_counts_where_there_are_some(peer: WebPeer, counts: boo
 def test_404_for_a_study_that_is_not_there_is_an_answer(peer: WebPeer) -> None:
     peer.answering = Archive(5, status_for_unknown=404)
     assert web_destination(peer.url).instances("9.9", "9.9.9") == frozenset()
+
+
+def test_404_for_a_series_that_is_not_there_is_an_answer(peer: WebPeer) -> None:
+    archive = Archive(5)
+
+    def answer(seen: Seen) -> Reply:
+        return Reply(404) if "/9.9/" in seen.path else archive(seen)
+
+    peer.answering = answer
+    destination = web_destination(peer.url)
+    assert destination.instances(STUDY, "9.9") == frozenset()
+    missing = ExpectedInstance(VersionId(1), InstanceIdentity(STUDY, "9.9", "9.9.1"), 1)
+    found = destination.verify(ExpectedStudy(STUDY, (missing,)), Level.COMPLETE)
+    assert list(found.findings.values()) == [Finding.MISSING]
+    peer.answering = lambda seen: Reply(404) if SERIES in seen.path else archive(seen)
+    with pytest.raises(DestinationError, match="answered 404"):
+        destination.instances(STUDY, SERIES)
+
+
+def test_questions_end_when_their_time_is_over(peer: WebPeer) -> None:
+    archive = Archive(5)
+
+    def answer(seen: Seen) -> Reply:
+        time.sleep(0.2)
+        return archive(seen)
+
+    peer.answering = answer
+    web = HttpPeer("127.0.0.1", peer.port)
+    with DicomwebConnection(HttpConnection(web), "/dicom-web", FixedLogin()) as service:
+        query = WebStudyQuery(service, longest_s=0.1)
+        before, held = query.is_open, query.instance_uids(STUDY, SERIES)
+        assert (before, held, query.is_open) == (True, frozenset(archive.uids()), False)
+        with pytest.raises(DestinationError, match=r"all questions within 0\.1 s"):
+            query.instance_uids(STUDY, SERIES)
+    assert len(peer.seen) == 1
 
 
 def test_404_for_everything_is_a_wrong_address(peer: WebPeer) -> None:

@@ -200,7 +200,8 @@ def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
     scheme, rest = _split(address)
     try:
         parts = urlsplit(f"{scheme.removeprefix('dicomweb+')}:{rest}")
-        host, port = parts.hostname or "", parts.port
+        # As it is looked up, and as HTTP and TLS call it (RFC 5890).
+        host, port = _ascii_host(parts.hostname or ""), parts.port
     except ValueError:
         raise _malformed_dicomweb(_("The host or the port cannot be read.")) from None
     if not host:
@@ -227,6 +228,11 @@ def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
         raise _malformed_dicomweb(
             str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
         ) from None
+
+
+def _ascii_host(host: str) -> str:
+    """Return a host name in ASCII; ValueError for one that has none."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")
 
 
 def _options(query: str, *, known: tuple[str, ...]) -> Mapping[str, str]:

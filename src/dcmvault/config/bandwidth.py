@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -37,6 +38,8 @@ def _bytes_per_second(text: str) -> float | None:
             _("Write a rate such as “2 MB/s” or “16 Mbit/s” (a byte is 8 bits), or “unlimited”.")
         )
     rate = float(found[1]) * _UNITS[found[2]] / (1 if found[3] == "B" else 8)
+    if not math.isfinite(rate):
+        raise ValueError(_("A rate is a number of bytes that can be counted; or “unlimited”."))
     if rate < _LOWEST_RATE:
         raise ValueError(_("A rate is at least 8 kB/s: peers give slower connections up."))
     return rate

@@ -39,6 +39,13 @@ def _from_environment(name: str) -> str:
             _("The environment variable %s, which should hold a secret, is not set.") % name,
             hint=_("Set it, or refer to a file (file:PATH)."),
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            _("The environment variable %s, which should hold a secret, is not UTF-8 text.") % name,
+            hint=_("Set it, or refer to a file (file:PATH)."),
+        ) from None
     return value
 
 

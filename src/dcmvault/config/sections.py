@@ -380,6 +380,11 @@ class StowDestinationSection(TlsSection):
         return f"dicomweb+{self.url}"
 
 
+#: RFC 3986: what is no graphic sign of ASCII is written otherwise.
+_IN_A_URL = re.compile(r"[!-~]+\Z")
+_HOST = re.compile(r"[0-9A-Za-z._:%-]+\Z")
+
+
 def _is_private_way(url: str) -> bool:
     """Say whether nobody else can read on the way: TLS, or it does not leave this machine."""
     try:
@@ -389,6 +394,8 @@ def _is_private_way(url: str) -> bool:
         raise ValueError(_("A URL cannot be read.")) from None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         raise ValueError(_("A URL begins with https:// and a host, without a user."))
+    if not _IN_A_URL.match(url) or not _HOST.match(host):
+        raise ValueError(_("A URL has neither spaces nor letters beyond ASCII (xn-- in a host)."))
     if parts.scheme == "https" or host == "localhost":
         return True
     try:

@@ -17,7 +17,7 @@ from dcmvault.destinations.stow_pool import IdleConnections
 from dcmvault.destinations.stow_probe import WebProbe
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.qido import WebStudyQuery
-from dcmvault.dicom.store import check_sendable
+from dcmvault.dicom.store import check_bytes, check_sendable
 from dcmvault.errors import (
     DestinationStoppedError,
     DestinationUnreachableError,
@@ -179,7 +179,7 @@ class StowDelivery:
         if self._is_over:
             raise DestinationUnreachableError(f"the delivery to {self._service.peer.name} is over")
         body = _FileBody(file)
-        body.require_readable()
+        body.require_sound(header)
         try:
             stored = self._service.store(
                 header.sop_instance_uid, body.chunks, file.entry.fingerprint.size, self._pacer
@@ -196,6 +196,7 @@ class StowDelivery:
             transferred_bytes=stored.transferred_bytes,
             received_at=self._clock.now(),
             warning=stored.warning,
+            hint=stored.hint,
             already_there=stored.already_there,
         )
 
@@ -243,10 +244,18 @@ class _FileBody:
         self._file = file
         self.sha256 = b""
 
-    def require_readable(self) -> None:
-        """Raise EntryUnreadableError before anything is sent, where that can be known."""
+    def require_sound(self, header: InstanceHeader) -> None:
+        """Raise before anything is sent, where it can be known: it is unreadable or truncated.
+
+        As EntryUnreadableError and InstanceUnsendableError.
+        """
+        planned = self._file.entry.fingerprint
         with open_source_file(self._file.path) as stream:
-            require_unchanged(stream, self._file.entry.fingerprint)
+            require_unchanged(stream, planned)
+            try:
+                check_bytes(stream.fileno(), header, planned.size)
+            except OSError as error:
+                raise unreadable(error) from error
 
     def chunks(self) -> Iterator[memoryview]:
         """Yield the file, the last part only when the whole is known to be what was planned.

@@ -18,6 +18,7 @@ from dcmvault.dicom.http_login import (
     basic_login,
     bearer_login,
 )
+from dcmvault.dicom.tls import TlsClient, TlsOptions
 from dcmvault.errors import ConfigurationError, DestinationStoppedError
 
 
@@ -40,33 +41,41 @@ def look_up_access(section: StowDestinationSection, monotonic: Callable[[], floa
     Raises DestinationStoppedError where one of them cannot be had.
     """
     try:
-        peer, target = _peer(section, section.url)
-        return WebAccess(peer, target.rstrip("/"), _login(section, monotonic))
+        peer, target = _peer(section, section.url, lambda: tls_client(section))
+        return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
     except ConfigurationError as error:
         raise DestinationStoppedError(error.message, hint=error.hint) from error
 
 
-def _peer(section: StowDestinationSection, url: str) -> tuple[HttpPeer, str]:
+def _peer(
+    section: StowDestinationSection, url: str, make_tls: Callable[[], TlsClient]
+) -> tuple[HttpPeer, str]:
     """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
     peer = HttpPeer(
         host=parts.hostname or "",
         port=parts.port or (443 if is_tls else 80),
-        tls=tls_client(section) if is_tls else None,
+        tls=make_tls() if is_tls else None,
         connect_timeout_s=section.connect_timeout_s,
         response_timeout_s=section.response_timeout_s,
     )
     return peer, parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _login(section: StowDestinationSection, monotonic: Callable[[], float]) -> Login:
+def _login(
+    section: StowDestinationSection, service: HttpPeer, monotonic: Callable[[], float]
+) -> Login:
     if section.user:
         return basic_login(section.user, _secret(section.password))
     if section.token:
         return bearer_login(_secret(section.token))
     if section.oauth2_token_url:
-        peer, target = _peer(section, section.oauth2_token_url)
+        # Pin, authorities and our certificate are between us and the service, and nobody else.
+        peer, target = _peer(section, section.oauth2_token_url, lambda: TlsClient(TlsOptions()))
+        both_tls = peer.tls is not None and service.tls is not None
+        if both_tls and (peer.host, peer.port) == (service.host, service.port):
+            peer = service
         return ClientCredentialsLogin(
             peer,
             target or "/",

@@ -49,11 +49,12 @@ def encode_uid(uid: str) -> bytes:
 
 
 def is_usable_uid(text: str) -> bool:
-    """Say whether peers can be told this UID: 1 to 64 digits and dots.
+    """Say whether peers can be told this UID: 1 to 64 digits and dots, and not dots alone.
 
     Laxer than PS3.5 section 9.1: real archives hold UIDs with leading zeros, and peers take them.
+    In the path of a URL dots alone would be another place.
     """
-    return 0 < len(text) <= 64 and set(text) <= _UID_CHARACTERS
+    return len(text) <= 64 and set(text) <= _UID_CHARACTERS and bool(text.strip("."))
 
 
 def _us(number: int) -> bytes:

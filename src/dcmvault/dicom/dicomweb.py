@@ -42,6 +42,8 @@ class Stored:
 
     status: str
     warning: str
+    #: What a warning means and what to do about it.
+    hint: str
     #: The peer said that it had something under this UID before.
     already_there: bool
     transferred_bytes: int
@@ -179,8 +181,11 @@ class DicomwebConnection:
                 ) from error
             said = StoreAnswer({}, {}, ())
         reason = said.failed.get(uid, next(iter(said.other_failures), None))
+        # It holds this instance already only where it says so of this one.
+        if reason and uid in said.failed and failure_reason(reason).kind is _K.DUPLICATE:
+            return _stored_before(reason, length)
         if reason:
-            return self._failed(reason, length)
+            raise self._failure_of_one(reason)
         if uid in said.stored and of_all.kind is _K.STORED:
             return _stored(said.stored[uid], length)
         if reason == 0 and of_all.kind is _K.STORED:
@@ -192,16 +197,14 @@ class DicomwebConnection:
         kind = InstanceDeferredError if of_all.kind is _K.RETRY_LATER else InstanceRefusedError
         raise kind(f"{peer} answered {status}: {of_all.meaning}", hint=_hint(of_all))
 
-    def _failed(self, reason: int, length: int) -> Stored:
+    def _failure_of_one(self, reason: int) -> InstanceRefusedError | DestinationStoppedError:
         meaning = failure_reason(reason)
         status = f"{reason:04X}"
-        if meaning.kind is _K.DUPLICATE:
-            return Stored(status, f"{status}: {meaning.meaning}", True, length)
         message = f"{self.peer.name} answered {status}: {meaning.meaning}"
         if meaning.kind is _K.STOP_DESTINATION:
-            raise DestinationStoppedError(message, hint=_hint(meaning))
+            return DestinationStoppedError(message, hint=_hint(meaning), status=status)
         kind = InstanceDeferredError if meaning.kind is _K.RETRY_LATER else InstanceRefusedError
-        raise kind(message, hint=_hint(meaning), status=status)
+        return kind(message, hint=_hint(meaning), status=status)
 
     def give_up(self) -> HttpConnection:
         """Return the connection for somebody else; here another one takes its place."""
@@ -227,12 +230,19 @@ class DicomwebConnection:
 def _stored(warning: int, length: int) -> Stored:
     """Return what a Warning Reason means (PS3.18 table I.2-1); the instance is stored."""
     if not warning:
-        return Stored("0000", "", False, length)
+        return Stored("0000", "", "", False, length)
     meaning = store_status(warning)
     known = meaning.kind is _K.STORED_WITH_CHANGES
     words = meaning.meaning if known else "stored with a warning of the peer's own"
     status = f"{warning & 0xFFFF:04X}"
-    return Stored(status, f"{status}: {words}", False, length)
+    hint = _hint(meaning) if known else "Look at the peer's log for the reason."
+    return Stored(status, f"{status}: {words}", hint, False, length)
+
+
+def _stored_before(reason: int, length: int) -> Stored:
+    meaning = failure_reason(reason)
+    status = f"{reason:04X}"
+    return Stored(status, f"{status}: {meaning.meaning}", _hint(meaning), True, length)
 
 
 def _hint(meaning: StatusMeaning) -> str:

@@ -117,6 +117,10 @@ def _in_allocated_bits(words: _Words, header: StreamHeader, shape: PixelShape) -
         raise NotTranscodableError("a frame has negative samples where the data set has none")
     spare = 8 * width - header.precision
     if shape.signed and not header.signed and spare:
+        doubtful = header.precision < shape.bits_stored
+        if doubtful and int(words.max()) >> (header.precision - 1):
+            # Whether its highest bit is a sign, only whoever coded it knows.
+            raise NotTranscodableError("a frame has fewer bits than its signed samples")
         raised = words.astype(f"<u{width}") << spare
         return (raised.view(f"<i{width}") >> spare).tobytes()
     kind = "i" if header.signed else "u"
@@ -128,7 +132,10 @@ def _decode_rle(data: bytes, shape: PixelShape) -> bytes:
         raise NotTranscodableError("a frame of RLE is cut off")
     if data[:4] != (shape.samples * shape.sample_bytes).to_bytes(4, "little"):
         raise NotTranscodableError("a frame of RLE has not one segment for each byte of a pixel")
-    planes: Any = imagecodecs.dicomrle_decode(data, f"<u{shape.sample_bytes}")
+    # With a length the decoder fails where there is more, instead of taking memory for it.
+    planes: Any = imagecodecs.dicomrle_decode(
+        data, f"<u{shape.sample_bytes}", out=shape.frame_bytes
+    )
     if len(planes) != shape.frame_bytes:
         raise NotTranscodableError("a frame of RLE is cut off")
     return by_pixel(bytes(planes), shape)

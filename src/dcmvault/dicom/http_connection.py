@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -72,7 +72,8 @@ class HttpRequest:
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    #: Not shown: one of them says who we are.
+    headers: Mapping[str, str] = field(repr=False)
     make_body: MakeBody | None = None
     length: int = 0
     pacer: Pacer | None = None

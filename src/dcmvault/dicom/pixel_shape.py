@@ -33,6 +33,8 @@ _NUMBERS = frozenset(
 )
 #: Decoded bytes of a frame, at most: it is decoded as a whole, and a decoder needs some times that.
 MAX_FRAME_BYTES = 128 << 20
+#: Each frame has at least a byte, and (7FE0,0010) counts bytes with 32 bits.
+_MAX_FRAMES = 0xFFFFFFFF
 #: Native pixel data has a length of 32 bits, which is even (PS3.5 section 7.1).
 MAX_PIXEL_BYTES = 0xFFFFFFFE
 
@@ -82,11 +84,6 @@ class ShapeNotes:
         self._big_endian = big_endian
         self._levels: list[dict[int, bytes]] = [{}]
 
-    @property
-    def is_nested(self) -> bool:
-        """Whether an item is open."""
-        return len(self._levels) > 1
-
     def note(self, event: Event) -> None:
         """Take notice of one event of the walk."""
         kind, tag, vr, start, end = event
@@ -123,6 +120,8 @@ class ShapeNotes:
         sizes = (self.number(_ROWS), self.number(_COLUMNS), self.number(SAMPLES_PER_PIXEL, 1))
         if min(*sizes, allocated) < 1 or not (frames.isascii() and frames.isdecimal()):
             raise NotTranscodableError("the data set does not say how large its image is")
+        if int(frames) > _MAX_FRAMES:
+            raise NotTranscodableError("the data set says that it has more frames than fit in one")
         stored = self.number(_BITS_STORED, allocated)
         return PixelShape(
             *sizes,

@@ -58,8 +58,9 @@ class PixelsDigest:
 class Fragments:
     """One encapsulated pixel data element, gathered from a walk: where its frames lie."""
 
-    def __init__(self, source: ByteSource, extended_offsets: bytes) -> None:
+    def __init__(self, source: ByteSource, extended_offsets: tuple[int, int]) -> None:
         self._source = source
+        #: Where the extended offset table lies (7FE0,0001); of no length where there is none.
         self._extended_offsets = extended_offsets
         self._places: list[tuple[int, int]] = []
 
@@ -84,11 +85,14 @@ class Fragments:
         """Say which fragments make up each frame."""
         table, *places = self._places or [(0, 0)]
         if count == 1:
+            self._require_one_frame(table, places)
             return [places] if places else []
+        if len(places) < count:
+            raise NotTranscodableError("there are fewer frames than the data set says")
         if len(places) == count:
             return [[place] for place in places]
         begins = self._offsets(table, count) or [
-            start for start, end in places if begins_stream(self._source.read(start, 12))
+            start for start, _end in places if self._begins_stream(start)
         ]
         index = {start: number for number, (start, _end) in enumerate(places)}
         if len(begins) != count or begins[0] != places[0][0] or not index.keys() >= set(begins):
@@ -98,15 +102,28 @@ class Fragments:
             raise NotTranscodableError("it cannot be told where each frame of its pixels begins")
         return [places[first:last] for first, last in pairwise(cuts)]
 
+    def _require_one_frame(self, table: tuple[int, int], places: Sequence[tuple[int, int]]) -> None:
+        """Refuse fragments of several frames where one is said: decoders read the first only."""
+        offsets = max(
+            (table[1] - table[0]) // 4, (self._extended_offsets[1] - self._extended_offsets[0]) // 8
+        )
+        if offsets > 1 or any(self._begins_stream(start) for start, _end in places[1:]):
+            raise NotTranscodableError("there are more frames than the data set says")
+
+    def _begins_stream(self, start: int) -> bool:
+        return begins_stream(self._source.read(start, 12))
+
     def _offsets(self, table: tuple[int, int], count: int) -> list[int]:
-        """Return where frames begin by the offset tables; nothing where there are none."""
-        basic = self._source.read(table[0], table[1] - table[0])
+        """Return where frames begin by the offset tables; nothing where there are none.
+
+        A table of another length than `count` frames need is not read.
+        """
         # An offset counts from the first item after the table, and an item's value is 8 later.
         base = table[1] + 8
-        if len(self._extended_offsets) == 8 * count:
-            return [base + at for at in struct.unpack(f"<{count}Q", self._extended_offsets)]
-        if len(basic) == 4 * count:
-            return [base + at for at in struct.unpack(f"<{count}I", basic)]
+        for (start, end), size, code in ((self._extended_offsets, 8, "Q"), (table, 4, "I")):
+            if end - start == size * count:
+                offsets = self._source.read(start, end - start)
+                return [base + at for at in struct.unpack(f"<{count}{code}", offsets)]
         return []
 
 
@@ -116,7 +133,7 @@ class PixelElements:
     def __init__(self, source: ByteSource, *, big_endian: bool) -> None:
         self.notes = ShapeNotes(source, big_endian=big_endian)
         self._source = source
-        self._extended_offsets = b""
+        self._extended_offsets = (0, 0)
         self._fragments: Fragments | None = None
 
     def note(self, event: Event) -> Fragments | None:
@@ -127,13 +144,14 @@ class PixelElements:
             if tag != PIXEL_DATA:
                 raise NotTranscodableError("something else than pixel data is encapsulated")
             self._fragments = Fragments(self._source, self._extended_offsets)
+            self._extended_offsets = (0, 0)
         elif kind == FRAGMENT and self._fragments is not None:
             self._fragments.add(start, end)
         elif kind == SEQUENCE_END and self._fragments is not None:
             whole, self._fragments = self._fragments, None
             return whole
         elif kind == VALUE and tag == _EXTENDED_OFFSETS:
-            self._extended_offsets = self._source.read(start, end - start)
+            self._extended_offsets = (start, end)
         return None
 
 

@@ -58,8 +58,8 @@ class WebStudyQuery:
 
     @property
     def is_open(self) -> bool:
-        """Another question makes a connection of its own, if it must."""
-        return True
+        """While there is time: another question makes a connection of its own, if it must."""
+        return time.monotonic() < self._deadline
 
     def study_counts(self, study_instance_uid: str) -> StudyCounts:
         """Ask for (0020,1206) and (0020,1208) of one study."""
@@ -108,7 +108,8 @@ class WebStudyQuery:
             return  # no instance has such a UID
         study = keys[_STUDY_INSTANCE_UID]
         resource = f"/studies/{study}"
-        if series := keys.get(_SERIES_INSTANCE_UID):
+        series = keys.get(_SERIES_INSTANCE_UID, "")
+        if series:
             resource += f"/series/{series}"
         resource += "/series" if level == "SERIES" else "/instances"
         matching = [("SOPInstanceUID", ",".join(among))] if among else []
@@ -118,8 +119,8 @@ class WebStudyQuery:
             paging = [("limit", str(self.page)), ("offset", str(total))]
             rows, has_more = self._ask(resource, [*matching, *paging])
             if rows is None:
-                # Either the study is not there, or the whole service.
-                if any(first_uid(row, _STUDY_INSTANCE_UID) for row in self._study_rows(study)):
+                # What is not there: the series, the study, or the whole service?
+                if self._is_there(study, series):
                     raise self.service.failure(404)
                 rows = []
             total += len(rows)
@@ -134,12 +135,21 @@ class WebStudyQuery:
             seen |= fresh
             if not fresh or not has_more:
                 break
-            if total > _MOST_ROWS or time.monotonic() > self._deadline:
+            if total > _MOST_ROWS:
                 raise DestinationError(
                     f"{self.peer_name} answers queries without end",
                     hint="Look for a defect of the peer.",
                 )
-        self._note(level, keys.get(_SERIES_INSTANCE_UID, ""), len(among), total)
+        self._note(level, series, len(among), total)
+
+    def _is_there(self, study_instance_uid: str, series_instance_uid: str) -> bool:
+        """Say whether the service lists a study, and in it a series if one is asked for."""
+        rows = self._study_rows(study_instance_uid)
+        if not any(first_uid(row, _STUDY_INSTANCE_UID) for row in rows):
+            return False
+        return not series_instance_uid or series_instance_uid in self.series_uids(
+            study_instance_uid
+        )
 
     def _study_rows(self, study_instance_uid: str) -> list[DataSet]:
         if not is_usable_uid(study_instance_uid):
@@ -157,6 +167,11 @@ class WebStudyQuery:
         self, resource: str, parameters: Sequence[tuple[str, str]]
     ) -> tuple[list[DataSet] | None, bool]:
         """Return the rows of one page and whether there may be more; None for "not found"."""
+        if not self.is_open:
+            raise DestinationError(
+                f"{self.peer_name} did not answer all questions within {self.longest_s:g} s",
+                hint="The peer or the network between is overloaded or stuck.",
+            )
         answer = self.service.search(resource, parameters)
         if answer.status == 404:
             return None, False

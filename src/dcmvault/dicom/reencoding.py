@@ -116,8 +116,10 @@ class Reencoder:
         group = tag >> 16
         if not tag & 0xFFFF or group in (0x0002, 0xFFFE):
             return
-        if tag in ENCAPSULATION_TAGS and self._family is not None:
+        if tag in ENCAPSULATION_TAGS and self.decodes:
             return
+        if self._big_endian and not vr and self._is_big_endian_header(tag, start):
+            raise NotTranscodableError("a value without VR stands in big endian")
         if tag == PIXEL_DATA and self.decodes:
             self._native(event)
             return
@@ -129,6 +131,13 @@ class Reencoder:
                 self._out.value(dictated)
                 return
         self._copy(event)
+
+    def _is_big_endian_header(self, tag: int, start: int) -> bool:
+        """Say whether a header without VR is read in big endian: then nobody knows its words.
+
+        Items of implicit VR are little endian, whatever is around them (PS3.5 section 6.2.2).
+        """
+        return int.from_bytes(self._source.read(start - 8, 4), "big") == tag
 
     def _copy(self, event: Event) -> None:
         _kind, tag, vr, start, end = event
@@ -224,10 +233,10 @@ class Reencoder:
             return
         if self._depth and shape.photometric.startswith("YBR") and self._family is not Family.RLE:
             raise NotTranscodableError("the colours of a compressed icon image would change")
-        self.pixels.begin(shape)
         length = shape.frame_bytes * shape.frames
         if length > MAX_PIXEL_BYTES:
             raise NotTranscodableError("its pixels would take more than the 4 GiB that DICOM knows")
+        self.pixels.begin(shape)
         self._out.header(
             PIXEL_DATA, b"OW" if shape.bits_allocated > 8 else b"OB", length + length % 2
         )

@@ -92,7 +92,7 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
 
     Without its UIDs nothing can be stored or found again. Data sets of odd length and truncated
     ones make peers abort or hang (PS3.5 section 7.1: all lengths are even); what shows only in
-    the bytes is checked by `send_file` before it sends any.
+    the bytes is checked by `check_bytes` before any are sent.
     """
     header = file.header
     if header is None:
@@ -121,14 +121,14 @@ def _unsendable(reason: str) -> InstanceUnsendableError:
     return InstanceUnsendableError(f"the instance cannot be sent: {reason}", hint=_UNSENDABLE_HINT)
 
 
-def _check_bytes(descriptor: int, header: InstanceHeader, size: int) -> None:
-    """Raise InstanceUnsendableError for what shows only in the file's bytes."""
+def check_bytes(descriptor: int, header: InstanceHeader, size: int) -> None:
+    """Raise InstanceUnsendableError for what shows only in the bytes, however they are sent.
+
+    `descriptor` is the open file of `size` bytes; OSError where it cannot be read.
+    """
     syntax = header.transfer_syntax_uid
     if _pixels_are_cut_off(descriptor, header, size):
         raise _unsendable("it is truncated")
-    if (header.data_set_end - header.data_set_start) % 2:
-        # Not even a deflated one can be padded on the way: DCMTK aborts at the padding.
-        raise _unsendable("the length of its data set is odd")
     if syntax == _DEFLATED:
         return
     # Tag, then in explicit VR two capital letters (PS3.5 section 7.1.2). Peers that are told
@@ -136,6 +136,13 @@ def _check_bytes(descriptor: int, header: InstanceHeader, size: int) -> None:
     vr = os.pread(descriptor, 2, header.data_set_start + 4)
     if (vr.isalpha() and vr.isupper()) is (syntax == IMPLICIT_VR_LITTLE_ENDIAN):
         raise _unsendable(f"its data set is not encoded as {uid_words(syntax)}")
+
+
+def _check_even(header: InstanceHeader) -> None:
+    """Raise InstanceUnsendableError for what the fragments of DIMSE cannot carry."""
+    if (header.data_set_end - header.data_set_start) % 2:
+        # Not even a deflated one can be padded on the way: DCMTK aborts at the padding.
+        raise _unsendable("the length of its data set is odd")
 
 
 def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> bool:
@@ -185,7 +192,8 @@ def begin_file(
     with _reading(file) as stream:
         reader = _HashingReader(stream, file.entry.fingerprint)
         length = header.data_set_end - header.data_set_start
-        _check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
+        check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
+        _check_even(header)
         reader.skip(header.data_set_start)
         message_id = association.begin_store(
             context_id,

@@ -7,6 +7,7 @@ decoded frames.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Collection, Iterator
@@ -33,6 +34,8 @@ from dcmvault.dicom.transfer_syntaxes import (
 from dcmvault.errors import InstanceDeferredError, InstanceUnsendableError, MalformedDicomError
 
 _CHUNK = 1 << 20
+#: What an operating system says when there is no room to write.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _HINT = "Keep it in a vault or folder, or let the peer take it as it is."
 
 
@@ -73,22 +76,32 @@ def transcoded(descriptor: int, target: str) -> Iterator[Transcoded]:
     The result is in an unnamed temporary file, which nobody else can open and which is gone
     when the context is left, or when this process ends in any way. Memory is that of one frame,
     compressed and decoded, and of its coder. Raises InstanceUnsendableError for what cannot be
-    turned, or did not come out equal; InstanceDeferredError when there is no room for it.
+    turned, or did not come out equal; InstanceDeferredError when there is no room for it; OSError
+    where the source cannot be read.
     """
     with ExitStack() as stack:
         try:
             out = stack.enter_context(tempfile.TemporaryFile(prefix="dcmvault-"))
+        except OSError as error:
+            raise _no_room(error) from error
+        try:
             made = _transcode(descriptor, target, out)
         except MalformedDicomError as error:
             raise InstanceUnsendableError(
                 f"the instance cannot be sent as {uid_words(target)}: {error.message}", hint=_HINT
             ) from error
         except OSError as error:
-            raise InstanceDeferredError(
-                f"the instance could not be transcoded ({error.strerror or type(error).__name__})",
-                hint="Check the room in the folder for temporary files (TMPDIR).",
-            ) from error
+            if error.errno not in _NO_ROOM:
+                raise
+            raise _no_room(error) from error
         yield made
+
+
+def _no_room(error: OSError) -> InstanceDeferredError:
+    return InstanceDeferredError(
+        f"the instance could not be transcoded ({error.strerror or type(error).__name__})",
+        hint="Check the room in the folder for temporary files (TMPDIR).",
+    )
 
 
 def _transcode(descriptor: int, target: str, out: BinaryIO) -> Transcoded:

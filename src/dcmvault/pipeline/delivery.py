@@ -235,6 +235,8 @@ class BatchDelivery:
         if item.plan.earlier_version_there and not self.destination.keeps_versions:
             code = "changed_at_source"
             message = "sent again because it changed; a PACS may keep the version it had"
+        if receipt.transcoding and code != "transcoded":
+            message = f"{message}; it has been {receipt.transcoding}"
         if self.sent_is_held and receipt.already_there and not self.destination.keeps_versions:
             # It kept what it had (0111): that is no receipt for our bytes.
             self._note(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -112,6 +113,8 @@ def test_ways_to_log_in_at_a_dicomweb_service(config: Path, options: str) -> Non
         ('token = "env:T"\nuser = "u"\npassword = "env:P"', "one way to log in"),
         ('oauth2_token_url = "https://login/t"', "OAuth2 needs"),
         ('oauth2_scope = "x"', "OAuth2 needs"),
+        ('oauth2_token_url = "https://löwe.example/t"', "beyond ASCII"),
+        ('oauth2_token_url = "https://login/a t"', "neither spaces"),
         (
             'oauth2_token_url = "http://login/t"\noauth2_client_id = "c"\n'
             'oauth2_client_secret = "env:S"',
@@ -262,6 +265,7 @@ def test_a_misspelt_name_is_not_a_folder(
         ("bandwidth = 5", "line 1, bandwidth: Write a rate such as “2 MB/s”, in quotes, or a"),
         ("bandwidth = '2 Mb/s'", "line 1, bandwidth.rate: Write a rate such as “2 MB/s” or “16"),
         ("bandwidth.rate = '0 MB/s'", "line 1, bandwidth.rate: A rate is at least 8 kB/s"),
+        (f"bandwidth.rate = '{'9' * 400} MB/s'", "line 1, bandwidth.rate: A rate is a number"),
         ("[bandwidth]\nrte = '1 MB/s'", "line 2, bandwidth.rte: There is no such key. Did you me"),
         ("[bandwidth]\nwindows = 'x'", "line 2, bandwidth.windows: This must be a list of tables."),
         (
@@ -364,6 +368,10 @@ def test_secrets_are_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DCMVAULT_TEST_DATABASE", "")
     with pytest.raises(ConfigurationError, match="is not set"):
         settings.database_url()
+    monkeypatch.setenv("DCMVAULT_TEST_DATABASE", os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ConfigurationError, match="not UTF-8") as caught:
+        settings.database_url()
+    assert "caf" not in f"{caught.value.message}{caught.value.hint}"
     monkeypatch.setenv("DCMVAULT_TEST_DATABASE", "sqlite://")
     with pytest.raises(ConfigurationError, match="not a postgresql"):
         settings.database_url()

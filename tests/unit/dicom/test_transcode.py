@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from jpeg_ls.CharLS import encode_buffer
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -34,6 +36,7 @@ from pydicom.uid import (
 )
 
 from dcmvault.dicom import transcode as module
+from dcmvault.dicom.byte_source import FileBytes
 from dcmvault.dicom.contexts import plan_contexts
 from dcmvault.dicom.received import part10_head
 from dcmvault.dicom.reencoding import Reencoder
@@ -235,6 +238,143 @@ def test_frames_in_several_fragments(tmp_path: Path) -> None:
         data_set.NumberOfFrames = frames_said
         data_set.save_as(tmp_path / "c.dcm")
         assert word in _refusal(tmp_path / "c.dcm")
+
+
+@pytest.mark.parametrize("frames_said", [1, None])
+@pytest.mark.parametrize("has_table", [True, False])
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, RLELossless])
+def test_a_frame_that_the_data_set_does_not_count_is_not_lost(
+    tmp_path: Path, frames_said: int | None, has_table: bool, syntax: str
+) -> None:
+    frames = [_RNG.integers(0, 255, (32, 32), np.uint8) for _ in range(2)]
+    rle = struct.pack("<16I", 1, 64, *(0,) * 14) + b"\x81\x07" * 8
+    streams = [_jpeg_ls(frame) for frame in frames] if syntax == JPEGLSLossless else [rle] * 2
+    path = _made(tmp_path / "a.dcm", streams, syntax, Rows=32, Columns=32)
+    data_set = pydicom.dcmread(path)
+    data_set.PixelData = encapsulate(streams, has_bot=has_table)
+    del data_set.NumberOfFrames
+    if frames_said:
+        data_set.NumberOfFrames = frames_said
+    data_set.save_as(path)
+    said = _refusal(path)
+    assert "more frames than the data set says" in said or (
+        syntax == RLELossless and not has_table and "cannot be decoded" in said
+    )
+
+
+def test_one_frame_in_several_fragments(tmp_path: Path) -> None:
+    frame = _RNG.integers(0, 255, (32, 32), np.uint8)
+    stream = _jpeg_ls(frame)
+    path = _made(tmp_path / "a.dcm", [stream], JPEGLSLossless, Rows=32, Columns=32)
+    data_set = pydicom.dcmread(path)
+    data_set.PixelData = encapsulate([stream], fragments_per_frame=3)
+    data_set.save_as(path)
+    assert _sent(path, ImplicitVRLittleEndian).PixelData == frame.tobytes()
+
+
+def test_offset_tables_of_another_length_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [_RNG.integers(0, 255, (32, 32), np.uint8) for _ in range(2)]
+    streams = [_jpeg_ls(frame) for frame in frames]
+    path = _made(tmp_path / "a.dcm", streams, JPEGLSLossless, Rows=32, Columns=32)
+    data_set = pydicom.dcmread(path)
+    data_set.PixelData = encapsulate(streams, fragments_per_frame=2, has_bot=False)
+    data_set.ExtendedOffsetTable = bytes(3 << 20)
+    data_set.ExtendedOffsetTableLengths = bytes(3 << 20)
+    data_set.save_as(path)
+    longest = 0
+    read = FileBytes.read
+
+    def watched(self: FileBytes, start: int, length: int) -> bytes:
+        nonlocal longest
+        longest = max(longest, length)
+        return read(self, start, length)
+
+    monkeypatch.setattr(FileBytes, "read", watched)
+    sent = _sent(path, ImplicitVRLittleEndian)
+    assert sent.PixelData == b"".join(frame.tobytes() for frame in frames)
+    assert longest <= 1 << 20
+
+
+@pytest.mark.parametrize("frames_said", ["4294967296", "99999999999999999999", "4294967295"])
+def test_more_frames_than_any_data_set_has_is_a_refusal(tmp_path: Path, frames_said: str) -> None:
+    stream = _jpeg_ls(np.zeros((32, 32), np.uint8))
+    path = _made(
+        tmp_path / "a.dcm", [stream], JPEGLSLossless, Rows=32, Columns=32, NumberOfFrames="1"
+    )
+    native = _made(tmp_path / "b.dcm", [bytes(16)], ExplicitVRLittleEndian, Rows=4, Columns=4)
+    for made in (path, native):
+        data_set = pydicom.dcmread(made)
+        data_set["NumberOfFrames"]._value = frames_said
+        data_set.save_as(made)
+        for target in (ImplicitVRLittleEndian, RLELossless):
+            if (made, target) != (native, ImplicitVRLittleEndian):
+                assert "cannot be sent as" in _refusal(made, target)
+
+
+def test_a_sign_is_no_guess(tmp_path: Path) -> None:
+    """Coded with fewer bits than are stored, the highest bit is a sign or is not."""
+    shape = {"Rows": 8, "Columns": 8, "BitsAllocated": 16, "PixelRepresentation": 1}
+    samples = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for top, stored, refused in ((0, 16, False), (0x800, 16, True), (0x800, 12, False)):
+        stream = encode_buffer((samples | top).tobytes(), 8, 8, 1, 12, 0, 0)
+        path = _made(
+            tmp_path / "a.dcm", [bytes(stream)], JPEGLSLossless, BitsStored=stored, **shape
+        )
+        if refused:
+            assert "fewer bits than its signed samples" in _refusal(path)
+        else:
+            assert _sent(path, ImplicitVRLittleEndian).pixel_array.min() == (-2048 if top else 0)
+
+
+def test_rle_that_goes_on_costs_no_memory(tmp_path: Path) -> None:
+    """Two bytes stand for 128: a frame of 1 KiB must not become one of 64 MiB."""
+    stream = struct.pack("<16I", 1, 64, *(0,) * 14) + b"\x81\x07" * (1 << 19)
+    path = _made(tmp_path / "a.dcm", [stream], RLELossless, Rows=32, Columns=32)
+    tracemalloc.start()
+    try:
+        assert "cannot be decoded" in _refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_stale_offset_tables_do_not_stand_before_new_fragments(tmp_path: Path) -> None:
+    path = _made(tmp_path / "a.dcm", [bytes(16)], ExplicitVRLittleEndian, Rows=4, Columns=4)
+    data_set = pydicom.dcmread(path)
+    data_set.ExtendedOffsetTable = bytes(8)
+    data_set.ExtendedOffsetTableLengths = bytes(8)
+    data_set.save_as(path)
+    assert "ExtendedOffsetTable" not in _sent(path, JPEGLSLossless)
+    assert "ExtendedOffsetTable" in _sent(path, ImplicitVRLittleEndian), "a value like others"
+
+
+def test_big_endian_without_vr_is_not_copied_unturned(tmp_path: Path) -> None:
+    path = _made(tmp_path / "a.dcm", [bytes(16)], ExplicitVRBigEndian, Rows=4, Columns=4)
+    header = struct.pack(">HH2sHH", 0x0028, 0x0010, b"US", 2, 4)
+    without = struct.pack(">HHLH", 0x0028, 0x0010, 2, 4)
+    data = path.read_bytes()
+    assert data.count(header) == 1
+    path.write_bytes(data.replace(header, without))
+    assert "without VR" in _refusal(path)
+
+
+def test_a_source_that_cannot_be_read_is_not_told_as_lack_of_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _made(tmp_path / "a.dcm", [bytes(16)], ImplicitVRLittleEndian, Rows=4, Columns=4)
+
+    def broken(_self: Reencoder) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Reencoder, "run", broken)
+    with (
+        _open(path) as descriptor,
+        pytest.raises(OSError, match="Input/output"),
+        transcoded(descriptor, ExplicitVRLittleEndian),
+    ):
+        pytest.fail("it came out")
 
 
 def test_an_icon_is_decompressed_too(tmp_path: Path) -> None:

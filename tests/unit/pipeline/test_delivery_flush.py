@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
+
+import pytest
 
 from dcmvault.config.sections import FolderDestinationSection, FolderSourceSection
 from dcmvault.destinations.folder import FolderDelivery, FolderDestination
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import DestinationStoppedError
+from dcmvault.i18n import sentence, use_language
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.job import ItemState, Job, JobState, Priority
@@ -89,7 +93,34 @@ class _Packing(FolderDestination):
         return delivery
 
 
-def _deliver(folder: Path, destination: Destination, clock: FakeClock, instances: int) -> _Written:
+class _TellingDelivery(FolderDelivery):
+    """Says of each file what it was told to say."""
+
+    receipt: dict[str, str]
+
+    def put(self, file: InstanceFile) -> Receipt:
+        return replace(super().put(file), **self.receipt)  # type: ignore[arg-type]
+
+
+class _Telling(FolderDestination):
+    keeps_versions = False
+    receipt: dict[str, str]
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> FolderDelivery:
+        super().open(kinds, origin)
+        delivery = _TellingDelivery(self._store, self._clock)
+        delivery.receipt = self.receipt
+        return delivery
+
+
+def _deliver(
+    folder: Path,
+    destination: Destination,
+    clock: FakeClock,
+    instances: int,
+    *,
+    changed: bool = False,
+) -> _Written:
     make_study(folder / "source", instances=instances)
     source = FolderSource(FolderSourceSection(path=folder / "source"))
     items = []
@@ -97,6 +128,7 @@ def _deliver(folder: Path, destination: Destination, clock: FakeClock, instances
         for number, entry in enumerate(source.entries(study)):
             header = scan(folder / "source" / entry.locator)
             plan = PlanItem(VersionId(number), entry, header.identity, header.kind, "new")
+            plan = replace(plan, earlier_version_there=changed)
             items.append(Item(number, plan, ItemState.DUE, 0))
     job = Job(
         JobId("j"),
@@ -148,3 +180,32 @@ def test_outcomes_wait_as_long_as_the_destination_says_and_shared_bytes_are_coun
     receipts = [outcome.receipt for outcome in written.outcomes if outcome.receipt]
     shared = [r.transferred_bytes - r.fingerprint.size for r in receipts]
     assert shared == [0, 0, 0, 4000, 0, 2000]
+
+
+@pytest.mark.parametrize(
+    ("warning", "changed", "code", "message"),
+    [
+        ("", False, "transcoded", "{}"),
+        ("B000: coercion", False, "stored_with_warning", "B000: coercion; it has been {}"),
+        (
+            "",
+            True,
+            "changed_at_source",
+            "sent again because it changed; a PACS may keep the version it had; it has been {}",
+        ),
+    ],
+)
+def test_what_was_transcoded_is_told_beside_what_else_is_to_be_told(
+    tmp_path: Path, warning: str, changed: bool, code: str, message: str
+) -> None:
+    transcoding = "sent as A instead of B, without loss"
+    clock, section = FakeClock(), _section(tmp_path)
+    destination = _Telling(section, LocalStore(section.path, clock), clock)
+    destination.receipt = {"warning": warning, "transcoding": transcoding}
+    (outcome,) = _deliver(tmp_path, destination, clock, 1, changed=changed).outcomes
+    assert (outcome.code, outcome.message) == (code, message.format(transcoding))
+    use_language("pt-BR")
+    try:
+        assert "instead of" not in sentence(outcome.message)
+    finally:
+        use_language("en")

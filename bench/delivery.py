@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.delivery_figures import files
+from bench.delivery_figures.cap import worst_error_of_cap
 from bench.delivery_figures.contenders import (
     Target,
     Took,
@@ -168,11 +169,20 @@ def memory(work: Work) -> Iterator[Row]:
     yield Row("peak memory, one file of 2 GB", _said([took]), "", peak_mb, 150, " MB")
 
 
+def cap(work: Work) -> Iterator[Row]:
+    """A limit of 2 MB/s over four associations with files of mixed sizes."""
+    place = work.folder / "cap"
+    place.mkdir()
+    error = worst_error_of_cap(place)
+    yield Row("cap of 2 MB/s, 4 associations, error in any 30 s", "", "", error * 100, 5, " %")
+
+
 _FIGURES: Mapping[str, Callable[[Work], Iterator[Row]]] = {
     "discarding": discarding,
     "shipped": as_shipped,
     "tuned": tuned,
     "far": far_away,
+    "cap": cap,
     "memory": memory,
 }
 

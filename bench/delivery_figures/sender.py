@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.concurrency import ConcurrencyController
-from dcmvault.pipeline.lanes import KEPT_FILES, LaneGate, Lanes
+from dcmvault.pipeline.lanes import KEPT_FILES, Files, LaneGate, Lanes
 from dcmvault.ports.destination import Delivery
 from dcmvault.sources.folder import FolderSource
 
@@ -43,7 +43,7 @@ def send(port: int, ae_title: str, folder: Path, *, fixed: int, most: int) -> di
     gate = LaneGate(ConcurrencyController(first, fixed or most), clock)
     kinds: set[InstanceKind] = {scan(folder / entries[0].locator).kind}
 
-    def files() -> Iterator[tuple[None, InstanceFile]]:
+    def files() -> Generator[tuple[None, InstanceFile | None]]:
         for answer in source.read(entries, kept=KEPT_FILES):
             assert isinstance(answer, InstanceFile)
             yield None, replace(answer, header=scan(answer.path))
@@ -54,7 +54,7 @@ def send(port: int, ae_title: str, folder: Path, *, fixed: int, most: int) -> di
     began, cpu = time.perf_counter(), time.process_time()
     lanes: Lanes[None] = Lanes(open_delivery, gate, threading.Event())
     failed = 0
-    for delivered in lanes.deliver(files()):
+    for delivered in lanes.deliver(Files(len(entries), files())):
         failed += not isinstance(delivered.came, Receipt)
     destination.close_idle()
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu

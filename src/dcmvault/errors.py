@@ -145,6 +145,12 @@ class TlsRefusedError(DestinationUnreachableError):
     retry = Retry.OPERATOR
 
 
+class AssociationDeferredError(DestinationUnreachableError):
+    """The peer rejected the association for now: it serves as many as it can (PS3.8 9.3.4)."""
+
+    code = "association_deferred"
+
+
 class AssociationRejectedError(DestinationUnreachableError):
     """The peer answered, but rejected the association for good (PS3.8 section 9.3.4)."""
 

@@ -20,7 +20,7 @@ from dcmvault.testing.peers import SimulatedPacs
 @pytest.fixture
 def pacs() -> Iterator[SimulatedPacs]:
     """A PACS so slow that there is a queue."""
-    with SimulatedPacs(slow(0.15)) as pacs:
+    with SimulatedPacs(slow(0.6)) as pacs:
         yield pacs
 
 

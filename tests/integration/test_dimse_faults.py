@@ -14,6 +14,7 @@ import pytest
 from tests.integration.dimse_story import (
     destination_at,
     expected,
+    kinds_of,
     put_each,
     sop_uids,
     study_files,
@@ -21,6 +22,7 @@ from tests.integration.dimse_story import (
 
 from dcmvault.dicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, HEADER
 from dcmvault.errors import (
+    AssociationDeferredError,
     AssociationLostError,
     AssociationRejectedError,
     DestinationError,
@@ -360,3 +362,38 @@ def test_faults_are_read_from_text() -> None:
     for wrong in ("nonsense", "drop-every", "drop-every=x"):
         with pytest.raises(ValueError, match="no such fault"):
             fault_from_text(wrong)
+
+
+@pytest.mark.parametrize("serves", [1, 2])
+def test_a_peer_that_serves_few_is_served_one_after_the_other(tmp_path: Path, serves: int) -> None:
+    files = study_files(tmp_path, 12)
+    with SimulatedPacs(slow(0.02), serves=serves) as pacs:
+        destination = destination_at(pacs.port, max_associations=4)
+        asked: list[frozenset[str]] = []
+        study = files[0].header.study_instance_uid if files[0].header else ""
+        threads = [
+            *(
+                threading.Thread(target=put_each, args=(destination, files[start::3]))
+                for start in range(3)
+            ),
+            threading.Thread(target=lambda: asked.append(destination.instances(study))),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        destination.close_idle()
+        assert pacs.held() == set(sop_uids(files))
+        assert len(asked) == 1
+        assert pacs.most_associations <= serves
+
+
+def test_who_is_refused_alone_hears_of_it(tmp_path: Path) -> None:
+    with SimulatedPacs(serves=1) as pacs:
+        one, other = (destination_at(pacs.port, max_associations=4) for _ in range(2))
+        files = study_files(tmp_path, 1)
+        with one.open(kinds_of(files), ORIGIN) as delivery:
+            delivery.put(files[0])
+            with pytest.raises(AssociationDeferredError):
+                other.open(kinds_of(files), ORIGIN)
+        one.close_idle()

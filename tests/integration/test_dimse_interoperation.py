@@ -192,7 +192,7 @@ def _taken_by_dcmtk(
         for path in stored().values():
             path.unlink()
 
-    destination = destination_at(peer.dicom_port, peer.ae_title)
+    destination = destination_at(peer.dicom_port, peer.ae_title, transcode="never")
     return taken_by(destination, files, stored, empty, read)
 
 

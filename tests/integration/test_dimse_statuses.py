@@ -298,7 +298,7 @@ def test_rejected_associations(
         report = world.flow.backup(folder, f"dicom://PEER@127.0.0.1:{port}")
     assert report.exit_status == 5
     (failure,) = report.failures
-    assert failure.code == ("association_rejected" if result == 1 else "unreachable")
+    assert failure.code == ("association_rejected" if result == 1 else "association_deferred")
     assert words in failure.message
     _assert_in_both_languages(failure.message, failure.hint)
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse_peer import peer_of
-from dcmvault.destinations.dimse_pool import IdleAssociations
+from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
-from dcmvault.destinations.read_back import read_back
+from dcmvault.destinations.read_back import Way, read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
-from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.store import Sent, check_sendable, send_file, send_transcoded
 from dcmvault.errors import (
+    AssociationDeferredError,
+    AssociationRejectedError,
     DestinationStoppedError,
     DestinationUnreachableError,
     LevelNotSupportedError,
@@ -34,6 +35,9 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.pacing import Pacer, Pacing
 
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+#: A peer may count an association for so long after its end; then it is asked again so often.
+_JUST_ENDED_S = 2.0
+_PAUSES_AFTER_END_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 #: Deliveries at once before anything was measured, by what lies between.
 _FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
@@ -63,7 +67,7 @@ class DimseDestination:
         self._pacing = pacing
         self._max_associations = section.max_associations
         self._network = section.network
-        self._slots = threading.BoundedSemaphore(section.max_associations)
+        self._slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
 
     @property
@@ -92,20 +96,16 @@ class DimseDestination:
         Raises DestinationUnreachableError with its subclasses.
         """
         pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
-        self._slots.acquire()
-        try:
-            return DimseDelivery(
-                self._peer,
-                kinds,
-                self._clock,
-                self._idle,
-                self._slots.release,
-                pacer,
-                transcodes=self._transcodes,
-            )
-        except BaseException:
-            self._slots.release()
-            raise
+        proposals = propose(kinds, transcodes=self._transcodes)
+        return DimseDelivery(
+            self._associated(proposals),
+            kinds,
+            self._clock,
+            self._idle,
+            self._slots.give_back,
+            pacer,
+            transcodes=self._transcodes,
+        )
 
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
         """Return the SOP Instance UIDs that the peer names at IMAGE level, each once.
@@ -137,8 +137,8 @@ class DimseDestination:
             listed = find_evidence(query, study, listed_level, self._clock)
         if level is not Level.PROVEN:
             return listed
-        with self._slots:
-            return read_back(self._peer, study, listed, self._clock, self._coerced)
+        way = Way(self._associated, self._slots.give_back)
+        return read_back(way, study, listed, self._clock, self._coerced)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""
@@ -151,16 +151,50 @@ class DimseDestination:
     @contextmanager
     def _question(self) -> Iterator[StudyQuery]:
         """Lend an association for queries; a sound one is kept for whoever comes next."""
-        with self._slots:
-            association = self._idle.take((FIND_PROPOSAL,)) or open_association(
-                self._peer, (FIND_PROPOSAL,)
-            )
-            with ExitStack() as stack:
-                stack.enter_context(association)
+        with ExitStack() as stack:
+            association = self._associated((FIND_PROPOSAL,))
+            stack.callback(self._slots.give_back)
+            with ExitStack() as closing:
+                closing.enter_context(association)
                 yield StudyQuery(association)
                 if association.is_at_rest:
-                    stack.pop_all()
+                    closing.pop_all()
                     self._idle.keep(association)
+
+    def _opened(self, proposals: Sequence[ContextProposal]) -> PeerAssociation:
+        began = self._clock.monotonic()
+        with self._idle.opening():
+            association = open_association(self._peer, proposals)
+        self._slots.waited(self._clock.monotonic() - began)
+        return association
+
+    def _has_just_ended(self) -> bool:
+        ends = (self._slots.given_back_at, self._idle.released_at)
+        now = self._clock.monotonic()
+        return any(end is not None and now - end < _JUST_ENDED_S for end in ends)
+
+    def _associated(self, proposals: Sequence[ContextProposal]) -> PeerAssociation:
+        """Return an association, with its slot; one that waits for more work where it serves.
+
+        A peer that serves fewer than were configured is not asked for more: whoever is refused
+        beside others of ours waits for one of them to end; and a little, where one just ended, for
+        the peer to notice.
+        """
+        pauses = iter(_PAUSES_AFTER_END_S)
+        while True:
+            self._slots.take()
+            try:
+                return self._idle.take(proposals) or self._opened(proposals)
+            except (AssociationDeferredError, AssociationRejectedError):
+                if self._slots.refused():
+                    continue
+                pause_s = next(pauses, None) if self._has_just_ended() else None
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+            except BaseException:
+                self._slots.give_back()
+                raise
 
 
 class DimseDelivery:
@@ -168,7 +202,7 @@ class DimseDelivery:
 
     def __init__(
         self,
-        peer: Peer,
+        association: PeerAssociation,
         kinds: Collection[InstanceKind],
         clock: Clock,
         idle: IdleAssociations,
@@ -177,7 +211,8 @@ class DimseDelivery:
         *,
         transcodes: bool,
     ) -> None:
-        self._peer = peer
+        self._association = association
+        self._peer = association.peer
         self._transcodes = transcodes
         self._clock = clock
         self._idle = idle
@@ -186,8 +221,6 @@ class DimseDelivery:
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
-        proposals = self._proposals(self._kinds)
-        self._association = idle.take(proposals) or open_association(peer, proposals)
 
     def put(self, file: InstanceFile) -> Receipt:
         """Send one file by C-STORE; the receipt carries the peer's status.
@@ -260,9 +293,11 @@ class DimseDelivery:
             self._kinds.append(kind)
         start = self._kinds.index(kind)
         kinds = [*self._kinds[start:], *self._kinds[:start]]
-        self._association = open_association(self._peer, self._proposals(kinds))
+        proposals = propose(kinds, transcodes=self._transcodes)
+        self._association = open_association(self._peer, proposals)
         return self._association
 
-    def _proposals(self, kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:
-        """Propose the first kinds of the list, as many as fit beside the query."""
-        return (*plan_contexts(kinds, transcodes=self._transcodes), FIND_PROPOSAL)
+
+def propose(kinds: Collection[InstanceKind], *, transcodes: bool) -> tuple[ContextProposal, ...]:
+    """Propose the first kinds of the list, as many as fit beside the query."""
+    return (*plan_contexts(kinds, transcodes=transcodes), FIND_PROPOSAL)

@@ -1,9 +1,10 @@
-"""Associations that stay open between deliveries: making one costs several round trips."""
+"""Associations of one peer: how many stand at once, and those that stay open between deliveries."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dcmvault.dicom.association import PeerAssociation
@@ -13,6 +14,10 @@ from dcmvault.ports.clock import Clock
 #: Longer than between two batches; shorter than peers wait (Orthanc ends idle ones after 30 s, and
 #: serves only a few at once).
 _IDLE_S = 5.0
+#: Seconds that no peer takes to accept an association, unless it first serves another to its end.
+_LONG_S = 2.0
+#: Seconds for which it is remembered that a peer serves fewer associations than configured.
+_REMEMBERED_S = 300.0
 
 
 @dataclass(slots=True)
@@ -20,8 +25,14 @@ class IdleAssociations:
     """Idle associations of one destination. Safe for threads."""
 
     clock: Clock
+    #: When one was released last (monotonic); None: never.
+    released_at: float | None = None
     _idle: list[tuple[PeerAssociation, float]] = field(default_factory=list)
+    #: Associations that are being asked for.
+    _opening: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Held while associations are being released: the peer still serves them.
+    _releasing: threading.Lock = field(default_factory=threading.Lock)
     _reaper: threading.Timer | None = None
 
     def take(self, proposals: Collection[ContextProposal]) -> PeerAssociation | None:
@@ -39,18 +50,38 @@ class IdleAssociations:
         self.close()
         return None
 
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Say that another association is being asked for: none is kept from the peer meanwhile."""
+        with self._lock:
+            self._opening += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._opening -= 1
+
     def keep(self, association: PeerAssociation) -> None:
-        """Keep an association on which nothing is in flight, for a few seconds."""
+        """Keep an association on which nothing is in flight, for a few seconds.
+
+        A peer that serves one at a time lets others wait for its end: then it is released at once.
+        """
+        with self._lock:
+            is_awaited = self._opening > 0
+        if is_awaited:
+            with self._releasing:
+                self._release([association])
+            return
         with self._lock:
             self._idle.append((association, self.clock.monotonic()))
             self._watch()
 
     def close(self) -> None:
         """Release them all."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for association, _since in idle:
-            association.release()
+        with self._releasing:
+            with self._lock:
+                idle, self._idle = self._idle, []
+            self._release(association for association, _since in idle)
 
     def _watch(self) -> None:
         if self._reaper is None:
@@ -59,12 +90,76 @@ class IdleAssociations:
             self._reaper.start()
 
     def _reap(self) -> None:
-        with self._lock:
-            self._reaper = None
-            before = self.clock.monotonic() - _IDLE_S
-            old = [association for association, since in self._idle if since <= before]
-            self._idle = [one for one in self._idle if one[1] > before]
-            if self._idle:
-                self._watch()
-        for association in old:
+        with self._releasing:
+            with self._lock:
+                self._reaper = None
+                before = self.clock.monotonic() - _IDLE_S
+                old = [association for association, since in self._idle if since <= before]
+                self._idle = [one for one in self._idle if one[1] > before]
+                if self._idle:
+                    self._watch()
+            self._release(old)
+
+    def _release(self, associations: Iterable[PeerAssociation]) -> None:
+        for association in associations:
             association.release()
+            self.released_at = self.clock.monotonic()
+
+
+@dataclass(slots=True)
+class AssociationSlots:
+    """How many associations may stand at once: what was configured, or what the peer serves.
+
+    A peer that serves fewer rejects the others, or lets them wait until their time-out. Safe for
+    threads.
+    """
+
+    most: int
+    clock: Clock
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _taken: int = 0
+    _limit: int = 0
+    _refused_at: float = 0.0
+    #: When one was given back last (monotonic); None: never.
+    given_back_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self._limit = self.most
+
+    def take(self) -> None:
+        """Wait until one more may stand."""
+        with self._changed:
+            if self.clock.monotonic() - self._refused_at > _REMEMBERED_S:
+                self._limit = self.most
+            while self._taken >= self._limit:
+                self._changed.wait()
+            self._taken += 1
+
+    def waited(self, seconds: float) -> None:
+        """Say how long the peer took to accept one: long beside others, if it serves no more."""
+        with self._changed:
+            if seconds > _LONG_S and self._taken > 1:
+                self._limit = min(self._limit, self._taken - 1)
+                self._refused_at = self.clock.monotonic()
+
+    def give_back(self) -> None:
+        """Say that one no longer stands."""
+        with self._changed:
+            self._taken -= 1
+            self.given_back_at = self.clock.monotonic()
+            self._changed.notify_all()
+
+    def refused(self) -> bool:
+        """Give one back that the peer did not accept; say whether to take one and try again.
+
+        That is so while others of ours stand: then the peer serves as many as these for now.
+        """
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
+            if not self._taken:
+                return False
+            self._limit = self._taken
+            # Peers may count even what they refuse, for a moment.
+            self._refused_at = self.given_back_at = self.clock.monotonic()
+            return True

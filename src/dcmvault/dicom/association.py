@@ -19,6 +19,7 @@ from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
 from dcmvault.dicom.messages import Answer, Messages, Request, StoreSink
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
 from dcmvault.errors import (
+    AssociationDeferredError,
     AssociationLostError,
     AssociationRejectedError,
     DestinationUnreachableError,
@@ -104,7 +105,7 @@ def negotiate(
 def _rejected(peer: Peer, result: int, source: int, reason: int) -> DestinationUnreachableError:
     words = explain_rejection(source, reason)
     if result == 2:
-        return DestinationUnreachableError(
+        return AssociationDeferredError(
             f"{peer.name} rejects the association for now: {words.reason}", hint=words.remedy
         )
     return AssociationRejectedError(
@@ -290,25 +291,29 @@ class PeerAssociation:
             return
         self._open = False
         # The peer answered everything we asked: what happens to a release changes nothing.
-        with suppress(AssociationLostError, MalformedDicomError):
-            self._channel.send([pdu.release_request()])
-            limit_s = min(_RELEASE_TIMEOUT_S, self.peer.association_timeout_s)
-            kind, _body = self._channel.receive(limit_s)
-            if kind == pdu.A_RELEASE_RQ:  # collision (PS3.8 section 7.2.2.7)
-                self._channel.send([pdu.release_response()])
-                self._channel.receive(limit_s)
-        self._channel.close()
+        try:
+            with suppress(DestinationUnreachableError, MalformedDicomError):
+                self._channel.send([pdu.release_request()])
+                limit_s = min(_RELEASE_TIMEOUT_S, self.peer.association_timeout_s)
+                kind, _body = self._channel.receive(limit_s)
+                if kind == pdu.A_RELEASE_RQ:  # collision (PS3.8 section 7.2.2.7)
+                    self._channel.send([pdu.release_response()])
+                    self._channel.receive(limit_s)
+        finally:
+            self._channel.close()
 
     def abort(self) -> None:
         """End the association at once."""
         if not self._open:
             return
         self._open = False
-        if not self._channel.is_broken:
-            # A courtesy again: the peer learns it from the closed connection, too.
-            with suppress(AssociationLostError):
-                self._channel.send([pdu.abort()], _ABORT_TIMEOUT_S)
-        self._channel.close()
+        try:
+            if not self._channel.is_broken:
+                # A courtesy again: the peer learns it from the closed connection, too.
+                with suppress(DestinationUnreachableError):
+                    self._channel.send([pdu.abort()], _ABORT_TIMEOUT_S)
+        finally:
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self

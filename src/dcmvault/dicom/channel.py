@@ -33,6 +33,7 @@ _MAX_BUFFERS = 512
 #: One `send` (a mebibyte at most) may take this many times its `timeout_s` in all: a peer that
 #: takes a byte now and then keeps every single call within its limit.
 _LONGEST_SEND = 10
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -230,7 +231,9 @@ class Channel:
         """
         if self._secured is not None:
             return has_data(self._secured)
-        with selectors.DefaultSelector() as selector:
+        # Asked before every instance: whatever needs a descriptor of its own costs as much as the
+        # rest of a small one.
+        with _Selector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
             return bool(selector.select(0))
 

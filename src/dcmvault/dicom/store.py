@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -243,6 +244,16 @@ def _failure(
     return InstanceRefusedError(message, hint=hint, status=status)
 
 
+class _Buffers(threading.local):
+    """A buffer for each thread, which sends one file at a time: new pages cost as much as bytes."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_CHUNK))
+
+
+_this_threads = _Buffers()
+
+
 @dataclass
 class _HashingReader:
     """Reads a file once, front to back, and checks that it stays what was planned."""
@@ -261,9 +272,8 @@ class _HashingReader:
 
     def chunks(self, length: int) -> Iterator[memoryview]:
         """Yield exactly `length` bytes; each chunk is valid until the next one is asked for."""
-        buffer = bytearray(min(length, _CHUNK))
         while length:
-            view = memoryview(buffer)[: min(length, _CHUNK)]
+            view = _this_threads.buffer[: min(length, _CHUNK)]
             filled = 0
             while filled < len(view):
                 read = self.stream.readinto(view[filled:])  # type: ignore[attr-defined]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from dcmvault.dicom.part10 import scan
@@ -28,7 +29,14 @@ from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
-from dcmvault.pipeline.lanes import KEPT_FILES, Delivered, LaneGate, Lanes, deliver_one_by_one
+from dcmvault.pipeline.lanes import (
+    KEPT_FILES,
+    Delivered,
+    Files,
+    LaneGate,
+    Lanes,
+    deliver_one_by_one,
+)
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.quarantine import after_loss, travelling_together
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
@@ -67,6 +75,8 @@ class BatchDelivery:
     #: Whose item it is.
     _job_of: dict[int, Job] = field(default_factory=dict)
     _written_at: float = 0.0
+    #: An association was lost.
+    _is_lost: bool = False
     #: Jobs that were asked about since the last flush, and those that are not wanted any more.
     _looked_at: set[JobId] = field(default_factory=set)
     _cancelled: set[JobId] = field(default_factory=set)
@@ -140,62 +150,45 @@ class BatchDelivery:
     def _deliver(self, items: Sequence[Item]) -> None:
         kinds = {item.plan.kind for item in items if not item.plan.opaque_reason}
         kinds.discard(InstanceKind("", ""))
-        files = self._files({item.plan.entry.locator: item for item in items})
+        by_locator = {item.plan.entry.locator: item for item in items}
+        files = Files(len(by_locator), self._files(by_locator))
 
         def open_delivery() -> Delivery:
             return self.destination.open(sorted(kinds), self.origin)
 
-        if self.gate is not None:
-            # Each receipt of these destinations stands for itself: there is nothing to flush.
-            lanes: Lanes[Item] = Lanes(open_delivery, self.gate, self.stopping)
+        with closing(files):
+            if self.gate is not None:
+                self._deliver_in_lanes(Lanes(open_delivery, self.gate, self.stopping), files)
+                return
+            with open_delivery() as delivery:
+                for delivered in deliver_one_by_one(delivery, files, self.stopping):
+                    self._settle(delivered)
+                    self._write_now_and_then(delivery)
+                self._flush_and_write(delivery)
+
+    def _deliver_in_lanes(self, lanes: Lanes[Item], files: Files[Item]) -> None:
+        """Deliver to a destination whose receipts stand for themselves, without a flush."""
+        try:
             for delivered in lanes.deliver(files):
                 self._settle(delivered)
                 self._write_now_and_then(None)
-            return
-        with open_delivery() as delivery:
-            for delivered in deliver_one_by_one(delivery, files):
+        finally:
+            # Where this ended early: what the peer took meanwhile must be known.
+            for delivered in lanes.unheard():
                 self._settle(delivered)
-                self._write_now_and_then(delivery)
-            self._flush_and_write(delivery)
 
-    def _files(self, by_locator: Mapping[str, Item]) -> Iterator[tuple[Item, InstanceFile]]:
-        """Open the items' files; what cannot be read is noted, and it and the unwanted left out."""
+    def _files(self, by_locator: Mapping[str, Item]) -> Generator[tuple[Item, InstanceFile | None]]:
+        """Open the items' files: an answer for each, without a file where there is none to send."""
         began = self.clock.monotonic()
         entries = [item.plan.entry for item in by_locator.values()]
         for answer in self.source.read(entries, kept=KEPT_FILES):
-            if self.stopping.is_set():
-                break
             item = by_locator[answer.entry.locator]
-            if self._is_unwanted(item):
-                continue
-            if isinstance(answer, UnreadableEntry):
-                self._note(item, ItemState.UNREADABLE, code=answer.code, message=answer.message)
-                continue
-            if item.plan.opaque_reason:
-                self.read_s += self.clock.monotonic() - began
-                yield item, answer
-                began = self.clock.monotonic()
-                continue
-            try:
-                header = scan(answer.path)
-            except (MalformedDicomError, OSError):
-                self._note(
-                    item,
-                    ItemState.UNREADABLE,
-                    code="changed_while_reading",
-                    message="it is not the file any more that was planned",
-                )
-                continue
+            opened = None if self._is_unwanted(item) else _examined(item, answer)
             self.read_s += self.clock.monotonic() - began
-            if header.identity != item.plan.identity:
-                self._note(
-                    item,
-                    ItemState.UNREADABLE,
-                    code="changed_while_reading",
-                    message="another instance has taken this file's place",
-                )
-                continue
-            yield item, replace(answer, header=header)
+            if isinstance(opened, UnreadableEntry):
+                self._note(item, ItemState.UNREADABLE, code=opened.code, message=opened.message)
+                opened = None
+            yield item, opened
             began = self.clock.monotonic()
 
     def _settle(self, delivered: Delivered[Item]) -> None:
@@ -221,8 +214,11 @@ class BatchDelivery:
                 hint=came.hint,
             )
         elif isinstance(came, AssociationLostError):
-            # What was in flight is unknown; only this instance counts an attempt.
-            self.breaker.failed(came)
+            # What was in flight is unknown; only this instance counts an attempt. Others may tell
+            # of the same event.
+            if not self._is_lost:
+                self.breaker.failed(came)
+                self._is_lost = True
             self._attempt_failed(item, after_loss(item, came))
         elif not isinstance(came, DestinationUnreachableError | DestinationStoppedError):
             raise came
@@ -330,20 +326,8 @@ class BatchDelivery:
             self._pending = [o for o in self._pending if o.item_id not in lost]
             self._noted -= lost
             raise
-        self._count_shared(shared_bytes)
+        _count_shared(self._pending, shared_bytes)
         self._write()
-
-    def _count_shared(self, shared_bytes: int) -> None:
-        """Count what no receipt did (packs, indexes) with the last receipt of the flush."""
-        if not shared_bytes:
-            return
-        for number in reversed(range(len(self._pending))):
-            receipt = self._pending[number].receipt
-            if receipt is not None:
-                moved = receipt.transferred_bytes + shared_bytes
-                receipt = replace(receipt, transferred_bytes=moved)
-                self._pending[number] = replace(self._pending[number], receipt=receipt)
-                break
 
     def _write(self) -> None:
         if self._pending:
@@ -355,3 +339,29 @@ class BatchDelivery:
                     self.jobs.record_outcomes(job_id, outcomes)
             self._pending = []
         self._written_at = self.clock.monotonic()
+
+
+def _examined(item: Item, answer: InstanceFile | UnreadableEntry) -> InstanceFile | UnreadableEntry:
+    """Return a file with its header, or why it is not the one that was planned."""
+    if isinstance(answer, UnreadableEntry) or item.plan.opaque_reason:
+        return answer
+    try:
+        header = scan(answer.path)
+    except (MalformedDicomError, OSError):
+        message = "it is not the file any more that was planned"
+    else:
+        if header.identity == item.plan.identity:
+            return replace(answer, header=header)
+        message = "another instance has taken this file's place"
+    return UnreadableEntry(answer.entry, "changed_while_reading", message)
+
+
+def _count_shared(pending: list[Outcome], shared_bytes: int) -> None:
+    """Count what no receipt did (packs, indexes) with the last receipt of the flush."""
+    for number in reversed(range(len(pending))):
+        receipt = pending[number].receipt
+        if shared_bytes and receipt is not None:
+            moved = receipt.transferred_bytes + shared_bytes
+            receipt = replace(receipt, transferred_bytes=moved)
+            pending[number] = replace(pending[number], receipt=receipt)
+            break

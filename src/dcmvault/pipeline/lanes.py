@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Generic, TypeVar
 
 from dcmvault.errors import (
+    AssociationLostError,
     DcmvaultError,
     DestinationError,
     DestinationStoppedError,
@@ -26,7 +26,7 @@ from dcmvault.ports.destination import Delivery
 #: What an instance costs a peer besides its bytes, in bytes: small ones are no cheaper than this.
 _OVERHEAD_BYTES = 64 << 10
 #: A sample spans so many seconds at least, and so many instances for each lane.
-_SAMPLE_S = 0.2
+_SAMPLE_S = 0.1
 _SAMPLE_INSTANCES = 5
 #: A sample counts for a number of lanes when on average so many were busy, or nearly.
 _NEARLY = 0.3
@@ -49,14 +49,39 @@ class Delivered(Generic[_T]):
     came: Receipt | DcmvaultError
 
 
+class Files(Generic[_T]):
+    """The files of a batch as they come from a source, each with what it is for; some are none.
+
+    They may go when the source's iterator ends. So `next` is asked `count` times and no more, and
+    `close` when nobody uses them.
+    """
+
+    def __init__(self, count: int, files: Generator[tuple[_T, InstanceFile | None]]) -> None:
+        self.count = count
+        self._files = files
+
+    def next(self) -> tuple[_T, InstanceFile | None] | None:
+        """Return the next one; None if the source ended early."""
+        return next(self._files, None)
+
+    def close(self) -> None:
+        """Let the files go."""
+        self._files.close()
+
+
 def deliver_one_by_one(
-    delivery: Delivery, files: Iterable[tuple[_T, InstanceFile]]
+    delivery: Delivery, files: Files[_T], stopping: threading.Event
 ) -> Iterator[Delivered[_T]]:
     """Deliver files as they come, by one delivery and in the caller's thread.
 
     After an error that no instance is to blame for nothing more is begun, and it is raised.
     """
-    for entry, file in files:
+    for _number in range(files.count):
+        if stopping.is_set() or (coming := files.next()) is None:
+            return
+        entry, file = coming
+        if file is None:
+            continue
         came: Receipt | DcmvaultError
         try:
             came = delivery.put(file)
@@ -176,7 +201,8 @@ class Lanes(Generic[_T]):
     _work: queue.SimpleQueue[tuple[int, _T, InstanceFile] | None] = field(
         default_factory=queue.SimpleQueue
     )
-    _heard: queue.SimpleQueue[tuple[int, Delivered[_T]] | _Ended] = field(
+    #: The number of a file and what came of it: nothing, where it was not begun.
+    _heard: queue.SimpleQueue[tuple[int, Delivered[_T] | None] | _Ended] = field(
         default_factory=queue.SimpleQueue
     )
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -189,25 +215,29 @@ class Lanes(Generic[_T]):
     #: Why nothing more is begun.
     _failure: BaseException | None = None
 
-    def deliver(self, files: Iterator[tuple[_T, InstanceFile]]) -> Iterator[Delivered[_T]]:
+    def deliver(self, files: Files[_T]) -> Iterator[Delivered[_T]]:
         """Deliver files as they come; yield each with its receipt or the error it met.
 
         At most `KEPT_FILES` of them must be there at a time, the last ones that came. In the end
         raises what no instance is to blame for: DestinationUnreachableError (with its subclasses)
-        or DestinationStoppedError.
+        or DestinationStoppedError. Who stops listening finds the rest in `unheard`.
         """
         if not self.gate.enter_first(self.stopping):
             return
-        self._start_lane()
         try:
-            for number in count():
+            self._start_lane()
+            for number in range(files.count):
                 while self._must_hear(number):
                     yield from self._hear()
-                if self._failure is not None or (came := next(files, None)) is None:
+                if self._failure is not None or self.stopping.is_set():
                     break
-                self._in_hand[number] = None
-                self._work.put((number, *came))
-                self._adjust()
+                if (coming := files.next()) is None:
+                    break
+                entry, file = coming
+                if file is not None:
+                    self._in_hand[number] = None
+                    self._work.put((number, entry, file))
+                    self._adjust()
             while self._in_hand:
                 yield from self._hear()
         finally:
@@ -249,10 +279,33 @@ class Lanes(Generic[_T]):
                     self._begin_nothing_more(heard.error)
             return
         number, delivered = heard
+        if delivered is None:  # not begun
+            self._in_hand.pop(number, None)
+            return
+        if self._may_go_elsewhere(delivered.came):
+            self._work.put((number, delivered.entry, delivered.file))
+            return
         self._in_hand.pop(number, None)
         if isinstance(delivered.came, DestinationUnreachableError | DestinationStoppedError):
             self._begin_nothing_more(delivered.came)
         yield delivered
+
+    def unheard(self) -> Iterator[Delivered[_T]]:
+        """Return, when it is over, what came of files and was not told: the consumer gave up."""
+        with suppress(queue.Empty):
+            while True:
+                heard = self._heard.get_nowait()
+                if not isinstance(heard, _Ended) and heard[1] is not None:
+                    yield heard[1]
+
+    def _may_go_elsewhere(self, came: Receipt | DcmvaultError) -> bool:
+        """Say whether a file was not sent for want of an association that other lanes have."""
+        return (
+            isinstance(came, DestinationUnreachableError)
+            and not isinstance(came, AssociationLostError)
+            and self._open > 1
+            and self._failure is None
+        )
 
     def _begin_nothing_more(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -265,10 +318,14 @@ class Lanes(Generic[_T]):
         self._open = 0
 
     def _start_lane(self) -> None:
-        self._open += 1
         thread = threading.Thread(target=self._run_lane, name="delivery-lane", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            self.gate.leave()
+            raise
+        self._open += 1
         self._threads.append(thread)
-        thread.start()
 
     def _end(self) -> None:
         with suppress(queue.Empty):
@@ -285,6 +342,9 @@ class Lanes(Generic[_T]):
             with self.open_delivery() as delivery:
                 while (work := self._work.get()) is not None:
                     taken, entry, file = work
+                    if self.stopping.is_set():
+                        self._heard.put((taken, None))
+                        continue
                     came = self._put(delivery, file)
                     self._heard.put((taken, Delivered(entry, file, came)))
                     taken = None

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dcmvault.errors import DestinationError, DestinationUnreachableError
+from dcmvault.errors import AssociationLostError, DestinationError, DestinationUnreachableError
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Job
 from dcmvault.ports.destination import Listable
@@ -44,6 +44,9 @@ class Presence:
         if answer is None:
             try:
                 answer = destination.instances(job.study_instance_uid, job.series_instance_uid)
+            except AssociationLostError as error:
+                # Nothing was in flight; it is the destination that does not answer.
+                raise DestinationUnreachableError(error.message, hint=error.hint) from error
             except DestinationUnreachableError:
                 raise
             except DestinationError as error:

@@ -46,7 +46,7 @@ class Source(Protocol):
         The fingerprint is checked again at read time; a difference is an UnreadableEntry with
         code `changed_while_reading`, a missing file one with `vanished`, anything else
         `unreadable`. `InstanceFile.path` is valid until the iterator was advanced `kept` times
-        since, or is closed. One bad entry never ends the iteration.
+        since, ended, or was closed. One bad entry never ends the iteration.
         """
         ...
 

@@ -64,9 +64,12 @@ class SimulatedPacs:
         ae_title: str = "SIMULATED",
         port: int = 0,
         allowed_ae_titles: Collection[str] = (),
+        serves: int = 0,
         log: Path | None = None,
     ) -> None:
         self.ae_title = ae_title
+        #: Associations at once; further ones are rejected for now. 0: as many as usual.
+        self._serves = serves
         #: SOP Instance UIDs of all C-STORE requests in order of arrival, refused ones too.
         self.received: list[str] = []
         #: Associations that were accepted, and the most that stood at one time.
@@ -105,6 +108,8 @@ class SimulatedPacs:
         self._stopping.clear()
         entity = new_scp(self.ae_title)
         entity.require_calling_aet = self._allowed
+        if self._serves:
+            entity.maximum_associations = self._serves
         self._running = serve(
             entity,
             self._address,

@@ -47,7 +47,7 @@ def test_one_is_enough_for_a_full_line(start: int) -> None:
     targets = settle(controller, far(line=4e6))
     # Two fill the line; a third is tried now and then.
     assert max(targets[-150:]) <= 3
-    assert targets.count(targets[-1]) > 0.8 * len(targets)
+    assert targets.count(2) > 0.8 * len(targets)
 
 
 @pytest.mark.parametrize("best", [2, 3, 4, 5])
@@ -62,7 +62,7 @@ def test_a_peer_gets_as_many_as_it_likes(best: int) -> None:
 def test_trouble_halves_and_is_not_sought_again_at_once() -> None:
     controller = ConcurrencyController(start=6, most=8)
     assert controller.trouble() == 3
-    assert max(settle(controller, far(), 30)) == 5
+    assert max(settle(controller, far(), 16)) == 5
     assert controller.trouble() in (2, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ from dcmvault.errors import (
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.pipeline.concurrency import ConcurrencyController
-from dcmvault.pipeline.lanes import KEPT_FILES, Delivered, LaneGate, Lanes
+from dcmvault.pipeline.lanes import KEPT_FILES, Delivered, Files, LaneGate, Lanes
 from dcmvault.ports.destination import Delivery
 from dcmvault.testing.clock import FakeClock
 
@@ -80,7 +80,11 @@ class _Delivery:
             self._place.standing -= 1
 
 
-def files(count: int) -> Iterator[tuple[int, InstanceFile]]:
+def files(count: int) -> Files[int]:
+    return Files(count, some(count))
+
+
+def some(count: int) -> Generator[tuple[int, InstanceFile | None]]:
     for number in range(count):
         entry = InstanceEntry(str(number), Fingerprint(1, 0, 0))
         yield number, InstanceFile(entry, Path(str(number)))
@@ -94,8 +98,8 @@ def lanes(place: _Place, doorkeeper: LaneGate | None = None) -> Lanes[int]:
     return Lanes(place.open, doorkeeper or gate(), threading.Event())
 
 
-def deliver(some: Lanes[int], count: int) -> dict[int, Delivered[int]]:
-    return {one.entry: one for one in some.deliver(files(count))}
+def deliver(several: Lanes[int], count: int) -> dict[int, Delivered[int]]:
+    return {one.entry: one for one in several.deliver(files(count))}
 
 
 def test_all_arrive_over_several_lanes() -> None:
@@ -124,13 +128,13 @@ def test_files_are_not_used_longer_than_they_are_kept() -> None:
         late.extend([number] if handed - number > KEPT_FILES else [])
         taken.append(number)
 
-    def coming() -> Iterator[tuple[int, InstanceFile]]:
+    def coming() -> Generator[tuple[int, InstanceFile | None]]:
         nonlocal handed
-        for one in files(300):
+        for one in some(300):
             handed += 1
             yield one
 
-    assert len(list(lanes(_Place(put)).deliver(coming()))) == 300
+    assert len(list(lanes(_Place(put)).deliver(Files(300, coming())))) == 300
     assert not late
     assert taken.index(5) > 5
 
@@ -233,8 +237,8 @@ def test_who_waits_for_a_lane_hears_of_the_stop() -> None:
     doorkeeper, stopping = gate(1, 1), threading.Event()
     assert doorkeeper.enter_first(stopping)
     stopping.set()
-    some: Lanes[int] = Lanes(_Place().open, doorkeeper, stopping)
-    assert list(some.deliver(files(3))) == []
+    idle: Lanes[int] = Lanes(_Place().open, doorkeeper, stopping)
+    assert list(idle.deliver(files(3))) == []
 
 
 def test_samples_teach_the_controller() -> None:
@@ -249,3 +253,96 @@ def test_samples_teach_the_controller() -> None:
     assert not doorkeeper.enter_another()
     doorkeeper.trouble()
     assert doorkeeper.is_one_too_many()
+
+
+def test_files_are_there_until_everybody_is_done() -> None:
+    gone = False
+    late: list[int] = []
+
+    def put(number: int) -> None:
+        time.sleep(0.01)
+        if gone:
+            late.append(number)
+
+    def coming() -> Generator[tuple[int, InstanceFile | None]]:
+        nonlocal gone
+        try:
+            yield from some(40)
+        finally:
+            gone = True
+
+    coming_files = Files(40, coming())
+    assert len(list(lanes(_Place(put)).deliver(coming_files))) == 40
+    assert not late
+    assert not gone
+    coming_files.close()
+    assert gone
+
+
+def test_what_is_no_file_counts_among_those_that_are_kept() -> None:
+    asked = 0
+    most_ahead = 0
+
+    def put(number: int) -> None:
+        nonlocal most_ahead
+        time.sleep(0.05 if number == 0 else 0)
+        most_ahead = max(most_ahead, asked - number)
+
+    def coming() -> Generator[tuple[int, InstanceFile | None]]:
+        nonlocal asked
+        for number, file in some(200):
+            asked += 1
+            yield number, file if number % 50 == 0 else None
+
+    assert len(list(lanes(_Place(put), gate(1, 1)).deliver(Files(200, coming())))) == 4
+    assert most_ahead <= KEPT_FILES
+
+
+def test_nothing_is_begun_after_the_stop() -> None:
+    stopping, begun = threading.Event(), []
+
+    def put(number: int) -> None:
+        begun.append(number)
+        stopping.set()
+        time.sleep(0.05)
+
+    stopped: Lanes[int] = Lanes(_Place(put).open, gate(1, 1), stopping)
+    assert [one.entry for one in stopped.deliver(files(50))] == [0]
+    assert begun == [0]
+
+
+def test_a_file_whose_lane_lost_its_way_takes_another() -> None:
+    failed = threading.Event()
+
+    def put(number: int) -> None:
+        time.sleep(0.005)
+        if number == 10 and not failed.is_set():
+            failed.set()
+            raise DestinationUnreachableError("no association for it")
+
+    found = deliver(lanes(_Place(put)), 60)
+    assert len(found) == 60
+    assert all(isinstance(one.came, Receipt) for one in found.values())
+
+
+def test_what_came_while_nobody_listened_is_kept() -> None:
+    several = lanes(_Place(lambda _: time.sleep(0.01)))
+    delivering = several.deliver(files(20))
+    heard = {next(delivering).entry}
+    delivering.close()  # type: ignore[attr-defined]  # a generator
+    rest = {one.entry for one in several.unheard()}
+    assert rest
+    assert not heard & rest
+
+
+def test_a_lane_that_cannot_start_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    doorkeeper = gate(1, 1)
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            deliver(lanes(_Place(), doorkeeper), 5)
+    assert len(deliver(lanes(_Place(), doorkeeper), 5)) == 5

@@ -288,7 +288,7 @@ def test_orthanc_keeps_what_it_can_and_is_asked_per_series(
 
 def test_levels_beyond_dimse_are_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(LevelNotSupportedError):
-        destination_at(104).verify(expected(study_files(tmp_path, 1)), Level.PROVEN)
+        destination_at(104).verify(expected(study_files(tmp_path, 1)), Level.COMMITTED)
 
 
 # The process of its own.

@@ -12,8 +12,9 @@ from tests.integration.raw_peer import Asked, data_pdu, raw_peer, read_pdu, resp
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
 from dcmvault.dicom import retrieve as module
+from dcmvault.dicom.association import open_association
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.retrieve import Retrieved, WantedInstance, open_retrieval, retrieve
+from dcmvault.dicom.retrieve import Retrieved, WantedInstance, retrieval_proposals, retrieve
 from dcmvault.errors import AssociationLostError
 from dcmvault.model.instance import InstanceKind
 
@@ -60,7 +61,7 @@ def _get(answer: Callable[[Asked], None]) -> tuple[Retrieved, dict[str, int]]:
             association_timeout_s=LIMIT_S,
             dimse_timeout_s=LIMIT_S,
         )
-        with open_retrieval(peer, {KIND}) as association:
+        with open_association(peer, retrieval_proposals({KIND})) as association:
             wanted = [WantedInstance(WANTED, 1000)]
             return retrieve(association, "1.2.3", "1.2.3.4", wanted, take), taken
 

@@ -14,7 +14,7 @@ from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
-from dcmvault.destinations.read_back import read_back
+from dcmvault.destinations.read_back import Way, read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
@@ -140,10 +140,8 @@ class DimseDestination:
             listed = find_evidence(query, study, listed_level, self._clock)
         if level is not Level.PROVEN:
             return listed
-        # It asks for an association of its own kind: none of ours may keep the peer from it.
-        with self._slots.taken(), self._idle.opening():
-            self._idle.close()
-            return read_back(self._peer, study, listed, self._clock, self._coerced)
+        way = Way(self._associated, self._slots.give_back)
+        return read_back(way, study, listed, self._clock, self._coerced)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""

@@ -135,15 +135,6 @@ class AssociationSlots:
                 self._changed.wait()
             self._taken += 1
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Have one stand until the context is left."""
-        self.take()
-        try:
-            yield
-        finally:
-            self.give_back()
-
     def waited(self, seconds: float) -> None:
         """Say how long the peer took to accept one: long beside others, if it serves no more."""
         with self._changed:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
 
 from dcmvault.dicom.association import PeerAssociation
-from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare
 from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.dicom.part10 import scan
+from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.retrieve import (
     MAX_ASKED,
     Retrieved,
     WantedInstance,
-    open_retrieval,
+    require_retrieval,
+    retrieval_proposals,
     retrieve,
     was_proposed,
 )
@@ -41,6 +42,14 @@ _BYTES_AT_ONCE = 256 << 20
 _COERCIONS = 500
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
 _OTHER_ORIGINAL = "its file at the source is not any more what was sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to come by an association with the peer; each is given back when it has ended."""
+
+    associate: Callable[[Sequence[ContextProposal]], PeerAssociation]
+    give_back: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ class _Returned:
 
 
 def read_back(
-    peer: Peer,
+    way: Way,
     study: ExpectedStudy,
     listed: Verification,
     clock: Clock,
@@ -116,10 +125,11 @@ def read_back(
     Raises DestinationUnreachableError, and DestinationError where the peer offers no C-GET.
     """
     if study.originals is None:
+        peer = listed.proof["peer"]
         raise LevelNotSupportedError(
-            f"{peer.name} cannot prove copies without the source that they are compared with"
+            f"{peer} cannot prove copies without the source that they are compared with"
         )
-    reading = ReadBack(peer, study, study.originals, listed, clock, coerced)
+    reading = ReadBack(way, study, study.originals, listed, clock, coerced)
     for version_id, finding in listed.findings.items():
         if finding is Finding.MISSING:
             reading.findings[version_id] = finding
@@ -132,7 +142,7 @@ def read_back(
 class ReadBack:
     """Reads instances of one study back and compares each with its file at the source."""
 
-    peer: Peer
+    way: Way
     study: ExpectedStudy
     originals: Originals
     listed: Verification
@@ -151,7 +161,7 @@ class ReadBack:
     _association: PeerAssociation | None = None
 
     def run(self, instances: Sequence[ExpectedInstance]) -> None:
-        """Look at every instance; raises as `open_retrieval` and `retrieve`."""
+        """Look at every instance; raises as `Way.associate`, `require_retrieval` and `retrieve`."""
         try:
             for some in _batches(instances):
                 self._look_at(some)
@@ -282,16 +292,20 @@ class ReadBack:
         ):
             return self._association
         self._end(sound=True)
-        self._association = open_retrieval(self.peer, kinds)
+        self._association = self.way.associate(retrieval_proposals(kinds))
+        require_retrieval(self._association)
         return self._association
 
     def _end(self, *, sound: bool) -> None:
         if self._association is not None:
-            if sound:
-                self._association.release()
-            else:
-                self._association.abort()
-            self._association = None
+            association, self._association = self._association, None
+            try:
+                if sound:
+                    association.release()
+                else:
+                    association.abort()
+            finally:
+                self.way.give_back()
 
 
 def _not_returned(got: Retrieved) -> str:

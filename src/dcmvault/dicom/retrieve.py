@@ -20,9 +20,7 @@ from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     PeerAssociation,
-    open_association,
 )
-from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.contexts import plan_contexts
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.received import part10_head
@@ -74,21 +72,23 @@ class Retrieved:
     too_large: frozenset[str]
 
 
-def open_retrieval(peer: Peer, kinds: Collection[InstanceKind]) -> PeerAssociation:
-    """Open an association on which the peer sends instances of these kinds (at most MAX_ASKED).
+def retrieval_proposals(kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:
+    """Return what to propose so that the peer sends instances of these kinds (at most MAX_ASKED).
 
     Each is proposed in its own transfer syntax, so that nothing needs to be transcoded, and in
-    what it may have been transcoded to. Raises DestinationError where the peer offers no C-GET,
-    and as `open_association`.
+    what it may have been transcoded to.
     """
-    association = open_association(peer, (GET_PROPOSAL, *_storage(kinds)))
+    return (GET_PROPOSAL, *_storage(kinds))
+
+
+def require_retrieval(association: PeerAssociation) -> None:
+    """Raise DestinationError where the peer offers no C-GET."""
     if association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN) is None:
-        association.release()
+        name = association.peer.name
         raise DestinationError(
-            f"{peer.name} offers no retrieval (C-GET, Study Root), so nothing can be proven there",
+            f"{name} offers no retrieval (C-GET, Study Root), so nothing can be proven there",
             hint="Allow our AE title to retrieve by C-GET at the peer, or ask for `complete`.",
         )
-    return association
 
 
 def was_proposed(association: PeerAssociation, kinds: Collection[InstanceKind]) -> bool:

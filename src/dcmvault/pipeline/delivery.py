@@ -96,10 +96,15 @@ class BatchDelivery:
             if due:
                 due = travelling_together(due)
                 self._deliver(due)
-        except AssociationLostError:
-            # Of which its instance knows; what is still due is taken up by the next batch.
+        except AssociationLostError as error:
             _log.warning("%s: association lost", self.destination.name)
             self.presence.forget(self._job_of.values())
+            if not self._is_lost:
+                # No instance was in flight. Without an attempt for each, this would go on for ever.
+                self.breaker.failed(error)
+                away = DestinationUnreachableError(error.message, hint=error.hint)
+                self._destination_failed(due, away)
+            # Else its instance knows, and what is still due is taken up by the next batch.
         except (DestinationUnreachableError, DestinationStoppedError) as error:
             self.breaker.failed(error)
             self.presence.forget(self._job_of.values())

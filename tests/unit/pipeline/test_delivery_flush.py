@@ -14,7 +14,7 @@ import pytest
 from dcmvault.config.sections import FolderDestinationSection, FolderSourceSection
 from dcmvault.destinations.folder import FolderDelivery, FolderDestination
 from dcmvault.dicom.part10 import scan
-from dcmvault.errors import DestinationStoppedError
+from dcmvault.errors import AssociationLostError, DestinationStoppedError
 from dcmvault.i18n import sentence, use_language
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
@@ -93,6 +93,13 @@ class _Packing(FolderDestination):
         return delivery
 
 
+class _Ending(FolderDestination):
+    """Loses the association before anything is sent."""
+
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> FolderDelivery:
+        raise AssociationLostError("gone")
+
+
 class _TellingDelivery(FolderDelivery):
     """Says of each file what it was told to say."""
 
@@ -159,6 +166,13 @@ def _deliver(
 
 def _section(folder: Path) -> FolderDestinationSection:
     return FolderDestinationSection(path=folder / "copies")
+
+
+def test_an_association_lost_over_no_instance_is_an_attempt_for_each(tmp_path: Path) -> None:
+    clock, section = FakeClock(), _section(tmp_path)
+    written = _deliver(tmp_path, _Ending(section, LocalStore(section.path, clock), clock), clock, 3)
+    assert [outcome.state for outcome in written.outcomes] == [ItemState.WAITING] * 3
+    assert {outcome.code for outcome in written.outcomes} == {"unreachable"}
 
 
 def test_receipts_without_a_flush_are_not_recorded_as_sent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan

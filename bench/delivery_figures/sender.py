@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.sections import DimseDestinationSection, FolderSourceSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan

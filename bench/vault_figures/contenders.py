@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bench.vault_figures.children import Measured, run
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.vault.initialise import init_vault
 from dcmvault.vault.slots import Passphrase

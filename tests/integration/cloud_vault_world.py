@@ -13,7 +13,8 @@ from pathlib import Path
 from scripts.peer_clouds import Azurite, GcsServer, S3Server
 from scripts.peer_processes import Sshd
 
-from dcmvault.app.wiring import SystemClock, open_vault_at, open_vault_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_at, open_vault_store
 from dcmvault.config.load import load_settings
 from dcmvault.config.sections import FolderSourceSection, VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dcmvault.app.wiring import Workplace, open_workplace
+from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.catalogue import open_catalogue
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.tables import bandwidth_shares

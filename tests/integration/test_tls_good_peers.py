@@ -23,7 +23,7 @@ from tests.integration.raw_peer import acceptance, read_pdu
 from tests.integration.story import instances, summary_of
 from tests.integration.tls_world import HOST, Authority, Identity, self_signed, server_context
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan

@@ -15,7 +15,7 @@ from tests.integration.damage_world import flipped
 from tests.integration.story import QUICK_RETRIES, summary_of
 
 from dcmvault import i18n
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.catalogue import open_catalogue
 from dcmvault.cli.main import run
 from dcmvault.model.snapshot import SnapshotRef

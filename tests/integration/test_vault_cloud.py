@@ -33,7 +33,9 @@ from tests.integration.cloud_vault_world import (
 from tests.integration.story import instances, summary_of
 
 from dcmvault.app import vault_making
-from dcmvault.app.wiring import SystemClock, build_destination, open_vault_at, open_vault_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import build_destination
+from dcmvault.app.wiring.stores import open_vault_at, open_vault_store
 from dcmvault.config.load import load_settings
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination

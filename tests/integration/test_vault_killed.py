@@ -18,7 +18,7 @@ from tests.integration.story import QUICK_RETRIES, summary_of
 from tests.integration.vault_process import opened, write
 from tests.integration.vault_world import restored
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.vault.check import CheckRequest, check

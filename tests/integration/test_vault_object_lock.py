@@ -24,7 +24,8 @@ from tests.integration.cloud_vault_world import (
 )
 
 from dcmvault.app.vault_uncover import uncover
-from dcmvault.app.wiring import build_destination, open_vault_at, open_vault_store
+from dcmvault.app.wiring.destinations import build_destination
+from dcmvault.app.wiring.stores import open_vault_at, open_vault_store
 from dcmvault.config.load import load_settings
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination

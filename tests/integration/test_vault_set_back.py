@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.integration.story import QUICK_RETRIES
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.cli.main import run
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.testing.dicom_files import make_study

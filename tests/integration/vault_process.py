@@ -12,7 +12,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.vault import VaultDestination
 from dcmvault.dicom.part10 import scan

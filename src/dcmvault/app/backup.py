@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock, Workplace, build_destination, build_source
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import build_destination
+from dcmvault.app.wiring.sources import build_source
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.sections import (
     DimseDestinationSection,
     HorosSourceSection,

@@ -13,7 +13,9 @@ from pathlib import Path
 from dcmvault.app.backup import follow, make_request, start
 from dcmvault.app.restore import RestoreRequest, restore
 from dcmvault.app.vault_access import open_named_vault
-from dcmvault.app.wiring import SystemClock, Workplace, open_vault_store, open_workplace
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_store
+from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.sections import DimseDestinationSection, VaultDestinationSection
 from dcmvault.config.settings import ConfiguredDestination, Settings
 from dcmvault.dicom.listener import Listener

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dcmvault.app.wiring import (
-    NO_RETRY,
-    SystemClock,
-    build_destination,
-    build_source,
-    open_workplace,
-)
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
+from dcmvault.app.wiring.sources import build_source
+from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError

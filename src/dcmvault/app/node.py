@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dcmvault.app.wiring import NO_RETRY, SystemClock, build_destination
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dcmvault.app.wiring import Workplace
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import RunId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcmvault.app.wiring import Workplace
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.ports.catalogue import CoverageStatus, RunRecord, SourceStatus
 
 

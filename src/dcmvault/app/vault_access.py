@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dcmvault.app.wiring import SystemClock, open_vault_at
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.sections import (
     FolderDestinationSection,
     VaultDestinationSection,

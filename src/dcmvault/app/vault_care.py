@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dcmvault.app.vault_access import vault_section
 from dcmvault.app.vault_secrets import vault_secrets
-from dcmvault.app.wiring import SystemClock, known_catalogue, open_vault_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_store
+from dcmvault.app.wiring.workplace import known_catalogue
 from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import RunInterruptedError, StateError, UsageError

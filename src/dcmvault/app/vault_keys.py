@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dcmvault.app.wiring import SystemClock, open_vault_at
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config import secrets
 from dcmvault.config.sections import VaultDestinationSection, VaultSection
 from dcmvault.config.settings import Settings

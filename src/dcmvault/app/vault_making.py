@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dcmvault.app.vault_access import vault_section
 from dcmvault.app.vault_secrets import vault_secrets
-from dcmvault.app.wiring import SystemClock, open_vault_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_store
 from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationAbsentError, UsageError, VaultMissingError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dcmvault.app.restore_plan import NO_STUDY
 from dcmvault.app.vault_access import open_named_vault
-from dcmvault.app.wiring import Workplace
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.addresses import source_section
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, UsageError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcmvault.app.vault_access import vault_section
-from dcmvault.app.wiring import SystemClock, open_locking_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_locking_store
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _

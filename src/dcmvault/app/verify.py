@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcmvault.app.wiring import Workplace
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _

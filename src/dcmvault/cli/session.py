@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dcmvault.app.wiring import Workplace, open_workplace
+from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.cli.logs import start_log
 from dcmvault.config.load import load_settings
 from dcmvault.config.places import config_path, state_folder

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dcmvault.app.wiring import SystemClock, build_destination, open_vault_store
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import build_destination
+from dcmvault.app.wiring.stores import open_vault_store
 from dcmvault.config.sections import VaultDestinationSection, VaultSection
 from dcmvault.destinations.vault import VaultDestination
 from dcmvault.errors import ConfigurationError, VaultMissingError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dcmvault import i18n
-from dcmvault.app.wiring import SystemClock
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.cli.commands.vault_key import command
 from dcmvault.errors import UsageError, VaultBusyError, VaultLockedError
 from dcmvault.object_stores.local import LocalStore

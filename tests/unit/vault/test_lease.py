@@ -93,7 +93,7 @@ def test_a_killed_process_is_not_waited_for(home: Path, tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from dcmvault.app.wiring import SystemClock\n"
+        "from dcmvault.app.wiring.clock import SystemClock\n"
         "from dcmvault.object_stores.local import LocalStore\n"
         "from dcmvault.vault.lease import hold_lease\n"
         "clock = SystemClock()\n"
@@ -101,7 +101,7 @@ def test_a_killed_process_is_not_waited_for(home: Path, tmp_path: Path) -> None:
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    from dcmvault.app.wiring import SystemClock
+    from dcmvault.app.wiring.clock import SystemClock
     from dcmvault.object_stores.local import LocalStore
 
     store, clock = LocalStore(tmp_path, SystemClock()), SystemClock()

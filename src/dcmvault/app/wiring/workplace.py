@@ -1,8 +1,4 @@
-"""Wiring: the only place that names concrete adapters and puts them behind their ports.
-
-The engine, the catalogue and the DICOM adapters take a second to import, so they are imported
-when they are needed: `dcmvault --help` and `dcmvault config` need none of them.
-"""
+"""One opened state folder: what is known, what is to be done, and the right to do it."""
 
 from __future__ import annotations
 
@@ -10,40 +6,30 @@ import gc
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
-from dcmvault.config import secrets
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.destinations import build_destination
+from dcmvault.app.wiring.sources import build_source
+from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.locations import sftp_place
-from dcmvault.config.places import state_folder
 from dcmvault.config.sections import (
     DestinationSection,
-    DimseDestinationSection,
     FolderDestinationSection,
-    HorosSourceSection,
-    RetrySection,
-    SourceSection,
-    StowDestinationSection,
-    VaultDestinationSection,
     VaultSection,
-    VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
-from dcmvault.errors import ConfigurationError, StateError
-from dcmvault.i18n import gettext as _
+from dcmvault.errors import StateError
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
-from dcmvault.ports.object_store import ObjectStore
-from dcmvault.ports.pacing import Pacing
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
 
@@ -54,209 +40,10 @@ if TYPE_CHECKING:
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
     from dcmvault.engine.ownership import Ownership
-    from dcmvault.object_stores.s3_lock import LockingCloudStore
     from dcmvault.vault.repository import Vault
 
-#: Waits for so many seconds, or until nobody wants to wait any more.
-Sleep = Callable[[float], object]
-#: Opens the vault of a section.
-OpenVault = Callable[[VaultSection], "Vault"]
 #: Jobs that run at once for one destination (the number of associations at first).
 JOBS_PER_DESTINATION = 2
-#: Inside the state folder: small objects of vaults that are elsewhere, kept by their SHA-256.
-_CACHE = "cache"
-#: An object store is waited for no longer than this at a time; jobs wait longer, and can be ended.
-_LONGEST_STORE_WAIT_S = 60.0
-#: For whoever wants to know at once.
-NO_RETRY = RetrySection(attempts=1)
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Return the present as an aware UTC datetime."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
-        return time.monotonic()
-
-
-def build_source(section: SourceSection, open_vault: OpenVault | None = None) -> Source:
-    """Make the adapter for a source's section.
-
-    `open_vault` may give a vault again that it opened before.
-    """
-    if isinstance(section, HorosSourceSection):
-        from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
-
-        return HorosSource(section)
-    if isinstance(section, VaultSourceSection):
-        from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
-
-        opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
-        return VaultSource(section, lambda: opened(section))
-    from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
-
-    return FolderSource(section)
-
-
-def build_destination(
-    section: DestinationSection,
-    clock: Clock,
-    holds_copies: Callable[[], bool] | None = None,
-    retry: RetrySection | None = None,
-    known_snapshots: Callable[[], list[str]] = list,
-    sleep: Sleep = time.sleep,
-    pacing: Pacing | None = None,
-) -> Destination:
-    """Make the adapter for a destination's section.
-
-    `holds_copies` tells what the catalogue knows: whether copies were stored there before;
-    `known_snapshots` which snapshots should be there. `retry` and `sleep` are as for
-    `open_vault_store`. `pacing` limits how fast it is sent to.
-    """
-    if isinstance(section, DimseDestinationSection):
-        from dcmvault.destinations.dimse import DimseDestination  # noqa: PLC0415 - when needed
-
-        return DimseDestination(section, clock, pacing)
-    if isinstance(section, StowDestinationSection):
-        from dcmvault.destinations.stow import StowDestination  # noqa: PLC0415 - when needed
-
-        return StowDestination(section, clock, pacing)
-    if isinstance(section, VaultDestinationSection):
-        from dcmvault.destinations.vault import VaultDestination  # noqa: PLC0415 - when needed
-
-        return VaultDestination(
-            section,
-            lambda: open_vault_at(section, clock, retry, sleep, pacing),
-            clock,
-            known_snapshots,
-            pacing,
-        )
-    from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
-    from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
-
-    store = LocalStore(section.path, clock)
-    return FolderDestination(section, store, clock, holds_copies, pacing)
-
-
-def open_vault_at(
-    section: VaultSection,
-    clock: Clock,
-    retry: RetrySection | None = None,
-    sleep: Sleep = time.sleep,
-    pacing: Pacing | None = None,
-) -> Vault:
-    """Open the vault of a section with the secrets that it refers to.
-
-    Raises VaultMissingError, VaultLockedError, VaultFormatError or VaultDamagedError, and
-    ConfigurationError where a reference to a secret leads nowhere.
-    """
-    from dcmvault.app.vault_secrets import vault_secrets  # noqa: PLC0415 - when needed
-    from dcmvault.vault.repository import open_vault  # noqa: PLC0415 - when needed
-
-    store = open_vault_store(section, clock, retry, sleep, pacing=pacing)
-    return open_vault(store, vault_secrets(section), clock)
-
-
-def open_vault_store(
-    section: VaultSection,
-    clock: Clock,
-    retry: RetrySection | None = None,
-    sleep: Sleep = time.sleep,
-    *,
-    cached: bool = True,
-    pacing: Pacing | None = None,
-) -> ObjectStore:
-    """Make the object store that a vault is kept in; nothing is touched or connected yet.
-
-    What is reached over a network is tried again as `retry` says, after `sleep`, and small objects
-    are cached in the state folder if `cached`. `pacing` limits how fast objects are written.
-    """
-    if section.path is not None:
-        from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
-
-        return _throttled(LocalStore(section.path, clock), pacing)
-    from dcmvault.object_stores.cached import CachedStore  # noqa: PLC0415 - when needed
-    from dcmvault.object_stores.retrying import Backoff, RetryingStore  # noqa: PLC0415
-
-    retry = retry or RetrySection()
-    backoff = Backoff(
-        retry.attempts,
-        retry.wait_s,
-        min(retry.longest_wait_s, _LONGEST_STORE_WAIT_S),
-        retry.jitter,
-    )
-    store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
-    patient = RetryingStore(_throttled(store, pacing), sleep, backoff)
-    return CachedStore(patient, state_folder() / _CACHE) if cached else patient
-
-
-def _throttled(store: ObjectStore, pacing: Pacing | None) -> ObjectStore:
-    if pacing is None:
-        return store
-    from dcmvault.object_stores.throttled import ThrottledStore  # noqa: PLC0415 - when needed
-
-    return ThrottledStore(store, pacing.joint_pacer())
-
-
-def open_locking_store(section: VaultSection, clock: Clock) -> LockingCloudStore | None:
-    """Make the store of a vault in a bucket with Object Lock as it is; None for all others."""
-    if not section.object_lock:
-        return None
-    store = _cloud_store(section, clock)  # which says so, if the extra is not installed
-    from dcmvault.object_stores.s3_lock import LockingCloudStore  # noqa: PLC0415 - an extra
-
-    assert isinstance(store, LockingCloudStore)
-    return store
-
-
-def _cloud_store(section: VaultSection, clock: Clock) -> ObjectStore:
-    from dcmvault.object_stores.cloud_open import CloudOptions, open_cloud_store  # noqa: PLC0415
-
-    secret = {"s3": "secret_access_key", "az": "account_key", "gs": "service_account_key"}
-    given = {
-        "endpoint": section.endpoint,
-        "region": section.region,
-        "account_name": section.account,
-        "access_key_id": _secret(section.access_key),
-        secret[section.scheme]: _secret(section.secret_key),
-        "checksums": section.checksums if section.scheme == "s3" else "",
-        "object_lock": section.object_lock,
-        "object_lock_days": section.object_lock_days,
-    }
-    options = cast("CloudOptions", {name: value for name, value in given.items() if value})
-    return open_cloud_store(section.location, clock, **options)
-
-
-def _sftp_store(section: VaultSection) -> ObjectStore:
-    try:
-        from dcmvault.object_stores.sftp import SftpStore  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            _("A part of dcmvault that SFTP needs is not installed."),
-            hint="pip install 'dcmvault[sftp]'",
-        ) from error
-
-    place = sftp_place(section.location)
-    key_file = Path(section.ssh_key_file).expanduser() if section.ssh_key_file else None
-    password = _secret(section.ssh_password) or None
-    return SftpStore(
-        place.host,
-        place.path,
-        port=place.port,
-        user=place.user or None,
-        key_file=key_file,
-        key_passphrase=password if key_file else None,
-        password=None if key_file else password,
-        known_hosts=Path(section.known_hosts).expanduser() if section.known_hosts else None,
-    )
-
-
-def _secret(reference: str) -> str:
-    return secrets.resolve(reference) if reference else ""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,41 @@
+"""Which adapter stands behind a source's section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.sections import (
+    HorosSourceSection,
+    SourceSection,
+    VaultSection,
+    VaultSourceSection,
+)
+from dcmvault.ports.source import Source
+
+if TYPE_CHECKING:
+    from dcmvault.vault.repository import Vault
+
+#: Opens the vault of a section.
+OpenVault = Callable[[VaultSection], "Vault"]
+
+
+def build_source(section: SourceSection, open_vault: OpenVault | None = None) -> Source:
+    """Make the adapter for a source's section.
+
+    `open_vault` may give a vault again that it opened before.
+    """
+    if isinstance(section, HorosSourceSection):
+        from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
+
+        return HorosSource(section)
+    if isinstance(section, VaultSourceSection):
+        from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
+
+        opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
+        return VaultSource(section, lambda: opened(section))
+    from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
+
+    return FolderSource(section)

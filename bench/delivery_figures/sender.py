@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcmvault.app.wiring.clock import SystemClock
-from dcmvault.config.sections import DimseDestinationSection, FolderSourceSection
+from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.config.sections import FolderSourceSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan
 from dcmvault.model.identifiers import RunId

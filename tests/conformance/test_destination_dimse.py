@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripts.peer_processes import Orthanc
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.listener import Listener
 from dcmvault.errors import EntryVanishedError

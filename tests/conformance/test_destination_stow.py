@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripts.peer_processes import Orthanc
 
-from dcmvault.config.sections import StowDestinationSection
+from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.stow import StowDestination
 from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt

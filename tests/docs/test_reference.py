@@ -11,14 +11,13 @@ from scripts import command_line
 from dcmvault.app.demo import DemonstrationFailedError
 from dcmvault.cli.progress import JsonLines
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.options import Section
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import (
-    DimseDestinationSection,
     FolderDestinationSection,
     FolderSourceSection,
     HorosSourceSection,
     RetrySection,
-    Section,
-    StowDestinationSection,
     VaultDestinationSection,
     VaultSection,
     VaultSourceSection,

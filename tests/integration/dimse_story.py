@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import DcmvaultError

@@ -10,11 +10,8 @@ from typing import Any, cast
 from dcmvault.app.stages import BackupStages
 from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import (
-    DimseDestinationSection,
-    FolderDestinationSection,
-    FolderSourceSection,
-)
+from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.config.sections import FolderDestinationSection, FolderSourceSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.folder import FolderDestination
 from dcmvault.engine.bundles import bundle_jobs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dcmvault.config.sections import StowDestinationSection
+from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.stow import StowDestination
 from dcmvault.errors import DcmvaultError
 from dcmvault.model.instance import InstanceFile

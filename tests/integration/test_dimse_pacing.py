@@ -15,7 +15,7 @@ from scripts.peer_processes import DicomPeer
 from tests.conftest import RunDcmvault
 from tests.integration.dimse_story import file_of, kinds_of, sop_uids, study_files
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.model.bandwidth import RateTable
 from dcmvault.model.identifiers import RunId

@@ -17,7 +17,7 @@ from tests.integration.fault_proxy import ALTERING, FaultProxy, WireFault
 from tests.integration.flow_world import Flow
 from tests.integration.story import instances, summary_of
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.digest import data_set_digest
 from dcmvault.model.evidence import ExpectedInstance, Finding, Level

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.testing.clock import FakeClock
 

@@ -18,7 +18,7 @@ from tests.integration.raw_peer import C_STORE_RSP, Asked, data_pdu, raw_peer, r
 from tests.integration.test_dimse_pacing import CountingPacing
 from tests.integration.test_dimse_quarantine import Choosy
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDelivery, DimseDestination
 from dcmvault.errors import (
     AssociationLostError,

@@ -18,7 +18,7 @@ from tests.integration.raw_peer import Asked, raw_peer
 from tests.integration.story import QUICK_RETRIES, instances, summary_of
 from tests.integration.tls_world import HOST, Authority, Identity, self_signed, server_context
 
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.errors import ConfigurationError, DestinationUnreachableError, Retry, TlsRefusedError
 from dcmvault.testing.clock import FakeClock

@@ -24,7 +24,7 @@ from tests.integration.story import instances, summary_of
 from tests.integration.tls_world import HOST, Authority, Identity, self_signed, server_context
 
 from dcmvault.app.wiring.clock import SystemClock
-from dcmvault.config.sections import DimseDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.tls import TlsClient, TlsOptions, has_data, send_joined

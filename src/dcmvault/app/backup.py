@@ -12,12 +12,8 @@ from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.sections import (
-    DimseDestinationSection,
-    HorosSourceSection,
-    SourceSection,
-    StowDestinationSection,
-)
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.sections import HorosSourceSection, SourceSection
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _

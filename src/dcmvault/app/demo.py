@@ -16,7 +16,8 @@ from dcmvault.app.vault_access import open_named_vault
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_store
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
-from dcmvault.config.sections import DimseDestinationSection, VaultDestinationSection
+from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.config.settings import ConfiguredDestination, Settings
 from dcmvault.dicom.listener import Listener
 from dcmvault.dicom.samples import sample_files

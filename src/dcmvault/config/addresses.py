@@ -15,16 +15,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import ValidationError
 
 from dcmvault.config.locations import is_url, url_location
-from dcmvault.config.sections import (
+from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
-    DestinationSection,
     DimseDestinationSection,
+    StowDestinationSection,
+)
+from dcmvault.config.sections import (
+    DestinationSection,
     FolderDestinationSection,
     FolderSourceSection,
     HorosSourceSection,
     SourceSection,
-    StowDestinationSection,
     VaultDestinationSection,
     VaultSourceSection,
 )

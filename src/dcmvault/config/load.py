@@ -17,13 +17,8 @@ from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.lines import line_of
-from dcmvault.config.sections import (
-    DestinationSection,
-    RetrySection,
-    Section,
-    SourceSection,
-    VaultProfile,
-)
+from dcmvault.config.options import Section
+from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _

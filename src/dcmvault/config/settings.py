@@ -18,7 +18,8 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
-from dcmvault.config.sections import DestinationSection, RetrySection, Section, SourceSection
+from dcmvault.config.options import Section
+from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level

@@ -10,13 +10,8 @@ from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
-from dcmvault.config.sections import (
-    DestinationSection,
-    DimseDestinationSection,
-    RetrySection,
-    StowDestinationSection,
-    VaultDestinationSection,
-)
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 

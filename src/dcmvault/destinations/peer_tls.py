@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from dcmvault.config import secrets
-from dcmvault.config.sections import TlsSection
+from dcmvault.config.peer_sections import TlsSection
 from dcmvault.dicom.tls import TlsClient, TlsFacts, TlsOptions
 
 #: From so many days before the end of a certificate a probe warns.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from dcmvault.config.sections import StowDestinationSection
+from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
 from dcmvault.destinations.stow_access import WebAccess, look_up_access

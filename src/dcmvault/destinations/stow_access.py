@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dcmvault.config import secrets
-from dcmvault.config.sections import StowDestinationSection
+from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.peer_tls import tls_client
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpConnection, HttpPeer

@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells whether a file is the same without reading it."""
+    """What tells whether a file is the same without reading it.
 
-    size: int  #: bytes
+    A source that has no files makes up `mtime_ns` and `inode` of what it does know (a digest, a
+    revision): they need only differ when the content does.
+    """
+
+    size: int  #: bytes; 0 where the source learns it only when it fetches the file
     mtime_ns: int
-    inode: int  #: 0 where the source has none
+    inode: int  #: 0 where the source has none; below 2**63
 
 
 class Claim(StrEnum):
@@ -46,12 +50,17 @@ class InstanceEntry:
 
     `locator` is unique and stable within the source, valid Unicode, and opaque to everybody else.
     `expected_sop_instance_uid` is what an index says; the file has the last word.
+    `indexed` is set by a source whose index (a library's database, a PACS's answers) names the
+    three UIDs: what it says is enough to plan by, so that nothing is read or fetched before it is
+    delivered. Fields that the index does not know are empty. Two entries with the same
+    fingerprint are equal whatever their index says.
     """
 
     locator: str
     fingerprint: Fingerprint
     claim: Claim = Claim.DICOM
     expected_sop_instance_uid: str = ""
+    indexed: InstanceHeader | None = field(default=None, compare=False)
 
 
 class StudyAttributes(NamedTuple):
@@ -94,6 +103,7 @@ class InstanceHeader(NamedTuple):
     study: StudyAttributes
     series: SeriesAttributes
     instance_number: str
+    #: 0 in a header that an index told: only what was scanned knows where things lie.
     data_set_start: int
     data_set_end: int
     #: Where the value of (7FE0,0010), (7FE0,0008) or (7FE0,0009) lies; -1 when there is none.

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
 from dcmvault.config.locations import SftpPlace, sftp_place
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import (
-    DimseDestinationSection,
     FolderDestinationSection,
     FolderSourceSection,
     HorosSourceSection,
-    StowDestinationSection,
     VaultDestinationSection,
     VaultSourceSection,
 )

@@ -13,12 +13,9 @@ from dcmvault.config import secrets
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.load import effective, load_settings
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.places import configured_language, state_folder
-from dcmvault.config.sections import (
-    DimseDestinationSection,
-    FolderSourceSection,
-    StowDestinationSection,
-)
+from dcmvault.config.sections import FolderSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.config.template import render_template, write_template
 from dcmvault.errors import AddressError, ConfigurationError

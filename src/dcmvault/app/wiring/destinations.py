@@ -7,13 +7,8 @@ from collections.abc import Callable
 
 from dcmvault.app.wiring.clock import Sleep
 from dcmvault.app.wiring.stores import open_vault_at
-from dcmvault.config.sections import (
-    DestinationSection,
-    DimseDestinationSection,
-    RetrySection,
-    StowDestinationSection,
-    VaultDestinationSection,
-)
+from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination
 from dcmvault.ports.pacing import Pacing

@@ -17,11 +17,7 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import (
-    DestinationSection,
-    FolderDestinationSection,
-    VaultSection,
-)
+from dcmvault.config.sections import DestinationSection, FolderDestinationSection, VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
 from dcmvault.model.plan import RunRequest

@@ -1,0 +1,87 @@
+"""Files that a source fetches one by one: private, within a budget, gone when they were used."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dcmvault.errors import EntryUnreadableError
+
+
+class FetchedTooLargeError(EntryUnreadableError):
+    """A peer sent more than one file may hold."""
+
+
+class FetchedFiles:
+    """A private folder (mode 0700) for files on their way from a peer to whoever reads them.
+
+    File names are numbers: nothing that a peer says becomes part of a path. The files handed out
+    last, `kept` of them, stay; older ones are removed. Used as a context, whose end removes all.
+    """
+
+    def __init__(self, *, kept: int, longest_file: int) -> None:
+        self._kept = kept
+        self._longest = longest_file
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._made = 0
+        self._handed: deque[Path] = deque()
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="dcmvault-")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def new(self) -> FetchedFile:
+        """Begin a file; OSError where none can be made."""
+        assert self._folder is not None
+        self._made += 1
+        return FetchedFile(Path(self._folder.name, f"{self._made}"), self._longest)
+
+    def hand_out(self, path: Path) -> None:
+        """Count a finished file as the newest that is in use, and remove what is so no longer."""
+        self._handed.append(path)
+        while len(self._handed) > self._kept:
+            self._handed.popleft().unlink(missing_ok=True)
+
+
+class FetchedFile:
+    """One file (mode 0600) that is written from front to back."""
+
+    def __init__(self, path: Path, longest: int) -> None:
+        self.path = path
+        self.size = 0  #: bytes written
+        self._longest = longest
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Append; FetchedTooLargeError, and nothing written, once the file would be too long."""
+        if self.size + len(piece) > self._longest:
+            raise FetchedTooLargeError(
+                f"the peer sends more than {self._longest:,} bytes for one instance"
+            )
+        self._file.write(piece)
+        self.size += len(piece)
+
+    def finish(self) -> Path:
+        """Close the file, which others can read now."""
+        self._file.close()
+        return self.path
+
+    def drop(self) -> None:
+        """Remove what was begun; harmless after `finish`."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)

@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 #: Nobody caps below this.
 _LOWEST_CAP = 10
+#: From so many on a count may be a cap, where nothing tells that it is not.
+_DOUBTFUL = 100
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 #: UIDs in one question by which studies are confirmed.
@@ -113,9 +115,14 @@ class StudyInventory:
             whole = Answers((), is_cut=True)
         if not self._needs_splitting(whole):
             return
-        _log.info("the peer gives at most %d answers; its studies are listed in parts", self.cap)
-        self._by_date(whole)
-        self._by_patient_id({}, check=True)
+        _log.info("the peer's studies are listed in parts")
+        if not self._by_date(whole):
+            self._by_patient_id({})
+            if self.doubts:
+                self._doubt("the peer does not split its answers by study date")
+        elif self.cap or not whole.rows:
+            self._by_patient_id({})
+            self._doubt_what_is_missed()
 
     def confirm(self, uids: Iterable[str]) -> Iterator[str]:
         """Yield those of these studies that are there though they were not found, by UID alone.
@@ -165,10 +172,14 @@ class StudyInventory:
         if self.cap or count < _LOWEST_CAP:
             return False
         before = len(self.found)
+        tells = True
         halves = list(_halves(whole))
-        largest = max((len(self._take(keys).rows) for keys in halves), default=0)
+        for half in halves:
+            answers = self._take(half.keys)
+            tells = tells and all(map(half.includes, answers.rows))
         # A cap that nobody tells; or one that cannot be told from a true count.
-        if len(self.found) > before or largest > count or (not halves and _is_round(count)):
+        is_doubtful = not (halves and tells) and (_is_round(count) or count >= _DOUBTFUL)
+        if len(self.found) > before or is_doubtful:
             self.cap = count
             return True
         return False
@@ -190,22 +201,33 @@ class StudyInventory:
         self._refused = 0
         return answers
 
-    def _by_date(self, whole: Answers) -> None:
+    def _by_date(self, whole: Answers) -> bool:
+        """Split by ranges of dates; False where the peer does not tell dates apart."""
         parts: list[tuple[date, date, Answers]] = [(_FIRST_DAY, _LAST_DAY, whole)]
         while parts:
             first, last, answers = parts.pop()
             if first == last:
-                self._by_time(first)
+                if self._is_cut(answers):
+                    self._by_time(first)
                 continue
             inside = [day for day in _days_of(answers) if first <= day <= last]
             if answers.rows and not inside and (first, last) != (_FIRST_DAY, _LAST_DAY):
-                self._doubt("the peer does not split its answers by study date")
-                return
+                return False
             middle = statistics.median_low(inside) if inside else first + (last - first) // 2
-            for low, high in _split(first, last, middle):
-                part = self._ask_part({STUDY_DATE: _date_range(low, high)})
-                if self._is_cut(part):
-                    parts.append((low, high, part))
+            before = len(self.found)
+            halves = [
+                (low, high, self._ask_part({STUDY_DATE: _date_range(low, high)}))
+                for low, high in _split(first, last, middle)
+            ]
+            if not self.cap and len(self.found) > before:
+                self.cap = len(answers.rows)
+            if self.cap or answers.is_cut or len(self.found) > before:
+                parts += [half for half in halves if self._may_be_cut(half[2])]
+        return True
+
+    def _may_be_cut(self, answers: Answers) -> bool:
+        """Say whether an answer is to be split, if only to find out what the cap is."""
+        return self._is_cut(answers) or (not self.cap and len(answers.rows) >= _LOWEST_CAP)
 
     def _by_time(self, day: date) -> None:
         """Split a day on which more studies were made than are told at once."""
@@ -238,8 +260,8 @@ class StudyInventory:
             if self._is_cut(self._ask_part(narrower)):
                 self._by_patient_id(narrower)
 
-    def _by_patient_id(self, keys: Keys, *, check: bool = False) -> None:
-        """Ask for all beginnings of patient IDs. With `check`, doubt what that does not find again.
+    def _by_patient_id(self, keys: Keys) -> None:
+        """Ask for all beginnings of patient IDs.
 
         Only beginnings that answers show are followed, since some peers do not tell capitals.
         """
@@ -263,16 +285,17 @@ class StudyInventory:
                         beginnings.append(longer)
                     else:
                         self._doubt("patient IDs cannot be told apart")
-        if check:
-            missed = sum(
-                bool(row.get(PATIENT_ID)) and uid not in self._ids
-                for uid, row in self.found.items()
+
+    def _doubt_what_is_missed(self) -> None:
+        """Doubt the search by patient IDs if it did not find again what was found by date."""
+        missed = sum(
+            bool(row.get(PATIENT_ID)) and uid not in self._ids for uid, row in self.found.items()
+        )
+        if missed:
+            self._doubt(
+                f"asked by patient ID the peer names {missed:,} studies less, so that studies"
+                " without a date may be left out"
             )
-            if missed:
-                self._doubt(
-                    f"asked by patient ID the peer names {missed:,} studies less, so that studies"
-                    " without a date may be left out"
-                )
 
     def _ids_in(self, keys: Keys) -> Answers:
         answers = self._ask_part(keys)
@@ -301,21 +324,39 @@ def _begins(row: Row, beginning: str) -> bool:
     return row.get(PATIENT_ID, "").casefold().startswith(beginning.casefold())
 
 
-def _halves(whole: Answers) -> Iterator[Keys]:
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """Half of the widest question, and whether an answer belongs to it."""
+
+    keys: Keys
+    includes: Callable[[Row], bool]
+
+
+def _halves(whole: Answers) -> Iterator[_Half]:
     """Split the widest question in two at the middle of what it brought, by dates or times."""
     days = _days_of(whole)
     if days and days[0] < days[-1]:
         middle = statistics.median_high(days)
         middle = middle if middle > days[0] else days[-1]
-        yield {STUDY_DATE: _date_range(_FIRST_DAY, middle - timedelta(1))}
-        yield {STUDY_DATE: _date_range(middle, _LAST_DAY)}
+        before = middle - timedelta(1)
+        yield _Half(
+            {STUDY_DATE: _date_range(_FIRST_DAY, before)},
+            lambda row: (_day_of(row) or before) <= before,
+        )
+        yield _Half(
+            {STUDY_DATE: _date_range(middle, _LAST_DAY)},
+            lambda row: (_day_of(row) or middle) >= middle,
+        )
         return
     seconds = sorted(second for second in map(_second_of, whole.rows) if second >= 0)
     if seconds and seconds[0] < seconds[-1]:
         second = statistics.median_high(seconds)
         second = second if second > seconds[0] else seconds[-1]
-        yield {STUDY_TIME: _time_range(0, second - 1)}
-        yield {STUDY_TIME: _time_range(second, _LAST_SECOND)}
+        yield _Half({STUDY_TIME: _time_range(0, second - 1)}, lambda row: _second_of(row) < second)
+        yield _Half(
+            {STUDY_TIME: _time_range(second, _LAST_SECOND)},
+            lambda row: _second_of(row) == -1 or _second_of(row) >= second,
+        )
 
 
 def _split(first: date, last: date, middle: date) -> Iterator[tuple[date, date]]:

@@ -31,7 +31,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import MayBeIncomplete, Source
 
 #: Entries compared with the catalogue at once.
 _BATCH = 500
@@ -63,7 +63,8 @@ def select_from(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=True)
+    is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
+    return scan_pass.finish(believe_absence=is_complete)
 
 
 @dataclass(frozen=True, slots=True)

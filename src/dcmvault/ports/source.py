@@ -66,6 +66,16 @@ class IndexMayErr(Protocol):
 
 
 @runtime_checkable
+class MayBeIncomplete(Protocol):
+    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all there is was listed last; where not, nothing is concluded from absence."""
+        ...
+
+
+@runtime_checkable
 class HasSidecar(Protocol):
     """A source that holds more than instances: an index, and what only the index knows."""
 

@@ -44,7 +44,7 @@ from dcmvault.model.instance import InstanceEntry, InstanceIdentity, UnreadableE
 _ATTEMPTS = 2
 #: Instances that do not come when they are asked for alone, one after the other, before the rest
 #: of their batch is given up.
-_IN_VAIN = 5
+_IN_VAIN = 3
 #: Seconds that the questions about one batch may take.
 _LONGEST_QUESTION_S = 600.0
 

@@ -193,7 +193,9 @@ class Lane:
             if uid not in batch.lacking():
                 in_vain = 0
             else:
-                reason = reasons.get(uid) or reasons.get("") or "it sends nothing, and says no why"
+                reason = (
+                    reasons.get(uid) or reasons.get("") or "it sends nothing, and does not say why"
+                )
                 batch.refuse(
                     uid, EntryUnreadableError.code, _sentence(f"The PACS did not send it: {reason}")
                 )

@@ -46,6 +46,7 @@ DICOM_MODULES = (
     "intake",
     "move_receiver",
     "part10",
+    "peer_tls",
     "pixel_shape",
     "pixels",
     "qido",

@@ -114,13 +114,19 @@ def raw_peer(
     tls: ssl.SSLContext | None = None,
     *,
     window: int | None = None,
+    at_once: int = 100,
 ) -> Iterator[int]:
-    """Run the peer and yield its port; `answer` is called for each request of any association."""
+    """Run the peer and yield its port; `answer` is called for each request of any association.
+
+    More associations than `at_once` wait for the end of another.
+    """
+    places = threading.BoundedSemaphore(at_once)
 
     def serve(plain: socket.socket) -> None:
         with ExitStack() as stack:
             stack.enter_context(plain)
             stack.enter_context(suppress(OSError, EOFError))
+            stack.enter_context(places)
             plain.settimeout(20)
             connection = plain
             if tls is not None:

@@ -13,8 +13,11 @@ from tests.conftest import RunDcmvault, StartOrthanc
 from tests.integration.story import instances, summary_of
 from tests.peer_files import send
 
+from dcmvault.config.addresses import source_section
+from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.digest import data_set_digest
-from dcmvault.testing.dicom_files import MadeInstance, make_study
+from dcmvault.sources.query_retrieve import QueryRetrieveSource
+from dcmvault.testing.dicom_files import MadeInstance, make_instance, make_study
 
 pytestmark = pytest.mark.peers
 
@@ -56,11 +59,15 @@ def test_fetched_once_and_kept_when_it_is_gone(
     command = ("backup", orthanc.address, "--to", vault, "--json")
     first = summary_of(run_dcmvault(*command))
     assert instances(first) == {"selected": 20, "stored": 20}
-    orthanc.rest("/changes", method="DELETE")
-    fetched = orthanc.log.count("C-GET")
+    # Nothing can be fetched any more, and nothing is.
+    hidden = orthanc.folder / "hidden"
+    hidden.mkdir()
+    for folder in [path for path in (orthanc.folder / "storage").iterdir() if path.is_dir()]:
+        folder.rename(hidden / folder.name)
     second = summary_of(run_dcmvault(*command))
     assert instances(second) == {"already_held": 20}
-    assert orthanc.log.count("C-GET") == fetched
+    for folder in hidden.iterdir():
+        folder.rename(orthanc.folder / "storage" / folder.name)
 
     for one in made[:10]:
         orthanc.delete(one.sop_instance_uid)
@@ -106,6 +113,22 @@ def test_new_instances_come_by_move_to_a_configured_port(
     send(orthanc, tmp_path / "made" / "two")
     second = summary_of(run_dcmvault(*command))
     assert instances(second) == {"selected": 10, "already_held": 10, "stored": 10}
+
+
+def test_names_as_they_are_stored(dcmqrscp: DicomPeer, tmp_path: Path) -> None:
+    """This archive answers as files have it, and says in which character set."""
+    elements = {
+        "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
+        "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    }
+    make_instance(tmp_path / "made" / "1", "1.2.3", "1.2.3.4", "1.2.3.4.5", elements=elements)
+    send(dcmqrscp, tmp_path / "made")
+    section = source_section(dcmqrscp.address)
+    assert isinstance(section, DimseSourceSection)
+    source = QueryRetrieveSource(section)
+    (entry,) = [entry for study in source.studies() for entry in source.entries(study)]
+    assert entry.indexed is not None
+    assert entry.indexed.study.patient_name == elements["PatientName"]
 
 
 def test_from_one_archive_to_another(
@@ -170,6 +193,30 @@ def send_as_they_are(orthanc: Orthanc, folder: Path) -> None:
 def file_syntax(path: Path) -> tuple[str, str]:
     read = pydicom.dcmread(path, stop_before_pixels=True)
     return str(read.SOPInstanceUID), str(read.file_meta.TransferSyntaxUID)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 192", "Müller^Zoë=山田^太郎"),
+        ("ISO_IR 100", "Müller^José"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 144", "Люкceмбypг"),
+    ],
+)
+def test_names_keep_their_characters(
+    start_orthanc: StartOrthanc, tmp_path: Path, character_set: str | list[str], name: str
+) -> None:
+    orthanc = start_orthanc(DefaultEncoding="Utf8")
+    elements = {"SpecificCharacterSet": character_set, "PatientName": name}
+    make_instance(tmp_path / "made" / "1", "1.2.3", "1.2.3.4", "1.2.3.4.5", elements=elements)
+    send(orthanc, tmp_path / "made")
+    section = source_section(orthanc.address)
+    assert isinstance(section, DimseSourceSection)
+    source = QueryRetrieveSource(section)
+    (entry,) = [entry for study in source.studies() for entry in source.entries(study)]
+    assert entry.indexed is not None
+    assert entry.indexed.study.patient_name == name
 
 
 def test_a_pacs_is_no_backup_of_itself(run_dcmvault: RunDcmvault) -> None:

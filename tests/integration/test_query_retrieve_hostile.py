@@ -17,7 +17,7 @@ from dcmvault.dicom import command as commands
 from dcmvault.dicom import intake, messages, pdu
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
-from dcmvault.sources.query_retrieve import QueryRetrieveSource
+from dcmvault.sources.query_retrieve import QueryRetrieveSource, fetching, lane
 from dcmvault.testing.dicom_files import make_instance
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -102,16 +102,15 @@ class Script:
         asked.connection.sendall(data_pdu(asked.context_id, answer, is_command=True))
 
 
-def outcomes(script: Script, **options: Any) -> dict[str, str]:
-    """Read all instances; return the size of what came, or the code of what did not, by UID."""
-    with raw_peer(script) as port:
+def outcomes(script: Script, at_once: int = 100, **options: Any) -> dict[str, str]:
+    """Read all instances; return whether each came, or the code of why it did not, by UID."""
+    with raw_peer(script, at_once=at_once) as port:
         section = DimseSourceSection(
             host="127.0.0.1",
             port=port,
             association_timeout_s=LIMIT_S * 10,
             dimse_timeout_s=LIMIT_S,
-            max_associations=1,
-            **options,
+            **{"max_associations": 1, **options},
         )
         source = QueryRetrieveSource(section)
         entries = [InstanceEntry(f"{STUDY}/{SERIES}/{uid}", Fingerprint(0, 1, 0)) for uid in UIDS]
@@ -201,6 +200,20 @@ def test_one_that_ends_the_association_each_time(tmp_path: Path) -> None:
         script.last(asked)
 
     assert outcomes(Script(tmp_path, send)) == ALL_CAME | {UIDS[2]: "unreadable"}
+
+
+def test_one_that_serves_one_association_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(lane, "_BESIDE_OTHERS_S", 0.3)
+
+    def send(script: Script, asked: Asked, uids: list[str]) -> None:
+        for uid in uids:
+            script.store(asked, uid)
+        script.last(asked)
+
+    assert outcomes(Script(tmp_path, send), at_once=1, max_associations=3) == ALL_CAME
 
 
 def test_another_instance_under_the_uid(spool: Path, tmp_path: Path) -> None:

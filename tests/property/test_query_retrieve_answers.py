@@ -48,6 +48,7 @@ relaxed = settings(
     max_examples=1500,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+for_long = settings(relaxed, max_examples=150_000)
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +112,36 @@ def associated(stream: bytes) -> PeerAssociation:
     return association
 
 
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.just("store"), uids, st.booleans()),
-            st.tuples(st.just("noise"), st.binary(max_size=40), st.booleans()),
-            st.tuples(st.just("flood"), uids, st.booleans()),
-            st.tuples(st.just("say"), statuses, st.booleans()),
-        ),
-        max_size=8,
+moves_of_a_peer = st.lists(
+    st.one_of(
+        st.tuples(st.just("store"), uids, st.booleans()),
+        st.tuples(st.just("noise"), st.binary(max_size=40), st.booleans()),
+        st.tuples(st.just("flood"), uids, st.booleans()),
+        st.tuples(st.just("say"), statuses, st.booleans()),
     ),
-    mutations,
+    max_size=8,
 )
+
+
+@given(moves_of_a_peer, mutations)
 @relaxed
 def test_sub_operations(
+    content: bytes, moves: list[tuple[str, str | bytes | int, bool]], how: list[tuple[float, int]]
+) -> None:
+    _take_in(content, moves, how)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(0)
+@given(moves_of_a_peer, mutations)
+@for_long
+def test_sub_operations_for_long(
+    content: bytes, moves: list[tuple[str, str | bytes | int, bool]], how: list[tuple[float, int]]
+) -> None:
+    _take_in(content, moves, how)
+
+
+def _take_in(
     content: bytes, moves: list[tuple[str, str | bytes | int, bool]], how: list[tuple[float, int]]
 ) -> None:
     stream = b"".join(b"".join(_sent(move, content)) for move in moves)
@@ -192,6 +209,22 @@ rows = st.lists(
 @given(st.lists(st.tuples(rows, statuses), max_size=6), mutations)
 @relaxed
 def test_answers_to_queries(
+    answers: list[tuple[list[tuple[tuple[int, int], bytes]], int]], how: list[tuple[float, int]]
+) -> None:
+    _read(answers, how)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(0)
+@given(st.lists(st.tuples(rows, statuses), max_size=6), mutations)
+@for_long
+def test_answers_to_queries_for_long(
+    answers: list[tuple[list[tuple[tuple[int, int], bytes]], int]], how: list[tuple[float, int]]
+) -> None:
+    _read(answers, how)
+
+
+def _read(
     answers: list[tuple[list[tuple[tuple[int, int], bytes]], int]], how: list[tuple[float, int]]
 ) -> None:
     stream = b""

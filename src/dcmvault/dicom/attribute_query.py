@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
@@ -68,8 +68,6 @@ class AttributeQuery:
 
     association: PeerAssociation
     deadline: float
-    #: Questions asked so far.
-    asked: int = field(default=0, init=False)
 
     def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
         """Ask at a level (STUDY, SERIES or IMAGE) for what matches all keys.
@@ -91,7 +89,6 @@ class AttributeQuery:
         }
         rows: list[Row] = []
         status = 0
-        self.asked += 1
         try:
             for answer in association.ask(
                 find_request(context_id, _identifier(level, keys, returned))

@@ -15,8 +15,6 @@ from dcmvault.dicom.channel import Peer, resolve
 from dcmvault.dicom.intake import IncomingFile, Received, Room
 from dcmvault.dicom.move_receiver import MoveReceiver
 from dcmvault.errors import (
-    AssociationDeferredError,
-    AssociationRejectedError,
     ConfigurationError,
     DestinationError,
     DestinationUnreachableError,
@@ -179,14 +177,10 @@ class _Retrieval:
             while not self._is_given_up(batch):
                 lane = self._lanes.get()
                 try:
-                    lane.fetch(batch)
-                except (AssociationDeferredError, AssociationRejectedError) as error:
-                    if self._goes_on_without(lane):
-                        continue
-                    self._failed(error)
+                    lane.fetch(batch, beside_others=self._others_stand(lane))
                 except DestinationUnreachableError as error:
-                    self._lanes.put(lane)
-                    self._failed(error)
+                    if not self._goes_on_without(lane):
+                        self._failed(error)
                 else:
                     self._failures = 0
                     self._lanes.put(lane)
@@ -196,10 +190,13 @@ class _Retrieval:
                 EntryUnreadableError.code, "The PACS sends too little of what it is asked for."
             )
 
+    def _others_stand(self, lane: Lane) -> bool:
+        return any(other.stands for other in list(self._all_lanes) if other is not lane)
+
     def _goes_on_without(self, lane: Lane) -> bool:
         """Give up a lane that the PACS refuses while others stand: it serves no more at once."""
         with self._lock:
-            if any(other.stands for other in self._all_lanes if other is not lane):
+            if self._others_stand(lane):
                 self._all_lanes.remove(lane)
                 return True
         self._lanes.put(lane)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.attribute_query import (
@@ -45,6 +45,8 @@ _ATTEMPTS = 2
 #: Instances that do not come when they are asked for alone, one after the other, before the rest
 #: of their batch is given up.
 _IN_VAIN = 3
+#: Seconds until a further association must be answered.
+_BESIDE_OTHERS_S = 3.0
 #: Seconds that the questions about one batch may take.
 _LONGEST_QUESTION_S = 600.0
 
@@ -133,6 +135,7 @@ class Lane:
     receiver: MoveReceiver | None
     move_to: str
     _association: PeerAssociation | None = None
+    _patient_peer: Peer = field(init=False)
     _stopped: threading.Event = field(default_factory=threading.Event)
     #: The SOP classes that the association was made for.
     _classes: frozenset[str] = field(default_factory=frozenset)
@@ -142,12 +145,19 @@ class Lane:
         """Whether it has an association."""
         return self._association is not None and self._association.is_open
 
-    def fetch(self, batch: Batch) -> None:
+    def fetch(self, batch: Batch, *, beside_others: bool = False) -> None:
         """Fetch what a batch lacks; each entry has an answer afterwards.
+
+        Beside associations that stand another one is not waited for long: many a PACS serves a
+        few at once, and lets others wait.
 
         Raises DestinationUnreachableError where no association can be had: the rest of the batch
         has no answer then.
         """
+        limit_s = self.peer.association_timeout_s
+        if beside_others:
+            limit_s = min(limit_s, _BESIDE_OTHERS_S)
+        self._patient_peer = replace(self.peer, association_timeout_s=limit_s)
         try:
             reasons = self._fetch_together(batch)
             if batch.lacking():
@@ -257,7 +267,7 @@ class Lane:
         wanted = classes or frozenset()
         together = self._classes | wanted
         self._classes = together if wanted and len(together) <= CLASSES_AT_ONCE else wanted
-        self._association = open_association(self.peer, self._proposals())
+        self._association = open_association(self._patient_peer, self._proposals())
         if self._stopped.is_set():
             self._association.abort()
         return self._association

@@ -43,6 +43,7 @@ _UIDS = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_I
 _UID_LIST_CHARACTERS = frozenset("0123456789.\\")
 #: More answers to one question are a defect of the peer.
 _MAX_ANSWERS = 500_000
+_MAX_BYTES = 512 << 20
 #: Bytes of one value that are looked at. A name has three groups of 64 characters (PS3.5 6.2).
 _LONGEST_VALUE = 1024
 _PENDING = (0xFF00, 0xFF01)
@@ -88,7 +89,7 @@ class AttributeQuery:
             if tag in _UIDS and value
         }
         rows: list[Row] = []
-        status = 0
+        status = told = 0
         try:
             for answer in association.ask(
                 find_request(context_id, _identifier(level, keys, returned))
@@ -96,7 +97,12 @@ class AttributeQuery:
                 status = answer.status
                 if status not in _PENDING:
                     break
-                if len(rows) >= _MAX_ANSWERS or time.monotonic() > self.deadline:
+                told += len(answer.data_set)
+                if (
+                    len(rows) >= _MAX_ANSWERS
+                    or told > _MAX_BYTES
+                    or time.monotonic() > self.deadline
+                ):
                     raise MalformedDicomError("it answers without end")
                 row = _read_row(answer.data_set, wanted)
                 if all(row.get(tag, "") in (*values, "") for tag, values in fixed.items()):

@@ -16,9 +16,14 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from dcmvault.dicom.attribute_query import (
+    ACCESSION_NUMBER,
     MODALITIES_IN_STUDY,
+    PATIENT_BIRTH_DATE,
     PATIENT_ID,
+    PATIENT_NAME,
+    PATIENT_SEX,
     STUDY_DATE,
+    STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
     STUDY_TIME,
     Answers,
@@ -34,6 +39,7 @@ _log = logging.getLogger(__name__)
 _LOWEST_CAP = 10
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
+_MAX_STUDIES = 20_000_000
 #: UIDs in one question by which studies are confirmed.
 _UIDS_PER_QUESTION = 50
 #: Questions refused one after the other; a smaller part of a day there is not.
@@ -71,6 +77,20 @@ _ID_CHARACTERS = (
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_./ #:+&()=@,;'^~|$%!"
 )
 
+#: What is asked of each study, in the order in which it is kept.
+STUDY_KEYS = (
+    PATIENT_ID,
+    PATIENT_NAME,
+    PATIENT_BIRTH_DATE,
+    PATIENT_SEX,
+    STUDY_INSTANCE_UID,
+    STUDY_DATE,
+    STUDY_TIME,
+    STUDY_DESCRIPTION,
+    ACCESSION_NUMBER,
+)
+_BETWEEN = "\0"
+
 Keys = Mapping[Tag, str]
 Ask = Callable[[Keys], Answers]
 
@@ -84,8 +104,8 @@ class StudyInventory:
 
     ask: Ask
     max_answers: int = 0
-    #: What was found, by Study Instance UID.
-    found: dict[str, Row] = field(default_factory=dict)
+    #: What was told of each study (`unpacked`), by Study Instance UID: there may be millions.
+    found: dict[str, str] = field(default_factory=dict)
     #: Why there may be more, each in words.
     doubts: list[str] = field(default_factory=list)
     #: Answers whose Study Instance UID no question can name.
@@ -148,7 +168,7 @@ class StudyInventory:
     def _take(self, keys: Keys) -> Answers:
         """Ask a question and keep what is found."""
         self._asked += 1
-        if self._asked > _MAX_QUESTIONS:
+        if self._asked > _MAX_QUESTIONS or len(self.found) > _MAX_STUDIES:
             raise DestinationError(
                 "the peer's list of studies has no end", hint="Look for a defect of the peer."
             )
@@ -156,7 +176,9 @@ class StudyInventory:
         for row in answers.rows:
             uid = row.get(STUDY_INSTANCE_UID, "")
             if is_usable_uid(uid):
-                self.found[uid] = telling_most([self.found.get(uid, row), row])
+                told = _packed(row)
+                if told > self.found.get(uid, ""):
+                    self.found[uid] = told
             else:
                 self.nameless += 1
         return answers
@@ -291,7 +313,7 @@ class StudyInventory:
     def _doubt_what_is_missed(self) -> None:
         """Doubt the search by patient IDs if it did not find again what was found by date."""
         missed = sum(
-            bool(row.get(PATIENT_ID)) and uid not in self._ids for uid, row in self.found.items()
+            bool(_patient_id(told)) and uid not in self._ids for uid, told in self.found.items()
         )
         if missed:
             self._doubt(
@@ -299,7 +321,7 @@ class StudyInventory:
                 " without a date may be left out"
             )
 
-        if not all(row.get(PATIENT_ID) for row in self.found.values()):
+        if not all(map(_patient_id, self.found.values())):
             self._doubt("some have no patient ID, and any without a date besides may be left out")
 
     def _ids_in(self, keys: Keys) -> Answers:
@@ -313,11 +335,24 @@ class StudyInventory:
 
 
 def telling_most(rows: Iterable[Row]) -> Row:
-    """Choose one of several answers about one thing, always the same; nothing for none.
+    """Choose one of several answers about one study, always the same; nothing for none.
 
     A peer may have a study under two patients, or tell less of it another time.
     """
-    return max(rows, key=lambda row: sorted(row.items()), default={})
+    return max(rows, key=_packed, default={})
+
+
+def unpacked(told: str) -> Row:
+    """Return what was told of a study (STUDY_KEYS)."""
+    return dict(zip(STUDY_KEYS, told.split(_BETWEEN), strict=True))
+
+
+def _packed(row: Row) -> str:
+    return _BETWEEN.join(row.get(tag, "").replace(_BETWEEN, " ") for tag in STUDY_KEYS)
+
+
+def _patient_id(told: str) -> str:
+    return told.split(_BETWEEN, 1)[0]
 
 
 def _is_round(count: int) -> bool:

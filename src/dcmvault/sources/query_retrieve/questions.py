@@ -11,15 +11,7 @@ from typing import Self
 
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.attribute_query import (
-    ACCESSION_NUMBER,
-    PATIENT_BIRTH_DATE,
-    PATIENT_ID,
-    PATIENT_NAME,
-    PATIENT_SEX,
-    STUDY_DATE,
-    STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
-    STUDY_TIME,
     Answers,
     AttributeQuery,
     Row,
@@ -27,22 +19,11 @@ from dcmvault.dicom.attribute_query import (
 )
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.find import FIND_PROPOSAL
-from dcmvault.dicom.study_inventory import telling_most
+from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
 #: Seconds that all questions of one listing may take.
 _LONGEST_S = 12 * 3600.0
-_STUDY_KEYS = (
-    STUDY_INSTANCE_UID,
-    STUDY_DATE,
-    STUDY_TIME,
-    STUDY_DESCRIPTION,
-    ACCESSION_NUMBER,
-    PATIENT_NAME,
-    PATIENT_ID,
-    PATIENT_BIRTH_DATE,
-    PATIENT_SEX,
-)
 
 
 @dataclass(slots=True)
@@ -65,7 +46,7 @@ class Questions:
 
     def studies(self, keys: Mapping[Tag, str]) -> Answers:
         """Ask for studies with all that is told of them."""
-        return self.ask("STUDY", keys, _STUDY_KEYS)
+        return self.ask("STUDY", keys, STUDY_KEYS)
 
     def study(self, study_instance_uid: str) -> Row:
         """Ask what is told of one study; nothing, where the peer does not know it."""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
-from dcmvault.dicom.attribute_query import Row
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
-from dcmvault.dicom.study_inventory import StudyInventory
+from dcmvault.dicom.study_inventory import StudyInventory, unpacked
 from dcmvault.errors import DestinationError, DestinationUnreachableError, SourceUnavailableError
 from dcmvault.model.instance import (
     Fingerprint,
@@ -28,8 +27,6 @@ _log = logging.getLogger(__name__)
 
 #: Stands for "listed, but could not be examined".
 _NO_FINGERPRINT = Fingerprint(0, 0, 0)
-#: What a study's attributes are kept with, one string for each study of a PACS.
-_BETWEEN = "\0"
 #: More say no more.
 _MOST_DOUBTS = 20
 
@@ -54,7 +51,7 @@ class QueryRetrieveSource:
         self._section = section
         self._peer = peer_of(section)
         self._known_studies = known_studies
-        #: What was told of each study, packed: a PACS may have millions.
+        #: What was told of each study (`unpacked`).
         self._told: dict[str, str] = {}
         self._cap = section.max_answers
         #: Open while studies are being iterated over.
@@ -92,7 +89,7 @@ class QueryRetrieveSource:
         with Questions(self._peer) as questions:
             with self._unavailable():
                 inventory = self._inventory(questions)
-            self._told = {uid: _packed(row) for uid, row in inventory.found.items()}
+            self._told = inventory.found
             self._cap = inventory.cap
             uids = sorted(self._told)
             del inventory
@@ -149,7 +146,7 @@ class QueryRetrieveSource:
 
     def _attributes(self, questions: Questions, uid: str) -> StudyAttributes:
         if uid in self._told:
-            return StudyAttributes(*self._told[uid].split(_BETWEEN))
+            return study_attributes(unpacked(self._told[uid]))
         return study_attributes(questions.study(uid))
 
     def read(
@@ -173,7 +170,3 @@ class QueryRetrieveSource:
                 f"The PACS cannot be read: {message}.",
                 hint=error.hint or "Check that it is reachable, then run again.",
             ) from error
-
-
-def _packed(row: Row) -> str:
-    return _BETWEEN.join(value.replace(_BETWEEN, " ") for value in study_attributes(row))

@@ -12,8 +12,12 @@ from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
-from dcmvault.config.sections import HorosSourceSection, SourceSection
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    DimseSourceSection,
+    StowDestinationSection,
+)
+from dcmvault.config.sections import DestinationSection, HorosSourceSection, SourceSection
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
@@ -111,6 +115,9 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
+    if isinstance(source, DimseSourceSection):
+        _refuse_same_pacs(source, destination.section)
+        return
     if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
         return
     if source.path is None or destination.section.path is None:
@@ -120,6 +127,18 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
         raise UsageError(
             _("Source and destination overlap: one folder contains the other."),
             hint=_("Choose a destination outside the source, best on another disk."),
+        )
+
+
+def _refuse_same_pacs(source: DimseSourceSection, destination: DestinationSection) -> None:
+    """Refuse a PACS as its own backup, whatever we call ourselves there."""
+    if isinstance(destination, DimseDestinationSection) and (
+        (source.host.lower(), source.port, source.called_ae_title)
+        == (destination.host.lower(), destination.port, destination.called_ae_title)
+    ):
+        raise UsageError(
+            _("Source and destination are the same PACS: that would be no copy."),
+            hint=_("Choose another PACS, a vault or a folder."),
         )
 
 

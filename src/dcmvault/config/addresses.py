@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
     DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
     StowDestinationSection,
 )
 from dcmvault.config.sections import (
@@ -50,6 +53,7 @@ _PLANNED = frozenset(
 )
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
 _PORTS = range(1, 65_536)
+_Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
@@ -72,8 +76,7 @@ def source_section(address: str) -> SourceSection:
         path = _path(rest)
         return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
     if scheme in _DIMSE:
-        _dimse(address)  # a misspelt address is the first thing to mend
-        raise _unavailable(_("A PACS as a source (dicom://)"))
+        return _dimse(address, DimseSourceSection)
     if scheme in _DICOMWEB:
         _dicomweb(address, allow_plain_http=True)
         raise _unavailable(_("A DICOMweb service as a source"))
@@ -97,7 +100,7 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         _path(rest)
         raise _library_as_destination()
     if scheme in _DIMSE:
-        return _dimse(address)
+        return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
         return _dicomweb(address, allow_plain_http)
     if scheme == "vault":
@@ -164,7 +167,7 @@ def _vault_location(text: str) -> str:
     return url_location(text) if is_url(text) else str(_path(text))
 
 
-def _dimse(address: str) -> DimseDestinationSection:
+def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:
     """Read `dicom[s]://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
     try:
         parts = urlsplit(address)
@@ -190,7 +193,7 @@ def _dimse(address: str) -> DimseDestinationSection:
     if calling := options.get("calling"):
         fields["calling_ae_title"] = calling
     try:
-        return DimseDestinationSection.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError:
         raise _malformed_dimse(
             _("An AE title has 1 to 16 ASCII characters and no backslash (PS3.5, AE).")
@@ -284,7 +287,8 @@ def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
         hint=_(
-            "Available now: a folder, a library, a vault; a PACS or DICOMweb service to send to."
+            "Available now: a folder, a library, a PACS, a vault; a PACS or DICOMweb service to"
+            " send to."
         ),
     )
 

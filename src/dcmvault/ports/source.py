@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
@@ -48,6 +48,35 @@ class Source(Protocol):
         `unreadable`. `InstanceFile.path` is valid until the iterator was advanced `kept` times
         since, ended, or was closed. One bad entry never ends the iteration.
         """
+        ...
+
+
+@runtime_checkable
+class IndexMayErr(Protocol):
+    """A source whose index may name another instance than a file holds (`InstanceEntry.indexed`).
+
+    Its files are looked at before a destination that names an instance is believed to have it.
+    Who fetches instances by the UIDs that were planned needs no such look.
+    """
+
+    @property
+    def index_may_err(self) -> bool:
+        """Whether this is so."""
+        ...
+
+
+@runtime_checkable
+class MayBeIncomplete(Protocol):
+    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all there is was listed last; where not, nothing is concluded from absence."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say in sentences what else may be there; some may have been settled another way."""
         ...
 
 

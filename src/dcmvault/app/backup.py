@@ -12,7 +12,7 @@ from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import DicomwebPeerSection, DimsePeerSection
 from dcmvault.config.sections import HorosSourceSection, SourceSection
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
@@ -111,7 +111,13 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
+    if source.address == destination.section.address:
+        raise UsageError(
+            _("Source and destination are the same: %s.") % source.address,
+            hint=_("Choose another destination; a copy must be elsewhere."),
+        )
+    peers = DimsePeerSection | DicomwebPeerSection
+    if isinstance(source, peers) or isinstance(destination.section, peers):
         return
     if source.path is None or destination.section.path is None:
         return

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
@@ -174,6 +174,14 @@ class HttpConnection:
                 say_goodbye(self._socket)
             self._socket.close()
             self._socket = None
+
+    def abandon(self) -> None:
+        """Let whoever waits for the peer in another thread wait no longer: that fails now."""
+        connection = self._socket
+        if connection is not None:
+            with suppress(OSError):  # it ended meanwhile
+                # Of the socket below TLS: what another thread reads by is left alone.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self

@@ -45,6 +45,9 @@ class KnownSource:
     trees: Sequence[Path] = ()
     #: Files in `trees` that may be opened while listing (an index).
     index_files: frozenset[Path] = frozenset()
+    #: False where no index tells how large a file is: sizes in fingerprints are 0, and
+    #: `InstanceFile.fetched` tells what the file in hand shows.
+    tells_sizes: bool = True
 
 
 class SourceSuite(ABC):
@@ -122,7 +125,9 @@ class SourceSuite(ABC):
             answers.append(answer.entry)
             if isinstance(answer, InstanceFile):
                 assert answer.path.read_bytes() == known.content[answer.entry.locator]
-                assert answer.path.stat().st_size == answer.entry.fingerprint.size
+                assert answer.path.stat().st_size == answer.fingerprint.size
+                assert answer.path.stat().st_mtime_ns == answer.fingerprint.mtime_ns
+                assert known.tells_sizes == (answer.entry.fingerprint.size > 0)
             else:
                 assert answer.code == known.unreadable[answer.entry.locator]
                 assert answer.message

@@ -44,7 +44,6 @@ class TestOrthanc(SourceSuite):
             make_unavailable=self._stop,
             change=change,
             remove=lambda locator: self.pacs.delete(locator.rpartition("/")[2]),
-            tells_sizes=False,
         )
 
     def _stop(self) -> None:

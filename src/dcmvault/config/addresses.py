@@ -22,6 +22,8 @@ from dcmvault.config.peer_sections import (
     DicomwebPeerSection,
     DicomwebSourceSection,
     DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
     StowDestinationSection,
 )
 from dcmvault.config.sections import (
@@ -55,6 +57,7 @@ _DICOMWEB = ("dicomweb+http", "dicomweb+https")
 #: A DICOMweb service in one of its roles.
 _WebSection = TypeVar("_WebSection", bound=DicomwebPeerSection)
 _PORTS = range(1, 65_536)
+_Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
@@ -78,8 +81,7 @@ def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSec
         path = _path(rest)
         return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
     if scheme in _DIMSE:
-        _dimse(address)  # a misspelt address is the first thing to mend
-        raise _unavailable(_("A PACS as a source (dicom://)"))
+        return _dimse(address, DimseSourceSection)
     if scheme in _DICOMWEB:
         return _dicomweb(address, DicomwebSourceSection, allow_plain_http)
     if scheme == "vault":
@@ -102,7 +104,7 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         _path(rest)
         raise _library_as_destination()
     if scheme in _DIMSE:
-        return _dimse(address)
+        return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
         return _dicomweb(address, StowDestinationSection, allow_plain_http)
     if scheme == "vault":
@@ -169,7 +171,7 @@ def _vault_location(text: str) -> str:
     return url_location(text) if is_url(text) else str(_path(text))
 
 
-def _dimse(address: str) -> DimseDestinationSection:
+def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:
     """Read `dicom[s]://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
     try:
         parts = urlsplit(address)
@@ -195,7 +197,7 @@ def _dimse(address: str) -> DimseDestinationSection:
     if calling := options.get("calling"):
         fields["calling_ae_title"] = calling
     try:
-        return DimseDestinationSection.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError:
         raise _malformed_dimse(
             _("An AE title has 1 to 16 ASCII characters and no backslash (PS3.5, AE).")

@@ -12,6 +12,7 @@ from dcmvault.config.options import SecretReference, Section
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseDestinationSection,
+    DimseSourceSection,
     StowDestinationSection,
 )
 from dcmvault.i18n import gettext as _
@@ -159,7 +160,11 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | DicomwebSourceSection | VaultSourceSection,
+    FolderSourceSection
+    | HorosSourceSection
+    | DimseSourceSection
+    | DicomwebSourceSection
+    | VaultSourceSection,
     Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[

@@ -2,29 +2,38 @@
 
 Services cap their answers without a word, ignore `offset`, repeat rows, and change while they are
 asked. So an answer counts as whole only when a further page is empty. Where there are no pages,
-studies are asked for by ranges of dates, then of times, until no answer looks capped.
+studies are asked for in parts, as from a PACS (`study_inventory`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from dcmvault.dicom import attribute_query
+from dcmvault.dicom.attribute_query import Answers, Tag
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError, seconds_until_next
 from dcmvault.dicom.http_connection import HttpAnswer
 from dcmvault.dicom.qido import read_rows
-from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, values
+from dcmvault.dicom.study_inventory import StudyInventory
+from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, text_of
 from dcmvault.errors import AssociationLostError, DestinationError
 
 SOP_INSTANCE_UID = "00080018"
 STUDY_INSTANCE_UID = "0020000D"
 SERIES_INSTANCE_UID = "0020000E"
-_STUDY_DATE = "00080020"
 STUDY_RELATED_SERIES = "00201206"
 SERIES_RELATED_INSTANCES = "00201209"
+#: By what studies are asked for in parts, and what is looked at in the answers.
+_KEYWORDS = {
+    attribute_query.STUDY_INSTANCE_UID: "StudyInstanceUID",
+    attribute_query.STUDY_DATE: "StudyDate",
+    attribute_query.STUDY_TIME: "StudyTime",
+    attribute_query.MODALITIES_IN_STUDY: "ModalitiesInStudy",
+    attribute_query.PATIENT_ID: "PatientID",
+}
 
 #: Asked for at once; a row has one or two kilobytes.
 _PAGE = 500
@@ -32,13 +41,8 @@ _PAGE = 500
 _UIDS_PER_QUESTION = 20
 #: More rows are a defect of the peer. Memory holds a UID of each.
 _MOST_ROWS = 1_000_000
-#: More questions about one listing are, too.
-_MOST_QUESTIONS = 50_000
 #: No service caps its answers lower.
 _LOWEST_CAP = 10
-#: Studies that have a date have one of these years.
-_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2099, 12, 31)
-_LAST_MINUTE = 24 * 60 - 1
 _ATTEMPTS = 3
 
 
@@ -59,13 +63,31 @@ class WebInventory:
     is_incomplete: bool = False
     nameless: int = 0
 
-    def studies(self, fields: Collection[str]) -> Iterator[DataSet]:
-        """Yield a row for each study, with these attributes as far as the service gives them."""
-        question = _Question(self, "/studies", STUDY_INSTANCE_UID, fields)
-        seen: set[str] = set()
-        yield from question.fresh(seen)
+    def studies(self, known: Iterable[str]) -> frozenset[str]:
+        """Return the UIDs of all studies.
+
+        Those that are `known` and in no list are asked for by UID, before they count as gone.
+        """
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, ())
+        found: set[str] = set()
+        for row in question.rows():
+            found.add(first_uid(row, STUDY_INSTANCE_UID))
+        parts = StudyInventory(self._ask_studies, question.count if question.may_be_capped else 0)
         if question.may_be_capped:
-            yield from _divided(question, seen)
+            parts.collect()
+            self.is_incomplete = self.is_incomplete or bool(parts.doubts)
+        found.update(parts.found)
+        missed = [uid for uid in known if uid not in found]
+        return frozenset(found.union(parts.confirm(missed)))
+
+    def _ask_studies(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for studies as `study_inventory` does; UIDs in lists have commas between."""
+        matching = [
+            (_KEYWORDS[tag], value.replace("\\", ",")) for tag, value in sorted(keys.items())
+        ]
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, (), matching)
+        rows = [{tag: text_of(row, _hex(tag)) for tag in _KEYWORDS} for row in question.rows()]
+        return Answers(rows, is_cut=question.says_more)
 
     def study(self, study_instance_uid: str, fields: Collection[str]) -> DataSet | None:
         """Return the row of one study, asked for by its UID alone; None where there is none."""
@@ -135,7 +157,7 @@ class WebInventory:
         raise AssertionError
 
     def _of_one(self, question: _Question) -> Iterator[DataSet]:
-        yield from question.fresh(set())
+        yield from question.rows()
         self.is_incomplete = self.is_incomplete or question.may_be_capped
 
 
@@ -158,16 +180,6 @@ class _Question:
     says_more: bool = False
     #: The same, or it looks so.
     may_be_capped: bool = False
-
-    def fresh(self, seen: set[str]) -> Iterator[DataSet]:
-        """Yield the rows that are not among those seen, which they join."""
-        for row in self.rows():
-            uid = first_uid(row, self.tag)
-            if uid not in seen:
-                seen.add(uid)
-                if len(seen) > _MOST_ROWS:
-                    raise self._without_end()
-                yield row
 
     def rows(self) -> Iterator[DataSet]:
         """Yield each row once, page by page until a page is empty or brings nothing new."""
@@ -221,72 +233,9 @@ class _Question:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Days from the first to the last, or minutes of a single day."""
-
-    first: date
-    last: date
-    first_minute: int = 0
-    last_minute: int = _LAST_MINUTE
-
-    def keys(self) -> Sequence[tuple[str, str]]:
-        """Ask for range matching (PS3.4 section C.2.2.2.5)."""
-        if self.first != self.last:
-            return (("StudyDate", f"{self.first:%Y%m%d}-{self.last:%Y%m%d}"),)
-        day = ("StudyDate", f"{self.first:%Y%m%d}")
-        if (self.first_minute, self.last_minute) == (0, _LAST_MINUTE):
-            return (day,)
-        return (day, ("StudyTime", f"{_time(self.first_minute)}00-{_time(self.last_minute)}59"))
-
-    def halves(self) -> tuple[_Span, ...]:
-        """Divide it; a single minute has no halves."""
-        days = (self.last - self.first).days
-        if days:
-            middle = self.first + timedelta(days=days // 2)
-            return replace(self, last=middle), replace(self, first=middle + timedelta(days=1))
-        if self.first_minute == self.last_minute:
-            return ()
-        noon = (self.first_minute + self.last_minute) // 2
-        return replace(self, last_minute=noon), replace(self, first_minute=noon + 1)
-
-    def holds(self, row: DataSet) -> bool:
-        """Say whether a row is of these days."""
-        day = next(values(row, _STUDY_DATE), "")
-        text = day.strip() if isinstance(day, str) else ""
-        return f"{self.first:%Y%m%d}" <= text <= f"{self.last:%Y%m%d}"
+def _hex(tag: Tag) -> str:
+    return f"{tag[0]:04X}{tag[1]:04X}"
 
 
 def _instances_of(study_instance_uid: str, series_instance_uid: str) -> str:
     return f"/studies/{study_instance_uid}/series/{series_instance_uid}/instances"
-
-
-def _time(minute: int) -> str:
-    return f"{minute // 60:02d}{minute % 60:02d}"
-
-
-def _divided(whole: _Question, seen: set[str]) -> Iterator[DataSet]:
-    """Ask for what a capped answer left out, by spans that are halved until none is capped."""
-    spans = list(_Span(_FIRST_DAY, _LAST_DAY).halves())
-    asked = 0
-    while spans:
-        span = spans.pop()
-        question = replace(whole, matching=(*whole.matching, *span.keys()), count=0)
-        is_matched = True
-        for row in question.rows():
-            is_matched = is_matched and span.holds(row)
-            uid = first_uid(row, whole.tag)
-            if uid not in seen:
-                seen.add(uid)
-                yield row
-        asked += 1
-        if question.count < whole.count and not question.says_more:
-            continue
-        halves = span.halves() if is_matched else ()
-        if not halves or asked > _MOST_QUESTIONS or len(seen) > _MOST_ROWS:
-            # It does not know ranges, or has more in one minute than it lists.
-            whole.inventory.is_incomplete = True
-            if not is_matched:
-                return
-            continue
-        spans += halves

@@ -7,7 +7,6 @@ numbers as numbers. All becomes the text that stands in a file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 from dcmvault.dicom.qido_inventory import (
     SERIES_INSTANCE_UID,
@@ -16,7 +15,7 @@ from dcmvault.dicom.qido_inventory import (
     STUDY_INSTANCE_UID,
     STUDY_RELATED_SERIES,
 )
-from dcmvault.dicom.web_answers import DataSet, first_uid, values
+from dcmvault.dicom.web_answers import DataSet, first_uid, text_of
 from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
 
 _STUDY_TAGS = {
@@ -53,9 +52,6 @@ INSTANCE_FIELDS = (
     _AVAILABLE_TRANSFER_SYNTAX_UID,
     *_TELLING,
 )
-#: Longer values are no attributes of these.
-_LONGEST_TEXT = 4096
-_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def header_told(study: DataSet, series: DataSet, instance: DataSet) -> InstanceHeader:
@@ -100,21 +96,3 @@ def digest_told(header: InstanceHeader, instance: DataSet) -> int:
     ]
     text = "\0".join(told).encode("utf-8")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1 or 1
-
-
-def text_of(row: DataSet, tag: str) -> str:
-    r"""Return the values of an attribute as text, with `\` between them; nothing for others."""
-    text = "\\".join(map(_text, values(row, tag)))[:_LONGEST_TEXT]
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        groups = [value.get(group) for group in _NAME_GROUPS]
-        return "=".join(one if isinstance(one, str) else "" for one in groups).rstrip("=").strip()
-    if isinstance(value, str):
-        return value.strip("\0 ")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    is_whole = isinstance(value, int) or value.is_integer()
-    return str(int(value)) if is_whole and abs(value) < 1 << 63 else repr(value)

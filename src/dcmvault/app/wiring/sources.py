@@ -49,7 +49,7 @@ def build_source(
     if isinstance(section, DicomwebSourceSection):
         from dcmvault.sources.dicomweb import DicomwebSource  # noqa: PLC0415 - when needed
 
-        return DicomwebSource(section, SystemClock())
+        return DicomwebSource(section, SystemClock(), known_studies)
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
 from dcmvault.dicom.idle_connections import IdleConnections
-from dcmvault.dicom.qido_inventory import STUDY_INSTANCE_UID, WebInventory
+from dcmvault.dicom.qido_inventory import WebInventory
 from dcmvault.dicom.web_access import WebAccess, look_up_access
-from dcmvault.dicom.web_answers import first_uid
 from dcmvault.errors import (
     DestinationError,
     EntryChangedError,
@@ -45,12 +44,20 @@ class DicomwebSource:
     service tells nothing of is not noticed.
 
     Where a service caps its answers, and what it left out cannot be asked for in another way, an
-    entry with a zero fingerprint stands for that, so that `read` reports it. Secrets and
-    certificates are looked up when the service is first spoken to.
+    entry with a zero fingerprint stands for that, so that `read` reports it. `known_studies` gives
+    the UIDs of studies that were there before: one that no list names is asked for by UID before
+    it counts as gone. Secrets and certificates are looked up when the service is first spoken to.
     """
 
-    def __init__(self, section: DicomwebSourceSection, clock: Clock) -> None:
+    def __init__(
+        self,
+        section: DicomwebSourceSection,
+        clock: Clock,
+        known_studies: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         """Connect nothing yet."""
+        self._known_studies = known_studies
+        self._is_complete = True
         self._section = section
         self._clock = clock
         self._idle = IdleConnections(clock)
@@ -61,11 +68,20 @@ class DicomwebSource:
         """The address in canonical form."""
         return self._section.address
 
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all instances of the studies that were listed last are known.
+
+        Studies that were known and in no list were asked for by UID, so absence is believed.
+        """
+        return self._is_complete
+
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID; raises SourceUnavailableError where the service gives none."""
         with _unavailable(), self._asking() as inventory:
-            uids = sorted(first_uid(row, STUDY_INSTANCE_UID) for row in inventory.studies(()))
+            uids = sorted(inventory.studies(self._known_studies()))
             is_incomplete = inventory.is_incomplete or inventory.nameless > 0
+        self._is_complete = True
         for uid in uids:
             yield StudyRef(uid, uid)
         if is_incomplete:
@@ -81,6 +97,7 @@ class DicomwebSource:
             is_incomplete = inventory.is_incomplete or inventory.nameless > 0
         yield from found
         if is_incomplete:
+            self._is_complete = False
             yield InstanceEntry(study.locator, _UNLISTED)
 
     def read(

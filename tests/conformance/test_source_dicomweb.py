@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pydicom
@@ -12,6 +14,7 @@ from tests.integration.web_source_story import locator_of, upload, web_source
 
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.source_suite import KnownSource, SourceSuite
+from dcmvault.testing.web_archive import WebArchive, WebBehaviour
 
 
 @pytest.mark.peers
@@ -49,3 +52,49 @@ class TestOrthanc(SourceSuite):
     def _stop(self) -> None:
         self.pacs.process.terminate()
         self.pacs.process.wait(20)
+
+
+class TestSimulatedService(SourceSuite):
+    """The service of the hostile tests, when it is honest."""
+
+    behaviour = WebBehaviour()
+
+    @pytest.fixture(autouse=True)
+    def _archives(self) -> Iterator[None]:
+        self.running = ExitStack()
+        with self.running:
+            yield
+
+    def known_source(self, folder: Path) -> KnownSource:
+        made = [
+            *make_study(folder / "a", key="a", series=2, instances=2),
+            *make_study(folder / "b", key="b", instances=2),
+        ]
+        archive = self.running.enter_context(WebArchive((), self.behaviour))
+        paths = {archive.put(one.path): one.path for one in made}
+
+        def change(locator: str) -> None:
+            data = pydicom.dcmread(paths[locator])
+            data.InstanceNumber = 77
+            data.save_as(paths[locator])
+            archive.put(paths[locator])
+
+        return KnownSource(
+            make=lambda: web_source(archive.url),
+            content={locator: path.read_bytes() for locator, path in paths.items()},
+            make_unavailable=archive.stop,
+            change=change,
+            remove=lambda locator: archive.remove(locator.rpartition("/")[2]),
+        )
+
+
+class TestServiceOfFewRows(TestSimulatedService):
+    """Pages of one row, whatever is asked for."""
+
+    behaviour = WebBehaviour(cap=1)
+
+
+class TestServiceWithoutPages(TestSimulatedService):
+    """All rows each time, and no lists of UIDs."""
+
+    behaviour = WebBehaviour(honours_offset=False, honours_limit=False, knows_uid_lists=False)

@@ -135,7 +135,9 @@ class WebInventory:
                 if set(asked) <= found:
                     continue
                 key = ("SOPInstanceUID", ",".join(asked))
-                for row in _Question(self, resource, SOP_INSTANCE_UID, fields, (key,)).rows():
+                question = _Question(self, resource, SOP_INSTANCE_UID, fields, (key,))
+                question.expected = len(asked)
+                for row in question.rows():
                     uid = first_uid(row, SOP_INSTANCE_UID)
                     if uid in asked and uid not in found:
                         found.add(uid)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 import pydicom
@@ -44,7 +45,7 @@ _BOUNDARY = "an archive's boundary"
 #: Attributes of an instance by keyword.
 Row = Mapping[str, str]
 #: Writes a whole HTTP answer to the retrieval of a file, or nothing, and closes the connection.
-Answering = Callable[[IO[bytes], bytes], None]
+Answering = Callable[[BufferedIOBase, bytes], None]
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ def multipart(content: bytes, *, boundary: str = _BOUNDARY) -> bytes:
 
 
 def write_answer(
-    out: IO[bytes],
+    out: BufferedIOBase,
     body: bytes,
     headers: Mapping[str, str] | None = None,
     *,

@@ -173,6 +173,7 @@ _ROW = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
         (503, {"Retry-After": "nonsense"}, b"", "not available"),
         (302, {"Location": "http://127.0.0.1:1/elsewhere"}, b"", "refers to another address"),
         (200, {}, b"<html>Please log in</html>", "what is not DICOM"),
+        (200, {}, b"<NativeDicomModel><DicomAttribute", "what is not DICOM"),
         (200, {}, b"[1, 2]", "what is not DICOM"),
         (200, {}, b"[" * 100_000, "what is not DICOM"),
         (200, {}, b" " * ((8 << 20) + 1), "more than"),
@@ -207,4 +208,6 @@ def test_rows_without_a_uid_are_said() -> None:
         )
 
     with web_peer(answer) as peer:
-        assert [study.locator for study in web_source(peer.url).studies()] == ["1.2.3", "?"]
+        source = web_source(peer.url)
+        assert [study.locator for study in source.studies()] == ["1.2.3", "?"]
+        assert not source.listing_is_complete

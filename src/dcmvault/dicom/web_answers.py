@@ -153,9 +153,13 @@ class _NativeModel:
     #: Values of the attribute in hand, in its sequence, in ...
     _values: list[list[object]] = field(default_factory=list)
     _text: list[str] | None = None
+    _is_begun: bool = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """Begin an element."""
+        """Begin an element; MalformedDicomError for the root of anything else."""
+        if not self._is_begun and name.rpartition(":")[2] != "NativeDicomModel":
+            raise MalformedDicomError("an answer in XML that is no data set")
+        self._is_begun = True
         match name.rpartition(":")[2]:
             case "DicomAttribute":
                 found: list[object] = []

@@ -81,7 +81,8 @@ class DicomwebSource:
         with _unavailable(), self._asking() as inventory:
             uids = sorted(inventory.studies(self._known_studies()))
             is_incomplete = inventory.is_incomplete or inventory.nameless > 0
-        self._is_complete = True
+            # Who gives no UIDs cannot be asked by UID either.
+            self._is_complete = not inventory.nameless
         for uid in uids:
             yield StudyRef(uid, uid)
         if is_incomplete:

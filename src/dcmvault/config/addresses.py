@@ -289,7 +289,8 @@ def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
         hint=_(
-            "Available now: a folder, a library, a vault; a PACS or DICOMweb service to send to."
+            "Available now: a folder, a library, a PACS, a vault; a PACS or DICOMweb service to"
+            " send to."
         ),
     )
 

@@ -293,7 +293,7 @@ class StudyInventory:
         )
         if missed:
             self._doubt(
-                f"asked by patient ID the peer names {missed:,} studies less, so that studies"
+                f"asked by patient ID the peer names {missed:,} studies fewer, so that studies"
                 " without a date may be left out"
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
@@ -72,6 +72,11 @@ class MayBeIncomplete(Protocol):
     @property
     def listing_is_complete(self) -> bool:
         """Whether all there is was listed last; where not, nothing is concluded from absence."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say in sentences what else may be there; some may have been settled another way."""
         ...
 
 

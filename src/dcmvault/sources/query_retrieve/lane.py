@@ -44,7 +44,7 @@ from dcmvault.model.instance import InstanceEntry, InstanceIdentity, UnreadableE
 _ATTEMPTS = 2
 #: Instances that do not come when they are asked for alone, one after the other, before the rest
 #: of their batch is given up.
-_IN_VAIN = 5
+_IN_VAIN = 3
 #: Seconds that the questions about one batch may take.
 _LONGEST_QUESTION_S = 600.0
 
@@ -193,7 +193,9 @@ class Lane:
             if uid not in batch.lacking():
                 in_vain = 0
             else:
-                reason = reasons.get(uid) or reasons.get("") or "it sends nothing, and says no why"
+                reason = (
+                    reasons.get(uid) or reasons.get("") or "it sends nothing, and does not say why"
+                )
                 batch.refuse(
                     uid, EntryUnreadableError.code, _sentence(f"The PACS did not send it: {reason}")
                 )

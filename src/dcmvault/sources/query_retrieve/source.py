@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.attribute_query import Row
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.study_inventory import StudyInventory
 from dcmvault.errors import DestinationError, DestinationUnreachableError, SourceUnavailableError
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 _NO_FINGERPRINT = Fingerprint(0, 0, 0)
 #: What a study's attributes are kept with, one string for each study of a PACS.
 _BETWEEN = "\0"
+#: More say no more.
+_MOST_DOUBTS = 20
 
 
 class QueryRetrieveSource:
@@ -57,6 +60,7 @@ class QueryRetrieveSource:
         #: Open while studies are being iterated over.
         self._questions: Questions | None = None
         self._is_complete = True
+        self._doubts: list[str] = []
 
     @property
     def name(self) -> str:
@@ -68,12 +72,23 @@ class QueryRetrieveSource:
         """Whether what was listed last is known to be all there is."""
         return self._is_complete
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say what else the PACS may have."""
+        return self._doubts
+
+    def _doubt(self, sentence: str) -> None:
+        if len(self._doubts) < _MOST_DOUBTS and sentence not in self._doubts:
+            self._doubts.append(sentence)
+            _log.warning("%s", sentence)
+
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID, and keep an association for questions about them.
 
         Raises SourceUnavailableError when the PACS cannot be reached or refuses to answer.
         """
         self._is_complete = True
+        self._doubts = []
         with Questions(self._peer) as questions:
             with self._unavailable():
                 inventory = self._inventory(questions)
@@ -102,7 +117,7 @@ class QueryRetrieveSource:
             )
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
-            _log.warning("%s: the list of studies may lack some: %s", self._peer.name, doubt)
+            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
         return inventory
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
@@ -114,6 +129,8 @@ class QueryRetrieveSource:
             yield from self._listed(questions, study.locator)
 
     def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
+        if not is_usable_uid(uid):
+            return []
         with self._unavailable():
             try:
                 told = self._attributes(questions, uid)
@@ -122,11 +139,11 @@ class QueryRetrieveSource:
             except DestinationUnreachableError:
                 raise
             except DestinationError as error:
-                _log.warning("%s: a study cannot be listed: %s", uid, error.message)
+                self._doubt(f"the study {uid} cannot be listed: {error.message}")
                 self._is_complete = False
                 return [InstanceEntry(uid, _NO_FINGERPRINT)]
         for doubt in dict.fromkeys(listing.doubts):
-            _log.warning("study %s: %s", uid, doubt)
+            self._doubt(f"the study {uid} may have more than is listed: {doubt}")
             self._is_complete = False
         return found
 

@@ -47,6 +47,7 @@ DICOM_MODULES = (
     "move_receiver",
     "multipart",
     "part10",
+    "peer_tls",
     "pixel_shape",
     "pixels",
     "qido",

@@ -177,3 +177,17 @@ def test_a_pacs_is_no_backup_of_itself(run_dcmvault: RunDcmvault) -> None:
     done = run_dcmvault("backup", f"{address}?calling=A", "--to", f"{address}?calling=B")
     assert done.returncode == 2
     assert "same PACS" in done.stderr
+
+
+def test_the_doctor_tries_a_pacs_without_listing_it(
+    run_dcmvault: RunDcmvault, orthanc: Orthanc, home: Path
+) -> None:
+    (home / "config.toml").write_text(
+        f'[sources.pacs]\naddress = "{orthanc.address}"\n'
+        '[sources.away]\naddress = "dicom://AWAY@127.0.0.1:9"\n'
+    )
+    done = run_dcmvault("doctor")
+    assert done.returncode == 1
+    assert "source pacs" in done.stdout
+    assert "C-ECHO 0000" in done.stdout
+    assert "nothing listens on port 9" in done.stdout

@@ -1,4 +1,4 @@
-"""Whatever an archive answers: no surprise, memory and disk are bounded, nothing leaves the spool."""
+"""Whatever an archive answers: no surprise, bounded memory and disk, nothing outside the spool."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ studies = st.lists(
 @given(
     studies,
     st.one_of(
-        # A cap that is told, by the peer or by the configuration, or one that somebody would choose.
+        # A cap that the peer or the configuration tells; or one that somebody would choose.
         st.tuples(st.integers(3, 30), st.sampled_from(["peer", "configuration"])),
         st.tuples(st.sampled_from([16, 32, 50, 64]), st.just("nobody")),
     ),

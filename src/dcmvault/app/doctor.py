@@ -16,6 +16,12 @@ from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.config.load import load_settings
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
+)
+from dcmvault.config.sections import DestinationSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
 from dcmvault.i18n import format_number, ngettext
@@ -120,30 +126,40 @@ def _catalogue(home: Path, settings: Settings) -> Check:
 def _places(settings: Settings) -> Iterator[Check]:
     """Try every configured source and destination."""
     for name in settings.sources:
+        what = _("source %(name)s") % {"name": name}
+        section = settings.source(name)
         try:
-            next(iter(build_source(settings.source(name)).studies()), None)
+            if isinstance(section, DimseSourceSection):
+                # To list all that a PACS has takes long; it is tried as a destination is.
+                yield from _probed(what, _as_destination(section))
+                continue
+            next(iter(build_source(section).studies()), None)
         except DcmvaultError as error:
-            yield Check(_("source %(name)s") % {"name": name}, False, error.message, error.hint)
-        else:
-            yield Check(_("source %(name)s") % {"name": name}, True, _("readable"))
-    for name in settings.destinations:
-        section = settings.destination(name).section
-        try:
-            destination = build_destination(section, SystemClock(), retry=NO_RETRY)
-        except ConfigurationError as error:
-            what = _("destination %(name)s") % {"name": name}
             yield Check(what, False, error.message, error.hint)
-            continue
-        if isinstance(destination, Probes):
-            # The first step that failed is the last one tried, but for a folder's. One that has
-            # a hint though it went well warns of something.
-            steps = destination.probe()
-            telling = next((step for step in steps if not step.ok), None) or next(
-                (step for step in steps if step.hint), steps[-1]
-            )
-            yield Check(
-                _("destination %(name)s") % {"name": name},
-                telling.ok,
-                telling.detail,
-                telling.hint,
-            )
+        else:
+            yield Check(what, True, _("readable"))
+    for name in settings.destinations:
+        what = _("destination %(name)s") % {"name": name}
+        try:
+            yield from _probed(what, settings.destination(name).section)
+        except ConfigurationError as error:
+            yield Check(what, False, error.message, error.hint)
+
+
+def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:
+    return DimseDestinationSection.model_validate(
+        source.model_dump(include=set(DimsePeerSection.model_fields))
+    )
+
+
+def _probed(what: str, section: DestinationSection) -> Iterator[Check]:
+    destination = build_destination(section, SystemClock(), retry=NO_RETRY)
+    if not isinstance(destination, Probes):
+        return
+    # The first step that failed is the last one tried, but for a folder's. One that has a hint
+    # though it went well warns of something.
+    steps = destination.probe()
+    telling = next((step for step in steps if not step.ok), None) or next(
+        (step for step in steps if step.hint), steps[-1]
+    )
+    yield Check(what, telling.ok, telling.detail, telling.hint)

@@ -113,3 +113,16 @@ def test_a_service_that_is_not_there(run_dcmvault: RunDcmvault, tmp_path: Path) 
     done = run_dcmvault("backup", "dicomweb+http://127.0.0.1:1/dicom-web", "--to", tmp_path / "to")
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
+
+
+def test_the_doctor_tries_a_source_without_listing_it(
+    run_dcmvault: RunDcmvault, orthanc: Orthanc, watched: WebPeer, home: Path
+) -> None:
+    """One question is enough to see that it can be searched; nothing is stored or retrieved."""
+    config = f'[sources.web]\naddress = "dicomweb+{watched.url}"\n'
+    (home / "config.toml").write_text(config)
+    done = run_dcmvault("doctor")
+    assert "web" in done.stdout
+    assert [seen.query for seen in watched.seen] == [{"limit": ["1"]}]
+    (home / "config.toml").write_text(config.replace("/dicom-web", "/nowhere"))
+    assert "404" in run_dcmvault("doctor").stdout

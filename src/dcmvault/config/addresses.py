@@ -288,10 +288,7 @@ def _library_as_destination() -> AddressError:
 def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_(
-            "Available now: a folder, a library, a PACS, a vault; a PACS or DICOMweb service to"
-            " send to."
-        ),
+        hint=_("Available now: a folder, a library, a PACS, a DICOMweb service, a vault."),
     )
 
 

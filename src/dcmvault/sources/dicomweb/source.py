@@ -11,6 +11,7 @@ from dcmvault.dicom.dicomweb import ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido_inventory import WebInventory
 from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -28,6 +29,7 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.model.probe import ProbeStep
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal, sentence
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
@@ -167,6 +169,10 @@ class DicomwebSource:
                     yield refusal(entry, EntryUnreadableError, sentence(error.message))
             else:
                 yield from (_judged(entry, now.get(entry.locator)) for entry in batch)
+
+    def probe(self) -> tuple[ProbeStep, ...]:
+        """Try name, connection, TLS, token, HTTP and QIDO-RS in order."""
+        return WebProbe(self._access, self._clock, stores=False).run()
 
     @contextmanager
     def _asking(self) -> Iterator[WebInventory]:

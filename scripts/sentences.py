@@ -45,11 +45,13 @@ DICOM_MODULES = (
     "http_status",
     "intake",
     "move_receiver",
+    "multipart",
     "part10",
     "peer_tls",
     "pixel_shape",
     "pixels",
     "qido",
+    "qido_inventory",
     "reencoding",
     "retrieve",
     "status",
@@ -58,6 +60,8 @@ DICOM_MODULES = (
     "transcode",
     "tls",
     "tls_failures",
+    "wado",
+    "web_answers",
 )
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(

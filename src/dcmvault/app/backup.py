@@ -13,6 +13,7 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
     StowDestinationSection,
@@ -115,7 +116,7 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if isinstance(source, DimseSourceSection):
+    if isinstance(source, DimseSourceSection | DicomwebSourceSection):
         _refuse_same_pacs(source, destination.section)
         return
     if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
@@ -130,12 +131,18 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
         )
 
 
-def _refuse_same_pacs(source: DimseSourceSection, destination: DestinationSection) -> None:
+def _refuse_same_pacs(
+    source: DimseSourceSection | DicomwebSourceSection, destination: DestinationSection
+) -> None:
     """Refuse a PACS as its own backup, whatever we call ourselves there."""
-    if isinstance(destination, DimseDestinationSection) and (
-        (source.host.lower(), source.port, source.called_ae_title)
-        == (destination.host.lower(), destination.port, destination.called_ae_title)
-    ):
+    is_same = source.address == destination.address
+    if isinstance(source, DimseSourceSection) and isinstance(destination, DimseDestinationSection):
+        is_same = (source.host.lower(), source.port, source.called_ae_title) == (
+            destination.host.lower(),
+            destination.port,
+            destination.called_ae_title,
+        )
+    if is_same:
         raise UsageError(
             _("Source and destination are the same PACS: that would be no copy."),
             hint=_("Choose another PACS, a vault or a folder."),

@@ -26,7 +26,7 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.ports.destination import Probes
+from dcmvault.ports.destination import Destination, Probes
 
 _LIBRARIES = ("pydicom", "pynetdicom", "sqlalchemy", "alembic", "dbos")
 #: Less free space than this for the state folder is worth a word (bytes).
@@ -131,9 +131,13 @@ def _places(settings: Settings) -> Iterator[Check]:
         try:
             if isinstance(section, DimseSourceSection):
                 # To list all that a PACS has takes long; it is tried as a destination is.
-                yield from _probed(what, _as_destination(section))
+                yield from _probed(what, _destination(_as_destination(section)))
                 continue
-            next(iter(build_source(section).studies()), None)
+            source = build_source(section)
+            if isinstance(source, Probes):
+                yield from _probed(what, source)
+                continue
+            next(iter(source.studies()), None)
         except DcmvaultError as error:
             yield Check(what, False, error.message, error.hint)
         else:
@@ -141,7 +145,7 @@ def _places(settings: Settings) -> Iterator[Check]:
     for name in settings.destinations:
         what = _("destination %(name)s") % {"name": name}
         try:
-            yield from _probed(what, settings.destination(name).section)
+            yield from _probed(what, _destination(settings.destination(name).section))
         except ConfigurationError as error:
             yield Check(what, False, error.message, error.hint)
 
@@ -152,13 +156,16 @@ def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:
     )
 
 
-def _probed(what: str, section: DestinationSection) -> Iterator[Check]:
-    destination = build_destination(section, SystemClock(), retry=NO_RETRY)
-    if not isinstance(destination, Probes):
+def _destination(section: DestinationSection) -> Destination:
+    return build_destination(section, SystemClock(), retry=NO_RETRY)
+
+
+def _probed(what: str, place: object) -> Iterator[Check]:
+    if not isinstance(place, Probes):
         return
     # The first step that failed is the last one tried, but for a folder's. One that has a hint
     # though it went well warns of something.
-    steps = destination.probe()
+    steps = place.probe()
     telling = next((step for step in steps if not step.ok), None) or next(
         (step for step in steps if step.hint), steps[-1]
     )

@@ -19,6 +19,8 @@ from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
+    DicomwebPeerSection,
+    DicomwebSourceSection,
     DimseDestinationSection,
     DimsePeerSection,
     DimseSourceSection,
@@ -52,15 +54,18 @@ _PLANNED = frozenset(
     }
 )
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
+#: A DICOMweb service in one of its roles.
+_WebSection = TypeVar("_WebSection", bound=DicomwebPeerSection)
 _PORTS = range(1, 65_536)
 _Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
 
-def source_section(address: str) -> SourceSection:
+def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSection:
     """Read the address of a source; AddressError says what is wrong with it.
 
+    `allow_plain_http` is what the configuration says beside the address.
     A folder that holds `Database.sql` is an OsiriX or Horos library. Paths become absolute,
     `~` is expanded; whether a folder exists is for the source itself to find out.
     """
@@ -78,8 +83,7 @@ def source_section(address: str) -> SourceSection:
     if scheme in _DIMSE:
         return _dimse(address, DimseSourceSection)
     if scheme in _DICOMWEB:
-        _dicomweb(address, allow_plain_http=True)
-        raise _unavailable(_("A DICOMweb service as a source"))
+        return _dicomweb(address, DicomwebSourceSection, allow_plain_http)
     if scheme == "vault":
         return VaultSourceSection(location=_vault_location(rest))
     raise _other_kind(scheme, address)
@@ -102,7 +106,7 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
     if scheme in _DIMSE:
         return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
-        return _dicomweb(address, allow_plain_http)
+        return _dicomweb(address, StowDestinationSection, allow_plain_http)
     if scheme == "vault":
         section = VaultDestinationSection(location=_vault_location(rest))
         if section.path is not None and is_library(section.path):
@@ -200,7 +204,7 @@ def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:
         ) from None
 
 
-def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
+def _dicomweb(address: str, section: type[_WebSection], allow_plain_http: bool) -> _WebSection:
     """Read `dicomweb+https://host:port/root`; the canonical URL has no slash at its end."""
     scheme, rest = _split(address)
     try:
@@ -226,9 +230,7 @@ def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
     if port not in (None, 443 if parts.scheme == "https" else 80):
         where = f"{where}:{port}"
     try:
-        return StowDestinationSection(
-            url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http
-        )
+        return section(url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http)
     except ValidationError as error:
         raise _malformed_dicomweb(
             str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
@@ -286,10 +288,7 @@ def _library_as_destination() -> AddressError:
 def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_(
-            "Available now: a folder, a library, a PACS, a vault; a PACS or DICOMweb service to"
-            " send to."
-        ),
+        hint=_("Available now: a folder, a library, a PACS, a DICOMweb service, a vault."),
     )
 
 

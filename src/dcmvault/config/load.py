@@ -170,7 +170,10 @@ class _Reader:
         return tables
 
     def _source(self, path: tuple[str, ...], options: dict[str, object]) -> object:
-        section = self._section(path, options, source_section)
+        plain = options.get("allow_plain_http") is True
+        section = self._section(
+            path, options, lambda text: source_section(text, allow_plain_http=plain)
+        )
         return None if section is None else self._merged(path, options, section, ())
 
     def _destination(self, path: tuple[str, ...], options: dict[str, object]) -> object:

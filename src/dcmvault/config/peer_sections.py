@@ -225,6 +225,14 @@ class StowDestinationSection(DicomwebPeerSection):
     bandwidth: BandwidthSection = BandwidthSection()
 
 
+class DicomwebSourceSection(DicomwebPeerSection):
+    """A DICOMweb service that is read (QIDO-RS, WADO-RS)."""
+
+    kind: Literal["dicomweb"] = "dicomweb"
+    #: Connections open at once for retrieval, at most.
+    max_connections: int = Field(default=4, ge=1, le=32)
+
+
 #: RFC 3986: what is no graphic sign of ASCII is written otherwise.
 _IN_A_URL = re.compile(r"[!-~]+\Z")
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+\Z")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import SecretReference, Section
 from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
     StowDestinationSection,
@@ -159,7 +160,11 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | DimseSourceSection | VaultSourceSection,
+    FolderSourceSection
+    | HorosSourceSection
+    | DimseSourceSection
+    | DicomwebSourceSection
+    | VaultSourceSection,
     Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[

@@ -12,12 +12,12 @@ from typing import Self
 from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
-from dcmvault.destinations.stow_probe import WebProbe
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
 from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
     DestinationStoppedError,
     DestinationUnreachableError,

@@ -76,6 +76,12 @@ class FetchedFile:
         self._file.write(piece)
         self.size += len(piece)
 
+    def empty(self) -> None:
+        """Begin anew."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+
     def finish(self) -> Path:
         """Close the file, which others can read now."""
         self._file.close()

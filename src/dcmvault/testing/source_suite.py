@@ -128,6 +128,7 @@ class SourceSuite(ABC):
             if isinstance(answer, InstanceFile):
                 assert known.compared(answer.path.read_bytes()) == wanted[answer.entry.locator]
                 assert answer.path.stat().st_size == answer.fingerprint.size
+                assert answer.path.stat().st_mtime_ns == answer.fingerprint.mtime_ns
             else:
                 assert answer.code == known.unreadable[answer.entry.locator]
                 assert answer.message

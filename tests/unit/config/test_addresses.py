@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
 from dcmvault.config.locations import SftpPlace, sftp_place
 from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
     StowDestinationSection,
@@ -230,8 +231,9 @@ def test_the_address_of_a_dicomweb_service(address: str, canonical: str) -> None
     assert section == StowDestinationSection(url=canonical.removeprefix("dicomweb+"))
     assert section.address == canonical
     assert destination_section(section.address) == section
-    with pytest.raises(AddressError, match="not available"):
-        source_section(address)
+    as_source = source_section(address)
+    assert as_source == DicomwebSourceSection(url=canonical.removeprefix("dicomweb+"))
+    assert as_source.address == canonical
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,9 @@ def test_plain_http_stays_on_this_machine(host: str) -> None:
     section = destination_section(address, allow_plain_http=True)
     assert isinstance(section, StowDestinationSection)
     assert section.allow_plain_http
+    with pytest.raises(AddressError, match="HTTP without TLS"):
+        source_section(address)
+    assert source_section(address, allow_plain_http=True).address == section.address
 
 
 def test_the_folder_of_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
-from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.config.peer_sections import DicomwebSourceSection, DimseSourceSection
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
@@ -46,6 +46,10 @@ def build_source(
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
         return VaultSource(section, lambda: opened(section))
+    if isinstance(section, DicomwebSourceSection):
+        from dcmvault.sources.dicomweb import DicomwebSource  # noqa: PLC0415 - when needed
+
+        return DicomwebSource(section, SystemClock(), known_studies)
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

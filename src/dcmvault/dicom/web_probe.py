@@ -32,6 +32,8 @@ class WebProbe:
 
     access: Callable[[], WebAccess]
     clock: Clock
+    #: Whether it is to be sent to, and not only read.
+    stores: bool = True
     _steps: list[ProbeStep] = field(default_factory=list)
 
     def run(self) -> tuple[ProbeStep, ...]:
@@ -61,7 +63,8 @@ class WebProbe:
                 lambda: require_search_answer(service, answer),
                 lambda _: "it can be searched",
             )
-            self._step("stow", service.store_nothing, lambda _: "it takes requests to store")
+            if self.stores:
+                self._step("stow", service.store_nothing, lambda _: "it takes requests to store")
 
     def _secure(self, peer: HttpPeer, plain: socket.socket) -> socket.socket:
         def attempt() -> tuple[socket.socket, TlsFacts]:

@@ -12,7 +12,11 @@ from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    OrthancSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.config.sections import HorosSourceSection, SourceSection
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
@@ -113,6 +117,8 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
     if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
         return
+    if isinstance(source, OrthancSourceSection):
+        return
     if source.path is None or destination.section.path is None:
         return
     from_path, to_path = source.path.resolve(), destination.section.path.resolve()
@@ -166,7 +172,7 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
     """
-    if request.source.startswith(("horos:", "vault:")):
+    if request.source.startswith(("horos:", "vault:", "orthanc+")):
         return request
     library = HorosSourceSection(path=Path(request.source)).address
     known = {source.name for source in workplace.catalogue.status.sources()}

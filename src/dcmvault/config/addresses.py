@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
     DimseDestinationSection,
+    OrthancSourceSection,
     StowDestinationSection,
 )
 from dcmvault.config.sections import (
@@ -41,21 +42,18 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)\Z", re.DOTALL)
 #: A PACS, without and with TLS, and the ports for it.
 _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
-_PLANNED = frozenset(
-    {
-        "listener",
-        "orthanc+http",
-        "orthanc+https",
-    }
-)
+_PLANNED = frozenset({"listener"})
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
+_ORTHANC = ("orthanc+http", "orthanc+https")
 _PORTS = range(1, 65_536)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
 
-def source_section(address: str) -> SourceSection:
+def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSection:
     """Read the address of a source; AddressError says what is wrong with it.
+
+    `allow_plain_http` is what the configuration says beside the address.
 
     A folder that holds `Database.sql` is an OsiriX or Horos library. Paths become absolute,
     `~` is expanded; whether a folder exists is for the source itself to find out.
@@ -77,6 +75,8 @@ def source_section(address: str) -> SourceSection:
     if scheme in _DICOMWEB:
         _dicomweb(address, allow_plain_http=True)
         raise _unavailable(_("A DICOMweb service as a source"))
+    if scheme in _ORTHANC:
+        return _orthanc(address, allow_plain_http)
     if scheme == "vault":
         return VaultSourceSection(location=_vault_location(rest))
     raise _other_kind(scheme, address)
@@ -100,6 +100,12 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         return _dimse(address)
     if scheme in _DICOMWEB:
         return _dicomweb(address, allow_plain_http)
+    if scheme in _ORTHANC:
+        _orthanc(address, allow_plain_http=True)
+        raise AddressError(
+            _("An Orthanc is sent to by DICOM or DICOMweb; its REST interface is for reading."),
+            hint=_("Write dicom://ORTHANC@host:4242 or dicomweb+https://host/dicom-web"),
+        )
     if scheme == "vault":
         section = VaultDestinationSection(location=_vault_location(rest))
         if section.path is not None and is_library(section.path):
@@ -198,38 +204,53 @@ def _dimse(address: str) -> DimseDestinationSection:
 
 
 def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
-    """Read `dicomweb+https://host:port/root`; the canonical URL has no slash at its end."""
+    """Read `dicomweb+https://host:port/root`."""
+    url = _service_url(address, _malformed_dicomweb)
+    try:
+        return StowDestinationSection(url=url, allow_plain_http=allow_plain_http)
+    except ValidationError as error:
+        raise _malformed_dicomweb(_why(error)) from None
+
+
+def _orthanc(address: str, allow_plain_http: bool) -> OrthancSourceSection:
+    """Read `orthanc+https://host:port`; a path is what a proxy puts before Orthanc's own."""
+    url = _service_url(address, _malformed_orthanc)
+    try:
+        return OrthancSourceSection(url=url, allow_plain_http=allow_plain_http)
+    except ValidationError as error:
+        raise _malformed_orthanc(_why(error)) from None
+
+
+def _why(error: ValidationError) -> str:
+    return str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
+
+
+def _service_url(address: str, malformed: Callable[[str], AddressError]) -> str:
+    """Return the canonical URL behind `KIND+`: without a usual port, and a slash at its end."""
     scheme, rest = _split(address)
     try:
-        parts = urlsplit(f"{scheme.removeprefix('dicomweb+')}:{rest}")
+        parts = urlsplit(f"{scheme.partition('+')[2]}:{rest}")
         # As it is looked up, and as HTTP and TLS call it (RFC 5890).
         host, port = _ascii_host(parts.hostname or ""), parts.port
     except ValueError:
-        raise _malformed_dicomweb(_("The host or the port cannot be read.")) from None
+        raise malformed(_("The host or the port cannot be read.")) from None
     if not host:
-        raise _malformed_dicomweb(_("The host is missing."))
+        raise malformed(_("The host is missing."))
     if parts.username is not None or parts.password is not None:
-        raise _malformed_dicomweb(
+        raise malformed(
             _("Who logs in, and its secret, stand in the configuration, not in the address.")
         )
     if parts.query or parts.fragment:
-        raise _malformed_dicomweb(_("Nothing may follow the path of the service."))
+        raise malformed(_("Nothing may follow the path of the service."))
     if port is not None and port not in _PORTS:
-        raise _malformed_dicomweb(_("The port must be a number from 1 to 65535."))
+        raise malformed(_("The port must be a number from 1 to 65535."))
     root = parts.path.rstrip("/")
     if not _ROOT.match(root) or {".", ".."} & {*root.split("/")}:
-        raise _malformed_dicomweb(_("The path has signs that do not belong there."))
+        raise malformed(_("The path has signs that do not belong there."))
     where = f"[{host}]" if ":" in host else host
     if port not in (None, 443 if parts.scheme == "https" else 80):
         where = f"{where}:{port}"
-    try:
-        return StowDestinationSection(
-            url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http
-        )
-    except ValidationError as error:
-        raise _malformed_dicomweb(
-            str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
-        ) from None
+    return f"{parts.scheme}://{where}{root}"
 
 
 def _ascii_host(host: str) -> str:
@@ -273,6 +294,13 @@ def _malformed_dicomweb(reason: str) -> AddressError:
     )
 
 
+def _malformed_orthanc(reason: str) -> AddressError:
+    return AddressError(
+        _("This is not the address of an Orthanc: %s") % reason,
+        hint=_("Write orthanc+http://localhost:8042, or orthanc+https://host"),
+    )
+
+
 def _library_as_destination() -> AddressError:
     return AddressError(
         _("An OsiriX or Horos library cannot be a destination: nothing is ever written into it."),
@@ -292,7 +320,7 @@ def _unavailable(kind: str) -> AddressError:
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *_DICOMWEB, *sorted(_PLANNED))
+    kinds = ("horos", *_DIMSE, "vault", *_DICOMWEB, *_ORTHANC, *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

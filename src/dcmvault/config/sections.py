@@ -9,7 +9,11 @@ from pydantic import Field, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import SecretReference, Section
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    OrthancSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.i18n import gettext as _
 
 #: Names of a vault's profiles (`vault.profile`), and `auto`.
@@ -155,7 +159,8 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | VaultSourceSection, Field(discriminator="kind")
+    FolderSourceSection | HorosSourceSection | OrthancSourceSection | VaultSourceSection,
+    Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[
     FolderDestinationSection

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dcmvault.config import secrets
 from dcmvault.config.peer_sections import DimseDestinationSection
-from dcmvault.destinations.peer_tls import tls_client
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.pdu import UserIdentity
+from dcmvault.dicom.peer_tls import tls_client
 
 
 def peer_of(section: DimseDestinationSection) -> Peer:

@@ -12,13 +12,14 @@ from typing import Self
 from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
-from dcmvault.destinations.stow_access import WebAccess, look_up_access
 from dcmvault.destinations.stow_pool import IdleConnections
 from dcmvault.destinations.stow_probe import WebProbe
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
+from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import (
+    ConfigurationError,
     DestinationStoppedError,
     DestinationUnreachableError,
     EntryChangedError,
@@ -142,7 +143,10 @@ class StowDestination:
     def _access(self) -> WebAccess:
         with self._access_lock:
             if self._looked_up is None:
-                self._looked_up = look_up_access(self._section, self._clock.monotonic)
+                try:
+                    self._looked_up = look_up_access(self._section, self._clock.monotonic)
+                except ConfigurationError as error:
+                    raise DestinationStoppedError(error.message, hint=error.hint) from error
             return self._looked_up
 
 

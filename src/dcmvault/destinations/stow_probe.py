@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
-from dcmvault.destinations.stow_access import WebAccess
 from dcmvault.dicom.channel import connect, resolve, secure
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import FixedLogin
 from dcmvault.dicom.http_status import http_status
+from dcmvault.dicom.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.qido import require_search_answer
 from dcmvault.dicom.status import StatusKind
 from dcmvault.dicom.tls import TlsFacts, facts_of
+from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import DestinationError
 from dcmvault.model.probe import ProbeStep
 from dcmvault.ports.clock import Clock

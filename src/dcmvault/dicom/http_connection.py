@@ -31,6 +31,11 @@ _LAST_WORDS_S = 2.0
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _DEFAULT_PORTS = {True: 443, False: 80}
 
+#: Handed over at once of an answer that is taken piece by piece; as much must come in each wait.
+_PIECE = 64 << 10
+
+#: Takes a piece of an answer's body.
+Take = Callable[[bytes], None]
 #: Gives the chunks of a request's body; called again when the request has to be made again.
 MakeBody = Callable[[], Iterable[bytes | memoryview]]
 
@@ -84,9 +89,12 @@ class HttpAnswer:
     """An answer that was read to its end."""
 
     status: int
+    #: Empty where it was taken piece by piece.
     body: bytes
     #: Values of all `Warning` headers (RFC 7234 section 5.5).
     warnings: tuple[str, ...] = ()
+    #: The value of the `ETag` header (RFC 9110 section 8.8.3).
+    etag: str = ""
 
 
 class HttpConnection:
@@ -121,17 +129,22 @@ class HttpConnection:
         self._is_kept = False
         self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
 
-    def exchange(self, request: HttpRequest, *, longest_answer: int) -> HttpAnswer:
+    def exchange(
+        self, request: HttpRequest, *, longest_answer: int, take: Take | None = None
+    ) -> HttpAnswer:
         """Send a request and read the answer, of so many bytes at most, to its end.
 
+        With `take` the body of an answer 200 is handed over piece by piece as it comes; then the
+        limit of a wait is that of a piece (64 KiB), so that a long body may take longer.
         A kept connection may be closed by the peer just when it is used again: such a request,
         to which no byte was answered, is made once more. Raises AssociationLostError when the
         connection or a wait ends or no HTTP comes, DestinationError for an answer that is too
         long, and as `open`. What the body raises passes through; the peer then never had all of it.
+        So does what `take` raises; the connection is closed then.
         """
         self.open()
         try:
-            return self._try(request, longest_answer)
+            return self._try(request, longest_answer, take)
         except AssociationLostError as error:
             is_stale = (
                 self._is_kept and not self._heard and not isinstance(error.__cause__, TimeoutError)
@@ -139,7 +152,7 @@ class HttpConnection:
             if not is_stale:
                 raise
         self.open()
-        return self._try(request, longest_answer)
+        return self._try(request, longest_answer, take)
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
@@ -168,14 +181,14 @@ class HttpConnection:
                 return True
         return isinstance(connection, ssl.SSLSocket) and not has_data(connection)
 
-    def _try(self, request: HttpRequest, longest_answer: int) -> HttpAnswer:
+    def _try(self, request: HttpRequest, longest_answer: int, take: Take | None) -> HttpAnswer:
         assert self._socket is not None
         wire = _Wire(self._socket, self._peer.response_timeout_s, request.pacer)
         self._heard = 0
         must_close = True
         try:
             all_sent, sent = self._send(wire, request)
-            answer, must_close = self._receive(wire, sent, longest_answer)
+            answer, must_close = self._receive(wire, sent, longest_answer, take)
             must_close = must_close or not all_sent
             self._is_kept = True
         except TimeoutError as error:
@@ -197,7 +210,7 @@ class HttpConnection:
         except (http.client.HTTPException, ValueError) as error:
             raise AssociationLostError(
                 f"{self._peer.name} answers with what is not HTTP",
-                hint="Check that host and port are those of a DICOMweb service.",
+                hint="Check that host and port are those of the service.",
             ) from error
         finally:
             self._heard = wire.heard
@@ -233,23 +246,36 @@ class HttpConnection:
         return True, sent
 
     def _receive(
-        self, wire: _Wire, sent: http.client.HTTPConnection, longest: int
+        self, wire: _Wire, sent: http.client.HTTPConnection, longest: int, take: Take | None
     ) -> tuple[HttpAnswer, bool]:
         """Read an answer; say whether the connection is over after it."""
         response = sent.getresponse()
         wire.answer_by(self._peer.response_timeout_s)
-        body = response.read(longest + 1)
-        if len(body) > longest:
+        body = b""
+        if take is not None and response.status == 200:
+            taken = 0
+            while piece := response.read(_PIECE):
+                taken += len(piece)
+                self._check_length(taken, longest)
+                take(piece)
+                wire.answer_by(self._peer.response_timeout_s)
+        else:
+            body = response.read(longest + 1)
+            self._check_length(len(body), longest)
+        if response.length:  # `read` is silent about an answer that is cut off
+            raise http.client.IncompleteRead(body, response.length)
+        warnings = tuple(response.headers.get_all("Warning", []))
+        etag = response.headers.get("ETag", "")
+        # A chunked body has a trailer behind it, which was read only if `read` came to its end.
+        is_over = response.will_close or not response.isclosed()
+        return HttpAnswer(response.status, body, warnings, etag), is_over
+
+    def _check_length(self, length: int, longest: int) -> None:
+        if length > longest:
             raise DestinationError(
                 f"{self._peer.name} answers with more than {longest} bytes",
                 hint="Look for a defect of the peer.",
             )
-        if response.length:  # `read` is silent about an answer that is cut off
-            raise http.client.IncompleteRead(body, response.length)
-        warnings = tuple(response.headers.get_all("Warning", []))
-        # A chunked body has a trailer behind it, which was read only if `read` came to its end.
-        is_over = response.will_close or not response.isclosed()
-        return HttpAnswer(response.status, body, warnings), is_over
 
 
 class _NotTakenError(Exception):

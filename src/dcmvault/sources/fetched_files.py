@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,6 +77,12 @@ class FetchedFile:
         self._file.write(piece)
         self.size += len(piece)
 
+    def begin_anew(self) -> None:
+        """Forget what was written; OSError where that fails."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+
     def finish(self) -> Path:
         """Close the file, which others can read now."""
         self._file.close()
@@ -83,5 +90,6 @@ class FetchedFile:
 
     def drop(self) -> None:
         """Remove what was begun; harmless after `finish`."""
-        self._file.close()
+        with suppress(OSError):  # what cannot be written is not wanted
+            self._file.close()
         self.path.unlink(missing_ok=True)

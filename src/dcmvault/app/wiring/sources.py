@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
@@ -36,6 +37,10 @@ def build_source(section: SourceSection, open_vault: OpenVault | None = None) ->
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
         return VaultSource(section, lambda: opened(section))
+    if isinstance(section, OrthancSourceSection):
+        from dcmvault.sources.orthanc import OrthancSource  # noqa: PLC0415 - imported when needed
+
+        return OrthancSource(section, SystemClock())
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

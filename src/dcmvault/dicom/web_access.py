@@ -1,4 +1,4 @@
-"""How a DICOMweb service is reached: its section with secrets and certificates looked up."""
+"""How a service is reached over HTTP: its section with secrets and certificates looked up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dcmvault.config import secrets
-from dcmvault.config.peer_sections import StowDestinationSection
-from dcmvault.destinations.peer_tls import tls_client
+from dcmvault.config.peer_sections import WebPeerSection
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import (
@@ -18,37 +17,34 @@ from dcmvault.dicom.http_login import (
     basic_login,
     bearer_login,
 )
+from dcmvault.dicom.peer_tls import tls_client
 from dcmvault.dicom.tls import TlsClient, TlsOptions
-from dcmvault.errors import ConfigurationError, DestinationStoppedError
 
 
 @dataclass(frozen=True, slots=True)
 class WebAccess:
-    """All that a connection to the service needs; shared by all of them."""
+    """All that connections to the service need; shared by all of them."""
 
     peer: HttpPeer
     root: str
     login: Login
 
     def service(self, connection: HttpConnection | None = None) -> DicomwebConnection:
-        """Make a connection, or use one that stands; nothing is sent yet."""
+        """Make a DICOMweb connection, or use one that stands; nothing is sent yet."""
         return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
 
 
-def look_up_access(section: StowDestinationSection, monotonic: Callable[[], float]) -> WebAccess:
+def look_up_access(section: WebPeerSection, monotonic: Callable[[], float]) -> WebAccess:
     """Look up secrets and certificates; `monotonic` gives seconds.
 
-    Raises DestinationStoppedError where one of them cannot be had.
+    Raises ConfigurationError where one of them cannot be had.
     """
-    try:
-        peer, target = _peer(section, section.url, lambda: tls_client(section))
-        return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
-    except ConfigurationError as error:
-        raise DestinationStoppedError(error.message, hint=error.hint) from error
+    peer, target = _peer(section, section.url, lambda: tls_client(section))
+    return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
 
 
 def _peer(
-    section: StowDestinationSection, url: str, make_tls: Callable[[], TlsClient]
+    section: WebPeerSection, url: str, make_tls: Callable[[], TlsClient]
 ) -> tuple[HttpPeer, str]:
     """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
@@ -63,9 +59,7 @@ def _peer(
     return peer, parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _login(
-    section: StowDestinationSection, service: HttpPeer, monotonic: Callable[[], float]
-) -> Login:
+def _login(section: WebPeerSection, service: HttpPeer, monotonic: Callable[[], float]) -> Login:
     if section.user:
         return basic_login(section.user, _secret(section.password))
     if section.token:

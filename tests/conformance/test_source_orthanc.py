@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scripts.peer_processes import Orthanc
+
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.config.peer_sections import OrthancSourceSection
+from dcmvault.sources.orthanc import OrthancSource
+from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.source_suite import KnownSource, SourceSuite
+from tests.conftest import StartOrthanc
+
+pytestmark = pytest.mark.peers
+
+
+class TestOrthancSource(SourceSuite):
+    settings: dict[str, object] = {}
+    start: StartOrthanc
+
+    @pytest.fixture(autouse=True)
+    def _start(self, start_orthanc: StartOrthanc) -> None:
+        self.start = start_orthanc
+
+    def known_source(self, folder: Path) -> KnownSource:
+        orthanc = self.start(OverwriteInstances=True, **self.settings)
+        content: dict[str, bytes] = {}
+        for number, series in ((1, 1), (2, 2)):
+            made = make_study(
+                folder / f"{number}", study_uid=f"1.2.3.{number}", series=series, instances=2
+            )
+            for one in made:
+                data = one.path.read_bytes()
+                content[orthanc.store(data)] = data
+
+        def change(locator: str) -> None:
+            # Another pixel, so that not even the size tells.
+            data = content[locator]
+            assert orthanc.store(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]) == locator
+
+        return KnownSource(
+            make=_maker(orthanc),
+            content=content,
+            make_unavailable=orthanc.process.kill,
+            change=change,
+            remove=lambda locator: orthanc.rest(f"/instances/{locator}", method="DELETE"),
+        )
+
+
+class TestCompressingOrthancSource(TestOrthancSource):
+    """What Orthanc compresses on its disk is the file that it was given."""
+
+    settings = {"StorageCompression": True}
+
+
+class TestOrthancSourceWithoutMd5(TestOrthancSource):
+    settings = {"StoreMD5ForAttachments": False}
+
+
+def _maker(orthanc: Orthanc) -> Callable[[], OrthancSource]:
+    section = OrthancSourceSection(url=orthanc.http_url)
+    return lambda: OrthancSource(section, SystemClock())

@@ -293,7 +293,7 @@ class DimseDelivery:
         sent = begun.sent(self._peer.name, answer)
         return Receipt(
             locator=file.entry.locator,
-            fingerprint=file.entry.fingerprint,
+            fingerprint=file.fingerprint,
             file_sha256=sent.file_sha256,
             status=sent.status,
             object_key="",

@@ -1,4 +1,4 @@
-"""How a service is reached over HTTP: its section with secrets and certificates looked up."""
+"""How a DICOMweb service is reached: its section with secrets and certificates looked up."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ from dcmvault.dicom.http_login import (
 )
 from dcmvault.dicom.peer_tls import tls_client
 from dcmvault.dicom.tls import TlsClient, TlsOptions
+from dcmvault.errors import ConfigurationError, DestinationStoppedError
 
 
 @dataclass(frozen=True, slots=True)
 class WebAccess:
-    """All that connections to the service need; shared by all of them."""
+    """All that a connection to the service needs; shared by all of them."""
 
     peer: HttpPeer
     root: str
     login: Login
 
     def service(self, connection: HttpConnection | None = None) -> DicomwebConnection:
-        """Make a DICOMweb connection, or use one that stands; nothing is sent yet."""
+        """Make a connection, or use one that stands; nothing is sent yet."""
         return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
 
 
 def look_up_access(section: WebPeerSection, monotonic: Callable[[], float]) -> WebAccess:
     """Look up secrets and certificates; `monotonic` gives seconds.
 
-    Raises ConfigurationError where one of them cannot be had.
+    Raises DestinationStoppedError where one of them cannot be had.
     """
-    peer, target = _peer(section, section.url, lambda: tls_client(section))
-    return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
+    try:
+        peer, target = _peer(section, section.url, lambda: tls_client(section))
+        return WebAccess(peer, target.rstrip("/"), _login(section, peer, monotonic))
+    except ConfigurationError as error:
+        raise DestinationStoppedError(error.message, hint=error.hint) from error
 
 
 def _peer(

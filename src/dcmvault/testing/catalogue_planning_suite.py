@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dcmvault.model.evidence import Finding, Level
-from dcmvault.model.instance import Claim, ScannedEntry, StudyAttributes
+from dcmvault.model.instance import Claim, Fingerprint, ScannedEntry, StudyAttributes
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import RunKind, Strategy
 from dcmvault.ports.catalogue import Outcome
@@ -252,6 +252,28 @@ class DueSuite(CatalogueCases):
             ("b", "full", True),
             ("c", "new", False),
         ]
+
+    def test_the_size_of_a_fetched_file_is_learned_from_its_receipt(self) -> None:
+        """A source that tells no size: from the first copy on it is known, and nothing due."""
+        world = self.world()
+        one = scanned("a", "a", header(1, 1, 1))
+        one = replace(one, entry=replace(one.entry, fingerprint=Fingerprint(0, 7, 8)))
+        run_id = world.run()
+        world.scan(run_id, [one])
+        (job,) = world.plan(run_id, world.due(run_id))
+        jobs = world.catalogue.jobs
+        jobs.set_job_state(job.job_id, JobState.IN_PROGRESS, attempt=1)
+        (item,) = jobs.items(job.job_id, frozenset({ItemState.DUE}), 10)
+        receipt = replace(world.receipt(item, "a"), fingerprint=Fingerprint(1234, 1, 2))
+        outcome = Outcome(item.item_id, ItemState.SENT, 1, receipt=receipt)
+        jobs.record_outcomes(job.job_id, [outcome])
+        sent = jobs.sent_items(job.job_id)
+        (expected,) = jobs.expected_study(job.job_id, sent).instances
+        assert (expected.size, expected.file_sha256) == (1234, digest("a"))
+        world.verify(job, sent)
+        counts = world.scan(world.run(), [one])
+        assert (counts.new, counts.changed) == (0, 0)
+        assert world.due(world.run()) == []
 
     def test_a_changed_file_is_a_new_version(self) -> None:
         """Other bytes under the same locator and UID are due; the old version stays held."""

@@ -13,7 +13,6 @@ from typing import Self, TypeVar
 from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpRequest, Take
 from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import (
-    ConfigurationError,
     DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
@@ -214,12 +213,12 @@ class OrthancRest:
         )
 
 
-def unavailable(error: DestinationError | ConfigurationError) -> SourceUnavailableError:
-    """Say of Orthanc as a source what was said of a peer or of its configuration."""
+def unavailable(error: DestinationError) -> SourceUnavailableError:
+    """Say of Orthanc as a source what was said of a peer."""
     return SourceUnavailableError(_sentence(error.message), hint=_hint(error))
 
 
-def _hint(error: DestinationError | ConfigurationError) -> str:
+def _hint(error: DestinationError) -> str:
     return error.hint or "Check that Orthanc runs, and the address."
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.dicom.web_access import WebAccess, look_up_access
-from dcmvault.errors import ConfigurationError, SourceUnavailableError
+from dcmvault.errors import DestinationStoppedError, SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.orthanc.reading import read_instances
@@ -123,7 +123,7 @@ class OrthancSource:
         if self._looked_up is None:
             try:
                 self._looked_up = look_up_access(self._section, self._clock.monotonic)
-            except ConfigurationError as error:
+            except DestinationStoppedError as error:
                 raise unavailable(error) from error
         return OrthancRest(self._looked_up, self._patience)
 

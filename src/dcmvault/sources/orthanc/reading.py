@@ -23,7 +23,7 @@ from dcmvault.errors import (
     EntryVanishedError,
     SourceUnavailableError,
 )
-from dcmvault.model.instance import InstanceEntry, InstanceFile, UnreadableEntry
+from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
 from dcmvault.sources.orthanc.rest import (
     ID,
@@ -116,7 +116,9 @@ def _end(fetching: _Fetching, files: FetchedFiles) -> InstanceFile | UnreadableE
         file.drop()
         return refusal
     files.hand_out(file.path)
-    return InstanceFile(fetching.entry, file.path)
+    status = file.path.stat()
+    fetched = Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+    return InstanceFile(fetching.entry, file.path, fetched=fetched)
 
 
 class _Connections:

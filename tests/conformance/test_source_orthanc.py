@@ -1,23 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from scripts.peer_processes import Orthanc
+from tests.conftest import StartOrthanc
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.sources.orthanc import OrthancSource
+from dcmvault.testing.changes_suite import ChangesSuite
 from dcmvault.testing.dicom_files import make_study
-from dcmvault.testing.source_suite import KnownSource, SourceSuite
-from tests.conftest import StartOrthanc
+from dcmvault.testing.source_suite import KnownSource
 
 pytestmark = pytest.mark.peers
 
 
-class TestOrthancSource(SourceSuite):
-    settings: dict[str, object] = {}
+class TestOrthancSource(ChangesSuite):
+    settings: ClassVar[Mapping[str, object]] = {}
     start: StartOrthanc
 
     @pytest.fixture(autouse=True)
@@ -52,11 +54,11 @@ class TestOrthancSource(SourceSuite):
 class TestCompressingOrthancSource(TestOrthancSource):
     """What Orthanc compresses on its disk is the file that it was given."""
 
-    settings = {"StorageCompression": True}
+    settings: ClassVar[Mapping[str, object]] = {"StorageCompression": True}
 
 
 class TestOrthancSourceWithoutMd5(TestOrthancSource):
-    settings = {"StoreMD5ForAttachments": False}
+    settings: ClassVar[Mapping[str, object]] = {"StoreMD5ForAttachments": False}
 
 
 def _maker(orthanc: Orthanc) -> Callable[[], OrthancSource]:

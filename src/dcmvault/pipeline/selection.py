@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
@@ -18,6 +19,7 @@ from dcmvault.model.instance import (
     InstanceFile,
     InstanceHeader,
     ScannedEntry,
+    StudyRef,
     UnreadableEntry,
 )
 from dcmvault.ports.catalogue import (
@@ -27,7 +29,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import KeepsChanges, Source
 
 #: Entries compared with the catalogue at once.
 _BATCH = 500
@@ -54,24 +56,37 @@ def select_from(
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
-    readable = _scan(source, scan_pass, include_other_files=include_other_files, listed=listed)
+    scan_some = partial(
+        _scan, source, scan_pass, include_other_files=include_other_files, listed=listed
+    )
+    bookmark = ""
+    if isinstance(source, KeepsChanges):
+        before = sources.bookmark(source_id)
+        changes = source.changes_since(before) if before else None
+        if changes is not None:
+            scan_some(changes.studies)
+            if scan_pass.keep_unseen(source.count()):
+                return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
+        bookmark = source.bookmark()
+    readable = scan_some(source.studies())
     if known_before and not readable:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=True)
+    return scan_pass.finish(believe_absence=True, bookmark=bookmark)
 
 
 def _scan(
     source: Source,
     scan_pass: Scan,
+    studies: Iterable[StudyRef],
     *,
     include_other_files: bool,
     listed: Callable[[int], None],
 ) -> int:
-    """List every entry and record what is new; return how many instances can be read."""
-    entries = chain.from_iterable(source.entries(study) for study in source.studies())
+    """List the entries of studies and record what is new; return how many can be read."""
+    entries = chain.from_iterable(source.entries(study) for study in studies)
     total = readable = 0
     while batch := list(islice(entries, _BATCH)):
         known = scan_pass.known(batch)

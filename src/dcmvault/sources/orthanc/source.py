@@ -10,6 +10,8 @@ from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import DestinationStoppedError, SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.source import Changes
+from dcmvault.sources.orthanc.changes import changes_since, last_mark
 from dcmvault.sources.orthanc.reading import read_instances
 from dcmvault.sources.orthanc.rest import (
     OrthancRest,
@@ -105,6 +107,25 @@ class OrthancSource:
             connections=self._section.max_connections,
             kept=kept,
         )
+
+    def bookmark(self) -> str:
+        """Return where Orthanc's log of changes ends; empty where it has no entry."""
+        with self._connection() as rest, _whole():
+            mark = last_mark(rest, self._clock.now())
+        return mark.written() if mark else ""
+
+    def changes_since(self, bookmark: str) -> Changes | None:
+        """Read the log of changes since a bookmark; None where it does not reach it any more.
+
+        Also where everything was listed a week ago for the last time.
+        """
+        with self._connection() as rest, _whole():
+            return changes_since(rest, bookmark, self._clock.now())
+
+    def count(self) -> int:
+        """Count the instances."""
+        with self._connection() as rest, _whole():
+            return counted(rest.json("/statistics"), "CountInstances")
 
     @contextmanager
     def _connection(self) -> Iterator[OrthancRest]:

@@ -173,23 +173,20 @@ class _Connections:
         digest = hashlib.md5(usedforsecurity=False)
         must_end = time.monotonic() + _GRACE_S + size / _SLOWEST
 
-        def take(piece: bytes) -> None:
+        def take(piece: memoryview) -> None:
             if self._interrupted:
                 raise EntryUnreadableError("Fetching was interrupted.")
             if time.monotonic() > must_end:
                 raise EntryUnreadableError("Orthanc sends the file too slowly.")
             digest.update(piece)
-            try:
-                file.write(piece)
-            except OSError as error:
-                raise _no_room(error) from error
+            file.write(piece)
 
         problem: EntryUnreadableError | None = None
         etag = ""
         try:
             file.begin_anew()
             path = f"/instances/{entry.locator}/attachments/dicom"
-            etag = rest.fetch(f"{path}/data", take, longest=size).etag
+            etag = rest.fetch(f"{path}/data", take, longest=size)
         except ResourceGoneError:
             problem = EntryUnreadableError(
                 "Orthanc knows the instance, but has no file of it: its storage is damaged."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
 
-from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpRequest, Take
+from dcmvault.dicom.http_connection import HttpConnection, HttpRequest, HttpStream
 from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import (
     DestinationError,
@@ -28,6 +28,8 @@ LONGEST_ROWS = 16 << 20
 LONGEST_LIST = 64 << 20
 #: Bytes of a short text.
 _LONGEST_TEXT = 64 << 10
+#: Bytes of a file that are handed over at once.
+_PIECE = 256 << 10
 #: Orthanc's answers have more bytes than so many for each bracket. One with more brackets would
 #: take much more memory than it has bytes.
 _BYTES_PER_BRACKET = 32
@@ -46,6 +48,10 @@ _WAITS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 _T = TypeVar("_T")
 
 
+#: Takes a piece of a file, which is overwritten afterwards.
+Take = Callable[[memoryview], None]
+
+
 class OrthancBusyError(SourceUnavailableError):
     """Orthanc does not answer now: it is not there, the connection broke, or it is busy."""
 
@@ -56,6 +62,13 @@ class ResourceGoneError(EntryVanishedError):
 
 class ResourceUnreadableError(EntryUnreadableError):
     """Orthanc does not hand out one resource; others it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    etag: str
 
 
 @dataclass
@@ -123,9 +136,12 @@ class OrthancRest:
         """Return a short text."""
         return self._get(path, _LONGEST_TEXT).decode("utf-8", "replace").strip()
 
-    def fetch(self, path: str, take: Take, *, longest: int) -> HttpAnswer:
-        """Hand over the bytes of an attachment piece by piece; a busy Orthanc is not waited for."""
-        return self._ask(path, longest, take)
+    def fetch(self, path: str, take: Take, *, longest: int) -> str:
+        """Hand over the bytes of an attachment piece by piece, and return its entity tag.
+
+        A busy Orthanc is not waited for. What `take` raises passes through.
+        """
+        return self._ask(path, longest, take).etag
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
@@ -145,7 +161,7 @@ class OrthancRest:
     def _get(self, path: str, longest: int) -> bytes:
         return self.patience.apply(lambda: self._ask(path, longest)).body
 
-    def _ask(self, path: str, longest: int, take: Take | None = None) -> HttpAnswer:
+    def _ask(self, path: str, longest: int, take: Take | None = None) -> _Answer:
         try:
             answer = self._logged_in(path, longest, take)
         except TlsRefusedError as error:
@@ -160,19 +176,23 @@ class OrthancRest:
         self.patience.answered()
         return answer
 
-    def _logged_in(self, path: str, longest: int, take: Take | None) -> HttpAnswer:
+    def _logged_in(self, path: str, longest: int, take: Take | None) -> _Answer:
         """Make a request; where the login is refused, once more with a renewed one."""
-        target = f"{self._access.root}{path}"
         login = self._access.login
         value = login.header()
-        for is_last in (False, True):
-            headers: Mapping[str, str] = {"Authorization": value} if value else {}
-            request = HttpRequest("GET", target, headers)
-            answer = self._connection.exchange(request, longest_answer=longest, take=take)
-            if answer.status != 401 or is_last or not login.renew(value):
-                break
-            value = login.header()
+        answer = self._try(path, longest, take, value)
+        if answer.status == 401 and login.renew(value):
+            answer = self._try(path, longest, take, login.header())
         return answer
+
+    def _try(self, path: str, longest: int, take: Take | None, login: str) -> _Answer:
+        headers: Mapping[str, str] = {"Authorization": login} if login else {}
+        request = HttpRequest("GET", f"{self._access.root}{path}", headers)
+        with self._connection.answering(request) as stream:
+            if take is None or stream.status != 200:
+                return _Answer(stream.status, stream.read(longest), "")
+            _hand_over(stream, take, longest)
+            return _Answer(stream.status, b"", stream.header("ETag"))
 
     def _check_status(self, status: int) -> None:
         if status == 200:
@@ -211,6 +231,19 @@ class OrthancRest:
             f"What {self._access.peer.name} answers is not what an Orthanc answers.",
             hint="Check host, port and path in the address: orthanc+https://host",
         )
+
+
+def _hand_over(stream: HttpStream, take: Take, longest: int) -> None:
+    buffer = memoryview(bytearray(_PIECE))
+    taken = 0
+    while read := stream.read_into(buffer):
+        taken += read
+        if taken > longest:
+            raise ResourceUnreadableError(
+                f"Orthanc sends more than the {longest:,} bytes that it announced.",
+                hint="Look for a defect of Orthanc, or of a proxy before it.",
+            )
+        take(buffer[:read])
 
 
 def unavailable(error: DestinationError) -> SourceUnavailableError:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench.vault_figures.children import Measured, run
 from bench.vault_figures.table import Row, print_table, seconds
+
 from dcmvault.testing.dicom_files import make_instance
 
 _FILES = 200_000
@@ -75,7 +76,7 @@ class _Ours:
 
     def opened(self, log: Path) -> int:
         """Return how often a file of the folder was opened while it was planned."""
-        strace = ["strace", "-f", "-qq", "-e", _OPENING, "-o", log]
+        strace: list[str | Path] = ["strace", "-f", "-qq", "-e", _OPENING, "-o", log]
         run([*strace, *self._command("--dry-run")], self._environment)
         return sum(
             str(self._folder) in line and ".dcm" in line
@@ -110,7 +111,7 @@ class _Restic:
         return self.plan(())
 
     def plan(self, options: Sequence[str] = ("--dry-run",)) -> Measured:
-        command = ["restic", "backup", "--quiet", *options, self._folder]
+        command: list[str | Path] = ["restic", "backup", "--quiet", *options, self._folder]
         return run(command, self._environment, watch_memory=True)
 
 
@@ -141,7 +142,9 @@ def _measure(work: Path, files: int, runs: int) -> None:
     planned: list[tuple[Measured, Measured]] = [(ours.plan(), theirs.plan()) for _ in range(runs)]
     mine, others = zip(*planned, strict=True)
     ratio = min(one.wall_s for one in mine) / min(one.wall_s for one in others)
-    rows = [Row("second backup --dry-run, wall time", seconds(mine), seconds(others), ratio, _ASKED)]
+    rows = [
+        Row("second backup --dry-run, wall time", seconds(mine), seconds(others), ratio, _ASKED)
+    ]
     if shutil.which("strace"):
         opened = ours.opened(work / "strace.log")
         rows.append(Row("files opened for it", str(opened), "", opened, 0))

@@ -1,6 +1,7 @@
 """Instances on their way: what planning knows before reading, and what reading finds.
 
-What a scan makes of every file are named tuples: frozen dataclasses take four times as long.
+What listing and scanning make of every file are named tuples: frozen dataclasses take four times
+as long.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells whether a file is the same without reading it.
 
     A source that has no files makes up `mtime_ns` and `inode` of what it does know (a digest, a

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId, VersionId
@@ -22,8 +22,7 @@ from dcmvault.model.report import DestinationReport, RunReport, RunState
 from dcmvault.model.snapshot import SnapshotRef
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEntry:
+class KnownEntry(NamedTuple):
     """An entry as it was last scanned. `version_id` is None for what is not DICOM or unreadable."""
 
     entry: InstanceEntry

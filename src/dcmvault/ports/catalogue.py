@@ -76,7 +76,8 @@ class Scan(Protocol):
         """Write down new and changed entries (studies, series, instances, versions).
 
         An entry whose identity and `file_sha256` equal a known version gets that version; any
-        other gets a new one. Opaque entries get a version without identity.
+        other gets a new one. Opaque entries get a version without identity. What an index told
+        (`InstanceHeader.was_scanned`) never takes the place of what is known.
         """
         ...
 
@@ -178,7 +179,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item in a batch; written with its receipt in one transaction."""
+    """What became of one item in a batch; written with its receipt in one transaction.
+
+    `found` is what reading the file found, where the catalogue knew less or something else of it
+    (it was planned by an index): attributes are completed, and an entry that holds something else
+    than was planned is recorded as what it is. The item itself stays what was planned.
+    """
 
     item_id: int
     state: ItemState
@@ -188,6 +194,7 @@ class Outcome:
     message: str = ""
     hint: str = ""
     receipt: Receipt | None = None
+    found: ScannedEntry | None = None
 
 
 class ItemCatalogue(Protocol):

@@ -14,6 +14,7 @@ from dcmvault.model.report import Counts, RunState
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_history import HistorySuite
+from dcmvault.testing.catalogue_index_suite import IndexSuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
@@ -495,5 +496,5 @@ class RunSuite(CatalogueCases):
         assert again.catalogue.status.counts()["holdings"] == 1
 
 
-class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite):
+class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite, IndexSuite):
     """Tests of the contracts in `dcmvault.ports.catalogue`."""

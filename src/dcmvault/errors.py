@@ -109,6 +109,13 @@ class EntryChangedError(EntryUnreadableError):
     retry = Retry.LATER
 
 
+class EntryMisnamedError(EntryUnreadableError):
+    """The source's index named another instance than the file holds; it is known as that now."""
+
+    code = "misnamed"
+    retry = Retry.LATER
+
+
 class MalformedDicomError(DcmvaultError):
     """Bytes that do not follow PS3.5 or PS3.10, or break a limit of the scanner."""
 

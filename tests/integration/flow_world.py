@@ -23,6 +23,7 @@ from dcmvault.model.report import RunReport
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.destination import Destination
+from dcmvault.ports.source import Source
 from dcmvault.sources.folder import FolderSource
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.faulty import CrashError
@@ -122,6 +123,8 @@ class Flow:
         self.clock = clock if clock is not None else TickingClock()
         self.policy = RetryPolicy(jitter=0)
         self.destinations: dict[str, Destination] = {}
+        #: Sources by their addresses that are no folders.
+        self.sources: dict[str, Source] = {}
         self._runs = 0
 
     def open_destination(self, address: str) -> Destination:
@@ -136,6 +139,12 @@ class Flow:
         assert isinstance(section, FolderDestinationSection)
         return FolderDestination(section, LocalStore(section.path, self.clock), self.clock)
 
+    def open_source(self, request: RunRequest) -> Source:
+        """Return the source that was put at an address, or make one of the folder."""
+        if request.source in self.sources:
+            return self.sources[request.source]
+        return FolderSource(cast(FolderSourceSection, source_section(request.source)))
+
     def stages(self, death: Death | None = None) -> BackupStages:
         """Make the stages of a new process."""
         death = death if death is not None else Death()
@@ -146,9 +155,7 @@ class Flow:
             jobs=cast(Any, death.guard(catalogue.jobs)),
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
-            open_source=lambda request: FolderSource(
-                cast(FolderSourceSection, source_section(request.source))
-            ),
+            open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,
             clock=self.clock,
@@ -156,7 +163,7 @@ class Flow:
 
     def ask(
         self,
-        source: Path,
+        source: Path | str,
         *destinations: str,
         level: Level | None = None,
         strategy: Strategy = Strategy.INCREMENTAL,
@@ -229,7 +236,7 @@ class Flow:
         """Return the run's report."""
         return self.catalogue.runs.report(durable.run_id)
 
-    def backup(self, source: Path, *destinations: str, **options: Any) -> RunReport:
+    def backup(self, source: Path | str, *destinations: str, **options: Any) -> RunReport:
         """Ask for a run, carry it out without any fault, and return its report."""
         durable = self.ask(source, *destinations, **options)
         self.carry_out(durable, self.stages())

@@ -17,7 +17,7 @@ from dcmvault.config.peer_sections import (
     OrthancSourceSection,
     StowDestinationSection,
 )
-from dcmvault.config.sections import HorosSourceSection, SourceSection
+from dcmvault.config.sections import FolderSourceSection, HorosSourceSection, SourceSection
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
@@ -98,7 +98,54 @@ def make_request(
         destinations=tuple(requested),
         strategy=strategy,
         priority=priority,
-        include_other_files=include_other_files,
+        include_other_files=include_other_files
+        or (isinstance(section, FolderSourceSection) and section.include_other_files),
+    )
+
+
+def make_requests(
+    settings: Settings,
+    *,
+    sources: Sequence[str],
+    destinations: Sequence[str],
+    level: Level | None,
+    strategy: Strategy = Strategy.INCREMENTAL,
+    priority: Priority = Priority.NORMAL,
+    include_other_files: bool = False,
+) -> list[RunRequest]:
+    """Make one backup for each source, checked as by `make_request`, before any begins.
+
+    In the order given: of an instance that two sources have, the first one's file is delivered.
+    """
+    requests: list[RunRequest] = []
+    for source in sources:
+        request = make_request(
+            settings,
+            kind=RunKind.BACKUP,
+            source=source,
+            destinations=destinations,
+            level=level,
+            strategy=strategy,
+            priority=priority,
+            include_other_files=include_other_files,
+        )
+        if any(other.source == request.source for other in requests):
+            raise UsageError(_("The source %(name)s is named twice.") % {"name": source})
+        requests.append(request)
+    return requests
+
+
+def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
+    """Make the backups of a configured plan; AddressError where there is none of this name."""
+    plan = settings.plan(name)
+    return make_requests(
+        settings,
+        sources=plan.sources,
+        destinations=plan.destinations,
+        level=Level.from_word(plan.level) if plan.level else None,
+        strategy=Strategy(plan.strategy),
+        priority=Priority[plan.priority.upper()],
+        include_other_files=plan.include_other_files,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -53,7 +53,10 @@ def find_instances(
 def ensure_instances(
     connection: sa.Connection, headers: Sequence[InstanceHeader]
 ) -> dict[InstanceIdentity, InstanceKeys]:
-    """Return the keys of these instances' rows; the attributes last given win."""
+    """Return the keys of these instances' rows.
+
+    The attributes last scanned win; those that an index told only fill what is empty.
+    """
     study_ids = _ensure_studies(connection, headers)
     series_ids = _ensure_series(connection, headers, study_ids)
     wanted = {
@@ -79,27 +82,28 @@ def ensure_instances(
 
 
 def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> dict[str, int]:
-    newest = {header.study_instance_uid: header for header in headers}
+    newest = _newest((header.study_instance_uid, header) for header in headers)
     rows = {
         uid: {"study_instance_uid": uid, **_storable(header.study._asdict())}
         for uid, header in newest.items()
     }
+    told = {uid for uid, header in newest.items() if not header.was_scanned}
     among = studies.c.study_instance_uid.in_(list(rows))
-    found = _refresh(connection, studies, among, rows, _study_uid)
+    found = _refresh(connection, studies, among, rows, told, _study_uid)
     missing = sorted(rows.keys() - found.keys())
     if missing:
         insert_new(connection, studies, [rows[uid] for uid in missing])
-        found |= _refresh(connection, studies, among, rows, _study_uid)
+        found |= _refresh(connection, studies, among, rows, told, _study_uid)
     return found
 
 
 def _ensure_series(
     connection: sa.Connection, headers: Sequence[InstanceHeader], study_ids: Mapping[str, int]
 ) -> dict[tuple[int, str], int]:
-    newest = {
-        (study_ids[header.study_instance_uid], header.series_instance_uid): header
+    newest = _newest(
+        ((study_ids[header.study_instance_uid], header.series_instance_uid), header)
         for header in headers
-    }
+    )
     rows = {
         (study_id, uid): {
             "study_id": study_id,
@@ -108,13 +112,24 @@ def _ensure_series(
         }
         for (study_id, uid), header in newest.items()
     }
+    told = {key for key, header in newest.items() if not header.was_scanned}
     among = series.c.study_id.in_(sorted({study_id for study_id, _ in rows}))
-    found = _refresh(connection, series, among, rows, _series_key)
+    found = _refresh(connection, series, among, rows, told, _series_key)
     missing = sorted(rows.keys() - found.keys())
     if missing:
         insert_new(connection, series, [rows[key] for key in missing])
-        found |= _refresh(connection, series, among, rows, _series_key)
+        found |= _refresh(connection, series, among, rows, told, _series_key)
     return found
+
+
+def _newest(headers: Iterable[tuple[_K, InstanceHeader]]) -> dict[_K, InstanceHeader]:
+    """Choose the header given last under each key, and a scanned one before a told one."""
+    newest: dict[_K, InstanceHeader] = {}
+    for key, header in headers:
+        before = newest.get(key)
+        if before is None or header.was_scanned or not before.was_scanned:
+            newest[key] = header
+    return newest
 
 
 def _study_uid(row: Any) -> str:
@@ -130,17 +145,26 @@ def _refresh(
     table: sa.Table,
     among: sa.ColumnElement[bool],
     rows: Mapping[_K, Mapping[str, object]],
+    told: Collection[_K],
     key_of: Callable[[Any], _K],
 ) -> dict[_K, int]:
-    """Find the rows that exist, and write the attributes that are new in them."""
+    """Find the rows that exist, and write the attributes that are new in them.
+
+    Of those whose keys are among `told` only attributes are written that were empty.
+    """
     found: dict[_K, int] = {}
     for row in connection.execute(sa.select(table).where(among)):
-        wanted = rows.get(key_of(row))
+        key = key_of(row)
+        wanted = rows.get(key)
         if wanted is None:
             continue
-        found[key_of(row)] = row.id
+        found[key] = row.id
         old = row._mapping  # noqa: SLF001 - the documented name
-        changed = {name: value for name, value in wanted.items() if old[name] != value}
+        changed = {
+            name: value
+            for name, value in wanted.items()
+            if old[name] != value and (key not in told or (value and not old[name]))
+        }
         if changed:
             connection.execute(sa.update(table).where(table.c.id == row.id).values(changed))
     return found

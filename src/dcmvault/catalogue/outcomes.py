@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +11,21 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.counters import Move, add_to_run, count_moves
 from dcmvault.catalogue.database import chunks, upsert
+from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.tables import (
+    EntryState,
     HoldingState,
     entries,
     holdings,
     items,
     run_destinations,
+    sources,
     storable,
     versions,
 )
 from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import SourceId
+from dcmvault.model.instance import ScannedEntry
 from dcmvault.model.job import ItemState
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.catalogue import Outcome
@@ -46,6 +52,7 @@ def record_outcomes(connection: sa.Connection, job: Any, outcomes: Sequence[Outc
             moves.append(Move(row.job_id, row.state, outcome.state, row.size))
         if outcome.receipt is not None:
             receipts.append((row, outcome.receipt))
+    _record_found(connection, job, [(rows[o.item_id], o.found) for o in outcomes if o.found])
     receipted = _settle_versions(connection, job, receipts)
     if standing:
         connection.execute(
@@ -88,6 +95,39 @@ def read_items(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, 
     for some in chunks(sorted(item_ids)):
         found |= {row.id: row for row in connection.execute(query.where(items.c.id.in_(some)))}
     return found
+
+
+def _record_found(
+    connection: sa.Connection, job: Any, found: Sequence[tuple[Any, ScannedEntry]]
+) -> None:
+    """Write down what files were found to be, where the entry still is the one that was planned."""
+    if not found:
+        return
+    run_key = connection.scalar(
+        sa.select(run_destinations.c.run_id).where(run_destinations.c.id == job.run_destination_id)
+    )
+    by_source: dict[int, list[ScannedEntry]] = defaultdict(list)
+    planned = {row.entry_id: (row, scanned) for row, scanned in found}
+    for some in chunks(sorted(planned)):
+        query = sa.select(entries).where(
+            entries.c.id.in_(some), entries.c.state == EntryState.PRESENT
+        )
+        for entry in connection.execute(query):
+            row, scanned = planned[entry.id]
+            if (entry.version_id, entry.size, entry.mtime_ns, entry.inode) == (
+                row.version_id,
+                row.size,
+                row.mtime_ns,
+                row.inode,
+            ):
+                by_source[entry.source_id].append(scanned)
+    for source_id, some_found in sorted(by_source.items()):
+        written = Recorder(SourceId(source_id), run_key).record(connection, some_found)
+        if any(old is None or old.study_id != new.study_id for old, new in written):
+            # The next pass counts its studies anew.
+            connection.execute(
+                sa.update(sources).where(sources.c.id == source_id).values(counted=False)
+            )
 
 
 def _settle_versions(

@@ -39,11 +39,17 @@ class _Contents:
     by_digest: dict[tuple[int, bytes], int] = field(default_factory=dict)
     digest_of: dict[int, bytes] = field(default_factory=dict)
     instance_of: dict[int, int | None] = field(default_factory=dict)
+    kind_of: dict[int, int | None] = field(default_factory=dict)
     made: list[dict[str, Any]] = field(default_factory=list)
     learned: dict[int, bytes] = field(default_factory=dict)
+    #: What a scan found of versions that were told of, or found of another kind.
+    completed: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, version_id: int, instance_id: int | None, digest: bytes) -> None:
+    def add(
+        self, version_id: int, instance_id: int | None, kind_id: int | None, digest: bytes
+    ) -> None:
         self.instance_of[version_id] = instance_id
+        self.kind_of[version_id] = kind_id
         self.digest_of[version_id] = digest
         if digest and instance_id is not None:
             self.by_digest.setdefault((instance_id, digest), version_id)
@@ -51,8 +57,22 @@ class _Contents:
     def make(self, row: dict[str, Any]) -> int:
         self.made.append(row)
         version_id = -len(self.made)
-        self.add(version_id, row["instance_id"], row["file_sha256"] or b"")
+        self.add(version_id, row["instance_id"], row["kind_id"], row["file_sha256"] or b"")
         return version_id
+
+    def learn(self, version_id: int, digest: bytes) -> None:
+        self.learned[version_id] = digest
+        instance_id = self.instance_of[version_id]
+        self.add(version_id, instance_id, self.kind_of[version_id], digest)
+
+    def complete(self, version_id: int, attributes: dict[str, Any]) -> None:
+        if self.kind_of[version_id] == attributes["kind_id"]:
+            return
+        self.kind_of[version_id] = attributes["kind_id"]
+        if version_id < 0:
+            self.made[-version_id - 1].update(attributes)
+        else:
+            self.completed[version_id] = attributes
 
 
 class Recorder:
@@ -140,7 +160,17 @@ class Recorder:
     def _version_of(
         self, one: ScannedEntry, before: Any | None, instance_id: int | None, contents: _Contents
     ) -> int:
-        """Find the version that the entry holds, or make one."""
+        """Find the version that the entry holds and complete it, or make one."""
+        version_id = self._known_version(one, before, instance_id, contents)
+        if version_id is None:
+            return contents.make(self._new_version(one, instance_id))
+        if one.header is not None and one.header.was_scanned:
+            contents.complete(version_id, self._attributes(one))
+        return version_id
+
+    def _known_version(
+        self, one: ScannedEntry, before: Any | None, instance_id: int | None, contents: _Contents
+    ) -> int | None:
         digest = one.file_sha256
         if instance_id is not None and digest:
             found = contents.by_digest.get((instance_id, digest))
@@ -158,21 +188,25 @@ class Recorder:
             known = contents.digest_of[version_id]
             if same_file and same_identity and (not digest or not known or digest == known):
                 if digest and not known:
-                    contents.learned[version_id] = digest
-                    contents.add(version_id, instance_id, digest)
+                    contents.learn(version_id, digest)
                 return version_id
-        return contents.make(self._new_version(one, instance_id))
+        return None
 
     def _new_version(self, one: ScannedEntry, instance_id: int | None) -> dict[str, Any]:
-        header = one.header
         return {
             "instance_id": instance_id,
-            "kind_id": None if header is None else self._kinds[header.kind],
             "file_sha256": one.file_sha256 or None,
             "size": one.entry.fingerprint.size,
-            "instance_number": None if header is None else _number(header.instance_number),
             "opaque_reason": storable(one.opaque_reason),
             "first_run_id": self._run_key,
+            **self._attributes(one),
+        }
+
+    def _attributes(self, one: ScannedEntry) -> dict[str, Any]:
+        header = one.header
+        return {
+            "kind_id": None if header is None else self._kinds[header.kind],
+            "instance_number": None if header is None else _number(header.instance_number),
         }
 
     def _write_rows(
@@ -224,7 +258,9 @@ def _read_contents(
     before: Mapping[str, Any],
 ) -> _Contents:
     contents = _Contents()
-    columns = sa.select(versions.c.id, versions.c.instance_id, versions.c.file_sha256)
+    columns = sa.select(
+        versions.c.id, versions.c.instance_id, versions.c.kind_id, versions.c.file_sha256
+    )
     found: list[Any] = []
     of_instances = sorted({key.instance_id for key in keys.values()})
     if of_instances:
@@ -236,17 +272,27 @@ def _read_contents(
     if of_entries:
         found += connection.execute(columns.where(versions.c.id.in_(of_entries))).all()
     for row in sorted(found, key=lambda row: row.id):
-        contents.add(row.id, row.instance_id, row.file_sha256 or b"")
+        contents.add(row.id, row.instance_id, row.kind_id, row.file_sha256 or b"")
     return contents
 
 
 def _write_versions(connection: sa.Connection, contents: _Contents) -> list[int]:
-    """Write learned digests and new versions; return the keys of the new ones in order."""
+    """Write what was learned of versions, and new ones; return the new ones' keys in order."""
     for version_id, digest in sorted((key, d) for key, d in contents.learned.items() if key > 0):
         connection.execute(
             sa.update(versions)
             .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
             .values(file_sha256=digest)
+        )
+    if contents.completed:
+        connection.execute(
+            sa.update(versions)
+            .where(versions.c.id == sa.bindparam("key"))
+            .values(kind_id=sa.bindparam("kind"), instance_number=sa.bindparam("number")),
+            [
+                {"key": key, "kind": one["kind_id"], "number": one["instance_number"]}
+                for key, one in sorted(contents.completed.items())
+            ],
         )
     if not contents.made:
         return []

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Any
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
+from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, versions
 from dcmvault.model.identifiers import RunId, SourceId, VersionId
-from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntry
+from dcmvault.model.instance import (
+    Claim,
+    Fingerprint,
+    InstanceEntry,
+    InstanceIdentity,
+    ScannedEntry,
+)
 from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
 
 #: Entries looked at in one go when absences are searched for.
 _SWEEP = 10_000
+_GONE = EntryState.GONE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +73,12 @@ class SourcesInDatabase:
         return _Pass(self.database, source_id, run_key, before.entries, before.instances, newest)
 
 
-class _Class(Enum):
+class _Class(IntEnum):
     """What an entry counts as."""
 
-    INSTANCE = "instance"
-    UNREADABLE = "unreadable"
-    NOT_DICOM = "not_dicom"
+    INSTANCE = 0
+    UNREADABLE = 1
+    NOT_DICOM = 2
 
 
 class _Bitmap:
@@ -122,6 +130,7 @@ class _Pass:
         #: What another pass at the same time lists after this is not gone: it was never listed.
         self._newest_before = newest
         self._recorder = Recorder(source_id, run_key)
+        self._rows = ListedRows(source_id)
         self._seen = _Bitmap()
         self._seen_by_class: Counter[_Class] = Counter()
         #: Seen entries that were listed before this pass.
@@ -133,23 +142,30 @@ class _Pass:
     def known(self, listed: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
         """Look up entries by locator, in order; each counts as seen by this pass.
 
-        `KnownEntry.entry.expected_sop_instance_uid` is not remembered and empty.
+        `KnownEntry.entry` is the listed one where nothing about it changed; else
+        `expected_sop_instance_uid` is not remembered and empty.
         """
-        rows: dict[str, Any] = {}
         with self._database.read() as connection:
-            for some in chunks(listed):
-                query = sa.select(entries).where(
-                    entries.c.source_id == self._source_id,
-                    entries.c.locator.in_([entry.locator for entry in some]),
-                )
-                rows |= {row.locator: row for row in connection.execute(query)}
-        returned = [row for row in rows.values() if row.state is EntryState.GONE]
+            rows = self._rows.find(connection, [entry.locator for entry in listed])
+        returned = [row[0] for row in rows.values() if row[6] == _GONE]
         if returned:
             self._bring_back(returned)
-        for row in rows.values():
-            self._see(row)
+        for (
+            key,
+            _locator,
+            _size,
+            _mtime,
+            _inode,
+            _claim,
+            state,
+            version_id,
+            problem,
+        ) in rows.values():
+            if self._seen.add(key):
+                self._count_seen(_class(problem, version_id), gone=state == _GONE)
         return [
-            None if entry.locator not in rows else _known(rows[entry.locator]) for entry in listed
+            None if (row := rows.get(entry.locator)) is None else _known(entry, row)
+            for entry in listed
         ]
 
     def versions(
@@ -190,6 +206,7 @@ class _Pass:
         """
         if not scanned:
             return
+        self._rows.forget(one.entry.locator for one in scanned)
         with self._database.write() as connection:
             written = self._recorder.record(connection, scanned)
             if any(old != new for old, new in written):
@@ -217,7 +234,8 @@ class _Pass:
                 return False
             for page in self._listed_pages(connection):
                 for row in page:
-                    self._see(row)
+                    if self._seen.add(row.id):
+                        self._count_seen(_class_of(row), gone=False)
         return True
 
     def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
@@ -266,13 +284,11 @@ class _Pass:
             )
             self._wrote = True
 
-    def _see(self, row: Any) -> None:
-        if not self._seen.add(row.id):
-            return
-        self._seen_by_class[_class_of(row)] += 1
-        if row.state is not EntryState.GONE:
+    def _count_seen(self, what: _Class, *, gone: bool) -> None:
+        self._seen_by_class[what] += 1
+        if not gone:
             self._seen_before += 1
-        elif _class_of(row) is _Class.INSTANCE:
+        elif what is _Class.INSTANCE:
             self._new += 1
 
     def _recount(self, old: Any | None, new: Any) -> None:
@@ -282,17 +298,18 @@ class _Pass:
             self._seen.add(new.id)
             self._new += what is not _Class.NOT_DICOM
         else:
-            self._see(old)
+            if self._seen.add(old.id):
+                self._count_seen(_class_of(old), gone=old.state is EntryState.GONE)
             self._seen_by_class[_class_of(old)] -= 1
             fingerprint = (new.size, new.mtime_ns, new.inode)
             if fingerprint != (old.size, old.mtime_ns, old.inode):
                 self._changed += what is not _Class.NOT_DICOM
         self._seen_by_class[what] += 1
 
-    def _bring_back(self, rows: Sequence[Any]) -> None:
+    def _bring_back(self, keys: Sequence[int]) -> None:
         """Mark entries as present that were gone and are listed again."""
         with self._database.write() as connection:
-            for some in chunks([row.id for row in rows]):
+            for some in chunks(keys):
                 connection.execute(
                     sa.update(entries)
                     .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
@@ -322,9 +339,7 @@ class _Pass:
         last = 0
         while True:
             page = connection.execute(
-                sa.select(
-                    entries.c.id, entries.c.problem_code, entries.c.version_id, entries.c.state
-                )
+                sa.select(entries.c.id, entries.c.problem_code, entries.c.version_id)
                 .where(
                     entries.c.source_id == self._source_id,
                     entries.c.state != EntryState.GONE,
@@ -341,15 +356,22 @@ class _Pass:
 
 
 def _class_of(row: Any) -> _Class:
-    if row.problem_code:
+    return _class(row.problem_code, row.version_id)
+
+
+def _class(problem_code: str, version_id: int | None) -> _Class:
+    if problem_code:
         return _Class.UNREADABLE
-    return _Class.NOT_DICOM if row.version_id is None else _Class.INSTANCE
+    return _Class.NOT_DICOM if version_id is None else _Class.INSTANCE
 
 
-def _known(row: Any) -> KnownEntry:
-    unreadable = bool(row.problem_code)
-    version_id = None if unreadable or row.version_id is None else VersionId(row.version_id)
-    return KnownEntry(entry_of(row), version_id, unreadable)
+def _known(listed: InstanceEntry, row: ListedRow) -> KnownEntry:
+    _key, locator, size, mtime_ns, inode, claim, _state, version_id, problem_code = row
+    entry = listed
+    fingerprint = Fingerprint(size, mtime_ns, inode if inode >= 0 else inode + (1 << 64))
+    if fingerprint != listed.fingerprint or claim != listed.claim:
+        entry = InstanceEntry(locator, fingerprint, Claim(claim))
+    return KnownEntry(entry, None if problem_code else version_id, bool(problem_code))
 
 
 def _known_version(row: Any) -> KnownVersion:

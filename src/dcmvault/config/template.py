@@ -67,6 +67,19 @@ def render_template(
             )
         ),
         *_destination_tables(destinations),
+        "",
+        *_comment(
+            _(
+                "Plans: what is backed up from where to where, under one name: dcmvault run NAME. "
+                "Each source in turn to every destination."
+            )
+        ),
+        "# [plans.nightly]",
+        '# sources = ["horos", "/Volumes/Studies"]',
+        '# destinations = ["pacs", "vault"]',
+        '# level = "complete"',
+        '# strategy = "incremental"',
+        '# priority = "normal"',
     ]
     return "\n".join(lines).rstrip() + "\n"
 

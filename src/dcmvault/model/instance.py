@@ -1,6 +1,7 @@
 """Instances on their way: what planning knows before reading, and what reading finds.
 
-What a scan makes of every file are named tuples: frozen dataclasses take four times as long.
+What listing and scanning make of every file are named tuples: frozen dataclasses take four times
+as long.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells whether a file is the same without reading it.
 
     A source that has no files makes up `mtime_ns` and `inode` of what it does know (a digest, a
@@ -103,7 +103,7 @@ class InstanceHeader(NamedTuple):
     study: StudyAttributes
     series: SeriesAttributes
     instance_number: str
-    #: 0 in a header that an index told: only what was scanned knows where things lie.
+    #: Both are 0 in a header that an index told: only who scanned a file knows where things lie.
     data_set_start: int
     data_set_end: int
     #: Where the value of (7FE0,0010), (7FE0,0008) or (7FE0,0009) lies; -1 when there is none.
@@ -114,6 +114,11 @@ class InstanceHeader(NamedTuple):
     #: Sentences about what is wrong though it parses (truncated pixel data, odd lengths, UIDs
     #: that differ between file meta and data set ...). Empty for a sound file.
     flaws: tuple[str, ...] = ()
+
+    @property
+    def was_scanned(self) -> bool:
+        """Whether this was read from the file, and not told by an index."""
+        return self.data_set_end > 0
 
     @property
     def identity(self) -> InstanceIdentity:
@@ -143,6 +148,11 @@ class InstanceKind:
 
     sop_class_uid: str
     transfer_syntax_uid: str
+
+    @property
+    def is_known(self) -> bool:
+        """Whether both are known; an index may name neither, and an opaque file has none."""
+        return bool(self.sop_class_uid and self.transfer_syntax_uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +189,7 @@ class ScannedEntry:
 
     Exactly one holds: `header` (an instance), `opaque_reason` (claims to be DICOM, does not
     parse), `unreadable` (could not be read), or none of them with claim OTHER (not DICOM).
+    `header` may be what an index told (`InstanceHeader.was_scanned`), until the file is read.
     `file_sha256` is set only when another instance of the same identity had to be compared.
     """
 

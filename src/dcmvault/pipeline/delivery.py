@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from dcmvault.dicom.part10 import scan
 from dcmvault.errors import (
     AssociationLostError,
     DcmvaultError,
@@ -20,15 +19,15 @@ from dcmvault.errors import (
     InstanceDeferredError,
     InstanceRefusedError,
     InstanceUnsendableError,
-    MalformedDicomError,
     Retry,
 )
 from dcmvault.model.evidence import Finding
 from dcmvault.model.identifiers import JobId
-from dcmvault.model.instance import InstanceFile, InstanceKind, UnreadableEntry
+from dcmvault.model.instance import InstanceFile, InstanceKind, ScannedEntry, UnreadableEntry
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
+from dcmvault.pipeline.examination import examine_planned
 from dcmvault.pipeline.lanes import (
     KEPT_FILES,
     Delivered,
@@ -43,9 +42,28 @@ from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.ports.catalogue import Item, ItemCatalogue, Outcome
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Delivery, Destination, Listable
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import IndexMayErr, Source
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _WantedJobs:
+    """Which jobs were not cancelled meanwhile; each is asked about once between two flushes."""
+
+    jobs: ItemCatalogue
+    looked_at: set[JobId]
+    cancelled: set[JobId] = field(default_factory=set)
+
+    def includes(self, job_id: JobId) -> bool:
+        if job_id not in self.looked_at:
+            self.looked_at.add(job_id)
+            if self.jobs.job(job_id).state is JobState.CANCELLED:
+                self.cancelled.add(job_id)
+        return job_id not in self.cancelled
+
+    def look_again(self) -> None:
+        self.looked_at.clear()
 
 
 @dataclass(slots=True)
@@ -72,20 +90,20 @@ class BatchDelivery:
     read_s: float = 0.0
     _pending: list[Outcome] = field(default_factory=list)
     _noted: set[int] = field(default_factory=set)
+    #: What reading files found, by item, until it is written with the item's outcome.
+    _found: dict[int, ScannedEntry] = field(default_factory=dict)
     #: Whose item it is.
     _job_of: dict[int, Job] = field(default_factory=dict)
+    _wanted: _WantedJobs = field(init=False)
     _written_at: float = 0.0
     #: An association was lost.
     _is_lost: bool = False
-    #: Jobs that were asked about since the last flush, and those that are not wanted any more.
-    _looked_at: set[JobId] = field(default_factory=set)
-    _cancelled: set[JobId] = field(default_factory=set)
 
     def run(self, batch: Sequence[tuple[Job, Sequence[Item]]]) -> None:
         """Deliver the items of these jobs; each has an outcome afterwards, or is still due."""
         self._written_at = self.clock.monotonic()
         self._job_of = {item.item_id: job for job, items in batch for item in items}
-        self._looked_at = {job.job_id for job, _items in batch}
+        self._wanted = _WantedJobs(self.jobs, {job.job_id for job, _items in batch})
         due = self._without_unfit([item for _job, items in batch for item in items])
         try:
             if due and self.breaker.is_open:
@@ -133,7 +151,7 @@ class BatchDelivery:
 
         Not asked when receipts are all that is wanted: what a peer lists is not a receipt.
         An instance whose content changed, or whose copy was found damaged, is sent again whatever
-        the peer lists.
+        the peer lists. What only an index named that may err is looked at first.
         """
         if self.sent_is_held or not items or not isinstance(self.destination, Listable):
             return list(items)
@@ -142,26 +160,43 @@ class BatchDelivery:
             for job in dict.fromkeys(self._job_of[item.item_id] for item in items)
         }
         absent: list[Item] = []
+        present: list[Item] = []
         for item in items:
             uid = item.plan.identity.sop_instance_uid
             is_there = uid in there[self._job_of[item.item_id]]
             is_other = item.plan.earlier_version_there or item.code == Finding.DAMAGED
-            if is_there and not is_other:
-                self._note(item, ItemState.SENT)
-            else:
-                absent.append(item)
+            (present if is_there and not is_other else absent).append(item)
+        for item in self._confirmed(present):
+            self._note(item, ItemState.SENT)
         return absent
 
+    def _confirmed(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield the items that are what was planned, as far as their source leaves any doubt."""
+        doubted: dict[str, Item] = {}
+        index_may_err = isinstance(self.source, IndexMayErr) and self.source.index_may_err
+        for item in items:
+            if index_may_err and not (item.plan.kind.is_known or item.plan.opaque_reason):
+                doubted[item.plan.entry.locator] = item
+            else:
+                yield item
+        if doubted:
+            for item, file in self._files(doubted, set()):
+                if file is not None:
+                    yield item
+
     def _deliver(self, items: Sequence[Item]) -> None:
-        kinds = {item.plan.kind for item in items if not item.plan.opaque_reason}
-        kinds.discard(InstanceKind("", ""))
+        kinds = {item.plan.kind for item in items if item.plan.kind.is_known}
         by_locator = {item.plan.entry.locator: item for item in items}
-        files = Files(len(by_locator), self._files(by_locator))
+        files = Files(len(by_locator), self._files(by_locator, kinds))
 
         def open_delivery() -> Delivery:
-            return self.destination.open(sorted(kinds), self.origin)
+            # Files that come meanwhile add their kinds; a copy is made at once.
+            return self.destination.open(sorted(list(kinds)), self.origin)  # noqa: C414
 
         with closing(files):
+            if not kinds:
+                # An index did not tell; the first file does, which mostly is like the others.
+                files.look_ahead()
             if self.gate is not None:
                 self._deliver_in_lanes(Lanes(open_delivery, self.gate, self.stopping), files)
                 return
@@ -182,17 +217,29 @@ class BatchDelivery:
             for delivered in lanes.unheard():
                 self._settle(delivered)
 
-    def _files(self, by_locator: Mapping[str, Item]) -> Generator[tuple[Item, InstanceFile | None]]:
-        """Open the items' files: an answer for each, without a file where there is none to send."""
+    def _files(
+        self, by_locator: Mapping[str, Item], kinds: set[InstanceKind]
+    ) -> Generator[tuple[Item, InstanceFile | None]]:
+        """Open the items' files: an answer for each, without a file where there is none to send.
+
+        What kinds they are is added to `kinds`.
+        """
         began = self.clock.monotonic()
         entries = [item.plan.entry for item in by_locator.values()]
         for answer in self.source.read(entries, kept=KEPT_FILES):
             item = by_locator[answer.entry.locator]
-            opened = None if self._is_unwanted(item) else _examined(item, answer)
+            opened: InstanceFile | UnreadableEntry | None = None
+            if self._wanted.includes(self._job_of[item.item_id].job_id):
+                examined = examine_planned(item.plan, answer)
+                opened = examined.file
+                if examined.found is not None:
+                    self._found[item.item_id] = examined.found
             self.read_s += self.clock.monotonic() - began
             if isinstance(opened, UnreadableEntry):
                 self._note(item, ItemState.UNREADABLE, code=opened.code, message=opened.message)
                 opened = None
+            elif opened is not None and opened.header is not None:
+                kinds.add(opened.header.kind)
             yield item, opened
             began = self.clock.monotonic()
 
@@ -304,6 +351,7 @@ class BatchDelivery:
                 message,
                 hint,
                 receipt,
+                self._found.pop(item.item_id, None),
             )
         )
 
@@ -313,16 +361,7 @@ class BatchDelivery:
                 self._write()
             else:
                 self._flush_and_write(delivery)
-            self._looked_at.clear()
-
-    def _is_unwanted(self, item: Item) -> bool:
-        """Say whether the item's job was cancelled; asked once between two flushes."""
-        job_id = self._job_of[item.item_id].job_id
-        if job_id not in self._looked_at:
-            self._looked_at.add(job_id)
-            if self.jobs.job(job_id).state is JobState.CANCELLED:
-                self._cancelled.add(job_id)
-        return job_id in self._cancelled
+            self._wanted.look_again()
 
     def _flush_and_write(self, delivery: Delivery) -> None:
         try:
@@ -346,21 +385,6 @@ class BatchDelivery:
                     self.jobs.record_outcomes(job_id, outcomes)
             self._pending = []
         self._written_at = self.clock.monotonic()
-
-
-def _examined(item: Item, answer: InstanceFile | UnreadableEntry) -> InstanceFile | UnreadableEntry:
-    """Return a file with its header, or why it is not the one that was planned."""
-    if isinstance(answer, UnreadableEntry) or item.plan.opaque_reason:
-        return answer
-    try:
-        header = scan(answer.path)
-    except (MalformedDicomError, OSError):
-        message = "it is not the file any more that was planned"
-    else:
-        if header.identity == item.plan.identity:
-            return replace(answer, header=header)
-        message = "another instance has taken this file's place"
-    return UnreadableEntry(answer.entry, "changed_while_reading", message)
 
 
 def _count_shared(pending: list[Outcome], shared_bytes: int) -> None:

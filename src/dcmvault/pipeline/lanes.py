@@ -59,10 +59,15 @@ class Files(Generic[_T]):
     def __init__(self, count: int, files: Generator[tuple[_T, InstanceFile | None]]) -> None:
         self.count = count
         self._files = files
+        self._ahead: list[tuple[_T, InstanceFile | None] | None] = []
+
+    def look_ahead(self) -> None:
+        """Open the next file now, and keep it for `next`."""
+        self._ahead.append(next(self._files, None))
 
     def next(self) -> tuple[_T, InstanceFile | None] | None:
         """Return the next one; None if the source ended early."""
-        return next(self._files, None)
+        return self._ahead.pop(0) if self._ahead else next(self._files, None)
 
     def close(self) -> None:
         """Let the files go."""

@@ -1,27 +1,30 @@
-"""Selection: one pass over a source, reading only what is new or changed."""
+"""Selection: one pass over a source, reading only what is new or changed, and not told of.
+
+What a source's index names is planned by what it says, so long as nothing else goes by that name;
+whoever reads the file later confirms it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
-from dcmvault.dicom.part10 import claims_to_be_dicom, scan
-from dcmvault.errors import MalformedDicomError, SourceEmptyError
-from dcmvault.model.identifiers import RunId
+from dcmvault.errors import SourceEmptyError
+from dcmvault.model.identifiers import RunId, SourceId, is_valid_uid
 from dcmvault.model.instance import (
     Claim,
     Fingerprint,
     InstanceEntry,
     InstanceFile,
-    InstanceHeader,
+    InstanceIdentity,
     ScannedEntry,
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
     KnownEntry,
     KnownVersion,
@@ -35,8 +38,6 @@ from dcmvault.ports.source import KeepsChanges, Source
 _BATCH = 500
 #: The fingerprint of what is listed, but cannot be examined.
 _ABSENT = Fingerprint(0, 0, 0)
-#: Bytes that tell whether a file claims to be DICOM.
-_HEAD = 1024
 
 
 def select_from(
@@ -56,19 +57,17 @@ def select_from(
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
-    scan_some = partial(
-        _scan, source, scan_pass, include_other_files=include_other_files, listed=listed
-    )
+    selection = _Selection(source, source_id, scan_pass, include_other_files)
     bookmark = ""
     if isinstance(source, KeepsChanges):
         before = sources.bookmark(source_id)
         changes = source.changes_since(before) if before else None
         if changes is not None:
-            scan_some(changes.studies)
+            selection.list_studies(changes.studies, listed)
             if scan_pass.keep_unseen(source.count()):
                 return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
         bookmark = source.bookmark()
-    readable = scan_some(source.studies())
+    readable = selection.list_studies(source.studies(), listed)
     if known_before and not readable:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
@@ -77,163 +76,188 @@ def select_from(
     return scan_pass.finish(believe_absence=True, bookmark=bookmark)
 
 
-def _scan(
-    source: Source,
-    scan_pass: Scan,
-    studies: Iterable[StudyRef],
-    *,
-    include_other_files: bool,
-    listed: Callable[[int], None],
-) -> int:
-    """List the entries of studies and record what is new; return how many can be read."""
-    entries = chain.from_iterable(source.entries(study) for study in studies)
-    total = readable = 0
-    while batch := list(islice(entries, _BATCH)):
-        known = scan_pass.known(batch)
-        fresh = [
-            entry
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """One pass over a source, batch by batch."""
+
+    source: Source
+    source_id: SourceId
+    scan_pass: Scan
+    include_other_files: bool
+
+    def list_studies(self, studies: Iterable[StudyRef], listed: Callable[[int], None]) -> int:
+        """List the entries of studies and record what is new; return how many can be read."""
+        entries = chain.from_iterable(self.source.entries(study) for study in studies)
+        total = readable = 0
+        while batch := list(islice(entries, _BATCH)):
+            readable += self._take(batch)
+            total += len(batch)
+            listed(total)
+        return readable
+
+    def _take(self, batch: Sequence[InstanceEntry]) -> int:
+        known = self.scan_pass.known(batch)
+        fresh = {
+            entry.locator: (entry, before)
             for entry, before in zip(batch, known, strict=True)
-            if _needs_reading(entry, before, include_other_files=include_other_files)
-        ]
+            if self._is_fresh(entry, before)
+        }
+        readable = sum(
+            k is not None and k.version_id is not None and k.entry.locator not in fresh
+            for k in known
+        )
         if fresh:
-            scanned = list(_examine(source, fresh, include_other_files=include_other_files))
-            scan_pass.record(_with_digests(source, scan_pass, scanned))
+            told = self._told(fresh.values())
+            to_read = [entry for entry, _before in fresh.values() if entry.locator not in told]
+            scanned = self._with_digests(list(self._examine(to_read)), told)
+            self.scan_pass.record(scanned)
             readable += sum(s.header is not None or bool(s.opaque_reason) for s in scanned)
-        readable += _unchanged_instances(known, fresh)
-        total += len(batch)
-        listed(total)
-    return readable
+        return readable
 
+    def _is_fresh(self, entry: InstanceEntry, before: KnownEntry | None) -> bool:
+        if before is None or before.entry.fingerprint != entry.fingerprint:
+            return True
+        if before.unreadable:
+            # What still is not there need not be looked for; anything else may have been mended.
+            return entry.fingerprint != _ABSENT
+        return self.include_other_files and before.version_id is None
 
-def _unchanged_instances(known: Sequence[KnownEntry | None], fresh: Sequence[InstanceEntry]) -> int:
-    read = {entry.locator for entry in fresh}
-    return sum(
-        k is not None and k.version_id is not None and k.entry.locator not in read for k in known
-    )
+    def _told(
+        self, fresh: Iterable[tuple[InstanceEntry, KnownEntry | None]]
+    ) -> dict[str, ScannedEntry]:
+        """Take from the index, by locator, what is new and has a name that nothing else has.
 
+        A file that was known before is read whatever the index says: it may have been found to
+        hold something else than that.
+        """
+        told = [
+            (entry, entry.indexed)
+            for entry, before in fresh
+            if entry.indexed is not None
+            and before is None
+            and entry.claim is Claim.DICOM
+            and entry.fingerprint != _ABSENT
+            and _is_identity(entry.indexed.identity)
+        ]
+        if not told:
+            return {}
+        occurrences = Counter(header.identity for _entry, header in told)
+        taken = self.scan_pass.versions(sorted(occurrences))
+        return {
+            entry.locator: ScannedEntry(entry, header)
+            for entry, header in told
+            if occurrences[header.identity] == 1 and header.identity not in taken
+        }
 
-def _needs_reading(
-    entry: InstanceEntry, before: KnownEntry | None, *, include_other_files: bool
-) -> bool:
-    if before is None or before.entry.fingerprint != entry.fingerprint:
-        return True
-    if before.unreadable:
-        # What still is not there need not be looked for; anything else may have been mended.
-        return entry.fingerprint != _ABSENT
-    return include_other_files and before.version_id is None
+    def _examine(self, fresh: Sequence[InstanceEntry]) -> Iterator[ScannedEntry]:
+        """Classify entries by content; what is OTHER by name is read only if it is wanted."""
+        wanted = [e for e in fresh if self.include_other_files or e.claim is Claim.DICOM]
+        if not self.include_other_files:
+            yield from (ScannedEntry(entry) for entry in fresh if entry.claim is Claim.OTHER)
+        for answer in self.source.read(wanted) if wanted else ():
+            if isinstance(answer, UnreadableEntry):
+                yield ScannedEntry(answer.entry, unreadable=answer)
+            else:
+                yield examine_listed(answer, include_other_files=self.include_other_files)
 
+    def _with_digests(
+        self, examined: Sequence[ScannedEntry], told: Mapping[str, ScannedEntry]
+    ) -> list[ScannedEntry]:
+        """Read the digest of every entry whose identity is known already, or occurs twice here.
 
-def _examine(
-    source: Source, fresh: Sequence[InstanceEntry], *, include_other_files: bool
-) -> Iterator[ScannedEntry]:
-    """Classify entries by content; an entry that is OTHER by name is read only if it is wanted."""
-    wanted = [e for e in fresh if include_other_files or e.claim is Claim.DICOM]
-    yield from (
-        ScannedEntry(e) for e in fresh if not include_other_files and e.claim is Claim.OTHER
-    )
-    for answer in source.read(wanted):
-        if isinstance(answer, UnreadableEntry):
-            yield ScannedEntry(answer.entry, unreadable=answer)
-        else:
-            yield _classify(answer, include_other_files=include_other_files)
+        Only these need it before delivery: to tell a moved or copied file from a changed one. What
+        was told is not known already; but a file that was read may turn out to bear its name.
+        """
+        identities = {s.header.identity for s in examined if s.header is not None}
+        if not identities:
+            return [*examined, *told.values()]
+        doubted = [s.entry for s in told.values() if s.header and s.header.identity in identities]
+        by_locator = dict(told) | {s.entry.locator: s for s in examined}
+        for scanned in self._examine(doubted):
+            by_locator[scanned.entry.locator] = scanned
+            identities |= {scanned.header.identity} if scanned.header else set()
+        occurrences = Counter(s.header.identity for s in by_locator.values() if s.header)
+        twins = self._confirmed(self.scan_pass.versions(sorted(identities)))
+        compared = {
+            locator: s
+            for locator, s in by_locator.items()
+            if s.header and (occurrences[s.header.identity] > 1 or twins.get(s.header.identity))
+        }
+        for entry, digest in self._digests([s.entry for s in compared.values()]):
+            one = compared[entry.locator]
+            by_locator[entry.locator] = replace(one, file_sha256=digest)
+            if one.header is not None:
+                self._know_renamed(one.entry, digest, twins.get(one.header.identity, ()))
+        return list(by_locator.values())
 
+    def _know_renamed(
+        self, entry: InstanceEntry, file_sha256: bytes, twins: Iterable[KnownVersion]
+    ) -> None:
+        """Give versions that nobody read before their file was renamed the digest of that file.
 
-def _classify(file: InstanceFile, *, include_other_files: bool) -> ScannedEntry:
-    entry = file.entry
-    try:
-        with file.path.open("rb") as stream:
-            head = stream.read(_HEAD)
-        name = entry.locator.rpartition("/")[2]
-        if not (entry.expected_sop_instance_uid or claims_to_be_dicom(name, head)):
-            if include_other_files:
-                return ScannedEntry(entry, opaque_reason="not a DICOM file")
-            return ScannedEntry(replace(entry, claim=Claim.OTHER))
-        header = scan(file.path)
-    except MalformedDicomError as error:
-        return ScannedEntry(entry, opaque_reason=error.message)
-    except OSError as error:
-        reason = f"it cannot be read: {error.strerror or type(error).__name__}"
-        return ScannedEntry(entry, unreadable=UnreadableEntry(entry, "unreadable", reason))
-    if lacking := _lacking_identity(header):
-        return ScannedEntry(entry, opaque_reason=f"{lacking} is missing")
-    return ScannedEntry(entry, header=header)
+        It is the same file when the file system says so: equal inode, size and time.
+        """
+        if not entry.fingerprint.inode:
+            return
+        for twin in twins:
+            if not twin.file_sha256 and twin.entry.fingerprint == entry.fingerprint:
+                self.scan_pass.set_digest(twin.version_id, file_sha256)
 
+    def _confirmed(
+        self, twins: Mapping[InstanceIdentity, Sequence[KnownVersion]]
+    ) -> Mapping[InstanceIdentity, Sequence[KnownVersion]]:
+        """Read the digests of present versions that were never read whole, where this source can.
 
-def _lacking_identity(header: InstanceHeader) -> str:
-    """Name the first UID without which an instance has no identity; empty if it has one."""
-    if not header.sop_instance_uid:
-        return "SOP Instance UID (0008,0018)"
-    if not header.study_instance_uid:
-        return "Study Instance UID (0020,000D)"
-    if not header.series_instance_uid:
-        return "Series Instance UID (0020,000E)"
-    return ""
-
-
-def _with_digests(
-    source: Source, scan_pass: Scan, scanned: Sequence[ScannedEntry]
-) -> list[ScannedEntry]:
-    """Read the digest of every entry whose identity is known already, or occurs twice here.
-
-    Only these need it before delivery: to tell a moved or copied file from a changed one.
-    """
-    identities = [s.header.identity for s in scanned if s.header is not None]
-    if not identities:
-        return list(scanned)
-    occurrences = Counter(identities)
-    twins = scan_pass.versions(sorted(occurrences))
-    _digest_twins(source, scan_pass, twins.values())
-    compared = {
-        s.entry.locator: s
-        for s in scanned
-        if s.header is not None
-        and (occurrences[s.header.identity] > 1 or twins.get(s.header.identity))
-    }
-    if not compared:
-        return list(scanned)
-    digests: dict[str, bytes] = {}
-    for entry, value in _digests(source, [s.entry for s in compared.values()]):
-        digests[entry.locator] = value
-    for one in compared.values():
-        if one.header is not None and one.entry.locator in digests:
-            _know_renamed(
-                scan_pass, one.entry, digests[one.entry.locator], twins.get(one.header.identity, ())
-            )
-    return [replace(s, file_sha256=digests.get(s.entry.locator, b"")) for s in scanned]
-
-
-def _know_renamed(
-    scan_pass: Scan, entry: InstanceEntry, file_sha256: bytes, twins: Iterable[KnownVersion]
-) -> None:
-    """Give versions that nobody read before their file was renamed the digest of that file.
-
-    It is the same file when the file system says so: equal inode, size and time.
-    """
-    if not entry.fingerprint.inode:
-        return
-    for twin in twins:
-        if not twin.file_sha256 and twin.entry.fingerprint == entry.fingerprint:
-            scan_pass.set_digest(twin.version_id, file_sha256)
-
-
-def _digest_twins(source: Source, scan_pass: Scan, twins: Iterable[Sequence[KnownVersion]]) -> None:
-    """Read the digests of present versions that were never read whole, where this source can."""
-    unread = {v.entry.locator: v for versions in twins for v in versions if not v.file_sha256}
-    for entry, value in _digests(source, [v.entry for v in unread.values()]):
-        scan_pass.set_digest(unread[entry.locator].version_id, value)
-
-
-def _digests(
-    source: Source, entries: Sequence[InstanceEntry]
-) -> Iterator[tuple[InstanceEntry, bytes]]:
-    """Yield the digests of the entries that can be read with their fingerprint unchanged.
-
-    An entry of another source, or one that changed, simply has no answer: its content then
-    counts as different, which costs a delivery and loses nothing.
-    """
-    for answer in source.read(entries):
-        if isinstance(answer, InstanceFile):
+        One of which only an index told may turn out to be another instance: then it is recorded
+        as that, and is no twin.
+        """
+        unread = {
+            version.entry.locator: (version, identity)
+            for identity, versions in twins.items()
+            for version in versions
+            if not version.file_sha256
+        }
+        misnamed: dict[str, ScannedEntry] = {}
+        for file in self._files([version.entry for version, _identity in unread.values()]):
+            version, identity = unread[file.entry.locator]
+            found = examine_listed(file, include_other_files=True)
             try:
-                yield answer.entry, file_sha256(answer.path)
+                digest = file_sha256(file.path)
             except OSError:
                 continue
+            if found.header is not None and found.header.identity == identity:
+                self.scan_pass.set_digest(version.version_id, digest)
+            elif found.unreadable is None and version.source_id == self.source_id:
+                misnamed[file.entry.locator] = replace(found, file_sha256=digest)
+        if not misnamed:
+            return twins
+        self.scan_pass.record(list(misnamed.values()))
+        return {
+            identity: [one for one in versions if one.entry.locator not in misnamed]
+            for identity, versions in twins.items()
+        }
+
+    def _digests(self, entries: Sequence[InstanceEntry]) -> Iterator[tuple[InstanceEntry, bytes]]:
+        """Yield the digests of the entries that can be read with their fingerprint unchanged.
+
+        An entry of another source, or one that changed, simply has no answer: its content then
+        counts as different, which costs a delivery and loses nothing.
+        """
+        for file in self._files(entries):
+            try:
+                yield file.entry, file_sha256(file.path)
+            except OSError:
+                continue
+
+    def _files(self, entries: Sequence[InstanceEntry]) -> Iterator[InstanceFile]:
+        for answer in self.source.read(entries) if entries else ():
+            if isinstance(answer, InstanceFile):
+                yield answer
+
+
+def _is_identity(identity: InstanceIdentity) -> bool:
+    return (
+        is_valid_uid(identity.sop_instance_uid)
+        and is_valid_uid(identity.series_instance_uid)
+        and is_valid_uid(identity.study_instance_uid)
+    )

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId, VersionId
@@ -22,8 +22,7 @@ from dcmvault.model.report import DestinationReport, RunReport, RunState
 from dcmvault.model.snapshot import SnapshotRef
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEntry:
+class KnownEntry(NamedTuple):
     """An entry as it was last scanned. `version_id` is None for what is not DICOM or unreadable."""
 
     entry: InstanceEntry
@@ -77,7 +76,8 @@ class Scan(Protocol):
         """Write down new and changed entries (studies, series, instances, versions).
 
         An entry whose identity and `file_sha256` equal a known version gets that version; any
-        other gets a new one. Opaque entries get a version without identity.
+        other gets a new one. Opaque entries get a version without identity. What an index told
+        (`InstanceHeader.was_scanned`) never takes the place of what is known.
         """
         ...
 
@@ -192,7 +192,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item in a batch; written with its receipt in one transaction."""
+    """What became of one item in a batch; written with its receipt in one transaction.
+
+    `found` is what reading the file found, where the catalogue knew less or something else of it
+    (it was planned by an index): attributes are completed, and an entry that holds something else
+    than was planned is recorded as what it is. The item itself stays what was planned.
+    """
 
     item_id: int
     state: ItemState
@@ -202,6 +207,7 @@ class Outcome:
     message: str = ""
     hint: str = ""
     receipt: Receipt | None = None
+    found: ScannedEntry | None = None
 
 
 class ItemCatalogue(Protocol):

@@ -87,6 +87,20 @@ class KeepsChanges(Protocol):
 
 
 @runtime_checkable
+class IndexMayErr(Protocol):
+    """A source whose index may name another instance than a file holds (`InstanceEntry.indexed`).
+
+    Its files are looked at before a destination that names an instance is believed to have it.
+    Who fetches instances by the UIDs that were planned needs no such look.
+    """
+
+    @property
+    def index_may_err(self) -> bool:
+        """Whether this is so."""
+        ...
+
+
+@runtime_checkable
 class HasSidecar(Protocol):
     """A source that holds more than instances: an index, and what only the index knows."""
 

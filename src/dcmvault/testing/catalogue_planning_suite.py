@@ -18,6 +18,7 @@ from dcmvault.testing.catalogue_world import (
     identity,
     reasons,
     scanned,
+    told,
     unreadable,
 )
 
@@ -58,6 +59,33 @@ class ScanSuite(CatalogueCases):
         assert (second.known_before, second.not_dicom, second.unreadable) == (3, 1, 1)
         assert world.catalogue.sources.present_instances(world.source) == 3
         assert world.catalogue.plans.present_versions(world.source) == 2
+
+    def test_what_an_index_told_is_completed_by_a_scan_and_never_takes_its_place(self) -> None:
+        """A told header makes an instance to plan by; texts of a file win, whoever comes first."""
+        world = self.world()
+        listed = [
+            ScannedEntry(entry("a"), told(1, 1, 1, patient_name="DOE JANE", patient_sex="F")),
+            ScannedEntry(entry("b"), told(2, 1, 1, patient_name="DOE JANE", patient_sex="F")),
+            scanned("c", "c", header(2, 1, 2)),
+        ]
+        world.scan(world.run(), listed)
+        due = world.due(world.run())
+        assert [item.identity for item in due] == [
+            identity(1, 1, 1),
+            identity(2, 1, 1),
+            identity(2, 1, 2),
+        ]
+        assert [item.kind.is_known for item in due] == [False, False, True]
+        run_id = world.backup(listed, {"a": "a", "b": "b", "c": "c"})
+        names = {
+            study.study_instance_uid: study.patient_name
+            for study in world.catalogue.runs.report(run_id).study_reports
+        }
+        assert names == {"2.25.1": "DOE JANE", "2.25.2": "Doe^Jane"}
+        again = [ScannedEntry(entry("a", "new"), header(1, 1, 1))]
+        world.scan(world.run(), again + listed[1:])
+        (new,) = world.due(world.run())
+        assert (new.reason, new.kind.is_known) == ("changed", True)
 
     def test_absence_counts_only_when_believed(self) -> None:
         """An unmounted volume changes nothing; a believed absence does, until they are back."""

@@ -15,6 +15,7 @@ from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_bookmark_suite import BookmarkSuite
 from dcmvault.testing.catalogue_history import HistorySuite
+from dcmvault.testing.catalogue_index_suite import IndexSuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
@@ -496,5 +497,7 @@ class RunSuite(CatalogueCases):
         assert again.catalogue.status.counts()["holdings"] == 1
 
 
-class CatalogueSuite(ScanSuite, BookmarkSuite, DueSuite, JobSuite, RunSuite, HistorySuite):
+class CatalogueSuite(
+    ScanSuite, BookmarkSuite, DueSuite, JobSuite, RunSuite, HistorySuite, IndexSuite
+):
     """Tests of the contracts in `dcmvault.ports.catalogue`."""

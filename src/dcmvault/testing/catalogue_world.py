@@ -110,6 +110,20 @@ def header(study: int, series: int, instance: int, **attributes: str) -> Instanc
         study=StudyAttributes(patient_name="Doe^Jane", study_date="20260130", **attributes),
         series=SeriesAttributes(modality="CT", series_number=str(series)),
         instance_number=str(instance),
+        data_set_start=400,
+        data_set_end=1000,
+    )
+
+
+def told(
+    study: int, series: int, instance: int, *, sop_class_uid: str = "", **attributes: str
+) -> InstanceHeader:
+    """Make what an index tells of an instance named by three numbers: these attributes, no more."""
+    return header(study, series, instance)._replace(
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid="",
+        study=StudyAttributes(**attributes),
+        series=SeriesAttributes(),
         data_set_start=0,
         data_set_end=0,
     )

@@ -75,6 +75,11 @@ class HorosSource:
         self._snapshot: _Snapshot | None = None
 
     @property
+    def index_may_err(self) -> bool:
+        """True: file numbers are used again, and the index may lag behind its files."""
+        return True
+
+    @property
     def name(self) -> str:
         """`horos:` and the canonical absolute path of the library."""
         return "horos:" + os.fsencode(self._base).decode(errors="backslashreplace")
@@ -172,7 +177,7 @@ def _entry(snapshot: _Snapshot, file: IndexedFile) -> InstanceEntry:
         except OSError:
             # Missing, or not to be examined: listed all the same, so that reading says why.
             pass
-    return InstanceEntry(file.locator, fingerprint, file.claim, file.sop_instance_uid)
+    return InstanceEntry(file.locator, fingerprint, file.claim, file.sop_instance_uid, file.indexed)
 
 
 def _path(data: str, locator: str) -> str:

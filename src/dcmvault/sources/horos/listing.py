@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.model.instance import Claim
-from dcmvault.sources.horos.paths import DATABASE_FOLDER, file_of_row
+from dcmvault.model.identifiers import is_valid_uid
+from dcmvault.model.instance import Claim, InstanceHeader, SeriesAttributes, StudyAttributes
+from dcmvault.sources.horos.paths import DATABASE_FOLDER, file_of_row, number_of_file, numbered_file
 from dcmvault.sources.horos.uid import decode_uid
 from dcmvault.sources.local_files import escape
 
@@ -21,17 +22,70 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 #: Before the SOP Instance UID of a row that names no file: an entry that cannot be read.
 NO_FILE = "no-file/"
+#: The study of rows whose series or study is gone.
+_DETACHED = 0
+
+_TABLES = """
+CREATE TABLE listing.study (
+  number INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, name, patient, sex, description,
+  accession, institution
+);
+CREATE TABLE listing.study_row (pk INTEGER PRIMARY KEY, study INTEGER NOT NULL);
+CREATE TABLE listing.series (
+  pk INTEGER PRIMARY KEY, study INTEGER NOT NULL, uid TEXT NOT NULL, modality, id, name
+);
+CREATE TABLE listing.numbered (
+  number INTEGER PRIMARY KEY, study INTEGER NOT NULL, is_dicom INTEGER NOT NULL, sop BLOB,
+  series INTEGER, instance INTEGER
+);
+CREATE TABLE listing.named (
+  locator TEXT PRIMARY KEY, study INTEGER NOT NULL, is_dicom INTEGER NOT NULL, sop BLOB,
+  series INTEGER, instance INTEGER
+) WITHOUT ROWID;
+"""
+#: Columns of `numbered` and `named` but for their keys, from rows of ZIMAGE that name one file.
+#: What they do not agree on is not told: its series is NULL then.
+_FILE_COLUMNS = """
+  COALESCE(MIN(se.study), 0),
+  MAX({kind} IS NULL OR UPPER({kind}) LIKE 'DICOM%'),
+  MAX({sop}),
+  CASE WHEN COUNT({sop}) = COUNT(*) AND MIN({sop}) = MAX({sop}) AND COUNT(se.pk) = COUNT(*)
+    AND MIN(se.pk) = MAX(se.pk) THEN MIN(se.pk) END,
+  CASE WHEN COUNT(*) = 1 THEN MIN({instance}) END
+"""
+_INDEXES = """
+CREATE INDEX listing.numbered_by_study ON numbered (study, number);
+CREATE INDEX listing.named_by_study ON named (study, locator);
+CREATE INDEX listing.series_by_study ON series (study);
+"""
 #: Columns that older or newer versions may lack; NULL stands for them.
-_WANTED = ("ZPATHNUMBER", "ZPATHSTRING", "ZSTOREDFILETYPE", "ZCOMPRESSEDSOPINSTANCEUID")
+_WANTED: Mapping[str, str] = {
+    "number": "ZPATHNUMBER",
+    "path": "ZPATHSTRING",
+    "kind": "ZSTOREDFILETYPE",
+    "sop": "ZCOMPRESSEDSOPINSTANCEUID",
+    "instance": "ZINSTANCENUMBER",
+}
+_STUDY_TEXTS = (
+    "ZNAME",
+    "ZPATIENTID",
+    "ZPATIENTSEX",
+    "ZSTUDYNAME",
+    "ZACCESSIONNUMBER",
+    "ZINSTITUTIONNAME",
+)
+_SERIES_TEXTS = ("ZMODALITY", "ZID", "ZNAME")
+_NO_PLACE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """One file that the index names. `locator` is empty when the row names none."""
+    """One file that the index names. `indexed` is None where its rows leave any doubt."""
 
     locator: str
     claim: Claim
     sop_instance_uid: str
+    indexed: InstanceHeader | None
 
 
 class IndexListing:
@@ -53,14 +107,15 @@ class IndexListing:
         connection.execute("ATTACH DATABASE ? AS listing", (os.path.join(folder, "listing.sql"),))  # noqa: PTH118
         connection.execute("PRAGMA listing.journal_mode = OFF")
         connection.execute("PRAGMA listing.synchronous = OFF")
-        connection.execute(
-            "CREATE TABLE listing.file (number INTEGER PRIMARY KEY, study TEXT NOT NULL,"
-            " locator TEXT NOT NULL UNIQUE, is_dicom INTEGER NOT NULL, sop TEXT NOT NULL)"
-        )
+        connection.create_function("clean", 1, _clean, deterministic=True)
+        connection.create_function("own_uid", 2, _own_uid, deterministic=True)
+        connection.executescript(_TABLES)
         connection.execute("BEGIN")
-        self._fill(columns)
-        connection.execute("CREATE INDEX listing.file_by_study ON file (study, number)")
+        self._fill_studies(columns["ZSTUDY"])
+        self._fill_series(columns["ZSERIES"])
+        self._fill_files(columns["ZIMAGE"])
         connection.execute("COMMIT")
+        connection.executescript(_INDEXES)
         connection.execute("PRAGMA query_only = ON")
 
     def studies(self) -> list[str]:
@@ -68,83 +123,179 @@ class IndexListing:
 
         Several rows of one UID (other demographics) are one study.
         """
-        found = {
-            _clean(row[0])
-            for row in self._connection.execute(
-                "SELECT CAST(ZSTUDYINSTANCEUID AS TEXT) FROM main.ZSTUDY"
-            )
-        }
-        detached = self._connection.execute("SELECT 1 FROM listing.file WHERE study = ''")
-        if detached.fetchone() is None:
-            found.discard("")
-        else:
-            found.add("")
-        return sorted(found)
+        rows = self._connection.execute(
+            "SELECT uid FROM listing.study WHERE uid <> '' OR EXISTS (SELECT 1 FROM"
+            " listing.numbered WHERE study = 0) OR EXISTS (SELECT 1 FROM listing.named"
+            " WHERE study = 0) ORDER BY uid"
+        )
+        return [uid for (uid,) in rows]
 
     def files(self, study: str) -> Iterator[IndexedFile]:
         """List the files of one study."""
-        for locator, is_dicom, sop in self._connection.execute(
-            "SELECT locator, is_dicom, sop FROM listing.file WHERE study = ? ORDER BY number",
-            (study,),
-        ):
-            yield IndexedFile(locator, Claim.DICOM if is_dicom else Claim.OTHER, sop)
+        row = self._connection.execute(
+            "SELECT * FROM listing.study WHERE uid = ?", (study,)
+        ).fetchone()
+        if row is None:
+            return
+        number = row[0]
+        headers = self._headers(row) if is_valid_uid(study) else {}
+        for table, key in (("named", "locator"), ("numbered", "number")):
+            for place, is_dicom, packed, series, instance in self._connection.execute(
+                f"SELECT {key}, is_dicom, sop, series, instance FROM listing.{table}"  # noqa: S608
+                f" WHERE study = ? ORDER BY {key}",
+                (number,),
+            ):
+                sop = decode_uid(packed)
+                header = headers.get(series) if is_dicom else None
+                if header is not None:
+                    header = (
+                        header._replace(
+                            sop_instance_uid=sop,
+                            instance_number="" if instance is None else str(instance),
+                        )
+                        if is_valid_uid(sop)
+                        else None
+                    )
+                yield IndexedFile(
+                    place if isinstance(place, str) else numbered_file(place, self._folder_size),
+                    Claim.DICOM if is_dicom else Claim.OTHER,
+                    sop,
+                    header,
+                )
 
     def names(self, locator: str) -> bool:
         """Say whether the index names this file."""
+        number = number_of_file(locator, self._folder_size)
         found = self._connection.execute(
-            "SELECT 1 FROM listing.file WHERE locator = ?", (locator,)
+            "SELECT 1 FROM listing.numbered WHERE number = ?"
+            " UNION ALL SELECT 1 FROM listing.named WHERE locator = ?",
+            (_NO_PLACE if number is None else number, locator),
         ).fetchone()
         return found is not None
 
     def files_in_library(self) -> int:
         """Count the files that should lie in DATABASE.noindex."""
         row = self._connection.execute(
-            "SELECT COUNT(*) FROM listing.file WHERE locator >= ? AND locator < ?",
+            "SELECT (SELECT COUNT(*) FROM listing.numbered)"
+            " + (SELECT COUNT(*) FROM listing.named WHERE locator >= ? AND locator < ?)",
             (f"{DATABASE_FOLDER}/", f"{DATABASE_FOLDER}0"),
         ).fetchone()
         return int(row[0])
 
-    def _fill(self, columns: frozenset[str]) -> None:
-        number, text, kind, sop = (f"im.{name}" if name in columns else "NULL" for name in _WANTED)
-        # Rows are frames: N rows of a multi-frame file have one path. An index may have rows
-        # whose series or study is gone; their files are listed under an empty study.
-        rows = self._connection.execute(
-            "SELECT CAST(st.ZSTUDYINSTANCEUID AS TEXT) AS uid,"  # noqa: S608  (names are ours)
-            f" {number} AS number, {text} AS path,"
-            f" MAX({kind} IS NULL OR UPPER({kind}) LIKE 'DICOM%'), MAX({sop})"
-            " FROM main.ZIMAGE im LEFT JOIN main.ZSERIES se ON im.ZSERIES = se.Z_PK"
-            " LEFT JOIN main.ZSTUDY st ON se.ZSTUDY = st.Z_PK"
-            " GROUP BY uid, number, path ORDER BY uid, number, path"
+    def _headers(self, study: tuple[object, ...]) -> dict[int, InstanceHeader]:
+        """Make what the index tells of the instances of each series of a study."""
+        number, uid, name, patient, sex, description, accession, institution = study
+        attributes = StudyAttributes(
+            patient_name=_text(name),
+            patient_id=_text(patient),
+            patient_sex=_text(sex),
+            study_description=_text(description),
+            accession_number=_text(accession),
+            institution_name=_text(institution),
         )
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO listing.file (study, locator, is_dicom, sop)"
-            " VALUES (?, ?, ?, ?)",
-            filter(None, map(self._line, rows)),
+        return {
+            pk: InstanceHeader(
+                sop_class_uid="",
+                sop_instance_uid="",
+                study_instance_uid=str(uid),
+                series_instance_uid=series_uid,
+                transfer_syntax_uid="",
+                study=attributes,
+                series=SeriesAttributes(_text(modality), _text(series_id), _text(title)),
+                instance_number="",
+                data_set_start=0,
+                data_set_end=0,
+            )
+            for pk, series_uid, modality, series_id, title in self._connection.execute(
+                "SELECT pk, uid, modality, id, name FROM listing.series"
+                " WHERE study = ? AND uid <> ''",
+                (number,),
+            )
+        }
+
+    def _fill_studies(self, columns: frozenset[str]) -> None:
+        texts = ", ".join(name if name in columns else "NULL" for name in _STUDY_TEXTS)
+        self._connection.execute("INSERT INTO listing.study (number, uid) VALUES (0, '')")
+        # Of rows with one UID the first one's texts; numbers follow the order of UIDs.
+        self._connection.execute(
+            "INSERT INTO listing.study (uid, name, patient, sex, description, accession,"  # noqa: S608
+            " institution) SELECT uid, name, patient, sex, description, accession, institution"
+            " FROM (SELECT clean(CAST(ZSTUDYINSTANCEUID AS BLOB)) AS uid, MIN(Z_PK),"
+            f" {_aliased(texts)} FROM main.ZSTUDY GROUP BY 1 ORDER BY 1) WHERE uid <> ''"
+        )
+        self._connection.execute(
+            "INSERT INTO listing.study_row SELECT Z_PK, number FROM main.ZSTUDY"
+            " JOIN listing.study ON uid = clean(CAST(ZSTUDYINSTANCEUID AS BLOB))"
         )
 
-    def _line(self, row: tuple[object, ...]) -> tuple[str, str, object, str] | None:
-        study, number, text, is_dicom, packed = row
-        sop = decode_uid(packed)
+    def _fill_series(self, columns: frozenset[str]) -> None:
+        texts = ", ".join(f"se.{n}" if n in columns else "NULL" for n in _SERIES_TEXTS)
+        dicom_uid, grouping = (
+            f"se.{n}" if n in columns else "NULL" for n in ("ZSERIESDICOMUID", "ZSERIESINSTANCEUID")
+        )
+        self._connection.execute(
+            "INSERT INTO listing.series (pk, study, uid, modality, id, name)"  # noqa: S608
+            f" SELECT se.Z_PK, COALESCE(st.study, {_DETACHED}), own_uid("
+            f" CAST({dicom_uid} AS BLOB), CAST({grouping} AS BLOB)), {texts}"
+            " FROM main.ZSERIES se LEFT JOIN listing.study_row st ON st.pk = se.ZSTUDY"
+        )
+
+    def _fill_files(self, columns: frozenset[str]) -> None:
+        names = {
+            alias: f"im.{name}" if name in columns else "NULL" for alias, name in _WANTED.items()
+        }
+        number, path = names["number"], names["path"]
+        is_numbered = f"WHERE (TYPEOF({number}) = 'integer' AND {number} >= 0)"
+        rows = "FROM main.ZIMAGE im LEFT JOIN listing.series se ON im.ZSERIES = se.pk"
+        # Rows are frames: N rows of a multi-frame file have one path.
+        self._connection.execute(
+            f"INSERT INTO listing.numbered SELECT {number}, {_FILE_COLUMNS.format(**names)} {rows}"
+            f" {is_numbered} = 1 GROUP BY {number}"
+        )
+        others = self._connection.execute(
+            f"SELECT {number}, {path}, {_FILE_COLUMNS.format(**names)} {rows}"
+            f" {is_numbered} = 0"
+            f" GROUP BY COALESCE(se.study, 0), {number}, {path},"
+            f" CASE WHEN {path} IS NULL THEN {names['sop']} END"
+            f" ORDER BY COALESCE(se.study, 0), {number}, {path}"
+        )
+        for row in others:
+            self._add_named(row)
+
+    def _add_named(self, row: tuple[object, ...]) -> None:
+        number, text, *columns = row
         path = file_of_row(number, text, self._folder_size)
         if path:
             # The application also accepts an absolute path to a file of its own.
             locator = escape(path.removeprefix(f"{self._data}/"))
-        elif sop:
+        elif sop := decode_uid(columns[2]):
             locator = f"{NO_FILE}{sop}"
         else:
-            return None
-        return _clean(study), locator, is_dicom, sop
+            return
+        place = number_of_file(locator, self._folder_size)
+        table = "named" if place is None else "numbered"
+        self._connection.execute(
+            f"INSERT OR IGNORE INTO listing.{table} VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (locator if place is None else place, *columns),
+        )
 
 
-def _columns(connection: sqlite3.Connection) -> frozenset[str]:
-    """Look up the columns of ZIMAGE; SourceUnavailableError for an index of another kind."""
-    found: frozenset[str] = frozenset()
+def _aliased(texts: str) -> str:
+    names = ("name", "patient", "sex", "description", "accession", "institution")
+    return ", ".join(
+        f"{text} AS {name}" for text, name in zip(texts.split(", "), names, strict=True)
+    )
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
+    """Look up the columns of each table; SourceUnavailableError for an index of another kind."""
+    found: dict[str, frozenset[str]] = {}
     for table, needed in _NEEDED.items():
         rows = connection.execute(f"PRAGMA main.table_info({table})")
-        found = frozenset(row[1].upper() for row in rows)
-        if not found.issuperset(needed):
+        found[table] = frozenset(row[1].upper() for row in rows)
+        if not found[table].issuperset(needed):
             raise _foreign_layout()
-    if found.isdisjoint({"ZPATHNUMBER", "ZPATHSTRING"}):
+    if found["ZIMAGE"].isdisjoint({"ZPATHNUMBER", "ZPATHSTRING"}):
         raise _foreign_layout()
     return found
 
@@ -156,5 +307,26 @@ def _foreign_layout() -> SourceUnavailableError:
     )
 
 
-def _clean(uid: object) -> str:
-    return escape(uid.strip(" \0")) if isinstance(uid, str) else ""
+def _clean(raw: object) -> str:
+    if not isinstance(raw, bytes):
+        return ""
+    return escape(raw.decode("utf-8", "surrogateescape").strip(" \0"))
+
+
+def _own_uid(dicom_uid: object, grouping: object) -> str:
+    """Return the Series Instance UID of all rows of a ZSERIES row; empty where that is in doubt.
+
+    Rows are grouped by `"%08d <UID>"` and what splits a series further. Where the application
+    merges series (localizers, projections), another name stands in the UID's place.
+    """
+    if not isinstance(dicom_uid, bytes) or not isinstance(grouping, bytes):
+        return ""
+    uid = dicom_uid.decode("ascii", "replace")
+    named = grouping.decode("ascii", "replace").partition(" ")[2]
+    rest = named.removeprefix(uid)
+    is_own = named.startswith(uid) and not rest[:1].isdigit() and rest[:1] != "."
+    return uid if is_own and is_valid_uid(uid) else ""
+
+
+def _text(value: object) -> str:
+    return str(value).strip() if isinstance(value, str | int) else ""

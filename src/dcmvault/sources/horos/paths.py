@@ -15,6 +15,8 @@ ROI_FOLDER = "ROIs"
 #: An optional text file: the data folders lie elsewhere.
 REDIRECT_FILE = "DBFOLDER_LOCATION"
 
+#: At most as many digits as SQLite's integers have.
+_NUMBERED = re.compile(rf"{re.escape(DATABASE_FOLDER)}/[0-9]{{1,19}}/([0-9]{{1,18}})\.dcm")
 _LEADING_NUMBER = re.compile(r"\s*([0-9]+)")
 
 
@@ -68,3 +70,17 @@ def file_of_row(number: object, text: object, folder_size: int) -> str:
     match = _LEADING_NUMBER.match(relative)
     leading = int(match.group(1)) if match else 0
     return f"{DATABASE_FOLDER}/{(leading // folder_size + 1) * folder_size}/{relative}"
+
+
+def numbered_file(number: int, folder_size: int) -> str:
+    """Say where the file with this ZPATHNUMBER (not negative) lies, relative to the data folder."""
+    return f"{DATABASE_FOLDER}/{(number // folder_size + 1) * folder_size}/{number}.dcm"
+
+
+def number_of_file(locator: str, folder_size: int) -> int | None:
+    """Return the number of a file that `numbered_file` names; None for any other."""
+    match = _NUMBERED.fullmatch(locator)
+    if match is None:
+        return None
+    number = int(match.group(1))
+    return number if numbered_file(number, folder_size) == locator else None

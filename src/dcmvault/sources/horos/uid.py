@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: Code to character; 0 ends the UID, and 12 to 15 mean nothing.
-_CHARACTERS = "\0" + "0123456789."
+#: Code (a hexadecimal digit) to character; 0 ends the UID, and 12 to 15 mean nothing.
+_CHARACTERS = str.maketrans("0123456789abcdef", "\0" + "0123456789." + "?" * 4)
 
 
 def decode_uid(packed: object) -> str:
@@ -14,12 +14,5 @@ def decode_uid(packed: object) -> str:
     """
     if not isinstance(packed, bytes):
         return ""
-    characters: list[str] = []
-    for byte in packed:
-        for code in (byte >> 4, byte & 0x0F):
-            if code == 0:
-                return "".join(characters)
-            if code >= len(_CHARACTERS):
-                return ""
-            characters.append(_CHARACTERS[code])
-    return "".join(characters)
+    uid = packed.hex().translate(_CHARACTERS).partition("\0")[0]
+    return "" if "?" in uid else uid

@@ -35,19 +35,21 @@ class TestOrthancSource(ChangesSuite):
             )
             for one in made:
                 data = one.path.read_bytes()
-                content[orthanc.store(data)] = data
+                instance_id = orthanc.store(data)
+                study_id = orthanc.rest(f"/instances/{instance_id}/study")["ID"]
+                content[f"{study_id}/{instance_id}.dcm"] = data
 
         def change(locator: str) -> None:
             # Another pixel, so that not even the size tells.
             data = content[locator]
-            assert orthanc.store(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]) == locator
+            orthanc.store(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
 
         return KnownSource(
             make=_maker(orthanc),
             content=content,
             make_unavailable=orthanc.process.kill,
             change=change,
-            remove=lambda locator: orthanc.rest(f"/instances/{locator}", method="DELETE"),
+            remove=lambda locator: orthanc.rest(f"/instances/{locator[45:-4]}", method="DELETE"),
         )
 
 

@@ -26,12 +26,11 @@ from dcmvault.errors import (
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
 from dcmvault.sources.orthanc.rest import (
-    ID,
     OrthancRest,
     ResourceGoneError,
     ResourceUnreadableError,
 )
-from dcmvault.sources.orthanc.rows import instance_row, is_unknown
+from dcmvault.sources.orthanc.rows import instance_of, instance_row, is_unknown
 
 #: Bytes of the largest file that is fetched.
 _LONGEST_FILE = 64 << 30
@@ -185,7 +184,7 @@ class _Connections:
         etag = ""
         try:
             file.begin_anew()
-            path = f"/instances/{entry.locator}/attachments/dicom"
+            path = f"/instances/{instance_of(entry.locator)}/attachments/dicom"
             etag = rest.fetch(f"{path}/data", take, longest=size)
         except ResourceGoneError:
             problem = EntryUnreadableError(
@@ -208,11 +207,12 @@ class _Connections:
 
 def _require_unchanged(rest: OrthancRest, entry: InstanceEntry) -> None:
     """Raise EntryVanishedError or EntryChangedError unless the instance is what was listed."""
+    instance_id = instance_of(entry.locator)
     try:
-        row = instance_row(rest.json(f"/instances/{entry.locator}"))
+        row = instance_row(rest.json(f"/instances/{instance_id}"))
     except ResourceGoneError:
         raise EntryVanishedError("Orthanc does not have the instance any more.") from None
-    if row is None or row.instance_id != entry.locator:
+    if row is None or row.instance_id != instance_id:
         raise EntryUnreadableError("Orthanc does not say what it has under this name.")
     if row.fingerprint != entry.fingerprint:
         raise EntryChangedError("The instance was stored again since it was listed.")
@@ -232,7 +232,7 @@ def _recorded_md5(rest: OrthancRest, path: str, etag: str) -> str:
 def _refusal_at_sight(entry: InstanceEntry) -> UnreadableEntry | None:
     """Say what need not be asked for."""
     size = entry.fingerprint.size
-    if not ID.match(entry.locator):
+    if not instance_of(entry.locator):
         return _refused(entry, EntryUnreadableError("No instance of an Orthanc has this name."))
     if is_unknown(entry):
         reason = "Orthanc lists the instance, and does not say what it is."

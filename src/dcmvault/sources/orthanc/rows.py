@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from dcmvault.sources.orthanc.rest import ID
 _LONGEST_TEXT = 1024
 #: Bytes of an instance that an index of 64 bits can count.
 _LARGEST = 1 << 62
+_LOCATOR = re.compile(r"[0-9a-f-]{44}/([0-9a-f]{8}(?:-[0-9a-f]{8}){4})\.dcm\Z")
 #: Listed, but Orthanc does not say what it is.
 _UNKNOWN = Fingerprint(0, 0, 0)
 
@@ -50,8 +52,6 @@ class InstanceRow:
     series_id: str
     sop_instance_uid: str
     instance_number: str
-    #: Place in the series; 0 where Orthanc knows none.
-    index: int
     fingerprint: Fingerprint
 
 
@@ -111,18 +111,30 @@ def instance_row(value: object) -> InstanceRow | None:
     if not (instance_id and _is_count(size) and isinstance(uuid, str) and uuid):
         return None
     assert isinstance(size, int)
-    tags, index = _object(row.get("MainDicomTags")), row.get("IndexInSeries")
+    tags = _object(row.get("MainDicomTags"))
     return InstanceRow(
         instance_id,
         _id(row.get("ParentSeries")),
         _uid(tags, "SOPInstanceUID"),
         text(tags, "InstanceNumber"),
-        index if isinstance(index, int) and _is_count(index) else 0,
         Fingerprint(size, 0, _revision(uuid)),
     )
 
 
-def entry_of(row: InstanceRow, series: SeriesRow | None, study: StudyRow) -> InstanceEntry:
+def locator_of(study_id: str, instance_id: str) -> str:
+    """Return the locator of an instance: the path that it gets where it is restored."""
+    return f"{study_id}/{instance_id}.dcm"
+
+
+def instance_of(locator: str) -> str:
+    """Return Orthanc's identifier of an instance; empty for a locator that is not of this kind."""
+    found = _LOCATOR.match(locator)
+    return found[1] if found else ""
+
+
+def entry_of(
+    locator: str, row: InstanceRow, series: SeriesRow | None, study: StudyRow
+) -> InstanceEntry:
     """Make the entry of an instance, with what Orthanc's index says of it."""
     uids = (study.study_instance_uid, series.series_instance_uid if series else "")
     indexed = None
@@ -140,16 +152,16 @@ def entry_of(row: InstanceRow, series: SeriesRow | None, study: StudyRow) -> Ins
             data_set_end=0,
         )
     return InstanceEntry(
-        row.instance_id,
+        locator,
         row.fingerprint,
         expected_sop_instance_uid=row.sop_instance_uid,
         indexed=indexed,
     )
 
 
-def unknown_entry(instance_id: str) -> InstanceEntry:
+def unknown_entry(locator: str) -> InstanceEntry:
     """Make the entry of an instance that is listed and not described."""
-    return InstanceEntry(instance_id, _UNKNOWN)
+    return InstanceEntry(locator, _UNKNOWN)
 
 
 def is_unknown(entry: InstanceEntry) -> bool:

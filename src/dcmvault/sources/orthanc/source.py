@@ -26,6 +26,7 @@ from dcmvault.sources.orthanc.rows import (
     entry_of,
     instance_row,
     instance_rows,
+    locator_of,
     series_rows,
     study_row,
     unknown_entry,
@@ -39,10 +40,11 @@ _LISTINGS = 3
 class OrthancSource:
     """A Source over Orthanc's REST interface.
 
-    A StudyRef's locator is Orthanc's identifier of the study, an entry's that of the instance.
-    Both are made of DICOM identifiers, so that what is deleted and stored again has the same one.
-    The fingerprint is the size of the file, and a number made of the UUID that Orthanc gives each
-    file that it writes. Secrets and certificates are looked up when Orthanc is first spoken to.
+    A StudyRef's locator is Orthanc's identifier of the study, an entry's is that of the study and
+    that of the instance, `STUDY/INSTANCE.dcm`. Both are made of DICOM identifiers, so that what is
+    deleted and stored again has the same one. The fingerprint is the size of the file, and a
+    number made of the UUID that Orthanc gives each file that it writes. Secrets and certificates
+    are looked up when Orthanc is first spoken to.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class OrthancSource:
                 yield StudyRef(study_id)
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
-        """List the instances of one study, series by series; none when it is gone meanwhile.
+        """List the instances of one study; none when it is gone meanwhile.
 
         What one answer does not describe (an answer that is cut short, a defect) is asked for by
         itself, and listed with a zero fingerprint where that fails too.
@@ -92,10 +94,12 @@ class OrthancSource:
                         missing.append(instance_id)
                     else:
                         rows[instance_id] = row
-        for row in sorted(rows.values(), key=_order):
-            yield entry_of(row, series.get(row.series_id), about)
-        for instance_id in sorted(set(missing)):
-            yield unknown_entry(instance_id)
+        for instance_id in sorted({*rows, *missing}):
+            locator, row = locator_of(study.locator, instance_id), rows.get(instance_id)
+            if row is None:
+                yield unknown_entry(locator)
+            else:
+                yield entry_of(locator, row, series.get(row.series_id), about)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -176,12 +180,12 @@ def _whole() -> Iterator[None]:
     """Conclude nothing about a source where an answer that others depend on cannot be had."""
     try:
         yield
-    except (ResourceGoneError, ResourceUnreadableError) as error:
+    except ResourceGoneError as error:
         raise SourceUnavailableError(
-            f"Orthanc cannot be listed. {error.message}",
-            hint=error.hint or "Check host, port and path in the address: orthanc+https://host",
+            "There is no Orthanc at this address: what it should have is not there (404).",
+            hint="Check host, port and path in the address: orthanc+https://host",
         ) from error
-
-
-def _order(row: InstanceRow) -> tuple[str, int, str]:
-    return row.series_id, row.index, row.instance_id
+    except ResourceUnreadableError as error:
+        raise SourceUnavailableError(
+            f"Orthanc cannot be listed. {error.message}", hint=error.hint
+        ) from error

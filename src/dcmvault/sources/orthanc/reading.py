@@ -8,14 +8,11 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from dcmvault.errors import (
     EntryChangedError,
@@ -26,6 +23,8 @@ from dcmvault.errors import (
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
 from dcmvault.sources.orthanc.rest import (
+    Connect,
+    Connections,
     OrthancRest,
     ResourceGoneError,
     ResourceUnreadableError,
@@ -41,9 +40,6 @@ _SLOWEST, _GRACE_S = 4 << 10, 300.0
 #: The MD5 of an attachment, behind its revision.
 _ETAG = re.compile(r'"?\d+-([0-9a-f]{32})"?\Z')
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
-
-#: Makes a connection.
-Connect = Callable[[], OrthancRest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +57,23 @@ def read_instances(
     """Fetch each entry's file byte for byte, and answer in order, one for each."""
     with (
         FetchedFiles(kept=kept, longest_file=_LONGEST_FILE) as files,
-        _Connections(connect) as pool,
+        Connections(connect) as open_ones,
         ThreadPoolExecutor(connections) as workers,
     ):
+        fetcher = _Fetcher(open_ones)
         coming = iter(entries)
         ahead: deque[_Fetching] = deque()
         try:
             waiting = next(coming, None)
             while ahead or waiting is not None:
                 while waiting is not None and _may_begin(ahead, waiting, connections):
-                    ahead.append(_begin(waiting, files, pool, workers))
+                    ahead.append(_begin(waiting, files, fetcher, workers))
                     waiting = next(coming, None)
                 yield _end(ahead.popleft(), files)
         finally:
             for fetching in ahead:
                 fetching.answer.cancel()
-            pool.interrupt()
+            fetcher.interrupt()
 
 
 def _may_begin(ahead: deque[_Fetching], entry: InstanceEntry, connections: int) -> bool:
@@ -88,7 +85,7 @@ def _may_begin(ahead: deque[_Fetching], entry: InstanceEntry, connections: int) 
 
 
 def _begin(
-    entry: InstanceEntry, files: FetchedFiles, pool: _Connections, workers: ThreadPoolExecutor
+    entry: InstanceEntry, files: FetchedFiles, fetcher: _Fetcher, workers: ThreadPoolExecutor
 ) -> _Fetching:
     answer: Future[UnreadableEntry | None]
     refusal = _refusal_at_sight(entry)
@@ -102,7 +99,7 @@ def _begin(
         answer = Future()
         answer.set_result(refusal)
         return _Fetching(entry, None, answer)
-    return _Fetching(entry, file, workers.submit(pool.fetch, entry, file))
+    return _Fetching(entry, file, workers.submit(fetcher.fetch, entry, file))
 
 
 def _end(fetching: _Fetching, files: FetchedFiles) -> InstanceFile | UnreadableEntry:
@@ -120,26 +117,12 @@ def _end(fetching: _Fetching, files: FetchedFiles) -> InstanceFile | UnreadableE
     return InstanceFile(fetching.entry, file.path, fetched=fetched)
 
 
-class _Connections:
-    """Connections to one Orthanc, one for each thread that fetches."""
+class _Fetcher:
+    """Fetches files; used by several threads."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-        self._of_thread = threading.local()
-        self._all: list[OrthancRest] = []
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._interrupted = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for rest in self._all:
-            rest.close()
 
     def interrupt(self) -> None:
         """Let what is under way end early."""
@@ -148,7 +131,7 @@ class _Connections:
     def fetch(self, entry: InstanceEntry, file: FetchedFile) -> UnreadableEntry | None:
         """Fetch one file; return why it cannot be had, or nothing."""
         try:
-            rest = self._mine()
+            rest = self._connections.mine()
             rest.patience.apply(lambda: self._fetch(rest, entry, file))
             file.finish()
         except EntryUnreadableError as error:
@@ -158,13 +141,6 @@ class _Connections:
         except OSError as error:
             return _refused(entry, _no_room(error))
         return None
-
-    def _mine(self) -> OrthancRest:
-        if not hasattr(self._of_thread, "rest"):
-            self._of_thread.rest = self._connect()
-            self._all.append(self._of_thread.rest)
-        rest: OrthancRest = self._of_thread.rest
-        return rest
 
     def _fetch(self, rest: OrthancRest, entry: InstanceEntry, file: FetchedFile) -> None:
         """Write the file as Orthanc has it now, which must be as it was listed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -231,6 +232,39 @@ class OrthancRest:
             f"What {self._access.peer.name} answers is not what an Orthanc answers.",
             hint="Check host, port and path in the address: orthanc+https://host",
         )
+
+
+#: Makes a connection.
+Connect = Callable[[], OrthancRest]
+
+
+class Connections:
+    """Connections to one Orthanc, one for each thread that needs one; closed all together."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._of_thread = threading.local()
+        self._all: list[OrthancRest] = []
+
+    def mine(self) -> OrthancRest:
+        """Return the connection of this thread; SourceUnavailableError where none can be made."""
+        rest: OrthancRest | None = getattr(self._of_thread, "rest", None)
+        if rest is None:
+            rest = self._of_thread.rest = self._connect()
+            self._all.append(rest)
+        return rest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for rest in self._all:
+            rest.close()
 
 
 def _hand_over(stream: HttpStream, take: Take, longest: int) -> None:

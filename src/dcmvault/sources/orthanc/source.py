@@ -9,6 +9,7 @@ from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import DestinationStoppedError, SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.source import Changes
 from dcmvault.sources.orthanc.changes import changes_since, last_mark
@@ -31,6 +32,7 @@ from dcmvault.sources.orthanc.rows import (
     study_row,
     unknown_entry,
 )
+from dcmvault.sources.orthanc.sidecar import read_sidecar
 
 #: Listings that are tried where Orthanc lists fewer studies than it counts: some may be deleted
 #: and others stored in between.
@@ -111,6 +113,16 @@ class OrthancSource:
             connections=self._section.max_connections,
             kept=kept,
         )
+
+    def sidecar(self) -> Iterator[SidecarFile | UnreadableSidecar]:
+        """Hand out metadata, labels, and attachments other than the instances themselves."""
+        scope = self._section.sidecar
+        if scope == "none":
+            return
+        with _whole():
+            yield from read_sidecar(
+                self._rest, scope=scope, connections=self._section.max_connections
+            )
 
     def bookmark(self) -> str:
         """Return where Orthanc's log of changes ends; empty where it has no entry."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ import pytest
 from scripts.peer_launch import run_again
 from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault, StartOrthanc
+from tests.integration.orthanc_proxy import forward
 from tests.integration.story import QUICK_RETRIES, instances, summary_of
-from tests.integration.web_peer import Reply, Seen, WebPeer, web_peer
+from tests.integration.web_peer import WebPeer, web_peer
 
 from dcmvault.testing.dicom_files import make_study
 
@@ -84,24 +84,6 @@ class Mirror:
         assert self.run("restore", self.vault, target).returncode == 0
         restored = sorted(p.read_bytes() for p in target.rglob("*") if p.suffix == ".dcm")
         assert restored == sorted(self.files.values())
-
-
-def forward(url: Callable[[], str]) -> Callable[[Seen], Reply]:
-    """Answer what an Orthanc answers."""
-
-    def answer(seen: Seen) -> Reply:
-        query = "&".join(
-            f"{name}={value}" if value else name for name, (value,) in seen.query.items()
-        )
-        request = urllib.request.Request(f"{url()}{seen.path}?{query}".rstrip("?"))
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                headers: Mapping[str, str] = {"ETag": response.headers.get("ETag", "")}
-                return Reply(response.status, response.read(), headers)
-        except urllib.error.HTTPError as error:
-            return Reply(error.code)
-
-    return answer
 
 
 @pytest.fixture

@@ -59,7 +59,9 @@ def last_mark(rest: OrthancRest, listed_at: datetime) -> Mark | None:
         rows = _rows(rest.json("/changes?last"))
     except (ResourceGoneError, ResourceUnreadableError):
         return None
-    return Mark(counted(rows[-1], "Seq"), _entry(rows[-1]), listed_at) if rows else None
+    if not rows or not ID.match(text(rows[-1], "ID")):
+        return None
+    return Mark(counted(rows[-1], "Seq"), _entry(rows[-1]), listed_at)
 
 
 def changes_since(rest: OrthancRest, bookmark: str, now: datetime) -> Changes | None:

@@ -39,7 +39,7 @@ _FEW_BRACKETS = 1000
 #: The public identifier of a patient, study, series or instance: a SHA-1 in five groups.
 ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}\Z")
 _ID_IN_LIST = re.compile(rb'"([0-9a-f]{8}(?:-[0-9a-f]{8}){4})"')
-_BETWEEN_IDS = re.compile(rb"[\s,\[\]]*\Z")
+_BETWEEN_IDS = re.compile(rb"\s*\[[\s,]*\]\s*\Z")
 
 #: Statuses of an Orthanc, or of a proxy before it, that is busy or starts again.
 _BUSY = frozenset({429, 502, 503, 504})
@@ -77,6 +77,7 @@ class Patience:
     """How long an Orthanc that is busy or away is waited for; shared by all connections to it.
 
     One that never answered, or did not come back, is not waited for until it has answered.
+    `answered` may be said by who knows that it did so before.
     """
 
     waits_s: tuple[float, ...] = _WAITS_S
@@ -129,7 +130,7 @@ class OrthancRest:
     def ids(self, path: str) -> list[str]:
         """Return a list of identifiers, each once, in the order of their digits."""
         body = self._get(path, LONGEST_LIST)
-        if body.lstrip()[:1] != b"[" or not _BETWEEN_IDS.match(_ID_IN_LIST.sub(b"", body)):
+        if not _BETWEEN_IDS.match(_ID_IN_LIST.sub(b"", body)):
             raise self._nonsense()
         return sorted({found[1].decode("ascii") for found in _ID_IN_LIST.finditer(body)})
 

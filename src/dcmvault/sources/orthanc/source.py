@@ -107,6 +107,7 @@ class OrthancSource:
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Fetch each file over several connections, in the order given."""
+        self._patience.answered()  # when it was listed
         yield from read_instances(
             entries,
             self._rest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,12 @@ from dcmvault.model.instance import StudyRef
 from dcmvault.model.sidecar import is_sidecar_name
 from dcmvault.sources.orthanc import OrthancSource
 from dcmvault.sources.orthanc.changes import read_mark
-from dcmvault.sources.orthanc.rest import OrthancRest, Patience, ResourceGoneError
+from dcmvault.sources.orthanc.rest import (
+    OrthancRest,
+    Patience,
+    ResourceGoneError,
+    ResourceUnreadableError,
+)
 from dcmvault.sources.orthanc.sidecar import read_sidecar
 
 SECTION = OrthancSourceSection(url="http://127.0.0.1:9")
@@ -117,11 +123,17 @@ def _replace(draw: st.DrawFn, value: Any) -> Any:
 
 
 class _Told(OrthancRest):
-    """An Orthanc whose answers are drawn."""
+    """An Orthanc whose answers are drawn: anew for every request, or all beforehand."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
+    def __init__(self, data: st.DataObject, *, beforehand: bool = False) -> None:
         super().__init__(ACCESS, Patience(()))
-        self._draw = draw
+
+        def draw(end: str) -> bytes:
+            return data.draw(twisted(HONEST[end]))
+
+        self._answer: Callable[[str], bytes] = draw
+        if beforehand:  # threads must not draw
+            self._answer = {end: draw(end) for end in HONEST}.__getitem__
         self.requests = 0
 
     def _get(self, path: str, longest: int) -> bytes:
@@ -131,7 +143,7 @@ class _Told(OrthancRest):
         assert "\0" not in path
         for end in sorted(HONEST, key=len, reverse=True):
             if path == end or path.endswith(end) or path.startswith(f"{end}?"):
-                return self._draw(twisted(HONEST[end]))
+                return self._answer(end)
         raise ResourceGoneError("Orthanc does not have it (any more).")
 
 
@@ -142,7 +154,7 @@ def _source(rest: OrthancRest) -> OrthancSource:
 
 
 def _list(data: st.DataObject) -> None:
-    rest = _Told(data.draw)
+    rest = _Told(data)
     source = _source(rest)
     with suppress(SourceUnavailableError):
         studies = [*source.studies(), StudyRef(STUDY)]
@@ -165,7 +177,7 @@ UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
 def _read_log(data: st.DataObject) -> None:
-    source = _source(_Told(data.draw))
+    source = _source(_Told(data))
     with suppress(SourceUnavailableError):
         bookmark = source.bookmark()
         assert not bookmark or read_mark(bookmark) is not None
@@ -180,8 +192,8 @@ def _read_log(data: st.DataObject) -> None:
 
 
 def _read_sidecar(data: st.DataObject) -> None:
-    rest = _Told(data.draw)
-    with suppress(SourceUnavailableError, ResourceGoneError):
+    rest = _Told(data, beforehand=True)
+    with suppress(SourceUnavailableError, ResourceGoneError, ResourceUnreadableError):
         names = [file.name for file in read_sidecar(lambda: rest, scope="instances", connections=1)]
         assert len(set(names)) == len(names)
         assert all(is_sidecar_name(name) for name in names)

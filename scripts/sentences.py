@@ -30,6 +30,7 @@ _FOLDERS = (
 _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
 DICOM_MODULES = (
     "association",
+    "attribute_query",
     "channel",
     "codestreams",
     "comparison",
@@ -38,9 +39,12 @@ DICOM_MODULES = (
     "file_meta",
     "find",
     "frame_codecs",
+    "get_and_move",
     "http_connection",
     "http_login",
     "http_status",
+    "intake",
+    "move_receiver",
     "part10",
     "pixel_shape",
     "pixels",
@@ -49,6 +53,7 @@ DICOM_MODULES = (
     "retrieve",
     "status",
     "store",
+    "study_inventory",
     "transcode",
     "tls",
     "tls_failures",

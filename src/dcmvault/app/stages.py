@@ -37,7 +37,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import MayBeIncomplete, Source
 
 _log = logging.getLogger(__name__)
 
@@ -85,15 +85,18 @@ class BackupStages:
         self.plans.drop_unstarted_jobs(run_id)
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
+        doubts: Sequence[str] = ()
         if request.kind is RunKind.BACKUP:
             with self.timed(run_id, "scan"):
+                source = self.open_source(request)
                 counts = select_from(
-                    self.open_source(request),
+                    source,
                     self.sources,
                     run_id,
                     include_other_files=request.include_other_files,
                     listed=lambda entries: self._listed(run_id, entries),
                 )
+                doubts = source.doubts if isinstance(source, MayBeIncomplete) else ()
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}
@@ -117,7 +120,7 @@ class BackupStages:
             if record.planned_at is None
             else {},
             levels=levels,
-            warnings=(),
+            warnings=doubts,
         )
         self.runs.set_run_state(run_id, RunState.RUNNING, self.clock.now())
         if self.runs.run(run_id).state in _ENDED_RUNS:  # cancelled meanwhile

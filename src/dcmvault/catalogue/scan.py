@@ -15,7 +15,7 @@ from dcmvault.catalogue.identities import find_instances
 from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
-from dcmvault.catalogue.tables import EntryState, entries, runs, sources, versions
+from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
 from dcmvault.model.identifiers import RunId, SourceId, VersionId
 from dcmvault.model.instance import (
     Claim,
@@ -57,6 +57,32 @@ class SourcesInDatabase:
                 sa.select(sources.c.bookmark).where(sources.c.id == source_id)
             )
         return found or ""
+
+    def present_studies(self, source_id: SourceId) -> Iterator[str]:
+        """Yield the Study Instance UIDs of all that is listed there, in order, each once."""
+        of_source = (
+            sa.select(entries.c.id)
+            .where(
+                entries.c.source_id == source_id,
+                entries.c.study_id == studies.c.id,
+                entries.c.state != EntryState.GONE,
+            )
+            .exists()
+        )
+        last = ""
+        while True:
+            query = (
+                sa.select(studies.c.study_instance_uid)
+                .where(studies.c.study_instance_uid > last, of_source)
+                .order_by(studies.c.study_instance_uid)
+                .limit(_SWEEP)
+            )
+            with self.database.read() as connection:
+                page = connection.scalars(query).all()
+            if not page:
+                return
+            yield from page
+            last = page[-1]
 
     def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:
         """Begin a pass; KeyError for an unknown run."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
@@ -18,9 +19,13 @@ from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
+    DicomwebSourceSection,
     DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
     OrthancSourceSection,
     StowDestinationSection,
+    WebPeerSection,
 )
 from dcmvault.config.sections import (
     DestinationSection,
@@ -45,7 +50,10 @@ _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 _PLANNED = frozenset({"listener"})
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
 _ORTHANC = ("orthanc+http", "orthanc+https")
+#: A service that is reached over HTTP, in one of its roles.
+_WebSection = TypeVar("_WebSection", bound=WebPeerSection)
 _PORTS = range(1, 65_536)
+_Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
@@ -70,13 +78,11 @@ def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSec
         path = _path(rest)
         return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
     if scheme in _DIMSE:
-        _dimse(address)  # a misspelt address is the first thing to mend
-        raise _unavailable(_("A PACS as a source (dicom://)"))
+        return _dimse(address, DimseSourceSection)
     if scheme in _DICOMWEB:
-        _dicomweb(address, allow_plain_http=True)
-        raise _unavailable(_("A DICOMweb service as a source"))
+        return _web(address, DicomwebSourceSection, allow_plain_http)
     if scheme in _ORTHANC:
-        return _orthanc(address, allow_plain_http)
+        return _web(address, OrthancSourceSection, allow_plain_http)
     if scheme == "vault":
         return VaultSourceSection(location=_vault_location(rest))
     raise _other_kind(scheme, address)
@@ -97,11 +103,11 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         _path(rest)
         raise _library_as_destination()
     if scheme in _DIMSE:
-        return _dimse(address)
+        return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
-        return _dicomweb(address, allow_plain_http)
+        return _web(address, StowDestinationSection, allow_plain_http)
     if scheme in _ORTHANC:
-        _orthanc(address, allow_plain_http=True)
+        _web(address, OrthancSourceSection, allow_plain_http=True)
         raise AddressError(
             _("An Orthanc is sent to by DICOM or DICOMweb; its REST interface is for reading."),
             hint=_("Write dicom://ORTHANC@host:4242 or dicomweb+https://host/dicom-web"),
@@ -170,7 +176,7 @@ def _vault_location(text: str) -> str:
     return url_location(text) if is_url(text) else str(_path(text))
 
 
-def _dimse(address: str) -> DimseDestinationSection:
+def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:
     """Read `dicom[s]://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
     try:
         parts = urlsplit(address)
@@ -196,37 +202,16 @@ def _dimse(address: str) -> DimseDestinationSection:
     if calling := options.get("calling"):
         fields["calling_ae_title"] = calling
     try:
-        return DimseDestinationSection.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError:
         raise _malformed_dimse(
             _("An AE title has 1 to 16 ASCII characters and no backslash (PS3.5, AE).")
         ) from None
 
 
-def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
-    """Read `dicomweb+https://host:port/root`."""
-    url = _service_url(address, _malformed_dicomweb)
-    try:
-        return StowDestinationSection(url=url, allow_plain_http=allow_plain_http)
-    except ValidationError as error:
-        raise _malformed_dicomweb(_why(error)) from None
-
-
-def _orthanc(address: str, allow_plain_http: bool) -> OrthancSourceSection:
-    """Read `orthanc+https://host:port`; a path is what a proxy puts before Orthanc's own."""
-    url = _service_url(address, _malformed_orthanc)
-    try:
-        return OrthancSourceSection(url=url, allow_plain_http=allow_plain_http)
-    except ValidationError as error:
-        raise _malformed_orthanc(_why(error)) from None
-
-
-def _why(error: ValidationError) -> str:
-    return str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
-
-
-def _service_url(address: str, malformed: Callable[[str], AddressError]) -> str:
-    """Return the canonical URL behind `KIND+`: without a usual port, and a slash at its end."""
+def _web(address: str, section: type[_WebSection], allow_plain_http: bool) -> _WebSection:
+    """Read `KIND+https://host:port/root`; the canonical URL has no slash at its end."""
+    malformed = _malformed_orthanc if section is OrthancSourceSection else _malformed_dicomweb
     scheme, rest = _split(address)
     try:
         parts = urlsplit(f"{scheme.partition('+')[2]}:{rest}")
@@ -250,7 +235,12 @@ def _service_url(address: str, malformed: Callable[[str], AddressError]) -> str:
     where = f"[{host}]" if ":" in host else host
     if port not in (None, 443 if parts.scheme == "https" else 80):
         where = f"{where}:{port}"
-    return f"{parts.scheme}://{where}{root}"
+    try:
+        return section(url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http)
+    except ValidationError as error:
+        raise malformed(
+            str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
+        ) from None
 
 
 def _ascii_host(host: str) -> str:
@@ -312,7 +302,8 @@ def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
         hint=_(
-            "Available now: a folder, a library, a vault; a PACS or DICOMweb service to send to."
+            "Available now: a folder, a library, a PACS, a vault; a PACS or DICOMweb service to"
+            " send to."
         ),
     )
 

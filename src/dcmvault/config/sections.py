@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import SecretReference, Section
 from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
     DimseDestinationSection,
+    DimseSourceSection,
     OrthancSourceSection,
     StowDestinationSection,
 )
@@ -159,7 +161,12 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | OrthancSourceSection | VaultSourceSection,
+    FolderSourceSection
+    | HorosSourceSection
+    | DimseSourceSection
+    | DicomwebSourceSection
+    | OrthancSourceSection
+    | VaultSourceSection,
     Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
@@ -102,6 +102,7 @@ class HttpConnection:
         self._is_kept = False
         #: Bytes of the answer in hand that came so far.
         self._heard = 0
+        self._is_abandoned = False
 
     @property
     def peer(self) -> HttpPeer:
@@ -122,7 +123,11 @@ class HttpConnection:
             return
         self.close()
         self._is_kept = False
-        self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
+        if not self._is_abandoned:
+            self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
+        if self._is_abandoned:
+            self.close()
+            raise AssociationLostError(f"nobody waits for {self._peer.name} any more")
 
     def exchange(self, request: HttpRequest, *, longest_answer: int) -> HttpAnswer:
         """Send a request and read the answer, of so many bytes at most, to its end.
@@ -174,6 +179,15 @@ class HttpConnection:
                 say_goodbye(self._socket)
             self._socket.close()
             self._socket = None
+
+    def abandon(self) -> None:
+        """Let whoever waits for the peer in another thread wait no longer: that fails, for good."""
+        self._is_abandoned = True
+        connection = self._socket
+        if connection is not None:
+            with suppress(OSError):  # it ended meanwhile
+                # Of the socket below TLS: what another thread reads by is left alone.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self

@@ -40,6 +40,10 @@ def boundary_of(content_type: str) -> str:
     return boundary
 
 
+class CutOffError(MalformedDicomError):
+    """The answer ended before its closing delimiter."""
+
+
 @dataclass(slots=True)
 class Part:
     """One part: its headers, and its content, which is read once and before the next part."""
@@ -64,8 +68,8 @@ class MultipartReader:
         """Yield the parts; what the caller leaves of one is skipped.
 
         A chunk is valid until the next is asked for. Raises MalformedDicomError for what is no
-        multipart content, or ends before its closing delimiter, then or while chunks are read;
-        and what `read_into` raises.
+        multipart content, CutOffError for what ends before its closing delimiter, then or while
+        chunks are read; and what `read_into` raises.
         """
         # The first delimiter may stand at the very start, without the line's end before it.
         self._buffer[:2] = b"\r\n"
@@ -162,7 +166,7 @@ class MultipartReader:
             self._start, self._end = 0, kept
         read = self.read_into(memoryview(self._buffer)[self._end :])
         if not read:
-            raise _malformed("ends in the middle")
+            raise CutOffError("a multipart answer that ends in the middle")
         self._end += read
 
 

@@ -32,7 +32,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import KeepsChanges, Source
+from dcmvault.ports.source import KeepsChanges, MayBeIncomplete, Source
 
 #: Entries compared with the catalogue at once.
 _BATCH = 500
@@ -73,7 +73,8 @@ def select_from(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=True, bookmark=bookmark)
+    is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
+    return scan_pass.finish(believe_absence=is_complete, bookmark=bookmark)
 
 
 @dataclass(frozen=True, slots=True)

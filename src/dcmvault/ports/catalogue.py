@@ -113,6 +113,10 @@ class SourceCatalogue(Protocol):
         """Return where the source's log stood at its last recorded pass; empty for none."""
         ...
 
+    def present_studies(self, source_id: SourceId) -> Iterator[str]:
+        """Yield the Study Instance UIDs of all that is listed there, in order, each once."""
+        ...
+
     def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:
         """Begin a pass; without a run, it is only looked what a run would find."""
         ...

@@ -101,6 +101,21 @@ class IndexMayErr(Protocol):
 
 
 @runtime_checkable
+class MayBeIncomplete(Protocol):
+    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all there is was listed last; where not, nothing is concluded from absence."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say in sentences what else may be there; some may have been settled another way."""
+        ...
+
+
+@runtime_checkable
 class HasSidecar(Protocol):
     """A source that holds more than instances: an index, and what only the index knows."""
 

@@ -83,8 +83,8 @@ class FetchedFile:
         self._file.write(piece)
         self.size += len(piece)
 
-    def begin_anew(self) -> None:
-        """Forget what was written; OSError where that fails."""
+    def empty(self) -> None:
+        """Begin anew; OSError where that fails."""
         self._file.seek(0)
         self._file.truncate()
         self.size = 0

@@ -102,6 +102,19 @@ class ScanSuite(CatalogueCases):
         assert (back.new, back.changed, back.gone, back.instances) == (2, 0, 0, 3)
         assert len(world.due(world.run())) == 3
 
+    def test_studies_that_a_source_lists(self) -> None:
+        """They are named once each, and no more once nothing of them is listed."""
+        world = self.world()
+        listed = [scanned(f"{n}", f"{n}", header(n % 3 + 1, 1, n)) for n in range(9)]
+        world.scan(world.run(), listed)
+        present = world.catalogue.sources.present_studies
+        assert list(present(world.source)) == sorted(
+            {one.header.study_instance_uid for one in listed if one.header is not None}
+        )
+        world.scan(world.run(), listed[:2])
+        assert len(list(present(world.source))) == 2
+        assert list(present(world.catalogue.sources.source("/elsewhere"))) == []
+
     def test_a_pass_that_died_is_made_good_by_the_next(self) -> None:
         """What a pass recorded before it died is counted by the next one."""
         world = self.world()

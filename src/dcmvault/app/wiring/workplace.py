@@ -17,7 +17,12 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import DestinationSection, FolderDestinationSection, VaultSection
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderDestinationSection,
+    SourceSection,
+    VaultSection,
+)
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
 from dcmvault.model.plan import RunRequest
@@ -157,8 +162,16 @@ class Workplace:
         for name in self.settings.sources:
             section = self.settings.source(name)
             if section.address == address:
-                return build_source(section, self._opened_vault)
-        return build_source(source_section(address), self._opened_vault)
+                return self._built(section)
+        return self._built(source_section(address))
+
+    def _built(self, section: SourceSection) -> Source:
+        known = self.catalogue.sources
+
+        def known_studies() -> Iterator[str]:
+            return known.present_studies(known.source(section.address))
+
+        return build_source(section, self._opened_vault, known_studies)
 
     def _opened_vault(self, section: VaultSection) -> Vault:
         with self._lock:

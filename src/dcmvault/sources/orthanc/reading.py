@@ -159,7 +159,7 @@ class _Fetcher:
         problem: EntryUnreadableError | None = None
         etag = ""
         try:
-            file.begin_anew()
+            file.empty()
             path = f"/instances/{instance_of(entry.locator)}/attachments/dicom"
             etag = rest.fetch(f"{path}/data", take, longest=size)
         except ResourceGoneError:

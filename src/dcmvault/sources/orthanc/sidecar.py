@@ -199,7 +199,7 @@ def _not_kept(error: OSError) -> tuple[str, str]:
 
 
 def _fetch(rest: OrthancRest, path: str, file: FetchedFile, size: int) -> None:
-    file.begin_anew()
+    file.empty()
     rest.fetch(f"{path}/data", file.write, longest=size)
 
 

@@ -9,6 +9,7 @@ from dcmvault.model.instance import Claim, Fingerprint, ScannedEntry, StudyAttri
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import RunKind, Strategy
 from dcmvault.ports.catalogue import Outcome
+from dcmvault.testing.catalogue_bookmark_suite import BookmarkSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
     World,
@@ -23,7 +24,7 @@ from dcmvault.testing.catalogue_world import (
 )
 
 
-class ScanSuite(CatalogueCases):
+class ScanSuite(BookmarkSuite):
     """Tests of SourceCatalogue and Scan."""
 
     def test_names_have_one_id(self) -> None:

@@ -13,7 +13,6 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strateg
 from dcmvault.model.report import Counts, RunState
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
-from dcmvault.testing.catalogue_bookmark_suite import BookmarkSuite
 from dcmvault.testing.catalogue_history import HistorySuite
 from dcmvault.testing.catalogue_index_suite import IndexSuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
@@ -497,7 +496,5 @@ class RunSuite(CatalogueCases):
         assert again.catalogue.status.counts()["holdings"] == 1
 
 
-class CatalogueSuite(
-    ScanSuite, BookmarkSuite, DueSuite, JobSuite, RunSuite, HistorySuite, IndexSuite
-):
+class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite, IndexSuite):
     """Tests of the contracts in `dcmvault.ports.catalogue`."""

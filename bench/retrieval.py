@@ -1,10 +1,10 @@
-"""The figure of retrieval from a PACS, beside DCMTK: `python -m bench.retrieval`.
+"""The figures of retrieval from a PACS, beside DCMTK: `python -m bench.retrieval`.
 
-600 CT slices of half a megabyte lie in an Orthanc. They are fetched by our C-GET and C-MOVE, and by
-DCMTK's getscu and movescu, as these are shipped and with TCP_NODELAY=1, which Orthanc has in any
-case. A peer's time is its whole process; ours is that of reading all entries, checks of what comes
-included; how long it took to list them is told, too. Medians count. Exits with status 2, and the
-line that installs them, where a peer is missing.
+600 CT slices of half a megabyte lie in an Orthanc. They are fetched by our C-GET, C-MOVE and
+WADO-RS, and by DCMTK's getscu and movescu, as these are shipped and with TCP_NODELAY=1, which
+Orthanc has in any case. A peer's time is its whole process; ours is that of reading all entries,
+checks of what comes included; how long it took to list them is told, too. Medians count. Exits with
+status 2, and the line that installs them, where a peer is missing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from bench.delivery_figures.contenders import versions
 from scripts.peer_launch import free_port
 from scripts.peer_processes import Orthanc, orthanc
 
-from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.config.peer_sections import DicomwebSourceSection, DimseSourceSection
 from dcmvault.model.instance import InstanceFile
+from dcmvault.ports.source import Source
+from dcmvault.sources.dicomweb import DicomwebSource
 from dcmvault.sources.query_retrieve import QueryRetrieveSource
 
 _SLICES = 600
@@ -58,18 +61,24 @@ def main() -> None:
         tuned = _median(options.runs, lambda: _getscu(peer, place, _TUNED))
         listing, ours = _ours(peer, options.runs, retrieve="get")
         _listing, by_move = _ours(peer, options.runs, retrieve="move", move_port=port)
+        web_listing, by_web = _median_of(options.runs, lambda: _web(peer))
     rows = (
         ("getscu as shipped", shipped),
         ("movescu as shipped", movescu),
         ("getscu with TCP_NODELAY=1", tuned),
         ("ours, C-GET", ours),
         ("ours, C-MOVE", by_move),
+        ("ours, WADO-RS", by_web),
     )
     for name, seconds in rows:
         print(f"{name:<28} {seconds:8.2f} s {size / seconds / 1e6:8.0f} MB/s")
     print(f"{'ours, listing before':<28} {listing:8.2f} s")
+    print(f"{'ours, QIDO-RS before':<28} {web_listing:8.2f} s")
     print(f"beside getscu with TCP_NODELAY=1: {tuned / ours:.2f} x (told, not asked)")
     ratio = min(shipped, movescu) / ours
+    web_ratio = min(shipped, movescu) / by_web
+    web_verdict = "REACHED" if web_ratio >= _ASKED else "NOT REACHED"
+    print(f"WADO-RS beside DCMTK as shipped: {web_ratio:.1f} x, asked {_ASKED:g} x: {web_verdict}")
     verdict = "REACHED" if ratio >= _ASKED else "NOT REACHED"
     print(f"retrieval beside DCMTK as shipped: {ratio:.1f} x, asked {_ASKED:g} x: {verdict}")
     sys.exit(0 if ratio >= _ASKED else 1)
@@ -146,9 +155,18 @@ def _ours(peer: Orthanc, runs: int, **options: object) -> tuple[float, float]:
             **options,
         }
     )
+    return _median_of(runs, lambda: QueryRetrieveSource(section))
+
+
+def _web(peer: Orthanc) -> DicomwebSource:
+    section = DicomwebSourceSection(url=f"{peer.http_url}/dicom-web")
+    return DicomwebSource(section, SystemClock())
+
+
+def _median_of(runs: int, make: Callable[[], Source]) -> tuple[float, float]:
     listing, fetching = [], []
     for _run_number in range(runs):
-        source = QueryRetrieveSource(section)
+        source = make()
         began = time.perf_counter()
         entries = [one for study in source.studies() for one in source.entries(study)]
         listed = time.perf_counter()

@@ -45,10 +45,12 @@ DICOM_MODULES = (
     "http_status",
     "intake",
     "move_receiver",
+    "multipart",
     "part10",
     "pixel_shape",
     "pixels",
     "qido",
+    "qido_inventory",
     "reencoding",
     "retrieve",
     "status",
@@ -57,6 +59,8 @@ DICOM_MODULES = (
     "transcode",
     "tls",
     "tls_failures",
+    "wado",
+    "web_answers",
 )
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(

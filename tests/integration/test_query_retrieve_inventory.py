@@ -82,10 +82,16 @@ def test_five_thousand_studies_behind_a_cap_of_five_hundred(
 
 
 def test_an_archive_that_tells_everything_is_asked_three_times() -> None:
-    studies = archived(2000)
+    studies = archived(1999)
     with CappingArchive(studies) as archive:
         assert listed(source_at(archive)) == uids(studies)
         assert archive.asked == 3
+
+
+def test_a_round_number_of_dated_studies_may_hide_others() -> None:
+    studies = [*archived(500), *archived(70, study_date="")]
+    with CappingArchive(studies, cap=500) as archive:
+        assert listed(source_at(archive)) == uids(studies)
 
 
 @pytest.mark.parametrize("cap", [11, 100, 437])

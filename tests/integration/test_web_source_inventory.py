@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
 
 import pytest
 from tests.integration.web_peer import Reply, Seen, web_peer
@@ -74,20 +74,17 @@ def test_five_thousand_studies_behind_a_silent_cap() -> None:
 
 
 def test_a_cap_that_cannot_be_passed_is_said() -> None:
-    """All studies at the same time, of one patient: what is not listed is an entry of its own."""
+    """All studies at the same time, of one patient: nothing tells how many there are."""
     rows = [
         _row(number, StudyDate="20200101", StudyTime="101112", PatientID="SAME")
         for number in range(40)
     ]
     with WebArchive((), WebBehaviour(cap=20, honours_offset=False), rows=rows) as archive:
         source = web_source(archive.url)
-        studies = list(source.studies())
-        assert len(studies) == 21
-        (rest,) = source.entries(studies[-1])
-        (answer,) = source.read([rest])
-        assert isinstance(answer, UnreadableEntry)
-        assert answer.code == "unreadable"
-        assert "no further pages" in answer.message
+        assert len(list(source.studies())) == 20
+        assert len(source.doubts) == 1
+        assert "no further pages" in source.doubts[0]
+        assert source.listing_is_complete, "what was known was asked for by UID"
 
 
 def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
@@ -95,9 +92,11 @@ def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
     with WebArchive((), WebBehaviour(cap=20, honours_offset=False), rows=rows) as archive:
         source = web_source(archive.url)
         entries = list(source.entries(StudyRef("1.2.3.1", "1.2.3.1")))
-        assert len(entries) == 21
-        assert entries[-1].fingerprint.inode == 0
+        assert len(entries) == 20
         assert not source.listing_is_complete
+        assert source.doubts == [
+            "The service may have instances of the study 1.2.3.1 that it did not list."
+        ]
         assert list(source.studies()) == [StudyRef("1.2.3.1", "1.2.3.1")]
         assert source.listing_is_complete
 
@@ -209,5 +208,50 @@ def test_rows_without_a_uid_are_said() -> None:
 
     with web_peer(answer) as peer:
         source = web_source(peer.url)
-        assert [study.locator for study in source.studies()] == ["1.2.3", "?"]
+        assert [study.locator for study in source.studies()] == ["1.2.3"]
         assert not source.listing_is_complete
+        assert source.doubts == ["The service lists studies without a UID that can be asked for."]
+
+
+def _failing(uids: frozenset[str], status: int) -> Callable[[Seen], Reply]:
+    """Answer with three studies of one instance, but with a status for these studies' series."""
+
+    def rows(*rows: Mapping[str, str]) -> Reply:
+        body = [{tag: {"Value": [uid]} for tag, uid in row.items()} for row in rows]
+        return Reply(200, json.dumps(body).encode())
+
+    def answer(seen: Seen) -> Reply:
+        if seen.query.get("offset") != ["0"]:
+            return Reply(204)
+        match seen.path.split("/")[2:]:
+            case ["studies"]:
+                asked = seen.query.get("StudyInstanceUID", [f"1.{n}" for n in range(8)])
+                return rows(*({"0020000D": uid} for uid in asked))
+            case ["studies", uid, "series"]:
+                return Reply(status) if uid in uids else rows({"0020000E": f"{uid}.1"})
+            case ["studies", _uid, "series", series, "instances"]:
+                return rows({"00080018": f"{series}.1"})
+        return Reply(404)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_one_study_that_is_not_listed_does_not_end_it(status: int) -> None:
+    with web_peer(_failing(frozenset({"1.3"}), status)) as peer:
+        source = web_source(peer.url)
+        entries = [entry for study in source.studies() for entry in source.entries(study)]
+        assert len(entries) == 8
+        (bad,) = (entry for entry in entries if entry.locator == "1.3")
+        (answer,) = source.read([bad])
+        assert isinstance(answer, UnreadableEntry)
+        assert answer.message == "The service did not list this study."
+        assert not source.listing_is_complete
+        assert f"answered {status}" in source.doubts[0]
+
+
+def test_a_service_that_lists_no_study_is_not_there() -> None:
+    with web_peer(_failing(frozenset(f"1.{n}" for n in range(8)), 500)) as peer:
+        source = web_source(peer.url)
+        with pytest.raises(SourceUnavailableError, match="500"):
+            list(chain.from_iterable(map(source.entries, source.studies())))

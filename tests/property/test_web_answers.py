@@ -64,8 +64,7 @@ def _parse(body: bytes, cuts: list[int]) -> list[bytes] | None:
             b"".join(bytes(chunk) for chunk in part.chunks)
             for part in MultipartReader(read_into, "b").parts()
         ]
-    except MalformedDicomError as error:
-        assert error.message
+    except MalformedDicomError:
         return None
 
 
@@ -225,8 +224,8 @@ def _check_source(url: str, bodies: tuple[bytes, ...], kind: str, spool: Path) -
     try:
         for study in [*source.studies(), StudyRef("1.2.3", "1.2.3")]:
             entries += source.entries(study)
-    except SourceUnavailableError as error:
-        assert error.message.endswith(".")
+    except SourceUnavailableError:
+        pass
     answers = []
     for answer in source.read(entries):
         answers.append(answer)

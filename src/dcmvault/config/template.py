@@ -54,8 +54,8 @@ def render_template(
         "",
         *_comment(
             _(
-                "Sources: where studies are. A folder, or an OsiriX or Horos library. With a name, "
-                "the command is short: dcmvault backup NAME --to NAME"
+                "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
+                "a name, the command is short: dcmvault backup NAME --to NAME"
             )
         ),
         *_source_tables(sources),
@@ -158,6 +158,11 @@ def _source_tables(addresses: Sequence[str]) -> list[str]:
         return [
             "# [sources.horos]",
             '# address = "horos:~/Documents/Horos Data"',
+            "",
+            "# [sources.pacs]",
+            '# address = "dicom://ARCHIVE@pacs.example:104?calling=DCMVAULT"',
+            '# retrieve = "get"',
+            "# max_answers = 500",
             "",
         ]
     lines: list[str] = []

@@ -76,7 +76,7 @@ class MultipartReader:
         self._end = 2
         skipped = sum(map(len, self._until_delimiter(_LONGEST_PREAMBLE)))
         if skipped > _LONGEST_PREAMBLE:
-            raise _malformed("begins with something else")
+            raise MalformedDicomError("a multipart answer that begins with something else")
         while not self._is_over:
             headers = self._headers()
             chunks = self._content(headers.get("content-length", ""))
@@ -90,7 +90,8 @@ class MultipartReader:
             length += len(chunk)
             yield chunk
         if told and told != str(length):
-            raise _malformed("has a part of another length than it says")
+            message = "a multipart answer that has a part of another length than it says"
+            raise MalformedDicomError(message)
 
     def _until_delimiter(self, longest: int = 0) -> Iterator[memoryview]:
         """Yield what comes before the next delimiter, and take the delimiter away."""
@@ -147,7 +148,8 @@ class MultipartReader:
             if end >= 0:
                 break
             if self._end - self._start > _LONGEST_HEAD:
-                raise _malformed("has a part with headers without end")
+                message = "a multipart answer that has a part with headers without end"
+                raise MalformedDicomError(message)
             self._fill()
             searched = self._start
         text = bytes(self._buffer[self._start : end]).decode("latin-1")
@@ -168,7 +170,3 @@ class MultipartReader:
         if not read:
             raise CutOffError("a multipart answer that ends in the middle")
         self._end += read
-
-
-def _malformed(what: str) -> MalformedDicomError:
-    return MalformedDicomError(f"a multipart answer that {what}")

@@ -32,8 +32,6 @@ _log = logging.getLogger(__name__)
 
 #: Nobody caps below this.
 _LOWEST_CAP = 10
-#: From so many on a count may be a cap, where nothing tells that it is not.
-_DOUBTFUL = 100
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 #: UIDs in one question by which studies are confirmed.
@@ -177,12 +175,16 @@ class StudyInventory:
         for half in halves:
             answers = self._take(half.keys)
             tells = tells and all(map(half.includes, answers.rows))
-        # A cap that nobody tells; or one that cannot be told from a true count.
-        is_doubtful = not (halves and tells) and (_is_round(count) or count >= _DOUBTFUL)
-        if len(self.found) > before or is_doubtful:
+        # A cap that nobody tells; or nothing tells a cap from a true count.
+        if len(self.found) > before or not (halves and tells):
             self.cap = count
             return True
-        return False
+        if _is_round(count):
+            # All that have a date may be as many as the cap, and others beside them.
+            self.cap = count
+            self._by_patient_id({})
+            self.cap = count if len(self.found) > before else 0
+        return self.cap > 0
 
     def _is_cut(self, answers: Answers) -> bool:
         return answers.is_cut or (bool(self.cap) and len(answers.rows) >= self.cap)
@@ -296,6 +298,9 @@ class StudyInventory:
                 f"asked by patient ID the peer names {missed:,} studies fewer, so that studies"
                 " without a date may be left out"
             )
+
+        if not all(row.get(PATIENT_ID) for row in self.found.values()):
+            self._doubt("some have no patient ID, and any without a date besides may be left out")
 
     def _ids_in(self, keys: Keys) -> Answers:
         answers = self._ask_part(keys)

@@ -22,9 +22,8 @@ from dcmvault.errors import (
 )
 from dcmvault.model.instance import InstanceIdentity
 
-#: Files as they are stored, in whatever transfer syntax; also from services that send one without
-#: a multipart around it.
-_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+#: Files as they are stored, in whatever transfer syntax (PS3.18 section 8.7.3.5.2).
+_AS_STORED = "; ".join(("multipart/related", 'type="application/dicom"', "transfer-syntax=*"))
 _BUFFER = 256 * 1024
 #: Takes the bytes of the file from front to back.
 Write = Callable[[memoryview], None]

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
 from dcmvault.config.locations import SftpPlace, sftp_place
 from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
     DimseDestinationSection,
+    DimseSourceSection,
     OrthancSourceSection,
     StowDestinationSection,
 )
@@ -250,7 +253,9 @@ def test_the_address_of_a_dicomweb_service(address: str, canonical: str) -> None
     assert section == StowDestinationSection(url=canonical.removeprefix("dicomweb+"))
     assert section.address == canonical
     assert destination_section(section.address) == section
-    assert source_section(address).address == canonical
+    as_source = source_section(address)
+    assert as_source == DicomwebSourceSection(url=canonical.removeprefix("dicomweb+"))
+    assert as_source.address == canonical
 
 
 @pytest.mark.parametrize(
@@ -263,6 +268,9 @@ def test_plain_http_stays_on_this_machine(host: str) -> None:
     section = destination_section(address, allow_plain_http=True)
     assert isinstance(section, StowDestinationSection)
     assert section.allow_plain_http
+    with pytest.raises(AddressError, match="HTTP without TLS"):
+        source_section(address)
+    assert source_section(address, allow_plain_http=True).address == section.address
 
 
 def test_the_folder_of_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,9 +294,22 @@ def test_an_sftp_place_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize("address", ["dicom://PACS@host:104", "dicoms://PACS@host"])
-def test_a_pacs_is_not_a_source_yet(address: str) -> None:
-    with pytest.raises(AddressError, match="not available"):
-        source_section(address)
+def test_a_pacs_is_a_source_as_it_is_a_destination(address: str) -> None:
+    section = source_section(address)
+    assert isinstance(section, DimseSourceSection)
+    assert section.address == destination_section(address).address
+    assert (section.retrieve, section.move_to, section.move_port) == ("get", "", 11112)
+
+
+def test_what_would_come_back_without_tls_is_refused() -> None:
+    with pytest.raises(ValidationError, match="without TLS"):
+        DimseSourceSection(host="pacs", tls=True, retrieve="move")
+
+
+@pytest.mark.parametrize("title", ["a" * 17, "a\\b", "é"])
+def test_whom_the_pacs_sends_to_is_an_ae_title(title: str) -> None:
+    with pytest.raises(ValidationError):
+        DimseSourceSection(host="pacs", move_to=title)
 
 
 def test_a_path_must_be_unicode() -> None:

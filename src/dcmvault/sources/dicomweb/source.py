@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
+from dcmvault.dicom.dicomweb import ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido_inventory import WebInventory
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import (
+    AssociationLostError,
     DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
     EntryChangedError,
     EntryUnreadableError,
     EntryVanishedError,
@@ -28,9 +32,11 @@ from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal, sentence
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
 
-#: Stands for what the service has and does not list.
+#: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)
-_UNLISTED_STUDIES = "?"
+#: After so many studies, one after the other, that the service does not list it is not there.
+_MOST_REFUSED = 5
+_MOST_DOUBTS = 20
 #: Entries whose fingerprints are checked together, before they are retrieved.
 _CHECKED_AT_ONCE = 100
 
@@ -43,10 +49,10 @@ class DicomwebSource:
     its study and series included; sizes are known when files are fetched. A change that the
     service tells nothing of is not noticed.
 
-    Where a service caps its answers, and what it left out cannot be asked for in another way, an
-    entry with a zero fingerprint stands for that, so that `read` reports it. `known_studies` gives
-    the UIDs of studies that were there before: one that no list names is asked for by UID before
-    it counts as gone. Secrets and certificates are looked up when the service is first spoken to.
+    `known_studies` gives the UIDs of studies that were there before: one that no list names is
+    asked for by UID before it counts as gone. A study that the service does not list is itself an
+    entry with a zero fingerprint, so that `read` reports it. Secrets and certificates are looked
+    up when the service is first spoken to.
     """
 
     def __init__(
@@ -58,6 +64,9 @@ class DicomwebSource:
         """Connect nothing yet."""
         self._known_studies = known_studies
         self._is_complete = True
+        self._doubts: list[str] = []
+        #: Studies, one after the other, that the service did not list.
+        self._refused = 0
         self._section = section
         self._clock = clock
         self._idle = IdleConnections(clock)
@@ -76,30 +85,59 @@ class DicomwebSource:
         """
         return self._is_complete
 
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say what else the service may have than what was listed last."""
+        return self._doubts
+
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID; raises SourceUnavailableError where the service gives none."""
         with _unavailable(), self._asking() as inventory:
             uids = sorted(inventory.studies(self._known_studies()))
-            is_incomplete = inventory.is_incomplete or inventory.nameless > 0
-            # Who gives no UIDs cannot be asked by UID either.
-            self._is_complete = not inventory.nameless
+        self._doubts.clear()
+        # Who gives no UIDs cannot be asked by UID either.
+        self._is_complete = not inventory.nameless
+        if inventory.nameless:
+            self._doubt("The service lists studies without a UID that can be asked for.")
+        if inventory.is_incomplete:
+            self._doubt(
+                "The service may have studies that it did not list: it caps its answers and gives"
+                " no further pages."
+            )
         for uid in uids:
             yield StudyRef(uid, uid)
-        if is_incomplete:
-            yield StudyRef(_UNLISTED_STUDIES)
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study, with what is told of them."""
-        if study.locator == _UNLISTED_STUDIES:
-            yield InstanceEntry(_UNLISTED_STUDIES, _UNLISTED)
-            return
-        with _unavailable(), self._asking() as inventory:
-            found = list_study(inventory, study.locator)
-            is_incomplete = inventory.is_incomplete or inventory.nameless > 0
+        uid = study.locator
+        with _unavailable():
+            try:
+                with self._asking() as inventory:
+                    found = list_study(inventory, uid)
+            except (AssociationLostError, DestinationStoppedError):
+                raise
+            except DestinationError as error:
+                is_about_all = isinstance(error, DestinationUnreachableError)
+                if is_about_all and not isinstance(error, ServiceBusyError):
+                    raise
+                self._refused += 1
+                if self._refused >= _MOST_REFUSED:
+                    raise
+                self._is_complete = False
+                self._doubt(f"The service does not list the study {uid}: {sentence(error.message)}")
+                found = [InstanceEntry(uid, _UNLISTED)]
+            else:
+                self._refused = 0
+                if inventory.is_incomplete or inventory.nameless:
+                    self._is_complete = False
+                    self._doubt(
+                        f"The service may have instances of the study {uid} that it did not list."
+                    )
         yield from found
-        if is_incomplete:
-            self._is_complete = False
-            yield InstanceEntry(study.locator, _UNLISTED)
+
+    def _doubt(self, words: str) -> None:
+        if len(self._doubts) < _MOST_DOUBTS and words not in self._doubts:
+            self._doubts.append(words)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -149,12 +187,7 @@ def _judged(entry: InstanceEntry, now: InstanceEntry | None) -> Wanted | Unreada
     identity = identity_of(entry)
     if identity is None:
         if entry.fingerprint == _UNLISTED:
-            return refusal(
-                entry,
-                EntryUnreadableError,
-                "The service lists a part of what it has, and gives no further pages."
-                " Raise its limit of answers.",
-            )
+            return refusal(entry, EntryUnreadableError, "The service did not list this study.")
         return refusal(entry, EntryUnreadableError, "No instance belongs to this entry.")
     if now is None:
         return refusal(entry, EntryVanishedError, "The service does not have it any more.")

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from dcmvault.app.closing import Closing
@@ -93,6 +93,7 @@ class BackupStages:
                     run_id,
                     include_other_files=request.include_other_files,
                     listed=lambda entries: self._listed(run_id, entries),
+                    open_other=lambda address: self.open_source(replace(request, source=address)),
                 )
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]

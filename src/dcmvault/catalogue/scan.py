@@ -170,8 +170,15 @@ class _Pass:
             identity_of = {key.instance_id: identity for identity, key in keys.items()}
             for some in chunks(sorted(identity_of)):
                 query = (
-                    sa.select(entries, versions.c.instance_id, versions.c.file_sha256)
+                    sa.select(
+                        entries,
+                        versions.c.instance_id,
+                        versions.c.file_sha256,
+                        versions.c.data_set_digest,
+                        sources.c.name.label("source"),
+                    )
                     .join(versions, versions.c.id == entries.c.version_id)
+                    .join(sources, sources.c.id == entries.c.source_id)
                     .where(versions.c.instance_id.in_(some), entries.c.state == EntryState.PRESENT)
                     .order_by(versions.c.id, entries.c.id)
                 )
@@ -181,13 +188,20 @@ class _Pass:
                         among.append(_known_version(row))
         return found
 
-    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
-        """Record a version's digest. One that is known already stays, whatever is given."""
+    def set_digest(
+        self, version_id: VersionId, file_sha256: bytes, data_set_digest: bytes = b""
+    ) -> None:
+        """Record a version's digests. Those that are known already stay, whatever is given."""
+        changes: dict[str, Any] = {}
+        for column, digest in (
+            (versions.c.file_sha256, file_sha256),
+            (versions.c.data_set_digest, data_set_digest),
+        ):
+            if digest:
+                changes[column.name] = sa.func.coalesce(column, digest)
         with self._database.write() as connection:
             connection.execute(
-                sa.update(versions)
-                .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
-                .values(file_sha256=file_sha256)
+                sa.update(versions).where(versions.c.id == version_id).values(changes)
             )
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
@@ -348,6 +362,8 @@ def _known_version(row: Any) -> KnownVersion:
         entry_of(row),
         SourceId(row.source_id),
         row.file_sha256 or b"",
+        row.data_set_digest or b"",
+        row.source,
     )
 
 

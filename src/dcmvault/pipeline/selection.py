@@ -23,6 +23,7 @@ from dcmvault.model.instance import (
     ScannedEntry,
     UnreadableEntry,
 )
+from dcmvault.pipeline.equal_contents import EqualContents, OpenSource
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
     KnownEntry,
@@ -46,17 +47,20 @@ def select_from(
     *,
     include_other_files: bool,
     listed: Callable[[int], None],
+    open_other: OpenSource,
 ) -> ScanCounts:
     """Make one pass over a source: what is new or changed is read and written down.
 
-    `listed` is told the number of entries seen so far, batch by batch. Raises
-    SourceUnavailableError, and SourceEmptyError when nothing is left of a source that had
-    instances: then absence is not believed, and nothing is recorded as gone.
+    `open_other` opens other sources, which may have an instance in other bytes. `listed` is told
+    the number of entries seen so far, batch by batch. Raises SourceUnavailableError, and
+    SourceEmptyError when nothing is left of a source that had instances: then absence is not
+    believed, and nothing is recorded as gone.
     """
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
-    selection = _Selection(source, source_id, scan_pass, include_other_files)
+    contents = EqualContents(source, source_id, scan_pass, open_other)
+    selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
     readable = selection.list_all(listed)
     if known_before and not readable:
         raise SourceEmptyError(
@@ -73,6 +77,7 @@ class _Selection:
     source: Source
     source_id: SourceId
     scan_pass: Scan
+    contents: EqualContents
     include_other_files: bool
 
     def list_all(self, listed: Callable[[int], None]) -> int:
@@ -102,6 +107,9 @@ class _Selection:
             to_read = [entry for entry, _before in fresh.values() if entry.locator not in told]
             scanned = self._with_digests(list(self._examine(to_read)), told)
             self.scan_pass.record(scanned)
+            self.contents.compare(
+                {s.header.identity for s in scanned if s.header and s.file_sha256}
+            )
             readable += sum(s.header is not None or bool(s.opaque_reason) for s in scanned)
         return readable
 

@@ -1,4 +1,4 @@
-"""Plans over several sources: what they have in common is one instance, or a conflict that is told."""
+"""Plans over several sources: what two have in common is one instance, or a conflict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dcmvault.testing.dicom_files import MadeInstance, make_study
 @pytest.fixture
 def made(tmp_path: Path, home: Path) -> list[MadeInstance]:
     (home / "config.toml").write_text(QUICK_RETRIES)
-    return make_study(tmp_path / "library", key="a", instances=3)
+    return list(make_study(tmp_path / "library", key="a", instances=3))
 
 
 @pytest.fixture

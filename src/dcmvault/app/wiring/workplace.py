@@ -17,7 +17,12 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.sections import DestinationSection, FolderDestinationSection, VaultSection
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderDestinationSection,
+    SourceSection,
+    VaultSection,
+)
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
 from dcmvault.model.plan import RunRequest
@@ -154,11 +159,15 @@ class Workplace:
 
     def source(self, address: str) -> Source:
         """Make the adapter for a source by its canonical address, with configured options."""
+        return build_source(self.source_section(address), self._opened_vault)
+
+    def source_section(self, address: str) -> SourceSection:
+        """Return the configured section with this canonical address, else what the address says."""
         for name in self.settings.sources:
             section = self.settings.source(name)
             if section.address == address:
-                return build_source(section, self._opened_vault)
-        return build_source(source_section(address), self._opened_vault)
+                return section
+        return source_section(address)
 
     def _opened_vault(self, section: VaultSection) -> Vault:
         with self._lock:

@@ -36,7 +36,7 @@ class _Watching:
 
     def wait_for(self, words: str) -> str:
         """Return the next line that contains these words."""
-        seen = []
+        seen: list[str] = []
         while True:
             try:
                 line = self._lines.get(timeout=_PATIENCE_S)

@@ -126,8 +126,9 @@ class _Selection:
     ) -> dict[str, ScannedEntry]:
         """Take from the index, by locator, what is new and has a name that nothing else has.
 
-        A file that was known before is read whatever the index says: it may have been found to
-        hold something else than that.
+        Where the index knows the content's digest, others may have the same name: what is equal
+        is told from what is not without reading it. A file that was known before is read whatever
+        the index says: it may have been found to hold something else than that.
         """
         told = [
             (entry, entry.indexed)
@@ -143,9 +144,10 @@ class _Selection:
         occurrences = Counter(header.identity for _entry, header in told)
         taken = self.scan_pass.versions(sorted(occurrences))
         return {
-            entry.locator: ScannedEntry(entry, header)
+            entry.locator: ScannedEntry(entry, header, file_sha256=entry.file_sha256)
             for entry, header in told
-            if occurrences[header.identity] == 1 and header.identity not in taken
+            if entry.file_sha256
+            or (occurrences[header.identity] == 1 and header.identity not in taken)
         }
 
     def _examine(self, fresh: Sequence[InstanceEntry]) -> Iterator[ScannedEntry]:
@@ -170,7 +172,11 @@ class _Selection:
         identities = {s.header.identity for s in examined if s.header is not None}
         if not identities:
             return [*examined, *told.values()]
-        doubted = [s.entry for s in told.values() if s.header and s.header.identity in identities]
+        doubted = [
+            s.entry
+            for s in told.values()
+            if s.header and s.header.identity in identities and not s.file_sha256
+        ]
         by_locator = dict(told) | {s.entry.locator: s for s in examined}
         for scanned in self._examine(doubted):
             by_locator[scanned.entry.locator] = scanned
@@ -180,7 +186,9 @@ class _Selection:
         compared = {
             locator: s
             for locator, s in by_locator.items()
-            if s.header and (occurrences[s.header.identity] > 1 or twins.get(s.header.identity))
+            if s.header
+            and not s.file_sha256
+            and (occurrences[s.header.identity] > 1 or twins.get(s.header.identity))
         }
         for entry, digest in self._digests([s.entry for s in compared.values()]):
             one = compared[entry.locator]

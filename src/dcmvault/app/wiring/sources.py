@@ -35,7 +35,7 @@ def build_source(section: SourceSection, open_vault: OpenVault | None = None) ->
         from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
-        return VaultSource(section, lambda: opened(section))
+        return VaultSource(section, lambda: opened(section), section.snapshot)
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

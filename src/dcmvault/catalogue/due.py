@@ -118,6 +118,9 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 def _query(question: DueQuestion) -> sa.Select[Any]:
     older = versions.alias("older")
+    planned = items.alias("planned")
+    destination_of = run_destinations.alias("of_planned")
+    job_of = jobs.alias("job_of_planned")
     level = sa.func.coalesce(holdings.c.level, 0)
     query = (
         sa.select(
@@ -145,6 +148,15 @@ def _query(question: DueQuestion) -> sa.Select[Any]:
             sa.exists()
             .where(older.c.instance_id == versions.c.instance_id, older.c.id != versions.c.id)
             .label("has_siblings"),
+            # Whether some run had it as an item at the destination.
+            sa.exists()
+            .where(
+                planned.c.version_id == versions.c.id,
+                job_of.c.id == planned.c.job_id,
+                destination_of.c.id == job_of.c.run_destination_id,
+                destination_of.c.destination_id == question.destination_id,
+            )
+            .label("was_planned"),
         )
         .select_from(entries)
         .join(versions, versions.c.id == entries.c.version_id)
@@ -196,33 +208,30 @@ def _plan_items(
         question,
         {row.instance_id for row in rows if row.has_siblings},
     )
-    planned_before = _planned_before(
-        connection,
-        question.destination_id,
-        [row.version_id for row in rows if row.holding is None],
-    )
     found = []
     for row in rows:
-        others = [one for one in siblings[row.instance_id] if one.version_id != row.version_id]
+        others: Sequence[_Sibling] = ()
+        if row.has_siblings:
+            others = [o for o in siblings[row.instance_id] if o.version_id != row.version_id]
         changed = any(one.version_id < row.version_id for one in others)
         found.append(
             plan_item_of(
                 row,
-                _reason(question, row, changed=changed, planned=row.version_id in planned_before),
+                _reason(question, row, changed=changed),
                 # What was found missing or damaged is looked for again where all is looked for.
                 held=row.level >= Level.SENT or (question.everything and row.holding is not None),
-                conflict=_is_conflict(row, others),
+                conflict=bool(others) and _is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
         )
     return found
 
 
-def _reason(question: DueQuestion, row: Any, *, changed: bool, planned: bool) -> str:
+def _reason(question: DueQuestion, row: Any, *, changed: bool) -> str:
     if row.level >= Level.SENT:
         held = row.level >= question.level
         return question.held_reason if held and question.held_reason else "level"
-    if row.holding is not None or planned:
+    if row.holding is not None or row.was_planned:
         return "not_held"
     return "changed" if changed else "new"
 
@@ -279,20 +288,4 @@ def _siblings(
                     bool(row.there),
                 )
             )
-    return found
-
-
-def _planned_before(
-    connection: sa.Connection, destination_id: DestinationId, version_ids: Sequence[int]
-) -> set[int]:
-    """Return those versions that some run had as items at the destination."""
-    query = (
-        sa.select(items.c.version_id)
-        .join(jobs, jobs.c.id == items.c.job_id)
-        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
-        .where(run_destinations.c.destination_id == destination_id)
-    )
-    found: set[int] = set()
-    for some in chunks(version_ids):
-        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
     return found

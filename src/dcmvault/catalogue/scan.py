@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bulk import among, in_driver_terms, slices
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, versions
 from dcmvault.model.identifiers import RunId, SourceId, VersionId
-from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntry
-from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
+from dcmvault.model.instance import (
+    Claim,
+    Fingerprint,
+    InstanceEntry,
+    InstanceIdentity,
+    ScannedEntry,
+)
+from dcmvault.ports.catalogue import KnownEntry, KnownVersion, News, Scan, ScanCounts
 
 #: Entries looked at in one go when absences are searched for.
 _SWEEP = 10_000
@@ -115,6 +123,8 @@ class _Pass:
         self._newest_before = newest
         self._recorder = Recorder(source_id, run_key)
         self._seen = _Bitmap()
+        #: Seen entries that hold what they held, and were not gone meanwhile.
+        self._unchanged = 0
         self._seen_by_class: Counter[_Class] = Counter()
         #: Seen entries that were listed before this pass.
         self._seen_before = 0
@@ -122,47 +132,84 @@ class _Pass:
         self._changed = 0
         self._wrote = False
 
-    def known(self, listed: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass.
+    def news(self, listed: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass.
 
-        `KnownEntry.entry.expected_sop_instance_uid` is not remembered and empty.
+        `KnownEntry.entry` has nothing of what an index said.
         """
-        rows: dict[str, Any] = {}
+        others: list[tuple[InstanceEntry, KnownEntry | None]] = []
         with self._database.read() as connection:
-            for some in chunks(listed):
-                query = sa.select(entries).where(
-                    entries.c.source_id == self._source_id,
-                    entries.c.locator.in_([entry.locator for entry in some]),
-                )
-                rows |= {row.locator: row for row in connection.execute(query)}
-        returned = [row for row in rows.values() if row.state is EntryState.GONE]
+            rows = {row[1]: row for some in slices(listed) for row in self._rows(connection, some)}
+        present, seen = EntryState.PRESENT.value, self._seen
+        unchanged = 0
+        for entry in listed:
+            row = rows.get(entry.locator)
+            if row is None:
+                others.append((entry, None))
+                continue
+            key, _locator, size, mtime_ns, inode, _claim, state, version_id, problem_code = row
+            fingerprint = entry.fingerprint
+            if (
+                version_id is not None
+                and size == fingerprint.size
+                and mtime_ns == fingerprint.mtime_ns
+                and inode == in_driver_terms(fingerprint.inode)
+                and not problem_code
+            ):
+                unchanged += 1
+                if state == present:
+                    self._unchanged += seen.add(key)
+                else:
+                    self._see(_Known(*row))
+            else:
+                others.append((entry, self._as_known(row)))
+        returned = [row for row in rows.values() if row[6] == EntryState.GONE.value]
         if returned:
             self._bring_back(returned)
-        for row in rows.values():
-            self._see(row)
-        return [
-            None if entry.locator not in rows else _known(rows[entry.locator]) for entry in listed
-        ]
+        return News(unchanged, others)
+
+    def _rows(self, connection: sa.Connection, listed: Sequence[InstanceEntry]) -> Iterable[Any]:
+        query = _select_known().where(
+            entries.c.source_id == self._source_id,
+            among(connection, entries.c.locator, [entry.locator for entry in listed]),
+        )
+        return connection.execute(query)
+
+    def _as_known(self, row: Any) -> KnownEntry:
+        known = _Known(*row)
+        self._see(known)
+        unreadable = bool(known.problem_code)
+        version_id = None
+        if not unreadable and known.version_id is not None:
+            version_id = VersionId(known.version_id)
+        inode = known.inode + (1 << 64) if known.inode < 0 else known.inode
+        entry = InstanceEntry(
+            known.locator, Fingerprint(known.size, known.mtime_ns, inode), Claim(known.claim)
+        )
+        return KnownEntry(entry, version_id, unreadable)
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         found: dict[InstanceIdentity, list[KnownVersion]] = {}
         with self._database.read() as connection:
-            keys = find_instances(connection, identities)
+            keys = find_instances(connection, set(identities))
             identity_of = {key.instance_id: identity for identity, key in keys.items()}
-            for some in chunks(sorted(identity_of)):
+            if identity_of:
                 query = (
                     sa.select(entries, versions.c.instance_id, versions.c.file_sha256)
                     .join(versions, versions.c.id == entries.c.version_id)
-                    .where(versions.c.instance_id.in_(some), entries.c.state == EntryState.PRESENT)
+                    .where(
+                        among(connection, versions.c.instance_id, identity_of),
+                        entries.c.state == EntryState.PRESENT,
+                    )
                     .order_by(versions.c.id, entries.c.id)
                 )
                 for row in connection.execute(query):
-                    among = found.setdefault(identity_of[row.instance_id], [])
-                    if not among or among[-1].version_id != row.version_id:
-                        among.append(_known_version(row))
+                    twins = found.setdefault(identity_of[row.instance_id], [])
+                    if not twins or twins[-1].version_id != row.version_id:
+                        twins.append(_known_version(row))
         return found
 
     def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
@@ -196,7 +243,7 @@ class _Pass:
         """
         gone = 0
         with self._database.write() as connection:
-            if believe_absence and self._seen_before < self._entries_before:
+            if believe_absence and self._seen_before + self._unchanged < self._entries_before:
                 gone = self._sweep(connection)
             if self._wrote:
                 _count_source(connection, self._source_id)
@@ -215,7 +262,7 @@ class _Pass:
                 )
         counts = self._seen_by_class
         return ScanCounts(
-            instances=counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
+            instances=self._unchanged + counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
             new=self._new,
             changed=self._changed,
             gone=gone,
@@ -239,7 +286,7 @@ class _Pass:
         if not self._seen.add(row.id):
             return
         self._seen_by_class[_class_of(row)] += 1
-        if row.state is not EntryState.GONE:
+        if row.state != EntryState.GONE:
             self._seen_before += 1
         elif _class_of(row) is _Class.INSTANCE:
             self._new += 1
@@ -261,7 +308,7 @@ class _Pass:
     def _bring_back(self, rows: Sequence[Any]) -> None:
         """Mark entries as present that were gone and are listed again."""
         with self._database.write() as connection:
-            for some in chunks([row.id for row in rows]):
+            for some in chunks([row[0] for row in rows]):
                 connection.execute(
                     sa.update(entries)
                     .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
@@ -313,10 +360,33 @@ def _class_of(row: Any) -> _Class:
     return _Class.NOT_DICOM if row.version_id is None else _Class.INSTANCE
 
 
-def _known(row: Any) -> KnownEntry:
-    unreadable = bool(row.problem_code)
-    version_id = None if unreadable or row.version_id is None else VersionId(row.version_id)
-    return KnownEntry(entry_of(row), version_id, unreadable)
+class _Known(NamedTuple):
+    """The columns of `_select_known`, as the driver gives them."""
+
+    id: int
+    locator: str
+    size: int
+    mtime_ns: int
+    inode: int
+    claim: str
+    state: str
+    version_id: int | None
+    problem_code: str
+
+
+@cache
+def _select_known() -> sa.Select[Any]:
+    return sa.select(
+        entries.c.id,
+        entries.c.locator,
+        entries.c.size,
+        entries.c.mtime_ns,
+        sa.type_coerce(entries.c.inode, sa.BigInteger),
+        entries.c.claim,
+        sa.type_coerce(entries.c.state, sa.Text),
+        entries.c.version_id,
+        sa.type_coerce(entries.c.problem_code, sa.Text),
+    )
 
 
 def _known_version(row: Any) -> KnownVersion:

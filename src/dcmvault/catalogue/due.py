@@ -118,6 +118,9 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
     older = versions.alias("older")
+    planned = items.alias("planned")
+    destination_of = run_destinations.alias("of_planned")
+    job_of = jobs.alias("job_of_planned")
     level = sa.func.coalesce(holdings.c.level, 0)
     query = (
         sa.select(
@@ -146,6 +149,15 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
             sa.exists()
             .where(older.c.instance_id == versions.c.instance_id, older.c.id != versions.c.id)
             .label("has_siblings"),
+            # Whether some run had it as an item at the destination.
+            sa.exists()
+            .where(
+                planned.c.version_id == versions.c.id,
+                job_of.c.id == planned.c.job_id,
+                destination_of.c.id == job_of.c.run_destination_id,
+                destination_of.c.destination_id == question.destination_id,
+            )
+            .label("was_planned"),
         )
         .select_from(entries)
         .join(versions, versions.c.id == entries.c.version_id)
@@ -192,13 +204,10 @@ def _plan_items(
     others_of = {
         row.version_id: [one for one in beside[row.instance_id] if one.version_id != row.version_id]
         for row in rows
+        if row.has_siblings
     }
-    rows = _with_stand_ins(connection, question, rows, others_of)
-    planned_before = _planned_before(
-        connection,
-        question.destination_id,
-        [row.version_id for row in rows if row.holding is None],
-    )
+    if others_of:
+        rows = _with_stand_ins(connection, question, rows, others_of)
     found = []
     for row in rows:
         others = others_of.get(row.version_id, ())
@@ -206,10 +215,10 @@ def _plan_items(
         found.append(
             plan_item_of(
                 row,
-                _reason(question, row, changed=changed, planned=row.version_id in planned_before),
+                _reason(question, row, changed=changed),
                 # What was found missing or damaged is looked for again where all is looked for.
                 held=row.level >= Level.SENT or (question.everything and row.holding is not None),
-                conflict=is_conflict(row, others),
+                conflict=bool(others) and is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
         )
@@ -226,7 +235,7 @@ def _with_stand_ins(
     level = Level.SENT if question.everything else question.level
     left, standing = [], set()
     for row in rows:
-        other = stand_in(row, others_of[row.version_id], level)
+        other = stand_in(row, others_of.get(row.version_id, ()), level)
         if other is None:
             left.append(row)
         else:
@@ -240,26 +249,10 @@ def _with_stand_ins(
     return left
 
 
-def _reason(question: DueQuestion, row: Any, *, changed: bool, planned: bool) -> str:
+def _reason(question: DueQuestion, row: Any, *, changed: bool) -> str:
     if row.level >= Level.SENT:
         held = row.level >= question.level
         return question.held_reason if held and question.held_reason else "level"
-    if row.holding is not None or planned:
+    if row.holding is not None or row.was_planned:
         return "not_held"
     return "changed" if changed else "new"
-
-
-def _planned_before(
-    connection: sa.Connection, destination_id: DestinationId, version_ids: Sequence[int]
-) -> set[int]:
-    """Return those versions that some run had as items at the destination."""
-    query = (
-        sa.select(items.c.version_id)
-        .join(jobs, jobs.c.id == items.c.job_id)
-        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
-        .where(run_destinations.c.destination_id == destination_id)
-    )
-    found: set[int] = set()
-    for some in chunks(version_ids):
-        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
-    return found

@@ -41,7 +41,7 @@ class EqualContents:
         if not identities:
             return
         unread: dict[SourceId, list[KnownVersion]] = defaultdict(list)
-        for versions in self.scan_pass.versions(sorted(identities)).values():
+        for versions in self.scan_pass.versions(identities).values():
             if len(versions) > 1:
                 for version in versions:
                     if not version.data_set_digest:

@@ -32,6 +32,18 @@ class KnownEntry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What is not known of entries that a source lists.
+
+    `unchanged` counts those that hold what they were last read to hold, by their fingerprints;
+    `others` are the rest, in order, each with what was known of it.
+    """
+
+    unchanged: int
+    others: Sequence[tuple[InstanceEntry, KnownEntry | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownVersion:
     """A content that some present entry has under an identity."""
 
@@ -60,12 +72,12 @@ class ScanCounts:
 class Scan(Protocol):
     """One pass over one source. Unchanged entries cost no write."""
 
-    def known(self, entries: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass."""
+    def news(self, entries: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass."""
         ...
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         ...

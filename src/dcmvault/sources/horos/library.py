@@ -158,9 +158,10 @@ def _orphans(snapshot: _Snapshot) -> Iterator[InstanceEntry]:
             place = local_files.join(folder, relative) if relative else folder
             if not listing.complete:
                 yield InstanceEntry(local_files.escape(place), local_files.NO_FINGERPRINT)
+            named = snapshot.listing.names_in(local_files.escape(place))
             for name in listing.files:
                 locator = local_files.escape(f"{place}/{name}")
-                if snapshot.listing.names(locator):
+                if locator in named:
                     continue
                 entry = local_files.examine(locator, _path(snapshot.data, locator))
                 if entry is not None:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import Claim, InstanceHeader, SeriesAttributes, StudyAttributes
-from dcmvault.sources.horos.paths import DATABASE_FOLDER, file_of_row, number_of_file, numbered_file
+from dcmvault.sources.horos.paths import (
+    DATABASE_FOLDER,
+    file_of_row,
+    number_of_file,
+    numbered_file,
+    numbers_in,
+)
 from dcmvault.sources.horos.uid import decode_uid
 from dcmvault.sources.local_files import escape
 
@@ -75,7 +81,6 @@ _STUDY_TEXTS = (
     "ZINSTITUTIONNAME",
 )
 _SERIES_TEXTS = ("ZMODALITY", "ZID", "ZNAME")
-_NO_PLACE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +168,22 @@ class IndexListing:
                     header,
                 )
 
-    def names(self, locator: str) -> bool:
-        """Say whether the index names this file."""
-        number = number_of_file(locator, self._folder_size)
-        found = self._connection.execute(
-            "SELECT 1 FROM listing.numbered WHERE number = ?"
-            " UNION ALL SELECT 1 FROM listing.named WHERE locator = ?",
-            (_NO_PLACE if number is None else number, locator),
-        ).fetchone()
-        return found is not None
+    def names_in(self, folder: str) -> set[str]:
+        """List the locators in a folder (by its locator) that the index names."""
+        found = {
+            locator
+            for (locator,) in self._connection.execute(
+                "SELECT locator FROM listing.named WHERE locator >= ? AND locator < ?",
+                (f"{folder}/", f"{folder}0"),
+            )
+        }
+        for first, last in numbers_in(folder, self._folder_size):
+            numbers = self._connection.execute(
+                "SELECT number FROM listing.numbered WHERE number >= ? AND number <= ?",
+                (first, last),
+            )
+            found.update(f"{folder}/{number}.dcm" for (number,) in numbers)
+        return found
 
     def files_in_library(self) -> int:
         """Count the files that should lie in DATABASE.noindex."""

@@ -210,17 +210,19 @@ def _plan_items(
     )
     found = []
     for row in rows:
-        others: Sequence[_Sibling] = ()
-        if row.has_siblings:
-            others = [o for o in siblings[row.instance_id] if o.version_id != row.version_id]
+        # What was found missing or damaged is looked for again where all is looked for.
+        held = row.level >= Level.SENT or (question.everything and row.holding is not None)
+        if not row.has_siblings:
+            found.append(plan_item_of(row, _reason(question, row, changed=False), held=held))
+            continue
+        others = [one for one in siblings[row.instance_id] if one.version_id != row.version_id]
         changed = any(one.version_id < row.version_id for one in others)
         found.append(
             plan_item_of(
                 row,
                 _reason(question, row, changed=changed),
-                # What was found missing or damaged is looked for again where all is looked for.
-                held=row.level >= Level.SENT or (question.everything and row.holding is not None),
-                conflict=bool(others) and _is_conflict(row, others),
+                held=held,
+                conflict=_is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
         )

@@ -210,15 +210,19 @@ def _plan_items(
         rows = _with_stand_ins(connection, question, rows, others_of)
     found = []
     for row in rows:
+        # What was found missing or damaged is looked for again where all is looked for.
+        held = row.level >= Level.SENT or (question.everything and row.holding is not None)
         others = others_of.get(row.version_id, ())
+        if not others:
+            found.append(plan_item_of(row, _reason(question, row, changed=False), held=held))
+            continue
         changed = any(one.version_id < row.version_id for one in others)
         found.append(
             plan_item_of(
                 row,
                 _reason(question, row, changed=changed),
-                # What was found missing or damaged is looked for again where all is looked for.
-                held=row.level >= Level.SENT or (question.everything and row.holding is not None),
-                conflict=bool(others) and is_conflict(row, others),
+                held=held,
+                conflict=is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
         )

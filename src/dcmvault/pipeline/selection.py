@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
@@ -20,6 +20,7 @@ from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
     InstanceFile,
+    InstanceHeader,
     InstanceIdentity,
     ScannedEntry,
     UnreadableEntry,
@@ -147,7 +148,7 @@ class _Selection:
             and before is None
             and entry.claim is Claim.DICOM
             and entry.fingerprint != _ABSENT
-            and _is_identity(entry.indexed.identity)
+            and _names_an_instance(entry.indexed)
         ]
         if not told:
             return []
@@ -257,9 +258,13 @@ class _Selection:
                 yield answer
 
 
-def _is_identity(identity: InstanceIdentity) -> bool:
+def _names_an_instance(header: InstanceHeader) -> bool:
     return (
-        is_valid_uid(identity.sop_instance_uid)
-        and is_valid_uid(identity.series_instance_uid)
-        and is_valid_uid(identity.study_instance_uid)
+        is_valid_uid(header.sop_instance_uid)
+        and _is_valid_uid(header.series_instance_uid)
+        and _is_valid_uid(header.study_instance_uid)
     )
+
+
+#: Of a series, or a study, there are many instances.
+_is_valid_uid = lru_cache(maxsize=256)(is_valid_uid)

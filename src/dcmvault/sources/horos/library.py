@@ -182,8 +182,8 @@ def _entry(snapshot: _Snapshot, file: IndexedFile) -> InstanceEntry:
 
 
 def _path(data: str, locator: str) -> str:
-    # Joining an absolute path (a linked file) leaves it as it is.
-    return os.path.join(data, local_files.unescape(locator))  # noqa: PTH118
+    path = local_files.unescape(locator)
+    return path if path.startswith("/") else f"{data}/{path}"  # a linked file, or one inside
 
 
 def _discard(connection: sqlite3.Connection, folder: str) -> None:

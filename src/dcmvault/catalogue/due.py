@@ -176,6 +176,12 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
     )
     if of_source:
         query = query.where(entries.c.source_id == question.source_id)
+    return _what_is_due(question, query, level)
+
+
+def _what_is_due(
+    question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
     if not question.everything:
         due = level < question.level
         if question.held_reason:

@@ -26,7 +26,7 @@ from dcmvault.catalogue.tables import (
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.report import DestinationReport
-from dcmvault.ports.catalogue import CoverageStatus, SourceStatus
+from dcmvault.ports.status import CoverageStatus, SourceStatus
 
 #: A literal, not a parameter: PostgreSQL must see the same expression in SELECT and GROUP BY.
 _LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))

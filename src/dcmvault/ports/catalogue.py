@@ -18,7 +18,7 @@ from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntr
 from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import PlanItem, PlannedJob, RunRequest, Strategy
 from dcmvault.model.receipt import Receipt
-from dcmvault.model.report import DestinationReport, RunReport, RunState
+from dcmvault.model.report import RunReport, RunState
 from dcmvault.model.snapshot import SnapshotRef
 
 
@@ -458,52 +458,4 @@ class SnapshotWitness(Protocol):
         Copies of any source that the run itself did not verify become claims: the next run
         looks for them before it relies on them.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """One source as last seen."""
-
-    source_id: SourceId
-    name: str
-    studies: int
-    instances: int
-    bytes: int
-    last_seen_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class CoverageStatus:
-    """One source at one destination: how much of it is held, at which least level, how old."""
-
-    source_id: SourceId
-    destination_id: DestinationId
-    destination: str
-    studies_protected: int  #: every present version held
-    studies: int
-    instances_held: int
-    instances: int
-    by_level: Mapping[Level, int]  #: held instances by level
-    oldest_evidence_at: datetime | None
-    last_run: DestinationReport | None
-
-
-class StatusCatalogue(Protocol):
-    """Answers for `status`: what is protected where."""
-
-    def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
-        ...
-
-    def coverage(self, source_id: SourceId) -> list[CoverageStatus]:
-        """List the destinations that a source was ever sent to."""
-        ...
-
-    def destinations(self) -> Mapping[DestinationId, str]:
-        """Return the canonical addresses of all destinations that were ever used."""
-        ...
-
-    def counts(self) -> Mapping[str, int]:
-        """Return row counts of the catalogue, for `doctor`."""
         ...

@@ -41,8 +41,8 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SnapshotWitness,
     SourceCatalogue,
-    StatusCatalogue,
 )
+from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"

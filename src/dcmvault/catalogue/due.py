@@ -117,7 +117,6 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
-    older = versions.alias("older")
     planned = items.alias("planned")
     destination_of = run_destinations.alias("of_planned")
     job_of = jobs.alias("job_of_planned")
@@ -146,9 +145,7 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
             level.label("level"),
             holdings.c.version_id.label("holding"),
             holdings.c.object_key,
-            sa.exists()
-            .where(older.c.instance_id == versions.c.instance_id, older.c.id != versions.c.id)
-            .label("has_siblings"),
+            _has_siblings().label("has_siblings"),
             # Whether some run had it as an item at the destination.
             sa.exists()
             .where(
@@ -177,6 +174,13 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
     if of_source:
         query = query.where(entries.c.source_id == question.source_id)
     return _what_is_due(question, query, level)
+
+
+def _has_siblings() -> sa.Exists:
+    other = versions.alias("other")
+    return sa.exists().where(
+        other.c.instance_id == versions.c.instance_id, other.c.id != versions.c.id
+    )
 
 
 def _what_is_due(

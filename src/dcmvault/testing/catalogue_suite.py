@@ -13,7 +13,6 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strateg
 from dcmvault.model.report import Counts, RunState
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
-from dcmvault.ports.status import 
 from dcmvault.testing.catalogue_history import HistorySuite
 from dcmvault.testing.catalogue_index_suite import IndexSuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite

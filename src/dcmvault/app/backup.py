@@ -346,6 +346,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         None,
         include_other_files=request.include_other_files,
         listed=lambda _entries: None,
+        open_other=workplace.source,
     )
     source_id = catalogue.sources.source(request.source)
 

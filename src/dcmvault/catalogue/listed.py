@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.bulk import among, slices
 from dcmvault.catalogue.tables import entries
 from dcmvault.model.identifiers import SourceId
 
-#: (id, locator, size, mtime_ns, inode, claim, state, version_id, problem_code); a plain row of the
-#: database, because there is one per file: `inode` is signed, `state` a word.
-ListedRow: TypeAlias = Sequence[Any]
+
+class ListedRow(NamedTuple):
+    """The columns of an entry that a pass looks at, as the driver gives them."""
+
+    id: int
+    locator: str
+    size: int
+    mtime_ns: int
+    inode: int  #: signed
+    claim: str
+    state: str
+    version_id: int | None
+    problem_code: str
+
 
 #: Rows read ahead: at first, and at most.
 _FIRST_PAGE, _LARGEST_PAGE = 500, 10_000
@@ -30,41 +42,39 @@ class ListedRows:
     """
 
     def __init__(self, source_id: SourceId) -> None:
-        self._query = sa.select(
-            entries.c.id,
-            entries.c.locator,
-            entries.c.size,
-            entries.c.mtime_ns,
-            sa.type_coerce(entries.c.inode, sa.BigInteger).label("inode"),
-            entries.c.claim,
-            sa.type_coerce(entries.c.state, sa.Text).label("state"),
-            entries.c.version_id,
-            entries.c.problem_code,
-        ).where(entries.c.source_id == source_id)
+        self._query = _select_rows().where(entries.c.source_id == source_id)
         self._stretch = (
             self._query.where(entries.c.locator >= sa.bindparam("first"))
             .order_by(entries.c.locator)
             .limit(sa.bindparam("page"))
         )
-        self._ahead: dict[str, ListedRow] = {}
+        self._ahead: dict[str, Any] = {}
+        #: How many rows the stretch had that `_ahead` is what is left of.
+        self._read = 0
         self._page = _FIRST_PAGE
+        #: Whether the stretch before this one was of use.
+        self._trusted = False
         #: Look-ups by name before reading ahead is tried again, and how many there were last.
         self._doubt = self._last_doubt = 0
 
-    def find(self, connection: sa.Connection, locators: Sequence[str]) -> dict[str, ListedRow]:
-        """Return the rows of these locators; those without one are left out."""
-        found: dict[str, ListedRow] = {}
+    def find(self, connection: sa.Connection, locators: Sequence[str]) -> dict[str, Any]:
+        """Return the rows (as `ListedRow` has them) of these locators that have one."""
+        found: dict[str, Any] = {}
         missing = self._take(locators, found)
         while missing and not self._doubt:
-            before = len(missing)
+            if 2 * len(self._ahead) > self._read:
+                self._lose_trust()
+                break
             self._read_ahead(connection, missing[0])
+            before = len(missing)
             missing = self._take(missing, found)
-            self._judge(served=before - len(missing), wanted=before)
+            if len(missing) == before:
+                self._lose_trust()
         if missing:
             self._doubt = max(self._doubt - 1, 0)
-        for some in chunks(missing):
-            rows = connection.execute(self._query.where(entries.c.locator.in_(some)))
-            found |= {row[1]: row for row in rows}
+        for some in slices(missing):
+            query = self._query.where(among(connection, entries.c.locator, some))
+            found |= {row[1]: row for row in connection.execute(query)}
         return found
 
     def forget(self, locators: Iterable[str]) -> None:
@@ -72,7 +82,7 @@ class ListedRows:
         for locator in locators:
             self._ahead.pop(locator, None)
 
-    def _take(self, locators: Sequence[str], found: dict[str, ListedRow]) -> list[str]:
+    def _take(self, locators: Sequence[str], found: dict[str, Any]) -> list[str]:
         """Move what was read ahead to `found`; return what was not."""
         missing = []
         take = self._ahead.pop
@@ -85,14 +95,31 @@ class ListedRows:
         return missing
 
     def _read_ahead(self, connection: sa.Connection, first: str) -> None:
+        """Read a stretch, longer than the one before, which served well."""
         rows = connection.execute(self._stretch, {"first": first, "page": self._page})
         self._ahead = {row[1]: row for row in rows}
+        self._read = len(self._ahead)
+        self._page = min(2 * self._page, _LARGEST_PAGE)
+        self._last_doubt = 0 if self._trusted else self._last_doubt
+        self._trusted = True
 
-    def _judge(self, *, served: int, wanted: int) -> None:
-        """Read more at once while it serves; else look up by name for a while."""
-        if 2 * served >= wanted:
-            self._page = min(2 * self._page, _LARGEST_PAGE)
-            self._last_doubt = 0
-        else:
-            self._page = _FIRST_PAGE
-            self._doubt = self._last_doubt = min(2 * self._last_doubt + 1, _LONGEST_DOUBT)
+    def _lose_trust(self) -> None:
+        """Look up by name for a while, longer each time."""
+        self._ahead, self._read, self._page = {}, 0, _FIRST_PAGE
+        self._doubt = self._last_doubt = min(2 * self._last_doubt + 1, _LONGEST_DOUBT)
+        self._trusted = False
+
+
+@cache
+def _select_rows() -> sa.Select[Any]:
+    return sa.select(
+        entries.c.id,
+        entries.c.locator,
+        entries.c.size,
+        entries.c.mtime_ns,
+        sa.type_coerce(entries.c.inode, sa.BigInteger),
+        entries.c.claim,
+        sa.type_coerce(entries.c.state, sa.Text),
+        entries.c.version_id,
+        sa.type_coerce(entries.c.problem_code, sa.Text),
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bulk import among, in_driver_terms
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
 from dcmvault.catalogue.listed import ListedRow, ListedRows
@@ -24,11 +25,10 @@ from dcmvault.model.instance import (
     InstanceIdentity,
     ScannedEntry,
 )
-from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
+from dcmvault.ports.catalogue import KnownEntry, KnownVersion, News, Scan, ScanCounts
 
 #: Entries looked at in one go when absences are searched for.
 _SWEEP = 10_000
-_GONE = EntryState.GONE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ class SourcesInDatabase:
         return _Pass(self.database, source_id, run_key, before.entries, before.instances, newest)
 
 
-class _Class(IntEnum):
+class _Class(Enum):
     """What an entry counts as."""
 
-    INSTANCE = 0
-    UNREADABLE = 1
-    NOT_DICOM = 2
+    INSTANCE = "instance"
+    UNREADABLE = "unreadable"
+    NOT_DICOM = "not_dicom"
 
 
 class _Bitmap:
@@ -158,6 +158,8 @@ class _Pass:
         self._recorder = Recorder(source_id, run_key)
         self._rows = ListedRows(source_id)
         self._seen = _Bitmap()
+        #: Seen entries that hold what they held, and were not gone meanwhile.
+        self._unchanged = 0
         self._seen_by_class: Counter[_Class] = Counter()
         #: Seen entries that were listed before this pass.
         self._seen_before = 0
@@ -165,63 +167,100 @@ class _Pass:
         self._changed = 0
         self._wrote = False
 
-    def known(self, listed: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass.
+    def news(self, listed: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass.
 
-        `KnownEntry.entry` is the listed one where nothing about it changed; else
-        `expected_sop_instance_uid` is not remembered and empty.
+        `KnownEntry.entry` has nothing of what an index said.
         """
+        others: list[tuple[InstanceEntry, KnownEntry | None]] = []
         with self._database.read() as connection:
             rows = self._rows.find(connection, [entry.locator for entry in listed])
-        returned = [row[0] for row in rows.values() if row[6] == _GONE]
+        present, seen = EntryState.PRESENT.value, self._seen
+        unchanged = 0
+        for entry in listed:
+            row = rows.get(entry.locator)
+            if row is None:
+                others.append((entry, None))
+                continue
+            key, _locator, size, mtime_ns, inode, _claim, state, version_id, problem_code = row
+            fingerprint = entry.fingerprint
+            if (
+                version_id is not None
+                and size == fingerprint.size
+                and mtime_ns == fingerprint.mtime_ns
+                and inode == in_driver_terms(fingerprint.inode)
+                and not problem_code
+            ):
+                unchanged += 1
+                if state == present:
+                    self._unchanged += seen.add(key)
+                else:
+                    self._see(ListedRow(*row))
+            else:
+                others.append((entry, self._as_known(row)))
+        returned = [row for row in rows.values() if row[6] == EntryState.GONE.value]
         if returned:
             self._bring_back(returned)
-        for (
-            key,
-            _locator,
-            _size,
-            _mtime,
-            _inode,
-            _claim,
-            state,
-            version_id,
-            problem,
-        ) in rows.values():
-            if self._seen.add(key):
-                self._count_seen(_class(problem, version_id), gone=state == _GONE)
-        return [
-            None if (row := rows.get(entry.locator)) is None else _known(entry, row)
-            for entry in listed
-        ]
+        return News(unchanged, others)
+
+    def _as_known(self, row: Any) -> KnownEntry:
+        known = ListedRow(*row)
+        self._see(known)
+        unreadable = bool(known.problem_code)
+        version_id = None
+        if not unreadable and known.version_id is not None:
+            version_id = VersionId(known.version_id)
+        inode = known.inode + (1 << 64) if known.inode < 0 else known.inode
+        entry = InstanceEntry(
+            known.locator, Fingerprint(known.size, known.mtime_ns, inode), Claim(known.claim)
+        )
+        return KnownEntry(entry, version_id, unreadable)
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         found: dict[InstanceIdentity, list[KnownVersion]] = {}
         with self._database.read() as connection:
-            keys = find_instances(connection, identities)
+            keys = find_instances(connection, set(identities))
             identity_of = {key.instance_id: identity for identity, key in keys.items()}
-            for some in chunks(sorted(identity_of)):
+            if identity_of:
                 query = (
-                    sa.select(entries, versions.c.instance_id, versions.c.file_sha256)
+                    sa.select(
+                        entries,
+                        versions.c.instance_id,
+                        versions.c.file_sha256,
+                        versions.c.data_set_digest,
+                        sources.c.name.label("source"),
+                    )
                     .join(versions, versions.c.id == entries.c.version_id)
-                    .where(versions.c.instance_id.in_(some), entries.c.state == EntryState.PRESENT)
+                    .join(sources, sources.c.id == entries.c.source_id)
+                    .where(
+                        among(connection, versions.c.instance_id, identity_of),
+                        entries.c.state == EntryState.PRESENT,
+                    )
                     .order_by(versions.c.id, entries.c.id)
                 )
                 for row in connection.execute(query):
-                    among = found.setdefault(identity_of[row.instance_id], [])
-                    if not among or among[-1].version_id != row.version_id:
-                        among.append(_known_version(row))
+                    twins = found.setdefault(identity_of[row.instance_id], [])
+                    if not twins or twins[-1].version_id != row.version_id:
+                        twins.append(_known_version(row))
         return found
 
-    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
-        """Record a version's digest. One that is known already stays, whatever is given."""
+    def set_digest(
+        self, version_id: VersionId, file_sha256: bytes, data_set_digest: bytes = b""
+    ) -> None:
+        """Record a version's digests. Those that are known already stay, whatever is given."""
+        changes: dict[str, Any] = {}
+        for column, digest in (
+            (versions.c.file_sha256, file_sha256),
+            (versions.c.data_set_digest, data_set_digest),
+        ):
+            if digest:
+                changes[column.name] = sa.func.coalesce(column, digest)
         with self._database.write() as connection:
             connection.execute(
-                sa.update(versions)
-                .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
-                .values(file_sha256=file_sha256)
+                sa.update(versions).where(versions.c.id == version_id).values(changes)
             )
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
@@ -261,7 +300,8 @@ class _Pass:
             for page in self._listed_pages(connection):
                 for row in page:
                     if self._seen.add(row.id):
-                        self._count_seen(_class_of(row), gone=False)
+                        self._seen_by_class[_class_of(row)] += 1
+                        self._seen_before += 1
         return True
 
     def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
@@ -272,7 +312,7 @@ class _Pass:
         """
         gone = 0
         with self._database.write() as connection:
-            if believe_absence and self._seen_before < self._entries_before:
+            if believe_absence and self._seen_before + self._unchanged < self._entries_before:
                 gone = self._sweep(connection)
             if self._wrote:
                 _count_source(connection, self._source_id)
@@ -290,7 +330,7 @@ class _Pass:
             )
         counts = self._seen_by_class
         return ScanCounts(
-            instances=counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
+            instances=self._unchanged + counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
             new=self._new,
             changed=self._changed,
             gone=gone,
@@ -310,11 +350,13 @@ class _Pass:
             )
             self._wrote = True
 
-    def _count_seen(self, what: _Class, *, gone: bool) -> None:
-        self._seen_by_class[what] += 1
-        if not gone:
+    def _see(self, row: Any) -> None:
+        if not self._seen.add(row.id):
+            return
+        self._seen_by_class[_class_of(row)] += 1
+        if row.state != EntryState.GONE:
             self._seen_before += 1
-        elif what is _Class.INSTANCE:
+        elif _class_of(row) is _Class.INSTANCE:
             self._new += 1
 
     def _recount(self, old: Any | None, new: Any) -> None:
@@ -324,18 +366,17 @@ class _Pass:
             self._seen.add(new.id)
             self._new += what is not _Class.NOT_DICOM
         else:
-            if self._seen.add(old.id):
-                self._count_seen(_class_of(old), gone=old.state is EntryState.GONE)
+            self._see(old)
             self._seen_by_class[_class_of(old)] -= 1
             fingerprint = (new.size, new.mtime_ns, new.inode)
             if fingerprint != (old.size, old.mtime_ns, old.inode):
                 self._changed += what is not _Class.NOT_DICOM
         self._seen_by_class[what] += 1
 
-    def _bring_back(self, keys: Sequence[int]) -> None:
+    def _bring_back(self, rows: Sequence[Any]) -> None:
         """Mark entries as present that were gone and are listed again."""
         with self._database.write() as connection:
-            for some in chunks(keys):
+            for some in chunks([row[0] for row in rows]):
                 connection.execute(
                     sa.update(entries)
                     .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
@@ -382,22 +423,9 @@ class _Pass:
 
 
 def _class_of(row: Any) -> _Class:
-    return _class(row.problem_code, row.version_id)
-
-
-def _class(problem_code: str, version_id: int | None) -> _Class:
-    if problem_code:
+    if row.problem_code:
         return _Class.UNREADABLE
-    return _Class.NOT_DICOM if version_id is None else _Class.INSTANCE
-
-
-def _known(listed: InstanceEntry, row: ListedRow) -> KnownEntry:
-    _key, locator, size, mtime_ns, inode, claim, _state, version_id, problem_code = row
-    entry = listed
-    fingerprint = Fingerprint(size, mtime_ns, inode if inode >= 0 else inode + (1 << 64))
-    if fingerprint != listed.fingerprint or claim != listed.claim:
-        entry = InstanceEntry(locator, fingerprint, Claim(claim))
-    return KnownEntry(entry, None if problem_code else version_id, bool(problem_code))
+    return _Class.NOT_DICOM if row.version_id is None else _Class.INSTANCE
 
 
 def _known_version(row: Any) -> KnownVersion:
@@ -406,6 +434,8 @@ def _known_version(row: Any) -> KnownVersion:
         entry_of(row),
         SourceId(row.source_id),
         row.file_sha256 or b"",
+        row.data_set_digest or b"",
+        row.source,
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
 from dcmvault.app.backup import preview
+from dcmvault.app.watching import watch_and_back_up
+from dcmvault.cli.building import json_option, progress_option
+from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import print_json, say
 from dcmvault.cli.runs import Done, carry_out
 from dcmvault.cli.session import Session, opened
 from dcmvault.cli.words import reason_word
 from dcmvault.config.settings import Settings
+from dcmvault.errors import UsageError
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
@@ -20,51 +25,126 @@ from dcmvault.reports.escaping import visible
 _REACHED, _SOME_FAILED = 0, 3
 
 
-def explain_option() -> click.Option:
-    """Build --explain."""
-    return click.Option(
-        ["--explain"], is_flag=True, help=_("Say of every instance why it is due, first.")
-    )
+@dataclass(frozen=True, slots=True)
+class How:
+    """How backups are carried out and shown; as the options of `how_options` are called."""
+
+    explain: bool
+    dry_run: bool
+    watch: bool
+    settle_s: float
+    rescan_s: float
+    as_json: bool
+    progress: str
 
 
-def dry_run_option() -> click.Option:
-    """Build --dry-run."""
-    return click.Option(
-        ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
-    )
+def how_options() -> list[click.Parameter]:
+    """Build the options that all commands have which back up."""
+    return [
+        click.Option(
+            ["--explain"], is_flag=True, help=_("Say of every instance why it is due, first.")
+        ),
+        click.Option(
+            ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
+        ),
+        *_watch_options(),
+        json_option(),
+        progress_option(),
+    ]
 
 
-def carry_out_all(
-    settings: Settings,
-    requests: Sequence[RunRequest],
-    *,
-    explain: bool,
-    dry_run: bool,
-    as_json: bool,
-    progress: str,
-) -> int:
-    """Carry out backups in turn, each shown as it ends; return the exit status of all together.
+def _watch_options() -> list[click.Option]:
+    """Build --watch, --settle and --rescan."""
+    return [
+        click.Option(
+            ["--watch"],
+            is_flag=True,
+            help=_(
+                "Go on until it is stopped (Ctrl-C, SIGTERM): back up again whenever the file "
+                "system says that a source changed, and at an interval anyway."
+            ),
+        ),
+        click.Option(
+            ["--settle", "settle_s"],
+            type=click.FloatRange(0, 3600),
+            default=30,
+            show_default=True,
+            metavar=_("SECONDS"),
+            help=_("With --watch: nothing must change for so long before a run begins."),
+        ),
+        click.Option(
+            ["--rescan", "rescan_s"],
+            type=click.FloatRange(1, 7 * 24 * 3600),
+            default=900,
+            show_default=True,
+            metavar=_("SECONDS"),
+            help=_(
+                "With --watch: how often a source is looked through where nothing announces its "
+                "changes (network volumes, a PACS), and otherwise, too."
+            ),
+        ),
+    ]
+
+
+def begin(settings: Settings, requests: Sequence[RunRequest], how: How) -> int:
+    """Carry out backups in turn, or watch their sources; return the exit status of all together."""
+    if how.watch:
+        if how.as_json or how.explain or how.dry_run:
+            raise UsageError(
+                _("--watch goes with none of --json, --explain and --dry-run."),
+                hint=_("`dcmvault report` shows single runs, also as JSON."),
+            )
+        return _watch(settings, requests, how)
+    return _carry_out_all(settings, requests, how)
+
+
+def _watch(settings: Settings, requests: Sequence[RunRequest], how: How) -> int:
+    """Back up whenever sources change, until SIGINT or SIGTERM; return the last exit status.
+
+    Of a run that found nothing to do one line is shown, of every other its summary.
+    """
+    with opened(settings) as session, stoppable() as stop:
+
+        def carry_out_once(request: RunRequest) -> int:
+            done = carry_out(session, request, as_json=False, progress=how.progress, briefly=True)
+            return done.exit_status
+
+        statuses = watch_and_back_up(
+            session.workplace,
+            requests,
+            carry_out_once,
+            settle_s=how.settle_s,
+            rescan_s=how.rescan_s,
+            stop=stop,
+        )
+    return worst(statuses)
+
+
+def _carry_out_all(settings: Settings, requests: Sequence[RunRequest], how: How) -> int:
+    """Carry out backups in turn, each shown as it ends.
 
     A source that cannot be read does not keep the others from being backed up. A JSON object has
     the runs of several sources in a list; of one source it is that run's summary.
     """
     with opened(settings) as session:
         foretold = [
-            _foretell(session, request, explain=explain, as_json=as_json, titled=len(requests) > 1)
-            for request in (requests if explain or dry_run else ())
+            _foretell(session, request, how, titled=len(requests) > 1)
+            for request in (requests if how.explain or how.dry_run else ())
         ]
-        if dry_run:
-            if as_json:
+        if how.dry_run:
+            if how.as_json:
                 print_json(_dry_run(foretold))
             return 0
         done = []
         for number, request in enumerate(requests):
-            if number and not as_json:
+            if number and not how.as_json:
                 say("")
-            done.append(carry_out(session, request, as_json=as_json, progress=progress))
-    if as_json:
+            done.append(carry_out(session, request, as_json=how.as_json, progress=how.progress))
+    if how.as_json:
         objects = [
-            {**one.summary, **({"explanation": foretold[number]["explanation"]} if explain else {})}
+            one.summary
+            if not how.explain
+            else {**one.summary, "explanation": foretold[number]["explanation"]}
             for number, one in enumerate(done)
         ]
         print_json(objects[0] if len(objects) == 1 else _together(done, objects))
@@ -120,16 +200,16 @@ def _dry_run(foretold: Sequence[dict[str, object]]) -> dict[str, object]:
 
 
 def _foretell(
-    session: Session, request: RunRequest, *, explain: bool, as_json: bool, titled: bool
+    session: Session, request: RunRequest, how: How, *, titled: bool
 ) -> dict[str, object]:
     """Look at what would be done; show it to people, or return it for JSON."""
-    if titled and not as_json:
+    if titled and not how.as_json:
         say(f"{visible(request.source)}:")
     seen = preview(session.workplace, request)
     explanation: list[dict[str, str]] = []
-    if explain:
+    if how.explain:
         for destination, item in seen.items():
-            if as_json:
+            if how.as_json:
                 explanation.append(
                     {
                         "study_instance_uid": item.identity.study_instance_uid,
@@ -142,7 +222,7 @@ def _foretell(
             else:
                 name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
                 say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
-    if as_json:
+    if how.as_json:
         return {
             "source": request.source,
             "studies": seen.studies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from dcmvault.app.backup import follow, start
 from dcmvault.cli.interrupts import stoppable
@@ -13,6 +14,7 @@ from dcmvault.cli.summary import summarise
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.model.report import Counts, Privacy, RunReport
+from dcmvault.reports.escaping import visible
 from dcmvault.reports.summary import summary
 
 
@@ -26,9 +28,17 @@ class Done:
     summary: dict[str, object]
 
 
-def carry_out(session: Session, request: RunRequest, *, as_json: bool, progress: str) -> Done:
+def carry_out(
+    session: Session,
+    request: RunRequest,
+    *,
+    as_json: bool,
+    progress: str,
+    briefly: bool = False,
+) -> Done:
     """Start (or continue) a run, follow it to its end, and show its summary to people.
 
+    `briefly`: one line of a run that had nothing to do.
     Raises RunInterruptedError on SIGINT and SIGTERM.
     """
     started = start(session.workplace, request)
@@ -36,7 +46,10 @@ def carry_out(session: Session, request: RunRequest, *, as_json: bool, progress:
         tell(_("Continuing the unfinished run %s.") % started.run_id)
     with stoppable() as stop, shown(progress, request.kind) as watch:
         report = follow(session.workplace, started.run_id, watch, stop)
-    if not as_json:
+    if briefly and report.error is None and not (report.counts.selected or report.exit_status):
+        time = datetime.now().astimezone().strftime("%H:%M:%S")
+        say(f"{time}  {visible(report.request.source)}: " + _("nothing was left to do"))
+    elif not as_json:
         _show(report)
     return Done(
         report.request.source, report.exit_status, report.counts, summary(report, Privacy.FULL)

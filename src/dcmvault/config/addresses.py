@@ -44,6 +44,8 @@ LIBRARY_INDEX = "Database.sql"
 
 #: Two letters at least: `C:` is a drive, not a kind of address.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)\Z", re.DOTALL)
+#: A snapshot's name, a beginning of its digest, or `latest`.
+_SNAPSHOT = re.compile(r"[0-9A-Za-z-]+\Z")
 #: A PACS, without and with TLS, and the ports for it.
 _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
@@ -84,7 +86,10 @@ def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSec
     if scheme in _ORTHANC:
         return _web(address, OrthancSourceSection, allow_plain_http)
     if scheme == "vault":
-        return VaultSourceSection(location=_vault_location(rest))
+        place, mark, snapshot = rest.rpartition("#")
+        if not mark:
+            return VaultSourceSection(location=_vault_location(rest))
+        return VaultSourceSection(location=_vault_location(place), snapshot=_snapshot(snapshot))
     raise _other_kind(scheme, address)
 
 
@@ -174,6 +179,18 @@ def _path(text: str) -> Path:
 def _vault_location(text: str) -> str:
     """Make the place of a vault canonical: a path becomes absolute, a URL is taken apart."""
     return url_location(text) if is_url(text) else str(_path(text))
+
+
+def _snapshot(text: str) -> str:
+    if text and not _SNAPSHOT.match(text):
+        raise AddressError(
+            _("“%s” is no snapshot of a vault.") % text,
+            hint=_(
+                "After “#” stands the id of a snapshot, as `dcmvault snapshots` shows it, or "
+                "“latest”. Put “#” behind a path that contains one."
+            ),
+        )
+    return text.lower()
 
 
 def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:

@@ -38,6 +38,7 @@ _IN_ADDRESS = frozenset(
         "called_ae_title",
         "calling_ae_title",
         "location",
+        "snapshot",
         "url",
     }
 )

@@ -148,7 +148,16 @@ class VaultSection(Section):
 
 
 class VaultSourceSection(VaultSection):
-    """A vault that is read."""
+    """A vault that is read: as it is now, or one of its snapshots."""
+
+    #: A snapshot as `dcmvault snapshots` shows it, or `latest`; empty: the present.
+    snapshot: str = ""
+
+    @property
+    def address(self) -> str:
+        """The canonical address; a “#” in the location is followed by another one."""
+        marked = self.snapshot or "#" in self.location
+        return f"vault:{self.location}#{self.snapshot}" if marked else f"vault:{self.location}"
 
 
 class VaultDestinationSection(VaultSection):

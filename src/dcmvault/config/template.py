@@ -68,18 +68,7 @@ def render_template(
         ),
         *_destination_tables(destinations),
         "",
-        *_comment(
-            _(
-                "Plans: what is backed up from where to where, under one name: dcmvault run NAME. "
-                "Each source in turn to every destination."
-            )
-        ),
-        "# [plans.nightly]",
-        '# sources = ["horos", "/Volumes/Studies"]',
-        '# destinations = ["pacs", "vault"]',
-        '# level = "complete"',
-        '# strategy = "incremental"',
-        '# priority = "normal"',
+        *_plan_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -219,6 +208,23 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _plan_table() -> list[str]:
+    return [
+        *_comment(
+            _(
+                "Plans: what is backed up from where to where, under one name: dcmvault run NAME. "
+                "Each source in turn to every destination."
+            )
+        ),
+        "# [plans.nightly]",
+        '# sources = ["horos", "/Volumes/Studies"]',
+        '# destinations = ["pacs", "vault"]',
+        '# level = "complete"',
+        '# strategy = "incremental"',
+        '# priority = "normal"',
+    ]
 
 
 def _destination_name(section: DestinationSection) -> str:

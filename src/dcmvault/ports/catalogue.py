@@ -32,6 +32,18 @@ class KnownEntry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What is not known of entries that a source lists.
+
+    `unchanged` counts those that hold what they were last read to hold, by their fingerprints;
+    `others` are the rest, in order, each with what was known of it.
+    """
+
+    unchanged: int
+    others: Sequence[tuple[InstanceEntry, KnownEntry | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownVersion:
     """A content that some present entry has under an identity."""
 
@@ -39,6 +51,8 @@ class KnownVersion:
     entry: InstanceEntry
     source_id: SourceId
     file_sha256: bytes  #: empty until read once
+    data_set_digest: bytes = b""  #: empty unless two contents were compared
+    source: str = ""  #: canonical address of the entry's source
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +72,20 @@ class ScanCounts:
 class Scan(Protocol):
     """One pass over one source. Unchanged entries cost no write."""
 
-    def known(self, entries: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass."""
+    def news(self, entries: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass."""
         ...
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         ...
 
-    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
-        """Record a version's `file_sha256`, read because it had to be compared."""
+    def set_digest(
+        self, version_id: VersionId, file_sha256: bytes, data_set_digest: bytes = b""
+    ) -> None:
+        """Record a version's digests, read because it had to be compared; known ones stay."""
         ...
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
@@ -145,6 +161,8 @@ class PlanCatalogue(Protocol):
         Versions that already are items of `run_id` at this destination are left out.
         Sent but not verified: due with `held` set (a run first tries to raise the evidence).
         Found missing or damaged by a verification: due for delivery.
+        A version whose data set equals that of another that is present is left out if that one is
+        held at `level`, or was seen before in the same source: one of them is delivered.
         `conflict` is set on every version but the first seen where several present versions of
         the source share an identity, and where a present version of any source, with other
         content, is held or sent there. `earlier_version_there` where another, no longer present
@@ -153,7 +171,10 @@ class PlanCatalogue(Protocol):
         ...
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
-        """List every present version; `held` is set where one was sent or held at any time."""
+        """List every present version; `held` is set where one was sent or held at any time.
+
+        Of versions with equal data sets the one that is there is listed, whichever source has it.
+        """
         ...
 
     def holds_copies(self, destination_id: DestinationId) -> bool:

@@ -1,4 +1,4 @@
-"""What `dcmvault status` asks the catalogue: what each source has, and what covers it."""
+"""What `status` is told: what is protected where, by what evidence, how old."""
 
 from __future__ import annotations
 

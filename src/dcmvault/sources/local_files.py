@@ -48,6 +48,8 @@ def escape(path: str) -> str:
 
     A backslash becomes `\\`, and a byte that is not UTF-8 (a surrogate, PEP 383) `\xNN`.
     """
+    if "\\" not in path and path.isascii():
+        return path
 
     def replacement(match: re.Match[str]) -> str:
         char = match.group()
@@ -60,6 +62,8 @@ def escape(path: str) -> str:
 
 def unescape(locator: str) -> str:
     """Undo `escape`."""
+    if "\\" not in locator:
+        return locator
 
     def replacement(match: re.Match[str]) -> str:
         code = match.group(1)

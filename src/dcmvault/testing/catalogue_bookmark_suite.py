@@ -34,7 +34,7 @@ class BookmarkSuite(CatalogueCases):
         world = self.world()
         world.scan(world.run(), _three())
         scan_pass = world.catalogue.sources.scan(world.source, None)
-        scan_pass.known([entry("a"), entry("d")])
+        scan_pass.news([entry("a"), entry("d")])
         scan_pass.record(
             [scanned("a", "other", header(1, 1, 0)), scanned("d", "d", header(2, 1, 1))]
         )
@@ -52,7 +52,7 @@ class BookmarkSuite(CatalogueCases):
         world.scan(world.run(), _three())
         scan_pass = world.catalogue.sources.scan(world.source, None)
         assert not scan_pass.keep_unseen(2)
-        scan_pass.known([entry("a"), entry("b")])
+        scan_pass.news([entry("a"), entry("b")])
         counts = scan_pass.finish(believe_absence=True)
         assert (counts.instances, counts.gone) == (2, 1)
 
@@ -63,7 +63,7 @@ class BookmarkSuite(CatalogueCases):
         world.scan(world.run(), _three()[:2])
         scan_pass = world.catalogue.sources.scan(world.source, None)
         assert not scan_pass.keep_unseen(3)
-        scan_pass.known([entry("c")])
+        scan_pass.news([entry("c")])
         assert scan_pass.keep_unseen(3)
         counts = scan_pass.finish(believe_absence=True)
         assert (counts.instances, counts.new, counts.gone) == (3, 1, 0)
@@ -74,7 +74,7 @@ class BookmarkSuite(CatalogueCases):
         world.scan(world.run(), [*_three(), unreadable("locked")])
         scan_pass = world.catalogue.sources.scan(world.source, None)
         assert not scan_pass.keep_unseen(4)
-        scan_pass.known([entry("locked")])
+        scan_pass.news([entry("locked")])
         assert scan_pass.keep_unseen(4)
         counts = scan_pass.finish(believe_absence=True)
         assert (counts.instances, counts.unreadable, counts.gone) == (4, 1, 0)

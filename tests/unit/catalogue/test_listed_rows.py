@@ -58,8 +58,9 @@ def test_all_that_is_known_is_found(
     entries += entries[:30]
     for start in range(0, len(entries), batch):
         some = entries[start : start + batch]
-        found = [None if one is None else one.entry for one in scan_pass.known(some)]
-        assert found == [entry if entry in known else None for entry in some]
+        news = scan_pass.news(some)
+        assert news.unchanged == sum(entry in known for entry in some)
+        assert list(news.others) == [(entry, None) for entry in some if entry not in known]
     counts = scan_pass.finish(believe_absence=True)
     assert counts.instances == sum(one.entry in known for one in files[100:])
     assert counts.gone == sum(one.entry in known for one in files[:100])
@@ -69,12 +70,10 @@ def test_a_row_that_was_read_ahead_and_then_written_is_read_anew(world: World) -
     files = _files(10)
     world.scan(world.run(), files)
     scan_pass = world.catalogue.sources.scan(world.source, world.run())
-    scan_pass.known([files[0].entry])
+    scan_pass.news([files[0].entry])
     changed = scanned(files[5].entry.locator, "other", header(1, 1, 1))
     scan_pass.record([changed])
-    (known,) = scan_pass.known([files[5].entry])
-    assert known is not None
-    assert known.entry == changed.entry
+    assert scan_pass.news([changed.entry]).unchanged == 1
 
 
 def test_files_in_order_are_not_looked_up_by_name(
@@ -91,7 +90,7 @@ def test_files_in_order_are_not_looked_up_by_name(
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         for start in range(0, 1200, 100):
-            scan_pass.known([one.entry for one in files[start : start + 100]])
+            scan_pass.news([one.entry for one in files[start : start + 100]])
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     assert not [statement for statement in asked if "locator IN" in statement]

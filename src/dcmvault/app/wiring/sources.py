@@ -49,7 +49,7 @@ def build_source(
         from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
-        return VaultSource(section, lambda: opened(section))
+        return VaultSource(section, lambda: opened(section), section.snapshot)
     if isinstance(section, OrthancSourceSection):
         from dcmvault.sources.orthanc import OrthancSource  # noqa: PLC0415 - imported when needed
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dcmvault.app.backup import make_requests
-from dcmvault.cli.backups import carry_out_all, dry_run_option, explain_option
+from dcmvault.cli.backups import How, begin, how_options
 from dcmvault.cli.building import (
     PRIORITIES,
     ExampleCommand,
-    json_option,
     level_of,
     level_option,
     priority_of,
-    progress_option,
 )
 from dcmvault.cli.session import current_settings
 from dcmvault.i18n import gettext as _
@@ -87,10 +87,7 @@ def _params() -> list[click.Parameter]:
             is_flag=True,
             help=_("Back up files that are not DICOM, too (a PACS cannot take them)."),
         ),
-        explain_option(),
-        dry_run_option(),
-        json_option(),
-        progress_option(),
+        *how_options(),
     ]
 
 
@@ -101,10 +98,7 @@ def _backup(
     level: str | None,
     priority: str,
     include_other_files: bool,
-    explain: bool,
-    dry_run: bool,
-    as_json: bool,
-    progress: str,
+    **how: Any,
 ) -> int:
     settings = current_settings()
     requests = make_requests(
@@ -116,11 +110,4 @@ def _backup(
         priority=priority_of(priority),
         include_other_files=include_other_files,
     )
-    return carry_out_all(
-        settings,
-        requests,
-        explain=explain,
-        dry_run=dry_run,
-        as_json=as_json,
-        progress=progress,
-    )
+    return begin(settings, requests, How(**how))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dcmvault.app.backup import requests_of_plan
-from dcmvault.cli.backups import carry_out_all, dry_run_option, explain_option
-from dcmvault.cli.building import ExampleCommand, json_option, progress_option
+from dcmvault.cli.backups import How, begin, how_options
+from dcmvault.cli.building import ExampleCommand
 from dcmvault.cli.session import current_settings
 from dcmvault.i18n import gettext as _
 
@@ -23,25 +25,16 @@ def command() -> click.Command:
         ),
         params=[
             click.Argument(["plan"], metavar="PLAN"),
-            explain_option(),
-            dry_run_option(),
-            json_option(),
-            progress_option(),
+            *how_options(),
         ],
         examples=[
             (_("The plan [plans.nightly] of the configuration"), "dcmvault run nightly"),
             (_("What it would send"), "dcmvault run nightly --dry-run"),
+            (_("Again whenever a source changes, until Ctrl-C"), "dcmvault run nightly --watch"),
         ],
     )
 
 
-def _run(plan: str, explain: bool, dry_run: bool, as_json: bool, progress: str) -> int:
+def _run(plan: str, **how: Any) -> int:
     settings = current_settings()
-    return carry_out_all(
-        settings,
-        requests_of_plan(settings, plan),
-        explain=explain,
-        dry_run=dry_run,
-        as_json=as_json,
-        progress=progress,
-    )
+    return begin(settings, requests_of_plan(settings, plan), How(**how))

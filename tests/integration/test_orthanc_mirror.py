@@ -16,7 +16,7 @@ from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault, StartOrthanc
 from tests.integration.orthanc_proxy import forward
 from tests.integration.story import QUICK_RETRIES, instances, summary_of
-from tests.integration.web_peer import WebPeer, web_peer
+from tests.integration.web_peer import Reply, WebPeer, web_peer
 
 from dcmvault.testing.dicom_files import make_study
 
@@ -192,3 +192,38 @@ def test_a_dead_orthanc_is_no_empty_one(mirror: Mirror) -> None:
     done = mirror.run("backup", f"orthanc+{mirror.orthanc.http_url}", "--to", mirror.vault)
     assert done.returncode == 1
     assert "nothing listens" in done.stderr
+
+
+def test_an_orthanc_is_no_copy_of_itself(run_dcmvault: RunDcmvault) -> None:
+    """Its DICOMweb plug-in is at the same host and port."""
+    source = "orthanc+http://localhost:8042"
+    done = run_dcmvault("backup", source, "--to", "dicomweb+http://localhost:8042/dicom-web")
+    assert done.returncode == 2
+    assert "the same PACS" in done.stderr
+
+
+def test_the_doctor_tries_an_orthanc(
+    orthanc: Orthanc, run_dcmvault: RunDcmvault, home: Path
+) -> None:
+    """One that can be listed, and one with a password that nobody configured."""
+    configured = f'[sources.o]\naddress = "orthanc+{orthanc.http_url}"\n'
+    (home / "config.toml").write_text(configured, encoding="utf-8")
+    assert "readable" in run_dcmvault("doctor").stdout
+    with web_peer(lambda _seen: Reply(401)) as locked:
+        address = f'address = "orthanc+http://127.0.0.1:{locked.port}"\n'
+        (home / "config.toml").write_text(f"[sources.o]\n{address}", encoding="utf-8")
+        assert "wants to know who we are" in run_dcmvault("doctor").stdout
+
+
+def test_a_password_opens_it(
+    start_orthanc: StartOrthanc, run_dcmvault: RunDcmvault, home: Path, tmp_path: Path
+) -> None:
+    orthanc = start_orthanc(AuthenticationEnabled=True, RegisteredUsers={"backup": "secret é"})
+    (tmp_path / "password").write_text("secret é", encoding="utf-8")
+    (tmp_path / "password").chmod(0o600)
+    (home / "config.toml").write_text(
+        f'[sources.o]\naddress = "orthanc+{orthanc.http_url}"\nuser = "backup"\n'
+        f'password = "file:{tmp_path}/password"\n',
+        encoding="utf-8",
+    )
+    assert "readable" in run_dcmvault("doctor").stdout

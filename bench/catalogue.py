@@ -53,7 +53,7 @@ def _know(world: World, instances: int) -> int:
     entries = _entries(instances)
     known = 0
     while batch := list(islice(entries, _BATCH)):
-        known += sum(one is not None for one in scan_pass.known([one.entry for one in batch]))
+        known += scan_pass.news([one.entry for one in batch]).unchanged
     scan_pass.finish(believe_absence=True)
     return known
 

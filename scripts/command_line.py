@@ -37,7 +37,7 @@ def render() -> str:
         "| `horos:PATH` | an OsiriX or Horos library | – (nothing is ever written into one) |",
         "| `dicom://CALLED@host:port?calling=AET` | – | a PACS |",
         "| `dicoms://CALLED@host:port?calling=AET` | – | a PACS over TLS (default port 2762) |",
-        "| `vault:PATH`, `vault:s3://...`, `az://`, `gs://`, `sftp://` | a vault | a vault |",
+        "| `vault:PATH`, `vault:s3://...`, `az://`, `gs://`, `sftp://` | a vault, or with `#SNAPSHOT` behind it one of its snapshots | a vault |",
         "",
         "## For every command",
         "",

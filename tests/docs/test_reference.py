@@ -18,6 +18,7 @@ from dcmvault.config.peer_sections import (
     DimseSourceSection,
     StowDestinationSection,
 )
+from dcmvault.config.plans import PlanSection
 from dcmvault.config.sections import (
     FolderDestinationSection,
     FolderSourceSection,
@@ -42,6 +43,7 @@ IN_ADDRESS = {
     "called_ae_title",
     "calling_ae_title",
     "location",
+    "snapshot",
     "url",
 }
 
@@ -166,6 +168,9 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
     vault = tables["Vaults"]
     assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
+    plans = tables["[plans.NAME]"]
+    assert (plans.pop("sources"), plans.pop("destinations")) == ("–", "–")
+    assert plans == defaults(PlanSection)
     assert destinations | vault | tables["DICOMweb"] == defaults(
         FolderDestinationSection,
         DimseDestinationSection,

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
 import pytest
+from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
 from tests.integration.rescue_world import PASSPHRASE, World, contents, files_below
 from tests.integration.story import instances, summary_of
 
-from dcmvault.config.sections import VaultSourceSection
+from dcmvault.catalogue import open_catalogue
+from dcmvault.config.sections import FolderSourceSection, VaultSourceSection
 from dcmvault.errors import UsageError
+from dcmvault.model.evidence import Level
 from dcmvault.model.instance import InstanceEntry, InstanceFile
+from dcmvault.model.plan import Strategy
+from dcmvault.pipeline.selection import select_from
+from dcmvault.sources.folder import FolderSource
 from dcmvault.sources.vault import VaultSource
 from dcmvault.testing.dicom_files import make_instance, make_study
 from dcmvault.testing.recipe_files import write_recipe_files
 from dcmvault.vault.blob import BlobType
+from dcmvault.vault.choosing import short_id
 from dcmvault.vault.state import present_state
 
 
@@ -155,3 +163,87 @@ def test_one_damaged_file_does_not_stop_the_others(world: World, tmp_path: Path)
     assert bad[0].code == "unreadable"
     assert bad[0].message.endswith(".")
     assert len(answers) == 5
+
+
+@pytest.mark.peers
+def test_a_snapshot_of_a_vault_goes_to_a_pacs_and_to_another_vault(
+    world: World, source: Path, tmp_path: Path, run_dcmvault: RunDcmvault, orthanc: Orthanc
+) -> None:
+    """What was stored after the snapshot stays out, and what was changed is as it was then."""
+    changed = next(path for path in sorted(source.rglob("*")) if path.is_file())
+    first = world.snapshot(world.back_up(source))
+    then = contents(source)
+    made = pydicom.dcmread(changed)
+    made.StudyDescription = "Changed later"
+    made.save_as(changed)
+    make_study(source / "later", key="later", instances=2)
+    world.snapshot(world.back_up(source))
+    other = World(tmp_path / "other", redundant=False)
+    pacs = f"dicom://{orthanc.ae_title}@{orthanc.host}:{orthanc.dicom_port}"
+    address = f"vault:{world.place}#{short_id(first.name)}"
+    to = ("--to", pacs, "--to", f"vault:{other.place}")
+    summary = summary_of(run_dcmvault("backup", address, *to, "--json"))
+    assert summary["source"] == address
+    assert instances(summary) == {"selected": 2 * len(then), "stored": 2 * len(then)}
+    restored = tmp_path / "restored"
+    summary_of(run_dcmvault("restore", other.place, restored, "--json"))
+    assert sorted(contents(restored).values()) == sorted(then.values())
+    assert len(orthanc.instances()) == len(then)
+    again = summary_of(run_dcmvault("backup", address, *to, "--json"))
+    assert instances(again) == {"already_held": 2 * len(then)}
+
+
+@pytest.mark.parametrize("catalogue_knows", [False, True])
+def test_planning_from_a_vault_rebuilds_nothing(
+    world: World,
+    source: Path,
+    tmp_path: Path,
+    home: Path,
+    run_dcmvault: RunDcmvault,
+    monkeypatch: pytest.MonkeyPatch,
+    catalogue_knows: bool,
+) -> None:
+    """Its records name UIDs and digests, also of what the catalogue knows from the folder."""
+    world.snapshot(world.back_up(source))
+    if catalogue_knows:
+        summary_of(run_dcmvault("backup", source, "--to", tmp_path / "copies", "--json"))
+    vault = opened(world)
+    monkeypatch.setattr(VaultSource, "read", lambda *_arguments, **_options: pytest.fail("read"))
+    catalogue = open_catalogue(str(home / "catalogue.sqlite3"))
+    counts = select_from(
+        vault,
+        catalogue.sources,
+        None,
+        include_other_files=False,
+        listed=lambda _entries: None,
+        open_other=lambda _address: FolderSource(FolderSourceSection(path=source)),
+    )
+    assert counts.new == 12
+    vault_id = catalogue.sources.source(vault.name)
+    due = catalogue.plans.due(
+        vault_id,
+        catalogue.plans.destination(str(tmp_path / "copies")),
+        strategy=Strategy.INCREMENTAL,
+        level=Level.PROVEN,
+        run_id=None,
+    )
+    assert len(list(due)) == (0 if catalogue_knows else 12)
+    catalogue.close()
+
+
+@pytest.mark.parametrize("snapshot", ["0123456789ab", "latest"])
+def test_a_snapshot_that_is_not_there_is_said_so(
+    tmp_path: Path, run_dcmvault: RunDcmvault, snapshot: str
+) -> None:
+    vault = f"vault:{tmp_path / 'empty'}"
+    assert run_dcmvault("vault", "init", vault).returncode == 0
+    done = run_dcmvault("backup", f"{vault}#{snapshot}", "--to", tmp_path / "copies", "--json")
+    summary = summary_of(done, exit_status=2)
+    assert "no snapshot" in summary["error"]["message"]
+
+
+def test_what_cannot_be_a_snapshot_is_refused_at_once(
+    tmp_path: Path, run_dcmvault: RunDcmvault
+) -> None:
+    done = run_dcmvault("backup", f"vault:{tmp_path}/a#b/c", "--to", tmp_path / "copies", "--json")
+    assert summary_of(done, exit_status=2)["error"]["code"] == "bad_address"

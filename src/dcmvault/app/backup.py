@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
@@ -16,9 +17,15 @@ from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
+    OrthancSourceSection,
     StowDestinationSection,
 )
-from dcmvault.config.sections import DestinationSection, HorosSourceSection, SourceSection
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+    SourceSection,
+)
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
@@ -99,7 +106,54 @@ def make_request(
         destinations=tuple(requested),
         strategy=strategy,
         priority=priority,
-        include_other_files=include_other_files,
+        include_other_files=include_other_files
+        or (isinstance(section, FolderSourceSection) and section.include_other_files),
+    )
+
+
+def make_requests(
+    settings: Settings,
+    *,
+    sources: Sequence[str],
+    destinations: Sequence[str],
+    level: Level | None,
+    strategy: Strategy = Strategy.INCREMENTAL,
+    priority: Priority = Priority.NORMAL,
+    include_other_files: bool = False,
+) -> list[RunRequest]:
+    """Make one backup for each source, checked as by `make_request`, before any begins.
+
+    In the order given: of an instance that two sources have, the first one's file is delivered.
+    """
+    requests: list[RunRequest] = []
+    for source in sources:
+        request = make_request(
+            settings,
+            kind=RunKind.BACKUP,
+            source=source,
+            destinations=destinations,
+            level=level,
+            strategy=strategy,
+            priority=priority,
+            include_other_files=include_other_files,
+        )
+        if any(other.source == request.source for other in requests):
+            raise UsageError(_("The source %(name)s is named twice.") % {"name": source})
+        requests.append(request)
+    return requests
+
+
+def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
+    """Make the backups of a configured plan; AddressError where there is none of this name."""
+    plan = settings.plan(name)
+    return make_requests(
+        settings,
+        sources=plan.sources,
+        destinations=plan.destinations,
+        level=Level.from_word(plan.level) if plan.level else None,
+        strategy=Strategy(plan.strategy),
+        priority=Priority[plan.priority.upper()],
+        include_other_files=plan.include_other_files,
     )
 
 
@@ -116,7 +170,7 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if isinstance(source, DimseSourceSection | DicomwebSourceSection):
+    if isinstance(source, DimseSourceSection | DicomwebSourceSection | OrthancSourceSection):
         _refuse_same_pacs(source, destination.section)
         return
     if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
@@ -132,7 +186,8 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
 
 
 def _refuse_same_pacs(
-    source: DimseSourceSection | DicomwebSourceSection, destination: DestinationSection
+    source: DimseSourceSection | DicomwebSourceSection | OrthancSourceSection,
+    destination: DestinationSection,
 ) -> None:
     """Refuse a PACS as its own backup, whatever we call ourselves there."""
     is_same = source.address == destination.address
@@ -142,6 +197,9 @@ def _refuse_same_pacs(
             destination.port,
             destination.called_ae_title,
         )
+    if isinstance(source, OrthancSourceSection) and isinstance(destination, StowDestinationSection):
+        # Its DICOMweb plug-in answers where its REST interface does.
+        is_same = urlsplit(source.url).netloc == urlsplit(destination.url).netloc
     if is_same:
         raise UsageError(
             _("Source and destination are the same PACS: that would be no copy."),
@@ -192,7 +250,7 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
     """
-    if request.source.startswith(("horos:", "vault:")):
+    if request.source.startswith(("horos:", "vault:", "orthanc+")):
         return request
     library = HorosSourceSection(path=Path(request.source)).address
     known = {source.name for source in workplace.catalogue.status.sources()}
@@ -288,6 +346,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         None,
         include_other_files=request.include_other_files,
         listed=lambda _entries: None,
+        open_other=workplace.source,
     )
     source_id = catalogue.sources.source(request.source)
 

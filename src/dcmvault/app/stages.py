@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from dcmvault.app.closing import Closing
@@ -46,6 +46,8 @@ _BREAKER_WAITS = 12
 _LONGEST_REST_S = 60.0
 #: Jobs written in one transaction.
 _JOBS_AT_ONCE = 100
+#: Seconds between notes of how far a pass has come.
+_NOTE_S = 0.25
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
@@ -95,7 +97,8 @@ class BackupStages:
                     self.sources,
                     run_id,
                     include_other_files=request.include_other_files,
-                    listed=lambda entries: self._listed(run_id, entries),
+                    listed=self._counting(run_id),
+                    open_other=lambda address: self.open_source(replace(request, source=address)),
                 )
                 doubts = source.doubts if isinstance(source, MayBeIncomplete) else ()
         # Jobs in the middle are there only when the engine lost the run's work.
@@ -235,9 +238,19 @@ class BackupStages:
                 return wanted.address
         raise KeyError(job.destination_id)
 
-    def _listed(self, run_id: RunId, entries: int) -> None:
-        self.runs.set_scanned(run_id, entries)
-        self._check_stop(run_id)
+    def _counting(self, run_id: RunId) -> Callable[[int], None]:
+        """Return what notes how many entries are listed, now and then: each note is a write."""
+        noted_at = float("-inf")
+
+        def listed(entries: int) -> None:
+            nonlocal noted_at
+            if (now := self.clock.monotonic()) - noted_at < _NOTE_S:
+                return
+            noted_at = now
+            self.runs.set_scanned(run_id, entries)
+            self._check_stop(run_id)
+
+        return listed
 
     def _check_stop(self, run_id: RunId) -> None:
         """Leave planning when the worker stops or the run was cancelled."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.ports.catalogue import CoverageStatus, RunRecord, SourceStatus
+from dcmvault.ports.catalogue import RunRecord
+from dcmvault.ports.status import CoverageStatus, SourceStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.rows import plan_item_of
+from dcmvault.catalogue.siblings import Sibling, is_conflict, siblings, stand_in
 from dcmvault.catalogue.tables import (
     EntryState,
     entries,
@@ -116,8 +116,10 @@ def _order(row: Any) -> tuple[int, int, int, int]:
     return row.study_id, row.series_id, number, row.version_id
 
 
-def _query(question: DueQuestion) -> sa.Select[Any]:
-    older = versions.alias("older")
+def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
+    planned = items.alias("planned")
+    destination_of = run_destinations.alias("of_planned")
+    job_of = jobs.alias("job_of_planned")
     level = sa.func.coalesce(holdings.c.level, 0)
     query = (
         sa.select(
@@ -133,6 +135,7 @@ def _query(question: DueQuestion) -> sa.Select[Any]:
             versions.c.instance_number,
             versions.c.opaque_reason,
             versions.c.file_sha256,
+            versions.c.data_set_digest,
             instances.c.series_id,
             instances.c.sop_instance_uid,
             series.c.series_instance_uid,
@@ -142,9 +145,16 @@ def _query(question: DueQuestion) -> sa.Select[Any]:
             level.label("level"),
             holdings.c.version_id.label("holding"),
             holdings.c.object_key,
+            _has_siblings().label("has_siblings"),
+            # Whether some run had it as an item at the destination.
             sa.exists()
-            .where(older.c.instance_id == versions.c.instance_id, older.c.id != versions.c.id)
-            .label("has_siblings"),
+            .where(
+                planned.c.version_id == versions.c.id,
+                job_of.c.id == planned.c.job_id,
+                destination_of.c.id == job_of.c.run_destination_id,
+                destination_of.c.destination_id == question.destination_id,
+            )
+            .label("was_planned"),
         )
         .select_from(entries)
         .join(versions, versions.c.id == entries.c.version_id)
@@ -159,8 +169,23 @@ def _query(question: DueQuestion) -> sa.Select[Any]:
                 holdings.c.destination_id == question.destination_id,
             ),
         )
-        .where(entries.c.source_id == question.source_id, entries.c.state == EntryState.PRESENT)
+        .where(entries.c.state == EntryState.PRESENT)
     )
+    if of_source:
+        query = query.where(entries.c.source_id == question.source_id)
+    return _what_is_due(question, query, level)
+
+
+def _has_siblings() -> sa.Exists:
+    other = versions.alias("other")
+    return sa.exists().where(
+        other.c.instance_id == versions.c.instance_id, other.c.id != versions.c.id
+    )
+
+
+def _what_is_due(
+    question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
     if not question.everything:
         due = level < question.level
         if question.held_reason:
@@ -177,122 +202,71 @@ def _query(question: DueQuestion) -> sa.Select[Any]:
     return query
 
 
-@dataclass(frozen=True, slots=True)
-class _Sibling:
-    """Another version of an instance."""
-
-    version_id: int
-    file_sha256: bytes  #: empty until read once
-    present: bool  #: in any source
-    present_here: bool  #: in the source that is asked about
-    there: bool  #: held or sent at the destination
-
-
 def _plan_items(
     connection: sa.Connection, question: DueQuestion, rows: Sequence[Any]
 ) -> list[PlanItem]:
-    siblings = _siblings(
+    beside = siblings(
         connection,
-        question,
+        question.source_id,
+        question.destination_id,
         {row.instance_id for row in rows if row.has_siblings},
     )
-    planned_before = _planned_before(
-        connection,
-        question.destination_id,
-        [row.version_id for row in rows if row.holding is None],
-    )
+    others_of = {
+        row.version_id: [one for one in beside[row.instance_id] if one.version_id != row.version_id]
+        for row in rows
+        if row.has_siblings
+    }
+    if others_of:
+        rows = _with_stand_ins(connection, question, rows, others_of)
     found = []
     for row in rows:
-        others = [one for one in siblings[row.instance_id] if one.version_id != row.version_id]
+        # What was found missing or damaged is looked for again where all is looked for.
+        held = row.level >= Level.SENT or (question.everything and row.holding is not None)
+        others = others_of.get(row.version_id, ())
+        if not others:
+            found.append(plan_item_of(row, _reason(question, row, changed=False), held=held))
+            continue
         changed = any(one.version_id < row.version_id for one in others)
         found.append(
             plan_item_of(
                 row,
-                _reason(question, row, changed=changed, planned=row.version_id in planned_before),
-                # What was found missing or damaged is looked for again where all is looked for.
-                held=row.level >= Level.SENT or (question.everything and row.holding is not None),
-                conflict=_is_conflict(row, others),
+                _reason(question, row, changed=changed),
+                held=held,
+                conflict=is_conflict(row, others),
                 earlier_version_there=any(one.there and not one.present for one in others),
             )
         )
     return found
 
 
-def _reason(question: DueQuestion, row: Any, *, changed: bool, planned: bool) -> str:
+def _with_stand_ins(
+    connection: sa.Connection,
+    question: DueQuestion,
+    rows: Sequence[Any],
+    others_of: Mapping[int, Sequence[Sibling]],
+) -> list[Any]:
+    """Leave out what an equal content stands for; where all is looked for, look for that one."""
+    level = Level.SENT if question.everything else question.level
+    left, standing = [], set()
+    for row in rows:
+        other = stand_in(row, others_of.get(row.version_id, ()), level)
+        if other is None:
+            left.append(row)
+        else:
+            standing.add(other)
+    if not question.everything:
+        return left
+    for some in chunks(sorted(standing - {row.version_id for row in left})):
+        query = _query(question, of_source=False).where(versions.c.id.in_(some))
+        first = {row.version_id: row for row in connection.execute(query)}
+        left += first.values()
+    return left
+
+
+def _reason(question: DueQuestion, row: Any, *, changed: bool) -> str:
     if row.level >= Level.SENT:
         held = row.level >= question.level
         return question.held_reason if held and question.held_reason else "level"
-    if row.holding is not None or planned:
+    if row.holding is not None or row.was_planned:
         return "not_held"
     return "changed" if changed else "new"
-
-
-def _is_conflict(row: Any, others: Sequence[_Sibling]) -> bool:
-    """Say whether other content has, or comes first for, the one place under this identity.
-
-    In the source itself the version seen first comes first; contents that nobody read yet count
-    as different. Another source's content counts only where it is at the destination already,
-    and is known to be different: a source that goes elsewhere takes nobody's place.
-    """
-    digest = row.file_sha256
-    if any(
-        one.present and one.there and one.file_sha256 and digest and one.file_sha256 != digest
-        for one in others
-    ):
-        return True
-    before = [one for one in others if one.present_here and one.version_id < row.version_id]
-    if not before:
-        return False
-    first = min(before, key=lambda one: one.version_id)
-    return not digest or digest != first.file_sha256
-
-
-def _siblings(
-    connection: sa.Connection, question: DueQuestion, of_instances: Collection[int]
-) -> dict[int | None, list[_Sibling]]:
-    found: dict[int | None, list[_Sibling]] = defaultdict(list)
-    present = sa.exists().where(
-        entries.c.version_id == versions.c.id, entries.c.state == EntryState.PRESENT
-    )
-    query = sa.select(
-        versions.c.id,
-        versions.c.instance_id,
-        versions.c.file_sha256,
-        present.label("present"),
-        present.where(entries.c.source_id == question.source_id).label("present_here"),
-        sa.exists()
-        .where(
-            holdings.c.version_id == versions.c.id,
-            holdings.c.destination_id == question.destination_id,
-            holdings.c.level >= Level.SENT,
-        )
-        .label("there"),
-    )
-    for some in chunks(sorted(of_instances)):
-        for row in connection.execute(query.where(versions.c.instance_id.in_(some))):
-            found[row.instance_id].append(
-                _Sibling(
-                    row.id,
-                    row.file_sha256 or b"",
-                    bool(row.present),
-                    bool(row.present_here),
-                    bool(row.there),
-                )
-            )
-    return found
-
-
-def _planned_before(
-    connection: sa.Connection, destination_id: DestinationId, version_ids: Sequence[int]
-) -> set[int]:
-    """Return those versions that some run had as items at the destination."""
-    query = (
-        sa.select(items.c.version_id)
-        .join(jobs, jobs.c.id == items.c.job_id)
-        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
-        .where(run_destinations.c.destination_id == destination_id)
-    )
-    found: set[int] = set()
-    for some in chunks(version_ids):
-        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
-    return found

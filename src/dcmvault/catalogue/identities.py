@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from functools import cache
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from dcmvault.catalogue.database import chunks, insert_new
+from dcmvault.catalogue.bulk import among, insert_rows, new_keys
+from dcmvault.catalogue.database import insert_new
 from dcmvault.catalogue.tables import instances, kinds, series, storable, studies
 from dcmvault.model.instance import InstanceHeader, InstanceIdentity, InstanceKind
 
 _K = TypeVar("_K")
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceKeys:
+class InstanceKeys(NamedTuple):
     """The keys of one instance's rows."""
 
     instance_id: int
@@ -27,7 +29,21 @@ def find_instances(
     connection: sa.Connection, identities: Collection[InstanceIdentity]
 ) -> dict[InstanceIdentity, InstanceKeys]:
     """Look up instances; those without a row are left out."""
-    query = (
+    uids = {identity.sop_instance_uid for identity in identities}
+    rows = connection.execute(
+        _select_instances().where(among(connection, instances.c.sop_instance_uid, uids))
+    )
+    found = {}
+    for instance_id, sop_uid, study_id, series_uid, study_uid in rows:
+        identity = InstanceIdentity(study_uid, series_uid, sop_uid)
+        if identity in identities:
+            found[identity] = InstanceKeys(instance_id, study_id)
+    return found
+
+
+@cache
+def _select_instances() -> sa.Select[Any]:
+    return (
         sa.select(
             instances.c.id,
             instances.c.sop_instance_uid,
@@ -38,67 +54,75 @@ def find_instances(
         .join(series, series.c.id == instances.c.series_id)
         .join(studies, studies.c.id == series.c.study_id)
     )
-    found = {}
-    uids = sorted({identity.sop_instance_uid for identity in identities})
-    for some in chunks(uids):
-        for row in connection.execute(query.where(instances.c.sop_instance_uid.in_(some))):
-            identity = InstanceIdentity(
-                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-            )
-            found[identity] = InstanceKeys(row.id, row.study_id)
-    wanted = set(identities)
-    return {identity: keys for identity, keys in found.items() if identity in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class EnsuredInstances:
+    """The keys of instances' rows, and which of these were there before."""
+
+    keys: Mapping[InstanceIdentity, InstanceKeys]
+    known: Collection[int]
 
 
 def ensure_instances(
-    connection: sa.Connection, headers: Sequence[InstanceHeader]
-) -> dict[InstanceIdentity, InstanceKeys]:
-    """Return the keys of these instances' rows.
+    connection: sa.Connection, headers: Mapping[InstanceIdentity, InstanceHeader]
+) -> EnsuredInstances:
+    """Find the rows of these instances, or make them.
 
     The attributes last scanned win; those that an index told only fill what is empty.
     """
-    study_ids = _ensure_studies(connection, headers)
-    series_ids = _ensure_series(connection, headers, study_ids)
-    wanted = {
-        header.identity: series_ids[
-            study_ids[header.study_instance_uid], header.series_instance_uid
-        ]
-        for header in headers
-    }
-    found = find_instances(connection, wanted.keys())
-    # Sorted, so that two writers never wait for each other's rows in a circle.
-    missing = sorted(wanted.keys() - found.keys())
+    study_ids = _ensure_studies(connection, headers.values())
+    series_ids = _ensure_series(connection, headers.values(), study_ids)
+    found = find_instances(connection, headers.keys())
+    known = {keys.instance_id for keys in found.values()}
+    missing = [identity for identity in headers if identity not in found]
     if missing:
-        insert_new(
-            connection,
-            instances,
-            [
-                {"series_id": wanted[identity], "sop_instance_uid": identity.sop_instance_uid}
-                for identity in missing
-            ],
-        )
-        found |= find_instances(connection, missing)
-    return found
+        # Sorted, so that two writers never wait for each other's rows in a circle.
+        missing.sort(key=attrgetter("sop_instance_uid"))
+        parents = [(study_ids[one.study_instance_uid], one.series_instance_uid) for one in missing]
+        rows = [
+            (one.sop_instance_uid, series_ids[parent])
+            for one, parent in zip(missing, parents, strict=True)
+        ]
+        if connection.dialect.name == "sqlite":
+            # Nobody else writes between the look-up and this.
+            ids = new_keys(connection, instances, len(rows))
+            columns = ("id", "sop_instance_uid", "series_id")
+            insert_rows(
+                connection,
+                instances,
+                columns,
+                ((key, *row) for key, row in zip(ids, rows, strict=True)),
+            )
+            made = zip(missing, ids, parents, strict=True)
+            found |= {one: InstanceKeys(key, parent[0]) for one, key, parent in made}
+        else:
+            names = ("sop_instance_uid", "series_id")
+            insert_new(connection, instances, [dict(zip(names, row, strict=True)) for row in rows])
+            found |= find_instances(connection, set(missing))
+    return EnsuredInstances(found, known)
 
 
-def _ensure_studies(connection: sa.Connection, headers: Sequence[InstanceHeader]) -> dict[str, int]:
+def _ensure_studies(
+    connection: sa.Connection, headers: Collection[InstanceHeader]
+) -> dict[str, int]:
     newest = _newest((header.study_instance_uid, header) for header in headers)
     rows = {
         uid: {"study_instance_uid": uid, **_storable(header.study._asdict())}
         for uid, header in newest.items()
     }
     told = {uid for uid, header in newest.items() if not header.was_scanned}
-    among = studies.c.study_instance_uid.in_(list(rows))
-    found = _refresh(connection, studies, among, rows, told, _study_uid)
+    ours = among(connection, studies.c.study_instance_uid, rows.keys())
+    found = _refresh(connection, studies, ours, rows, told, _study_uid)
     missing = sorted(rows.keys() - found.keys())
     if missing:
         insert_new(connection, studies, [rows[uid] for uid in missing])
-        found |= _refresh(connection, studies, among, rows, told, _study_uid)
+        found |= _refresh(connection, studies, ours, rows, told, _study_uid)
     return found
 
 
 def _ensure_series(
-    connection: sa.Connection, headers: Sequence[InstanceHeader], study_ids: Mapping[str, int]
+    connection: sa.Connection, headers: Collection[InstanceHeader], study_ids: Mapping[str, int]
 ) -> dict[tuple[int, str], int]:
     newest = _newest(
         ((study_ids[header.study_instance_uid], header.series_instance_uid), header)
@@ -113,12 +137,12 @@ def _ensure_series(
         for (study_id, uid), header in newest.items()
     }
     told = {key for key, header in newest.items() if not header.was_scanned}
-    among = series.c.study_id.in_(sorted({study_id for study_id, _ in rows}))
-    found = _refresh(connection, series, among, rows, told, _series_key)
+    ours = among(connection, series.c.study_id, {study_id for study_id, _ in rows})
+    found = _refresh(connection, series, ours, rows, told, _series_key)
     missing = sorted(rows.keys() - found.keys())
     if missing:
         insert_new(connection, series, [rows[key] for key in missing])
-        found |= _refresh(connection, series, among, rows, told, _series_key)
+        found |= _refresh(connection, series, ours, rows, told, _series_key)
     return found
 
 
@@ -143,7 +167,7 @@ def _series_key(row: Any) -> tuple[int, str]:
 def _refresh(
     connection: sa.Connection,
     table: sa.Table,
-    among: sa.ColumnElement[bool],
+    ours: sa.ColumnElement[bool],
     rows: Mapping[_K, Mapping[str, object]],
     told: Collection[_K],
     key_of: Callable[[Any], _K],
@@ -153,7 +177,7 @@ def _refresh(
     Of those whose keys are among `told` only attributes are written that were empty.
     """
     found: dict[_K, int] = {}
-    for row in connection.execute(sa.select(table).where(among)):
+    for row in connection.execute(sa.select(table).where(ours)):
         key = key_of(row)
         wanted = rows.get(key)
         if wanted is None:

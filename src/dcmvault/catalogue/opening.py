@@ -23,9 +23,9 @@ from dcmvault.ports.catalogue import (
     RunCatalogue,
     SnapshotWitness,
     SourceCatalogue,
-    StatusCatalogue,
 )
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.status import StatusCatalogue
 
 
 @dataclass(frozen=True, slots=True)

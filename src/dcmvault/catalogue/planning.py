@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
 from dcmvault.catalogue.due import DueQuestion, pages
@@ -35,6 +36,34 @@ from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.plan import PlanItem, PlannedJob, RunKind, Strategy
 from dcmvault.model.report import RunState
+
+#: Columns of new rows, in order.
+_JOB_COLUMNS = (
+    "id",
+    "job_id",
+    "run_destination_id",
+    "study_instance_uid",
+    "series_instance_uid",
+    "state",
+    "priority",
+    "instances",
+    "bytes",
+    *STATE_COUNTERS.values(),
+)
+_ITEM_COLUMNS = (
+    "job_id",
+    "position",
+    "version_id",
+    "entry_id",
+    "size",
+    "mtime_ns",
+    "inode",
+    "state",
+    "reason",
+    "held",
+    "conflict",
+    "earlier_version_there",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +173,23 @@ class PlansInDatabase:
         """
         with self.database.write() as connection:
             parent = ensure_run_destination(connection, run_id, destination_id)
-            versions_of_run = _versions_of_run(
-                connection, parent, [item.version_id for job in planned for item in job.items]
+            of_run = _versions_of_run(
+                connection, parent, {item.version_id for job in planned for item in job.items}
             )
-            keys = []
+            entry_ids = _entry_ids(connection, parent, planned)
+            left: list[tuple[PlannedJob, list[PlanItem]]] = []
             for job in planned:
-                entry_ids = _entry_ids(connection, parent, job.items)
-                left = [
+                some = [
                     item
                     for item in job.items
-                    if item.version_id not in versions_of_run
+                    if item.version_id not in of_run
                     and (item.entry.locator, item.version_id) in entry_ids
                 ]
-                if left:
-                    versions_of_run.update(item.version_id for item in left)
-                    key = _write_job(connection, run_id, parent, job, left)
-                    _write_items(connection, key, left, entry_ids)
-                    keys.append(key)
+                of_run.update(item.version_id for item in some)
+                if some:
+                    left.append((job, some))
+            keys = _write_jobs(connection, run_id, parent, left)
+            insert_rows(connection, items, _ITEM_COLUMNS, _item_rows(keys, left, entry_ids))
             _note_source(connection, parent)
             return read_jobs(connection, keys)
 
@@ -226,17 +255,17 @@ def _newest_version_of_full(
 
 
 def _versions_of_run(
-    connection: sa.Connection, run_destination_id: int, version_ids: Sequence[int]
+    connection: sa.Connection, run_destination_id: int, version_ids: Collection[int]
 ) -> set[int]:
     query = (
         sa.select(items.c.version_id)
         .join(jobs, jobs.c.id == items.c.job_id)
-        .where(jobs.c.run_destination_id == run_destination_id)
+        .where(
+            jobs.c.run_destination_id == run_destination_id,
+            among(connection, items.c.version_id, version_ids),
+        )
     )
-    found: set[int] = set()
-    for some in chunks(version_ids):
-        found.update(connection.scalars(query.where(items.c.version_id.in_(some))))
-    return found
+    return set(connection.scalars(query))
 
 
 def _first_state(item: PlanItem) -> ItemState:
@@ -245,77 +274,85 @@ def _first_state(item: PlanItem) -> ItemState:
     return ItemState.CONFLICT if item.conflict else ItemState.DUE
 
 
-def _write_job(
+def _write_jobs(
     connection: sa.Connection,
     run_id: RunId,
     run_destination_id: int,
-    planned: PlannedJob,
-    left: Sequence[PlanItem],
-) -> int:
-    counts: dict[str, int] = {}
-    settled = 0
-    for item in left:
-        counter = STATE_COUNTERS[_first_state(item)]
-        counts[counter] = counts.get(counter, 0) + 1
-        if _first_state(item) is ItemState.CONFLICT:
-            settled += item.entry.fingerprint.size
-    size = sum(item.entry.fingerprint.size for item in left)
-    key = connection.scalar(
-        sa.insert(jobs)
-        .values(
-            run_destination_id=run_destination_id,
-            study_instance_uid=planned.study_instance_uid,
-            series_instance_uid=planned.series_instance_uid,
-            state=JobState.PENDING,
-            priority=planned.priority.value,
-            instances=len(left),
-            bytes=size,
-            **counts,
+    left: Sequence[tuple[PlannedJob, Sequence[PlanItem]]],
+) -> Sequence[int]:
+    """Write jobs, and count their items on the run; return their keys."""
+    keys = new_keys(connection, jobs, len(left))
+    rows = []
+    totals: Counter[str] = Counter()
+    for key, (planned, some) in zip(keys, left, strict=True):
+        sizes = [item.entry.fingerprint.size for item in some]
+        states = [_first_state(item) for item in some]
+        counts = Counter(STATE_COUNTERS[state] for state in states)
+        totals.update(counts, items=len(some), bytes=sum(sizes))
+        totals["settled_bytes"] += sum(
+            size for size, state in zip(sizes, states, strict=True) if state is ItemState.CONFLICT
         )
-        .returning(jobs.c.id)
-    )
-    assert key is not None
-    connection.execute(sa.update(jobs).where(jobs.c.id == key).values(job_id=f"{run_id}-j{key}"))
-    totals = {"items": len(left), "bytes": size, "settled_bytes": settled, **counts}
+        rows.append(
+            (
+                key,
+                f"{run_id}-j{key}",
+                run_destination_id,
+                planned.study_instance_uid,
+                planned.series_instance_uid,
+                JobState.PENDING.value,
+                planned.priority.value,
+                len(some),
+                sum(sizes),
+                *(counts[name] for name in STATE_COUNTERS.values()),
+            )
+        )
+    insert_rows(connection, jobs, _JOB_COLUMNS, rows)
     add_to_run(connection, run_destination_id, totals)
-    return int(key)
+    return keys
 
 
 def _entry_ids(
-    connection: sa.Connection, run_destination_id: int, planned: Sequence[PlanItem]
+    connection: sa.Connection, run_destination_id: int, planned: Sequence[PlannedJob]
 ) -> dict[tuple[str, int], int]:
     """Find the entries' rows by locator and version; where sources share both, the run's own."""
-    own_source = (
+    own_source = connection.scalar(
         sa.select(runs.c.source_id)
         .join(run_destinations, run_destinations.c.run_id == runs.c.id)
         .where(run_destinations.c.id == run_destination_id)
-        .scalar_subquery()
     )
+    wanted = {item.version_id for job in planned for item in job.items}
+    query = sa.select(
+        entries.c.id, entries.c.locator, entries.c.version_id, entries.c.source_id
+    ).where(among(connection, entries.c.version_id, wanted))
     found: dict[tuple[str, int], int] = {}
-    for some in chunks([item.version_id for item in planned]):
-        query = (
-            sa.select(entries.c.id, entries.c.locator, entries.c.version_id)
-            .where(entries.c.version_id.in_(some))
-            .order_by(sa.case((entries.c.source_id == own_source, 1), else_=0), entries.c.id)
-        )
-        for row in connection.execute(query):
-            found[row.locator, row.version_id] = row.id
+    for key, locator, version_id, source_id in connection.execute(query.order_by(entries.c.id)):
+        if source_id == own_source or (locator, version_id) not in found:
+            found[locator, version_id] = key
     return found
 
 
-def _write_items(
-    connection: sa.Connection,
-    job_key: int,
-    left: Sequence[PlanItem],
+def _item_rows(
+    keys: Sequence[int],
+    left: Sequence[tuple[PlannedJob, Sequence[PlanItem]]],
     entry_ids: Mapping[tuple[str, int], int],
-) -> None:
-    connection.execute(
-        sa.insert(items),
-        [
-            _item_row(item, job_key, position, entry_ids[item.entry.locator, item.version_id])
-            for position, item in enumerate(left)
-        ],
-    )
+) -> Iterator[tuple[Any, ...]]:
+    for key, (_planned, some) in zip(keys, left, strict=True):
+        for position, item in enumerate(some):
+            fingerprint = item.entry.fingerprint
+            yield (
+                key,
+                position,
+                item.version_id,
+                entry_ids[item.entry.locator, item.version_id],
+                fingerprint.size,
+                fingerprint.mtime_ns,
+                in_driver_terms(fingerprint.inode),
+                _first_state(item).value,
+                item.reason,
+                item.held,
+                item.conflict,
+                item.earlier_version_there,
+            )
 
 
 def _note_source(connection: sa.Connection, run_destination_id: int) -> None:
@@ -338,24 +375,6 @@ def _note_source(connection: sa.Connection, run_destination_id: int) -> None:
             .scalar_subquery()
         )
     )
-
-
-def _item_row(item: PlanItem, job_key: int, position: int, entry_id: int) -> dict[str, Any]:
-    fingerprint = item.entry.fingerprint
-    return {
-        "job_id": job_key,
-        "position": position,
-        "version_id": item.version_id,
-        "entry_id": entry_id,
-        "size": fingerprint.size,
-        "mtime_ns": fingerprint.mtime_ns,
-        "inode": fingerprint.inode,
-        "state": _first_state(item),
-        "reason": item.reason,
-        "held": item.held,
-        "conflict": item.conflict,
-        "earlier_version_there": item.earlier_version_there,
-    }
 
 
 def read_jobs(connection: sa.Connection, keys: Sequence[int]) -> list[Job]:

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from dcmvault.catalogue.database import chunks
-from dcmvault.catalogue.identities import InstanceKeys, ensure_instances, ensure_kinds
+from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys, slices
+from dcmvault.catalogue.identities import (
+    EnsuredInstances,
+    InstanceKeys,
+    ensure_instances,
+    ensure_kinds,
+)
 from dcmvault.catalogue.tables import EntryState, entries, storable, versions
 from dcmvault.model.identifiers import SourceId
-from dcmvault.model.instance import InstanceIdentity, InstanceKind, ScannedEntry
+from dcmvault.model.instance import InstanceHeader, InstanceIdentity, InstanceKind, ScannedEntry
 
 #: The largest Instance Number kept for ordering; IS has at most 12 characters (PS3.5 6.2).
 _MAX_INSTANCE_NUMBER = 10**12
+
+
+#: Columns of new rows, in order.
+_VERSION_COLUMNS = (
+    "instance_id",
+    "kind_id",
+    "file_sha256",
+    "size",
+    "instance_number",
+    "opaque_reason",
+    "first_run_id",
+)
+_ENTRY_COLUMNS = (
+    "id",
+    "source_id",
+    "locator",
+    "size",
+    "mtime_ns",
+    "inode",
+    "claim",
+    "state",
+    "version_id",
+    "study_id",
+    "problem_code",
+    "problem",
+)
 
 
 class EntryRow(NamedTuple):
@@ -29,6 +61,12 @@ class EntryRow(NamedTuple):
     version_id: int | None
     study_id: int | None
     problem_code: str
+
+
+_NO_INSTANCES = EnsuredInstances({}, ())
+_version_values = itemgetter(*_VERSION_COLUMNS)
+_entry_columns = itemgetter(*_ENTRY_COLUMNS)
+_entry_row_values = itemgetter(*EntryRow._fields)
 
 
 @dataclass(slots=True)
@@ -89,20 +127,21 @@ class Recorder:
         """Write entries; return each one's row before (None if there was none) and after."""
         written = []
         # A locator given twice is written once, as given last.
-        for some in chunks(list({one.entry.locator: one for one in scanned}.values())):
+        for some in slices(list({one.entry.locator: one for one in scanned}.values())):
             written += self._record_chunk(connection, some)
         return written
 
     def _record_chunk(
         self, connection: sa.Connection, scanned: Sequence[ScannedEntry]
     ) -> list[tuple[EntryRow | None, EntryRow]]:
-        headers = [one.header for one in scanned if one.header is not None]
-        keys = ensure_instances(connection, headers) if headers else {}
-        wanted = {header.kind for header in headers}
+        headers = _by_identity(scanned)
+        ensured = ensure_instances(connection, headers) if headers else _NO_INSTANCES
+        wanted = {one.header.kind for one in scanned if one.header is not None}
         if not wanted <= self._kinds.keys():
             self._kinds = ensure_kinds(connection, wanted)
         before = self._rows_before(connection, scanned)
-        contents = _read_contents(connection, keys, before)
+        contents = _read_contents(connection, ensured.known, before)
+        keys = ensured.keys
         planned = [
             self._plan_row(one, before.get(one.entry.locator), keys, contents) for one in scanned
         ]
@@ -117,7 +156,7 @@ class Recorder:
     ) -> dict[str, Any]:
         query = sa.select(entries).where(
             entries.c.source_id == self._source_id,
-            entries.c.locator.in_([one.entry.locator for one in scanned]),
+            among(connection, entries.c.locator, [one.entry.locator for one in scanned]),
         )
         return {row.locator: row for row in connection.execute(query)}
 
@@ -217,11 +256,9 @@ class Recorder:
     ) -> list[tuple[EntryRow | None, EntryRow]]:
         new = [row for row in planned if row["locator"] not in before]
         if new:
-            made = connection.scalars(
-                sa.insert(entries).returning(entries.c.id, sort_by_parameter_order=True), new
-            )
-            for row, entry_id in zip(new, made, strict=True):
-                row["id"] = entry_id
+            for row, key in zip(new, new_keys(connection, entries, len(new)), strict=True):
+                row["id"] = key
+            insert_rows(connection, entries, _ENTRY_COLUMNS, map(_entry_values, new))
         for row in planned:
             if row["locator"] in before:
                 row["id"] = before[row["locator"]].id
@@ -237,10 +274,28 @@ class Recorder:
         return [
             (
                 None if row["locator"] not in before else _entry_row(before[row["locator"]]),
-                EntryRow(*(row[name] for name in EntryRow._fields)),
+                EntryRow(*_entry_row_values(row)),
             )
             for row in planned
         ]
+
+
+def _by_identity(scanned: Sequence[ScannedEntry]) -> dict[InstanceIdentity, InstanceHeader]:
+    """Collect headers by identity; the one last given, and a scanned one before a told one."""
+    headers: dict[InstanceIdentity, InstanceHeader] = {}
+    for one in scanned:
+        if (header := one.header) is None:
+            continue
+        before = headers.setdefault(header.identity, header)
+        if before is not header and (header.was_scanned or not before.was_scanned):
+            headers[header.identity] = header
+    return headers
+
+
+def _entry_values(row: Mapping[str, Any]) -> Sequence[Any]:
+    inode, state = in_driver_terms(row["inode"]), row["state"].value
+    values: Sequence[Any] = _entry_columns({**row, "inode": inode, "state": state})
+    return values
 
 
 def _differs(row: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -254,7 +309,7 @@ def _entry_row(row: Any) -> EntryRow:
 
 def _read_contents(
     connection: sa.Connection,
-    keys: Mapping[InstanceIdentity, InstanceKeys],
+    of_instances: Collection[int],
     before: Mapping[str, Any],
 ) -> _Contents:
     contents = _Contents()
@@ -262,21 +317,21 @@ def _read_contents(
         versions.c.id, versions.c.instance_id, versions.c.kind_id, versions.c.file_sha256
     )
     found: list[Any] = []
-    of_instances = sorted({key.instance_id for key in keys.values()})
     if of_instances:
-        found += connection.execute(columns.where(versions.c.instance_id.in_(of_instances))).all()
-    of_entries = sorted(
-        {row.version_id for row in before.values() if row.version_id is not None}
-        - {row.id for row in found}
-    )
+        ours = among(connection, versions.c.instance_id, of_instances)
+        found += connection.execute(columns.where(ours)).all()
+    of_entries = {row.version_id for row in before.values() if row.version_id is not None}
+    of_entries -= {row.id for row in found}
     if of_entries:
-        found += connection.execute(columns.where(versions.c.id.in_(of_entries))).all()
+        found += connection.execute(
+            columns.where(among(connection, versions.c.id, of_entries))
+        ).all()
     for row in sorted(found, key=lambda row: row.id):
         contents.add(row.id, row.instance_id, row.kind_id, row.file_sha256 or b"")
     return contents
 
 
-def _write_versions(connection: sa.Connection, contents: _Contents) -> list[int]:
+def _write_versions(connection: sa.Connection, contents: _Contents) -> Sequence[int]:
     """Write what was learned of versions, and new ones; return the new ones' keys in order."""
     for version_id, digest in sorted((key, d) for key, d in contents.learned.items() if key > 0):
         connection.execute(
@@ -296,8 +351,15 @@ def _write_versions(connection: sa.Connection, contents: _Contents) -> list[int]
         )
     if not contents.made:
         return []
-    statement = sa.insert(versions).returning(versions.c.id, sort_by_parameter_order=True)
-    return list(connection.scalars(statement, contents.made))
+    keys = new_keys(connection, versions, len(contents.made))
+    rows = map(_version_values, contents.made)
+    insert_rows(
+        connection,
+        versions,
+        ("id", *_VERSION_COLUMNS),
+        ((key, *row) for key, row in zip(keys, rows, strict=True)),
+    )
+    return keys
 
 
 def _number(text: str) -> int | None:

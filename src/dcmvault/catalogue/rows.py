@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
@@ -15,11 +16,16 @@ from dcmvault.model.instance import (
 from dcmvault.model.job import Job, Priority
 from dcmvault.model.plan import PlanItem
 
+#: Looked up a million times in a plan: an enumeration is slower to ask.
+_CLAIMS = {claim.value: claim for claim in Claim}
+#: There are a few dozen in all.
+_kind_of = lru_cache(maxsize=256)(InstanceKind)
+
 
 def entry_of(row: Any) -> InstanceEntry:
     """Make the entry of a row with locator, size, mtime_ns, inode and claim."""
     return InstanceEntry(
-        row.locator, Fingerprint(row.size, row.mtime_ns, row.inode), Claim(row.claim)
+        row.locator, Fingerprint(row.size, row.mtime_ns, row.inode), _CLAIMS[row.claim]
     )
 
 
@@ -33,7 +39,7 @@ def plan_item_of(row: Any, reason: str, **flags: bool) -> PlanItem:
             row.series_instance_uid or "",
             row.sop_instance_uid or "",
         ),
-        kind=InstanceKind(row.sop_class_uid or "", row.transfer_syntax_uid or ""),
+        kind=_kind_of(row.sop_class_uid or "", row.transfer_syntax_uid or ""),
         reason=reason,
         opaque_reason=row.opaque_reason,
         file_sha256=row.file_sha256 or b"",

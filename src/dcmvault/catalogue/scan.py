@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bulk import among, in_driver_terms
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
+from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
 from dcmvault.model.identifiers import RunId, SourceId, VersionId
-from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntry
-from dcmvault.ports.catalogue import KnownEntry, KnownVersion, Scan, ScanCounts
+from dcmvault.model.instance import (
+    Claim,
+    Fingerprint,
+    InstanceEntry,
+    InstanceIdentity,
+    ScannedEntry,
+)
+from dcmvault.ports.catalogue import KnownEntry, KnownVersion, News, Scan, ScanCounts
 
 #: Entries looked at in one go when absences are searched for.
 _SWEEP = 10_000
@@ -41,6 +49,14 @@ class SourcesInDatabase:
                 sa.select(sources.c.believed_instances).where(sources.c.id == source_id)
             )
         return int(found or 0)
+
+    def bookmark(self, source_id: SourceId) -> str:
+        """Return where the source's log stood at its last recorded pass; empty for none."""
+        with self.database.read() as connection:
+            found = connection.scalar(
+                sa.select(sources.c.bookmark).where(sources.c.id == source_id)
+            )
+        return found or ""
 
     def present_studies(self, source_id: SourceId) -> Iterator[str]:
         """Yield the Study Instance UIDs of all that is listed there, in order, each once."""
@@ -140,7 +156,10 @@ class _Pass:
         #: What another pass at the same time lists after this is not gone: it was never listed.
         self._newest_before = newest
         self._recorder = Recorder(source_id, run_key)
+        self._rows = ListedRows(source_id)
         self._seen = _Bitmap()
+        #: Seen entries that hold what they held, and were not gone meanwhile.
+        self._unchanged = 0
         self._seen_by_class: Counter[_Class] = Counter()
         #: Seen entries that were listed before this pass.
         self._seen_before = 0
@@ -148,56 +167,100 @@ class _Pass:
         self._changed = 0
         self._wrote = False
 
-    def known(self, listed: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass.
+    def news(self, listed: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass.
 
-        `KnownEntry.entry.expected_sop_instance_uid` is not remembered and empty.
+        `KnownEntry.entry` has nothing of what an index said.
         """
-        rows: dict[str, Any] = {}
+        others: list[tuple[InstanceEntry, KnownEntry | None]] = []
         with self._database.read() as connection:
-            for some in chunks(listed):
-                query = sa.select(entries).where(
-                    entries.c.source_id == self._source_id,
-                    entries.c.locator.in_([entry.locator for entry in some]),
-                )
-                rows |= {row.locator: row for row in connection.execute(query)}
-        returned = [row for row in rows.values() if row.state is EntryState.GONE]
+            rows = self._rows.find(connection, [entry.locator for entry in listed])
+        present, seen = EntryState.PRESENT.value, self._seen
+        unchanged = 0
+        for entry in listed:
+            row = rows.get(entry.locator)
+            if row is None:
+                others.append((entry, None))
+                continue
+            key, _locator, size, mtime_ns, inode, _claim, state, version_id, problem_code = row
+            fingerprint = entry.fingerprint
+            if (
+                version_id is not None
+                and size == fingerprint.size
+                and mtime_ns == fingerprint.mtime_ns
+                and inode == in_driver_terms(fingerprint.inode)
+                and not problem_code
+            ):
+                unchanged += 1
+                if state == present:
+                    self._unchanged += seen.add(key)
+                else:
+                    self._see(ListedRow(*row))
+            else:
+                others.append((entry, self._as_known(row)))
+        returned = [row for row in rows.values() if row[6] == EntryState.GONE.value]
         if returned:
             self._bring_back(returned)
-        for row in rows.values():
-            self._see(row)
-        return [
-            None if entry.locator not in rows else _known(rows[entry.locator]) for entry in listed
-        ]
+        return News(unchanged, others)
+
+    def _as_known(self, row: Any) -> KnownEntry:
+        known = ListedRow(*row)
+        self._see(known)
+        unreadable = bool(known.problem_code)
+        version_id = None
+        if not unreadable and known.version_id is not None:
+            version_id = VersionId(known.version_id)
+        inode = known.inode + (1 << 64) if known.inode < 0 else known.inode
+        entry = InstanceEntry(
+            known.locator, Fingerprint(known.size, known.mtime_ns, inode), Claim(known.claim)
+        )
+        return KnownEntry(entry, version_id, unreadable)
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         found: dict[InstanceIdentity, list[KnownVersion]] = {}
         with self._database.read() as connection:
-            keys = find_instances(connection, identities)
+            keys = find_instances(connection, set(identities))
             identity_of = {key.instance_id: identity for identity, key in keys.items()}
-            for some in chunks(sorted(identity_of)):
+            if identity_of:
                 query = (
-                    sa.select(entries, versions.c.instance_id, versions.c.file_sha256)
+                    sa.select(
+                        entries,
+                        versions.c.instance_id,
+                        versions.c.file_sha256,
+                        versions.c.data_set_digest,
+                        sources.c.name.label("source"),
+                    )
                     .join(versions, versions.c.id == entries.c.version_id)
-                    .where(versions.c.instance_id.in_(some), entries.c.state == EntryState.PRESENT)
+                    .join(sources, sources.c.id == entries.c.source_id)
+                    .where(
+                        among(connection, versions.c.instance_id, identity_of),
+                        entries.c.state == EntryState.PRESENT,
+                    )
                     .order_by(versions.c.id, entries.c.id)
                 )
                 for row in connection.execute(query):
-                    among = found.setdefault(identity_of[row.instance_id], [])
-                    if not among or among[-1].version_id != row.version_id:
-                        among.append(_known_version(row))
+                    twins = found.setdefault(identity_of[row.instance_id], [])
+                    if not twins or twins[-1].version_id != row.version_id:
+                        twins.append(_known_version(row))
         return found
 
-    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
-        """Record a version's digest. One that is known already stays, whatever is given."""
+    def set_digest(
+        self, version_id: VersionId, file_sha256: bytes, data_set_digest: bytes = b""
+    ) -> None:
+        """Record a version's digests. Those that are known already stay, whatever is given."""
+        changes: dict[str, Any] = {}
+        for column, digest in (
+            (versions.c.file_sha256, file_sha256),
+            (versions.c.data_set_digest, data_set_digest),
+        ):
+            if digest:
+                changes[column.name] = sa.func.coalesce(column, digest)
         with self._database.write() as connection:
             connection.execute(
-                sa.update(versions)
-                .where(versions.c.id == version_id, versions.c.file_sha256.is_(None))
-                .values(file_sha256=file_sha256)
+                sa.update(versions).where(versions.c.id == version_id).values(changes)
             )
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
@@ -208,6 +271,7 @@ class _Pass:
         """
         if not scanned:
             return
+        self._rows.forget(one.entry.locator for one in scanned)
         with self._database.write() as connection:
             written = self._recorder.record(connection, scanned)
             if any(old != new for old, new in written):
@@ -215,18 +279,44 @@ class _Pass:
         for old, new in written:
             self._recount(old, new)
 
-    def finish(self, *, believe_absence: bool) -> ScanCounts:
+    def keep_unseen(self, expected: int) -> bool:
+        """Count entries from before that were not seen as seen: the source says they are as before.
+
+        Believed only where so many entries are present then, and none of those that were not seen
+        is unreadable; else nothing happens, and the answer is False.
+        """
+        present = self._entries_before - self._seen_before + self._seen_by_class.total()
+        if present != expected:
+            return False
+        with self._database.read() as connection:
+            unreadable = connection.scalars(
+                sa.select(entries.c.id).where(
+                    entries.c.source_id == self._source_id,
+                    entries.c.state == EntryState.UNREADABLE,
+                )
+            )
+            if any(key not in self._seen for key in unreadable):
+                return False
+            for page in self._listed_pages(connection):
+                for row in page:
+                    if self._seen.add(row.id):
+                        self._seen_by_class[_class_of(row)] += 1
+                        self._seen_before += 1
+        return True
+
+    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
+        The `bookmark` is kept instead of the one before.
         One transaction for all that is gone and for the source's counters.
         """
         gone = 0
         with self._database.write() as connection:
-            if believe_absence and self._seen_before < self._entries_before:
+            if believe_absence and self._seen_before + self._unchanged < self._entries_before:
                 gone = self._sweep(connection)
             if self._wrote:
                 _count_source(connection, self._source_id)
-            changes: dict[str, Any] = {}
+            changes: dict[str, Any] = {"bookmark": bookmark}
             if self._run_key is not None:
                 changes["last_seen_at"] = (
                     sa.select(sa.func.coalesce(runs.c.started_at, runs.c.created_at))
@@ -235,13 +325,12 @@ class _Pass:
                 )
             if believe_absence:
                 changes["believed_instances"] = sources.c.instances
-            if changes:
-                connection.execute(
-                    sa.update(sources).where(sources.c.id == self._source_id).values(changes)
-                )
+            connection.execute(
+                sa.update(sources).where(sources.c.id == self._source_id).values(changes)
+            )
         counts = self._seen_by_class
         return ScanCounts(
-            instances=counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
+            instances=self._unchanged + counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],
             new=self._new,
             changed=self._changed,
             gone=gone,
@@ -265,7 +354,7 @@ class _Pass:
         if not self._seen.add(row.id):
             return
         self._seen_by_class[_class_of(row)] += 1
-        if row.state is not EntryState.GONE:
+        if row.state != EntryState.GONE:
             self._seen_before += 1
         elif _class_of(row) is _Class.INSTANCE:
             self._new += 1
@@ -287,7 +376,7 @@ class _Pass:
     def _bring_back(self, rows: Sequence[Any]) -> None:
         """Mark entries as present that were gone and are listed again."""
         with self._database.write() as connection:
-            for some in chunks([row.id for row in rows]):
+            for some in chunks([row[0] for row in rows]):
                 connection.execute(
                     sa.update(entries)
                     .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
@@ -339,18 +428,14 @@ def _class_of(row: Any) -> _Class:
     return _Class.NOT_DICOM if row.version_id is None else _Class.INSTANCE
 
 
-def _known(row: Any) -> KnownEntry:
-    unreadable = bool(row.problem_code)
-    version_id = None if unreadable or row.version_id is None else VersionId(row.version_id)
-    return KnownEntry(entry_of(row), version_id, unreadable)
-
-
 def _known_version(row: Any) -> KnownVersion:
     return KnownVersion(
         VersionId(row.version_id),
         entry_of(row),
         SourceId(row.source_id),
         row.file_sha256 or b"",
+        row.data_set_digest or b"",
+        row.source,
     )
 
 

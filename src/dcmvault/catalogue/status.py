@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database
 from dcmvault.catalogue.run_report import count_unreadable, destination_report, read_parts
+from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,
     Moment,
@@ -20,11 +21,12 @@ from dcmvault.catalogue.tables import (
     run_destinations,
     runs,
     sources,
+    versions,
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.report import DestinationReport
-from dcmvault.ports.catalogue import CoverageStatus, SourceStatus
+from dcmvault.ports.status import CoverageStatus, SourceStatus
 
 #: A literal, not a parameter: PostgreSQL must see the same expression in SELECT and GROUP BY.
 _LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
@@ -32,7 +34,7 @@ _LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
 
 @dataclass(frozen=True, slots=True)
 class StatusInDatabase:
-    """Implements `ports.catalogue.StatusCatalogue`."""
+    """Implements `ports.status.StatusCatalogue`."""
 
     database: Database
 
@@ -90,13 +92,10 @@ class StatusInDatabase:
 
 def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) -> CoverageStatus:
     present = (
-        sa.select(entries.c.study_id, entries.c.version_id)
+        sa.select(entries.c.study_id, version_there(destination.id).label("version_id"))
+        .join(versions, versions.c.id == entries.c.version_id)
         .distinct()
-        .where(
-            entries.c.source_id == source_id,
-            entries.c.state == EntryState.PRESENT,
-            entries.c.version_id.is_not(None),
-        )
+        .where(entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT)
         .subquery()
     )
     there = sa.and_(

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
-from dcmvault.catalogue.tables import EntryState, entries, holdings, series, studies
+from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.tables import EntryState, entries, holdings, series, studies, versions
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import StudyReport
 
@@ -61,8 +62,11 @@ def _evidence(
     connection: sa.Connection, run: Any, part: Any, study_keys: Sequence[int]
 ) -> Mapping[int, Any]:
     """Sum up, by study, what is held of its present versions; at `sent`, receipts too."""
-    present = sa.select(entries.c.study_id, entries.c.version_id).where(
-        entries.c.state == EntryState.PRESENT, entries.c.study_id.in_(study_keys)
+    version = version_there(part.destination_id).label("version_id")
+    present = (
+        sa.select(entries.c.study_id, version)
+        .join(versions, versions.c.id == entries.c.version_id)
+        .where(entries.c.state == EntryState.PRESENT, entries.c.study_id.in_(study_keys))
     )
     if run.source_id is not None:
         present = present.where(entries.c.source_id == run.source_id)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from dcmvault.app.backup import follow, start
 from dcmvault.cli.interrupts import stoppable
-from dcmvault.cli.output import is_operators_screen, print_json, say, tell, tell_error
+from dcmvault.cli.output import is_operators_screen, say, tell, tell_error
 from dcmvault.cli.progress import shown
 from dcmvault.cli.session import Session
 from dcmvault.cli.summary import summarise
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
-from dcmvault.model.report import Privacy
+from dcmvault.model.report import Counts, Privacy, RunReport
+from dcmvault.reports.escaping import visible
 from dcmvault.reports.summary import summary
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run that ended and was shown, unless its summary is to be printed as JSON."""
+
+    source: str
+    exit_status: int
+    counts: Counts
+    summary: dict[str, object]
 
 
 def carry_out(
@@ -20,23 +34,31 @@ def carry_out(
     *,
     as_json: bool,
     progress: str,
-    extra: dict[str, object] | None = None,
-) -> int:
-    """Start (or continue) a run, follow it to its end, show its summary, return its exit status.
+    briefly: bool = False,
+) -> Done:
+    """Start (or continue) a run, follow it to its end, and show its summary to people.
 
-    `extra` joins the JSON object. Raises RunInterruptedError on SIGINT and SIGTERM.
+    `briefly`: one line of a run that had nothing to do.
+    Raises RunInterruptedError on SIGINT and SIGTERM.
     """
     started = start(session.workplace, request)
     if started.continued and progress not in {"json", "none"}:
         tell(_("Continuing the unfinished run %s.") % started.run_id)
     with stoppable() as stop, shown(progress, request.kind) as watch:
         report = follow(session.workplace, started.run_id, watch, stop)
-    if as_json:
-        print_json({**summary(report, Privacy.FULL), **(extra or {})})
-        return report.exit_status
+    if briefly and report.error is None and not (report.counts.selected or report.exit_status):
+        time = datetime.now().astimezone().strftime("%H:%M:%S")
+        say(f"{time}  {visible(report.request.source)}: " + _("nothing was left to do"))
+    elif not as_json:
+        _show(report)
+    return Done(
+        report.request.source, report.exit_status, report.counts, summary(report, Privacy.FULL)
+    )
+
+
+def _show(report: RunReport) -> None:
     if report.error is None or report.counts.selected:
         say(summarise(report, show_locators=is_operators_screen()))
     if report.error is not None:
         _code, message, hint = report.error
         tell_error(message, hint)
-    return report.exit_status

@@ -18,6 +18,7 @@ from dcmvault.config.addresses import destination_section, did_you_mean, source_
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.options import Section
+from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, ConfigurationError
@@ -37,6 +38,7 @@ _IN_ADDRESS = frozenset(
         "called_ae_title",
         "calling_ae_title",
         "location",
+        "snapshot",
         "url",
     }
 )
@@ -46,10 +48,13 @@ _WORDS = {
     "profile": get_args(VaultProfile),
     "checksums": ("always", "when_required"),
     "object_lock": ("governance", "compliance"),
+    "sidecar": ("none", "series", "instances"),
+    "level": LEVEL_WORDS,
+    "strategy": STRATEGY_WORDS,
+    "priority": PRIORITY_WORDS,
 }
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
-_LEVELS = tuple(level.word for level in Level if level is not Level.NONE)
 
 
 _S = TypeVar("_S")
@@ -109,6 +114,7 @@ def effective(settings: Settings) -> dict[str, object]:
             options["level"] = destination.level.word
         destinations[name] = options
     values["destinations"] = destinations
+    values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
     return values
 
 
@@ -138,12 +144,14 @@ class _Reader:
         values["destinations"] = self._tables(
             values.get("destinations"), "destinations", self._destination
         )
+        values["plans"] = self._tables(values.get("plans"), "plans", self._plan)
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False):
                 self._explain(detail)
             return None
+        self._check_plans(settings)
         return None if self.problems else settings
 
     def _tables(
@@ -186,11 +194,28 @@ class _Reader:
         asked = None
         level = options.pop("level", None)
         if level is not None:
-            if level not in _LEVELS:
-                self._add((*path, "level"), _one_of(_LEVELS, str(level)))
+            if level not in LEVEL_WORDS:
+                self._add((*path, "level"), _one_of(LEVEL_WORDS, str(level)))
             else:
                 asked = Level.from_word(str(level))
         return {"section": self._merged(path, options, section, ("level",)), "level": asked}
+
+    def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
+        self._known[path] = tuple(PlanSection.model_fields)
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+    def _check_plans(self, settings: Settings) -> None:
+        """Name what plans say that is neither a configured name nor an address."""
+        for name, plan in settings.plans.items():
+            for key, places, find in (
+                ("sources", plan.sources, settings.source),
+                ("destinations", plan.destinations, settings.destination),
+            ):
+                for place in places:
+                    try:
+                        find(place)
+                    except AddressError as error:
+                        self._add(("plans", name, key), f"{error.message} {error.hint}".rstrip())
 
     def _section(
         self, path: tuple[str, ...], options: dict[str, object], parse: Callable[[str], _S]
@@ -247,7 +272,7 @@ class _Reader:
         elif kind == "enum":  # only `privacy` is one
             self._add(path, _one_of(tuple(Privacy)))
         else:
-            self._add(path, _reason(kind, limits) or detail["msg"])
+            self._add(path, _reason(kind, limits, path) or detail["msg"])
 
     def _add(self, path: tuple[str, ...], reason: str) -> None:
         self.problems.append(_Problem(path, reason))
@@ -274,7 +299,7 @@ def _one_of(words: Sequence[str], given: str = "") -> str:
     return f"{sentence} {did_you_mean(given, words)}".rstrip()
 
 
-def _reason(kind: str, limits: Mapping[str, object]) -> str:
+def _reason(kind: str, limits: Mapping[str, object], loc: Sequence[str]) -> str:
     """Say in our words what the schema found; empty for what it says best itself."""
     match kind:
         case "greater_than_equal":
@@ -291,8 +316,12 @@ def _reason(kind: str, limits: Mapping[str, object]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
+        case "tuple_type" if loc[:1] == ("plans",):
+            return _("This must be a list of texts, in [brackets].")
         case "tuple_type":
             return _("This must be a list of tables.")
+        case "too_short":
+            return _("At least one is needed here.")
         case "missing":
             return _("This key is needed.")
         case "value_error":

@@ -1,10 +1,10 @@
-"""Sections of peers on a network: how a PACS or a DICOMweb service is reached."""
+"""Sections of peers on a network: how a PACS, a DICOMweb service or an Orthanc is reached."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, model_validator
@@ -158,8 +158,11 @@ class DimseSourceSection(DimsePeerSection):
         return self
 
 
-class DicomwebPeerSection(TlsSection):
-    """A DICOMweb service."""
+class WebPeerSection(TlsSection):
+    """A service that is reached over HTTP, and how we log in there."""
+
+    #: What stands before the URL in an address.
+    prefix: ClassVar[str] = ""
 
     #: `https://HOST:PORT/ROOT`, canonical as `config.addresses` makes it.
     url: str = Field(min_length=1)
@@ -195,7 +198,7 @@ class DicomwebPeerSection(TlsSection):
                 )
             )
         is_tls = self.url.startswith("https:")
-        self._require_fitting_tls(speaks_tls=is_tls, place="dicomweb+https://")
+        self._require_fitting_tls(speaks_tls=is_tls, place=f"{self.prefix}https://")
         if bool(self.user) != bool(self.password):
             raise ValueError(_("“user” and “password” go together."))
         oauth2 = (self.oauth2_token_url, self.oauth2_client_id, self.oauth2_client_secret)
@@ -212,7 +215,25 @@ class DicomwebPeerSection(TlsSection):
     @property
     def address(self) -> str:
         """The canonical address."""
-        return f"dicomweb+{self.url}"
+        return f"{self.prefix}{self.url}"
+
+
+class DicomwebPeerSection(WebPeerSection):
+    """A DICOMweb service."""
+
+    prefix = "dicomweb+"
+
+
+class OrthancSourceSection(WebPeerSection):
+    """An Orthanc that is read over its REST interface."""
+
+    prefix = "orthanc+"
+    kind: Literal["orthanc"] = "orthanc"
+    #: Connections open at once for fetching instances.
+    max_connections: int = Field(default=4, ge=1, le=32)
+    #: What the sidecar has metadata and attachments of: studies and series, or instances as well
+    #: (two requests for each).
+    sidecar: Literal["none", "series", "instances"] = "instances"
 
 
 class StowDestinationSection(DicomwebPeerSection):

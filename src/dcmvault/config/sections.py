@@ -13,6 +13,7 @@ from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
+    OrthancSourceSection,
     StowDestinationSection,
 )
 from dcmvault.i18n import gettext as _
@@ -147,7 +148,16 @@ class VaultSection(Section):
 
 
 class VaultSourceSection(VaultSection):
-    """A vault that is read."""
+    """A vault that is read: as it is now, or one of its snapshots."""
+
+    #: A snapshot as `dcmvault snapshots` shows it, or `latest`; empty: the present.
+    snapshot: str = ""
+
+    @property
+    def address(self) -> str:
+        """The canonical address; a “#” in the location is followed by another one."""
+        marked = self.snapshot or "#" in self.location
+        return f"vault:{self.location}#{self.snapshot}" if marked else f"vault:{self.location}"
 
 
 class VaultDestinationSection(VaultSection):
@@ -164,6 +174,7 @@ SourceSection = Annotated[
     | HorosSourceSection
     | DimseSourceSection
     | DicomwebSourceSection
+    | OrthancSourceSection
     | VaultSourceSection,
     Field(discriminator="kind"),
 ]

@@ -19,6 +19,7 @@ from dcmvault.config.addresses import (
 )
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import Section
+from dcmvault.config.plans import PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -61,6 +62,7 @@ class Settings(Section):
     bandwidth: BandwidthSection = BandwidthSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
+    plans: Mapping[str, PlanSection] = Field(default_factory=dict)
 
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.
@@ -84,6 +86,21 @@ class Settings(Section):
         _refuse_misspelt(name_or_address, self.destinations, _("a configured destination"))
         section = destination_section(name_or_address)
         return NamedDestination(section.address, section, None)
+
+    def plan(self, name: str) -> PlanSection:
+        """Return the plan of this name; AddressError where none is configured."""
+        if found := self.plans.get(name):
+            return found
+        if not self.plans:
+            raise AddressError(
+                _("No plan is configured."),
+                hint=_("Write one into the configuration: [plans.NAME]."),
+            )
+        raise AddressError(
+            _("There is no plan “%s”.") % name,
+            hint=did_you_mean(name, self.plans)
+            or _("Configured plans: %s.") % ", ".join(sorted(self.plans)),
+        )
 
     def database_url(self) -> str:
         """Return the postgresql:// URL with its secrets, or nothing for SQLite.

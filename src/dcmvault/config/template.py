@@ -67,6 +67,8 @@ def render_template(
             )
         ),
         *_destination_tables(destinations),
+        "",
+        *_plan_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -146,6 +148,9 @@ def _source_tables(addresses: Sequence[str]) -> list[str]:
             "# [sources.horos]",
             '# address = "horos:~/Documents/Horos Data"',
             "",
+            "# [sources.orthanc]",
+            '# address = "orthanc+http://localhost:8042"',
+            "",
             "# [sources.pacs]",
             '# address = "dicom://ARCHIVE@pacs.example:104?calling=DCMVAULT"',
             '# retrieve = "get"',
@@ -206,6 +211,23 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _plan_table() -> list[str]:
+    return [
+        *_comment(
+            _(
+                "Plans: what is backed up from where to where, under one name: dcmvault run NAME. "
+                "Each source in turn to every destination."
+            )
+        ),
+        "# [plans.nightly]",
+        '# sources = ["horos", "/Volumes/Studies"]',
+        '# destinations = ["pacs", "vault"]',
+        '# level = "complete"',
+        '# strategy = "incremental"',
+        '# priority = "normal"',
+    ]
 
 
 def _destination_name(section: DestinationSection) -> str:

@@ -332,7 +332,7 @@ def _explaining(peer: HttpPeer) -> Iterator[None]:
     except (http.client.HTTPException, ValueError) as error:
         raise AssociationLostError(
             f"{peer.name} answers with what is not HTTP",
-            hint="Check that host and port are those of a DICOMweb service.",
+            hint="Check that host and port are those of the service.",
         ) from error
 
 

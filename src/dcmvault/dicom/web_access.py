@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dcmvault.config import secrets
-from dcmvault.config.peer_sections import DicomwebPeerSection
+from dcmvault.config.peer_sections import WebPeerSection
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import (
@@ -35,7 +35,7 @@ class WebAccess:
         return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
 
 
-def look_up_access(section: DicomwebPeerSection, monotonic: Callable[[], float]) -> WebAccess:
+def look_up_access(section: WebPeerSection, monotonic: Callable[[], float]) -> WebAccess:
     """Look up secrets and certificates; `monotonic` gives seconds.
 
     Raises DestinationStoppedError where one of them cannot be had.
@@ -48,7 +48,7 @@ def look_up_access(section: DicomwebPeerSection, monotonic: Callable[[], float])
 
 
 def _peer(
-    section: DicomwebPeerSection, url: str, make_tls: Callable[[], TlsClient]
+    section: WebPeerSection, url: str, make_tls: Callable[[], TlsClient]
 ) -> tuple[HttpPeer, str]:
     """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
@@ -63,9 +63,7 @@ def _peer(
     return peer, parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _login(
-    section: DicomwebPeerSection, service: HttpPeer, monotonic: Callable[[], float]
-) -> Login:
+def _login(section: WebPeerSection, service: HttpPeer, monotonic: Callable[[], float]) -> Login:
     if section.user:
         return basic_login(section.user, _secret(section.password))
     if section.token:

@@ -1,6 +1,7 @@
 """Instances on their way: what planning knows before reading, and what reading finds.
 
-What a scan makes of every file are named tuples: frozen dataclasses take four times as long.
+What listing and scanning make of every file are named tuples: frozen dataclasses take four times
+as long.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells whether a file is the same without reading it.
 
     A source that has no files makes up `mtime_ns` and `inode` of what it does know (a digest, a
@@ -52,8 +52,9 @@ class InstanceEntry:
     `expected_sop_instance_uid` is what an index says; the file has the last word.
     `indexed` is set by a source whose index (a library's database, a PACS's answers) names the
     three UIDs: what it says is enough to plan by, so that nothing is read or fetched before it is
-    delivered. Fields that the index does not know are empty. Two entries with the same
-    fingerprint are equal whatever their index says.
+    delivered. Fields that the index does not know are empty. `file_sha256` is set only by a source
+    that made sure of it (a vault's records). Two entries with the same fingerprint are equal
+    whatever their index says.
     """
 
     locator: str
@@ -61,6 +62,7 @@ class InstanceEntry:
     claim: Claim = Claim.DICOM
     expected_sop_instance_uid: str = ""
     indexed: InstanceHeader | None = field(default=None, compare=False)
+    file_sha256: bytes = field(default=b"", compare=False, repr=False)
 
 
 class StudyAttributes(NamedTuple):

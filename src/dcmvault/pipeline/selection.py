@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
@@ -19,10 +20,13 @@ from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
     InstanceFile,
+    InstanceHeader,
     InstanceIdentity,
     ScannedEntry,
+    StudyRef,
     UnreadableEntry,
 )
+from dcmvault.pipeline.equal_contents import EqualContents, OpenSource
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
     KnownEntry,
@@ -31,10 +35,12 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import MayBeIncomplete, Source
+from dcmvault.ports.source import KeepsChanges, MayBeIncomplete, Source
 
-#: Entries compared with the catalogue at once.
-_BATCH = 500
+#: Entries compared with the catalogue at once, and written where an index tells of them.
+_BATCH = 5_000
+#: Entries listed, and files read, between two words about progress; what was read is written.
+_LISTED = _READ = 500
 #: The fingerprint of what is listed, but cannot be examined.
 _ABSENT = Fingerprint(0, 0, 0)
 
@@ -46,25 +52,37 @@ def select_from(
     *,
     include_other_files: bool,
     listed: Callable[[int], None],
+    open_other: OpenSource,
 ) -> ScanCounts:
     """Make one pass over a source: what is new or changed is read and written down.
 
-    `listed` is told the number of entries seen so far, batch by batch. Raises
-    SourceUnavailableError, and SourceEmptyError when nothing is left of a source that had
-    instances: then absence is not believed, and nothing is recorded as gone.
+    `open_other` opens other sources, which may have an instance in other bytes. `listed` is told
+    the number of entries seen so far, batch by batch. Raises SourceUnavailableError, and
+    SourceEmptyError when nothing is left of a source that had instances: then absence is not
+    believed, and nothing is recorded as gone.
     """
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
-    selection = _Selection(source, source_id, scan_pass, include_other_files)
-    readable = selection.list_all(listed)
+    contents = EqualContents(source, source_id, scan_pass, open_other)
+    selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
+    bookmark = ""
+    if isinstance(source, KeepsChanges):
+        before = sources.bookmark(source_id)
+        changes = source.changes_since(before) if before else None
+        if changes is not None:
+            selection.list_studies(changes.studies, listed)
+            if scan_pass.keep_unseen(source.count()):
+                return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
+        bookmark = source.bookmark()
+    readable = selection.list_studies(source.studies(), listed)
     if known_before and not readable:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
     is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
-    return scan_pass.finish(believe_absence=is_complete)
+    return scan_pass.finish(believe_absence=is_complete, bookmark=bookmark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +92,49 @@ class _Selection:
     source: Source
     source_id: SourceId
     scan_pass: Scan
+    contents: EqualContents
     include_other_files: bool
 
-    def list_all(self, listed: Callable[[int], None]) -> int:
-        """List every entry and record what is new; return how many instances can be read."""
-        source = self.source
-        entries = chain.from_iterable(source.entries(study) for study in source.studies())
+    def list_studies(self, studies: Iterable[StudyRef], listed: Callable[[int], None]) -> int:
+        """List the entries of studies and record what is new; return how many can be read."""
+        entries = chain.from_iterable(self.source.entries(study) for study in studies)
         total = readable = 0
-        while batch := list(islice(entries, _BATCH)):
-            readable += self._take(batch)
-            total += len(batch)
+        batch: list[InstanceEntry] = []
+        while some := list(islice(entries, _LISTED)):
+            batch += some
+            total += len(some)
             listed(total)
-        return readable
+            if len(batch) >= _BATCH:
+                readable += self._take(batch, partial(listed, total))
+                batch = []
+        return readable + self._take(batch, partial(listed, total))
 
-    def _take(self, batch: Sequence[InstanceEntry]) -> int:
-        known = self.scan_pass.known(batch)
+    def _take(self, batch: Sequence[InstanceEntry], working: Callable[[], object]) -> int:
+        news = self.scan_pass.news(batch)
         fresh = {
             entry.locator: (entry, before)
-            for entry, before in zip(batch, known, strict=True)
+            for entry, before in news.others
             if self._is_fresh(entry, before)
         }
-        readable = sum(
-            k is not None and k.version_id is not None and k.entry.locator not in fresh
-            for k in known
-        )
-        if fresh:
-            told = self._told(fresh.values())
-            to_read = [entry for entry, _before in fresh.values() if entry.locator not in told]
-            scanned = self._with_digests(list(self._examine(to_read)), told)
-            self.scan_pass.record(scanned)
-            readable += sum(s.header is not None or bool(s.opaque_reason) for s in scanned)
+        if not fresh:
+            return news.unchanged
+        told = self._told(fresh.values())
+        self._record(told)
+        for scanned in told:
+            del fresh[scanned.entry.locator]
+        readable = news.unchanged + len(told)
+        to_read = [entry for entry, _before in fresh.values()]
+        for start in range(0, len(to_read), _READ):
+            examined = list(self._examine(to_read[start : start + _READ]))
+            self._record(self._with_digests(examined))
+            readable += sum(s.header is not None or bool(s.opaque_reason) for s in examined)
+            working()
         return readable
+
+    def _record(self, scanned: Sequence[ScannedEntry]) -> None:
+        self.scan_pass.record(scanned)
+        compared = {one.header.identity for one in scanned if one.header and one.file_sha256}
+        self.contents.compare(compared)
 
     def _is_fresh(self, entry: InstanceEntry, before: KnownEntry | None) -> bool:
         if before is None or before.entry.fingerprint != entry.fingerprint:
@@ -114,13 +144,12 @@ class _Selection:
             return entry.fingerprint != _ABSENT
         return self.include_other_files and before.version_id is None
 
-    def _told(
-        self, fresh: Iterable[tuple[InstanceEntry, KnownEntry | None]]
-    ) -> dict[str, ScannedEntry]:
-        """Take from the index, by locator, what is new and has a name that nothing else has.
+    def _told(self, fresh: Iterable[tuple[InstanceEntry, KnownEntry | None]]) -> list[ScannedEntry]:
+        """Take from the index what is new and has a name that nothing else has.
 
-        A file that was known before is read whatever the index says: it may have been found to
-        hold something else than that.
+        Where the index knows the content's digest, others may have the same name: what is equal
+        is told from what is not without reading it. A file that was known before is read whatever
+        the index says: it may have been found to hold something else than that.
         """
         told = [
             (entry, entry.indexed)
@@ -129,17 +158,18 @@ class _Selection:
             and before is None
             and entry.claim is Claim.DICOM
             and entry.fingerprint != _ABSENT
-            and _is_identity(entry.indexed.identity)
+            and _names_an_instance(entry.indexed)
         ]
         if not told:
-            return {}
-        occurrences = Counter(header.identity for _entry, header in told)
-        taken = self.scan_pass.versions(sorted(occurrences))
-        return {
-            entry.locator: ScannedEntry(entry, header)
-            for entry, header in told
-            if occurrences[header.identity] == 1 and header.identity not in taken
-        }
+            return []
+        identities = [header.identity for _entry, header in told]
+        occurrences = Counter(identities)
+        taken = self.scan_pass.versions(occurrences)
+        return [
+            ScannedEntry(entry, header, file_sha256=entry.file_sha256)
+            for (entry, header), identity in zip(told, identities, strict=True)
+            if entry.file_sha256 or (occurrences[identity] == 1 and identity not in taken)
+        ]
 
     def _examine(self, fresh: Sequence[InstanceEntry]) -> Iterator[ScannedEntry]:
         """Classify entries by content; what is OTHER by name is read only if it is wanted."""
@@ -152,35 +182,26 @@ class _Selection:
             else:
                 yield examine_listed(answer, include_other_files=self.include_other_files)
 
-    def _with_digests(
-        self, examined: Sequence[ScannedEntry], told: Mapping[str, ScannedEntry]
-    ) -> list[ScannedEntry]:
+    def _with_digests(self, scanned: Sequence[ScannedEntry]) -> list[ScannedEntry]:
         """Read the digest of every entry whose identity is known already, or occurs twice here.
 
-        Only these need it before delivery: to tell a moved or copied file from a changed one. What
-        was told is not known already; but a file that was read may turn out to bear its name.
+        Only these need it before delivery: to tell a moved or copied file from a changed one.
         """
-        identities = {s.header.identity for s in examined if s.header is not None}
-        if not identities:
-            return [*examined, *told.values()]
-        doubted = [s.entry for s in told.values() if s.header and s.header.identity in identities]
-        by_locator = dict(told) | {s.entry.locator: s for s in examined}
-        for scanned in self._examine(doubted):
-            by_locator[scanned.entry.locator] = scanned
-            identities |= {scanned.header.identity} if scanned.header else set()
-        occurrences = Counter(s.header.identity for s in by_locator.values() if s.header)
-        twins = self._confirmed(self.scan_pass.versions(sorted(identities)))
+        occurrences = Counter(s.header.identity for s in scanned if s.header is not None)
+        if not occurrences:
+            return list(scanned)
+        twins = self._confirmed(self.scan_pass.versions(occurrences))
         compared = {
-            locator: s
-            for locator, s in by_locator.items()
+            s.entry.locator: s
+            for s in scanned
             if s.header and (occurrences[s.header.identity] > 1 or twins.get(s.header.identity))
         }
-        for entry, digest in self._digests([s.entry for s in compared.values()]):
-            one = compared[entry.locator]
-            by_locator[entry.locator] = replace(one, file_sha256=digest)
+        digests = dict(self._digests([s.entry for s in compared.values()]))
+        for locator, digest in digests.items():
+            one = compared[locator]
             if one.header is not None:
                 self._know_renamed(one.entry, digest, twins.get(one.header.identity, ()))
-        return list(by_locator.values())
+        return [replace(s, file_sha256=digests.get(s.entry.locator, b"")) for s in scanned]
 
     def _know_renamed(
         self, entry: InstanceEntry, file_sha256: bytes, twins: Iterable[KnownVersion]
@@ -229,15 +250,15 @@ class _Selection:
             for identity, versions in twins.items()
         }
 
-    def _digests(self, entries: Sequence[InstanceEntry]) -> Iterator[tuple[InstanceEntry, bytes]]:
-        """Yield the digests of the entries that can be read with their fingerprint unchanged.
+    def _digests(self, entries: Sequence[InstanceEntry]) -> Iterator[tuple[str, bytes]]:
+        """Yield locators and digests of entries that can be read with their fingerprint unchanged.
 
         An entry of another source, or one that changed, simply has no answer: its content then
         counts as different, which costs a delivery and loses nothing.
         """
         for file in self._files(entries):
             try:
-                yield file.entry, file_sha256(file.path)
+                yield file.entry.locator, file_sha256(file.path)
             except OSError:
                 continue
 
@@ -247,9 +268,13 @@ class _Selection:
                 yield answer
 
 
-def _is_identity(identity: InstanceIdentity) -> bool:
+def _names_an_instance(header: InstanceHeader) -> bool:
     return (
-        is_valid_uid(identity.sop_instance_uid)
-        and is_valid_uid(identity.series_instance_uid)
-        and is_valid_uid(identity.study_instance_uid)
+        is_valid_uid(header.sop_instance_uid)
+        and _is_valid_uid(header.series_instance_uid)
+        and _is_valid_uid(header.study_instance_uid)
     )
+
+
+#: Of a series, or a study, there are many instances.
+_is_valid_uid = lru_cache(maxsize=256)(is_valid_uid)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId, VersionId
@@ -18,18 +18,29 @@ from dcmvault.model.instance import InstanceEntry, InstanceIdentity, ScannedEntr
 from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import PlanItem, PlannedJob, RunRequest, Strategy
 from dcmvault.model.receipt import Receipt
-from dcmvault.model.report import DestinationReport, RunReport, RunState
+from dcmvault.model.report import RunReport, RunState
 from dcmvault.model.snapshot import SnapshotRef
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEntry:
+class KnownEntry(NamedTuple):
     """An entry as it was last scanned. `version_id` is None for what is not DICOM or unreadable."""
 
     entry: InstanceEntry
     version_id: VersionId | None
     #: It could not be read then: worth reading again though the fingerprint is the same.
     unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is not known of entries that a source lists.
+
+    `unchanged` counts those that hold what they were last read to hold, by their fingerprints;
+    `others` are the rest, in order, each with what was known of it.
+    """
+
+    unchanged: int
+    others: Sequence[tuple[InstanceEntry, KnownEntry | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,8 @@ class KnownVersion:
     entry: InstanceEntry
     source_id: SourceId
     file_sha256: bytes  #: empty until read once
+    data_set_digest: bytes = b""  #: empty unless two contents were compared
+    source: str = ""  #: canonical address of the entry's source
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +72,20 @@ class ScanCounts:
 class Scan(Protocol):
     """One pass over one source. Unchanged entries cost no write."""
 
-    def known(self, entries: Sequence[InstanceEntry]) -> list[KnownEntry | None]:
-        """Look up entries by locator, in order; each counts as seen by this pass."""
+    def news(self, entries: Sequence[InstanceEntry]) -> News:
+        """Look up entries by locator; each counts as seen by this pass."""
         ...
 
     def versions(
-        self, identities: Sequence[InstanceIdentity]
+        self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
         """List versions that present entries of any source have under these identities."""
         ...
 
-    def set_digest(self, version_id: VersionId, file_sha256: bytes) -> None:
-        """Record a version's `file_sha256`, read because it had to be compared."""
+    def set_digest(
+        self, version_id: VersionId, file_sha256: bytes, data_set_digest: bytes = b""
+    ) -> None:
+        """Record a version's digests, read because it had to be compared; known ones stay."""
         ...
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
@@ -82,10 +97,19 @@ class Scan(Protocol):
         """
         ...
 
-    def finish(self, *, believe_absence: bool) -> ScanCounts:
+    def keep_unseen(self, expected: int) -> bool:
+        """Count entries from before that were not seen as seen: the source says they are as before.
+
+        Believed only where so many entries are present then, and none of those that were not seen
+        is unreadable; else nothing happens, and the answer is False.
+        """
+        ...
+
+    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
-        Gone entries keep their versions and holdings; nothing is ever deleted here.
+        The `bookmark` is kept instead of the one before. Gone entries keep their versions and
+        holdings; nothing is ever deleted here.
         """
         ...
 
@@ -99,6 +123,10 @@ class SourceCatalogue(Protocol):
 
     def present_instances(self, source_id: SourceId) -> int:
         """Count the instances that the last believed pass saw."""
+        ...
+
+    def bookmark(self, source_id: SourceId) -> str:
+        """Return where the source's log stood at its last recorded pass; empty for none."""
         ...
 
     def present_studies(self, source_id: SourceId) -> Iterator[str]:
@@ -133,6 +161,8 @@ class PlanCatalogue(Protocol):
         Versions that already are items of `run_id` at this destination are left out.
         Sent but not verified: due with `held` set (a run first tries to raise the evidence).
         Found missing or damaged by a verification: due for delivery.
+        A version whose data set equals that of another that is present is left out if that one is
+        held at `level`, or was seen before in the same source: one of them is delivered.
         `conflict` is set on every version but the first seen where several present versions of
         the source share an identity, and where a present version of any source, with other
         content, is held or sent there. `earlier_version_there` where another, no longer present
@@ -141,7 +171,10 @@ class PlanCatalogue(Protocol):
         ...
 
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
-        """List every present version; `held` is set where one was sent or held at any time."""
+        """List every present version; `held` is set where one was sent or held at any time.
+
+        Of versions with equal data sets the one that is there is listed, whichever source has it.
+        """
         ...
 
     def holds_copies(self, destination_id: DestinationId) -> bool:
@@ -442,52 +475,4 @@ class SnapshotWitness(Protocol):
         Copies of any source that the run itself did not verify become claims: the next run
         looks for them before it relies on them.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """One source as last seen."""
-
-    source_id: SourceId
-    name: str
-    studies: int
-    instances: int
-    bytes: int
-    last_seen_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class CoverageStatus:
-    """One source at one destination: how much of it is held, at which least level, how old."""
-
-    source_id: SourceId
-    destination_id: DestinationId
-    destination: str
-    studies_protected: int  #: every present version held
-    studies: int
-    instances_held: int
-    instances: int
-    by_level: Mapping[Level, int]  #: held instances by level
-    oldest_evidence_at: datetime | None
-    last_run: DestinationReport | None
-
-
-class StatusCatalogue(Protocol):
-    """Answers for `status`: what is protected where."""
-
-    def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
-        ...
-
-    def coverage(self, source_id: SourceId) -> list[CoverageStatus]:
-        """List the destinations that a source was ever sent to."""
-        ...
-
-    def destinations(self) -> Mapping[DestinationId, str]:
-        """Return the canonical addresses of all destinations that were ever used."""
-        ...
-
-    def counts(self) -> Mapping[str, int]:
-        """Return row counts of the catalogue, for `doctor`."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dcmvault.config.sections import FolderSourceSection
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.sources import local_files
-from dcmvault.sources.local_files import LocalRoot
+from dcmvault.sources.local_files import FolderListing, LocalRoot
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ class FolderSource:
 
     def __init__(self, section: FolderSourceSection) -> None:
         self._root = LocalRoot(os.path.realpath(section.path))
+        #: What `studies` found in the folder that it is at.
+        self._listed: tuple[str, FolderListing] | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +48,12 @@ class FolderSource:
         for relative, listing in local_files.walk(self._root.path):
             leading_out += sum(self._leads_out(relative, link) for link in listing.links)
             if listing.files or not (listing.complete or relative == _RECOVERED):
-                yield StudyRef(local_files.escape(relative) or ".")
+                # Who goes on to its entries now need not list the folder once more.
+                self._listed = (relative, listing)
+                try:
+                    yield StudyRef(local_files.escape(relative) or ".")
+                finally:
+                    self._listed = None
         self._root.ensure_there()
         if leading_out:
             _log.warning(
@@ -57,17 +64,19 @@ class FolderSource:
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the files of one folder, by name."""
         relative = "" if study.locator == "." else local_files.unescape(study.locator)
-        listing = local_files.list_folder(self._path(relative))
+        folder = self._path(relative)
+        listing: FolderListing | None
+        if self._listed is not None and self._listed[0] == relative:
+            listing, self._listed = self._listed[1], None
+        else:
+            listing = local_files.list_folder(folder)
         if listing is None:
             self._root.ensure_there()
             return
         if not listing.complete:
             yield InstanceEntry(study.locator, local_files.NO_FINGERPRINT)
-        for name in listing.files:
-            place = local_files.join(relative, name)
-            entry = local_files.examine(local_files.escape(place), self._path(place))
-            if entry is not None:
-                yield entry
+        locator = "" if study.locator == "." else study.locator
+        yield from local_files.examine_all(folder, locator, listing.files)
         self._root.ensure_there()
 
     def read(

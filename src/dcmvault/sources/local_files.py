@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,16 +48,22 @@ def escape(path: str) -> str:
 
     A backslash becomes `\\`, and a byte that is not UTF-8 (a surrogate, PEP 383) `\xNN`.
     """
+    if "\\" not in path and path.isascii():
+        return path
 
     def replacement(match: re.Match[str]) -> str:
         char = match.group()
         return "\\\\" if char == "\\" else f"\\x{ord(char) - 0xDC00:02x}"
 
+    if path.isascii() and "\\" not in path:
+        return path
     return _ESCAPE.sub(replacement, path)
 
 
 def unescape(locator: str) -> str:
     """Undo `escape`."""
+    if "\\" not in locator:
+        return locator
 
     def replacement(match: re.Match[str]) -> str:
         code = match.group(1)
@@ -77,7 +83,9 @@ def claim_by_name(name: str) -> Claim:
     A DICOMDIR (PS3.10 section 8) lists instances and is none; `._*` are AppleDouble files.
     """
     low = name.lower()
-    if low in _LITTER or low.startswith("._") or low.partition(";")[0] == "dicomdir":
+    if low in _LITTER or low.startswith("._"):
+        return Claim.OTHER
+    if low.startswith("dicomdir") and low.partition(";")[0] == "dicomdir":
         return Claim.OTHER
     return Claim.DICOM
 
@@ -184,6 +192,26 @@ def join(relative: str, name: str) -> str:
     return f"{relative}/{name}" if relative else name
 
 
+def examine_all(folder: str, locator: str, names: Iterable[str]) -> Iterator[InstanceEntry]:
+    """Make the entries of files listed in one folder; those that are gone are left out.
+
+    `locator` is the folder's own (empty for the root).
+    """
+    before_path = folder if folder.endswith("/") else f"{folder}/"
+    before_locator = f"{locator}/" if locator else ""
+    lstat = os.lstat
+    for name in names:
+        try:
+            status = lstat(before_path + name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            fingerprint = NO_FINGERPRINT
+        else:
+            fingerprint = Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+        yield InstanceEntry(before_locator + escape(name), fingerprint, claim_by_name(name))
+
+
 def examine(locator: str, path: str) -> InstanceEntry | None:
     """Make the entry of a listed file (or folder that cannot be listed); None when it is gone."""
     try:
@@ -232,13 +260,14 @@ def nameless(entry: InstanceEntry) -> UnreadableEntry:
 
 def _sort_in(entry: os.DirEntry[str], listing: FolderListing) -> None:
     try:
-        if entry.is_symlink():
-            listing.links.append(entry.name)
+        # Most are files: what is asked first answers for them.
+        if entry.is_file(follow_symlinks=False):
+            listing.files.append(entry.name)
         elif entry.is_dir(follow_symlinks=False):
             if entry.name not in _SYSTEM_FOLDERS:
                 listing.folders.append(entry.name)
-        elif entry.is_file(follow_symlinks=False):
-            listing.files.append(entry.name)
+        elif entry.is_symlink():
+            listing.links.append(entry.name)
     except OSError:
         # Its type is unknown: listed as a file, so that reading it can say why.
         listing.files.append(entry.name)

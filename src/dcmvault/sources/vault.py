@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from dcmvault.config.sections import VaultSection
+from dcmvault.config.sections import VaultSection, VaultSourceSection
 from dcmvault.errors import (
     DcmvaultError,
     DestinationError,
@@ -30,13 +30,15 @@ from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
     InstanceFile,
+    InstanceHeader,
+    SeriesAttributes,
     StudyRef,
     UnreadableEntry,
 )
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.reading import FileReader
-from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
@@ -75,9 +77,8 @@ class VaultSource:
 
     @property
     def name(self) -> str:
-        """The vault's address, and the snapshot if it is not the present."""
-        address = self._section.address
-        return f"{address}#{self._snapshot}" if self._snapshot else address
+        """The vault's address, with the snapshot if it is not the present."""
+        return VaultSourceSection(location=self._section.location, snapshot=self._snapshot).address
 
     def studies(self) -> Iterator[StudyRef]:
         """List the studies that the vault holds.
@@ -97,9 +98,13 @@ class VaultSource:
         with _unavailable():
             if self._listed is None:
                 self._listed = self._state()
-            records = self._listed.records(uid)
+            parts = self._listed.stored(uid)
+        part_of = {(one.key, one.version): part for part in parts for one in part.instances}
+        records = current([record for part in parts for record in part.instances])
         for record in sorted(records, key=lambda record: (record.stored_at, record.key)):
-            yield _entry(uid, record)
+            entry = _entry(uid, record)
+            header = _header(uid, record, part_of[record.key, record.version])
+            yield replace(entry, indexed=header, file_sha256=record.file_sha256)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -219,6 +224,24 @@ def _entry(uid: str, record: InstanceRecord) -> InstanceEntry:
         f"{_word(uid)}/{mark}-{base}",
         _fingerprint(record),
         expected_sop_instance_uid=record.sop_instance_uid,
+    )
+
+
+def _header(uid: str, record: InstanceRecord, part: StudyRecords) -> InstanceHeader | None:
+    """Say what the vault knows of an instance; None for what is none."""
+    if not (uid and record.sop_instance_uid):
+        return None
+    return InstanceHeader(
+        sop_class_uid=record.sop_class_uid,
+        sop_instance_uid=record.sop_instance_uid,
+        study_instance_uid=uid,
+        series_instance_uid=record.series_instance_uid,
+        transfer_syntax_uid=record.transfer_syntax_uid,
+        study=part.attributes,
+        series=part.series.get(record.series_instance_uid, SeriesAttributes()),
+        instance_number=record.instance_number,
+        data_set_start=0,
+        data_set_end=0,
     )
 
 

@@ -9,6 +9,7 @@ from dcmvault.model.instance import Claim, Fingerprint, ScannedEntry, StudyAttri
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import RunKind, Strategy
 from dcmvault.ports.catalogue import Outcome
+from dcmvault.testing.catalogue_bookmark_suite import BookmarkSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
     World,
@@ -23,7 +24,7 @@ from dcmvault.testing.catalogue_world import (
 )
 
 
-class ScanSuite(CatalogueCases):
+class ScanSuite(BookmarkSuite):
     """Tests of SourceCatalogue and Scan."""
 
     def test_names_have_one_id(self) -> None:
@@ -48,12 +49,24 @@ class ScanSuite(CatalogueCases):
         assert (first.instances, first.new, first.not_dicom, first.unreadable) == (3, 3, 1, 1)
         assert first.known_before == 0
         scan_pass = world.catalogue.sources.scan(world.source, world.run())
-        known = scan_pass.known([one.entry for one in listed] + [entry("new")])
-        assert known[-1] is None
-        again = [one for one in known if one is not None]
-        assert [one.entry for one in again] == [one.entry for one in listed]
-        assert [one.version_id is None for one in again] == [False, False, True, True]
-        assert [one.unreadable for one in again] == [False, False, False, True]
+        touched = entry("b", "touched")
+        news = scan_pass.news([*(one.entry for one in listed), touched, entry("new")])
+        assert news.unchanged == 2
+        assert [asked for asked, _ in news.others] == [
+            listed[2].entry,
+            listed[3].entry,
+            touched,
+            entry("new"),
+        ]
+        other, locked, before, new = (known for _, known in news.others)
+        assert new is None
+        assert other is not None
+        assert locked is not None
+        assert before is not None
+        assert (other.entry, locked.entry) == (listed[2].entry, listed[3].entry)
+        assert before.entry == listed[1].entry
+        assert [one.version_id is None for one in (other, locked, before)] == [True, True, False]
+        assert [one.unreadable for one in (other, locked, before)] == [False, True, False]
         second = scan_pass.finish(believe_absence=True)
         assert (second.instances, second.new, second.changed, second.gone) == (3, 0, 0, 0)
         assert (second.known_before, second.not_dicom, second.unreadable) == (3, 1, 1)
@@ -133,7 +146,7 @@ class ScanSuite(CatalogueCases):
         (known,) = scan_pass.versions([head.identity])[head.identity]
         assert known.file_sha256 == digest("x")
         assert known.entry.locator == "a"
-        scan_pass.known([entry("a", "x")])
+        scan_pass.news([entry("a", "x")])
         scan_pass.record([scanned(name, "x", head, compared=True) for name in ("b", "c")])
         scan_pass.finish(believe_absence=True)
         assert world.catalogue.plans.present_versions(world.source) == 1
@@ -350,7 +363,7 @@ class DueSuite(CatalogueCases):
         """Two passes over one source at once: what only the other one lists is not missing."""
         world = self.world()
         first = world.catalogue.sources.scan(world.source, world.run())
-        first.known([entry("a")])
+        first.news([entry("a")])
         world.scan(world.run(), [scanned(name, name, header(1, 1, 1)) for name in "ab"])
         counts = first.finish(believe_absence=True)
         assert counts.gone == 0

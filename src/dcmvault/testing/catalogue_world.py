@@ -41,8 +41,8 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SnapshotWitness,
     SourceCatalogue,
-    StatusCatalogue,
 )
+from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -201,15 +201,12 @@ class World:
         """Make a pass over a source that lists these entries; only what is new is recorded."""
         listed = list(listed)
         scan_pass = self.catalogue.sources.scan(self.source, run_id)
-        known = scan_pass.known([one.entry for one in listed])
-        fresh = [
-            one
-            for one, before in zip(listed, known, strict=True)
-            if before is None
-            or before.unreadable
-            or before.entry.fingerprint != one.entry.fingerprint
-        ]
-        scan_pass.record(fresh)
+        fresh = {
+            entry.locator
+            for entry, before in scan_pass.news([one.entry for one in listed]).others
+            if before is None or before.unreadable or before.entry.fingerprint != entry.fingerprint
+        }
+        scan_pass.record([one for one in listed if one.entry.locator in fresh])
         return scan_pass.finish(believe_absence=believe_absence)
 
     def due(

@@ -14,6 +14,7 @@ from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseDestinationSection,
     DimseSourceSection,
+    OrthancSourceSection,
     StowDestinationSection,
 )
 from dcmvault.config.sections import (
@@ -47,6 +48,25 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert source_section("~/studies").address == str(tmp_path / "home" / "studies")
     assert source_section("horos:~/Horos Data").address == f"horos:{tmp_path}/home/Horos Data"
     assert source_section("./2024:01").address == str(tmp_path / "2024:01")
+
+
+def test_the_address_of_an_orthanc() -> None:
+    section = source_section("Orthanc+HTTP://LocalHost:8042/")
+    assert section == OrthancSourceSection(url="http://localhost:8042")
+    assert section.address == "orthanc+http://localhost:8042"
+    assert source_section(section.address) == section
+    behind_a_proxy = source_section("orthanc+https://pacs.example:443/orthanc/")
+    assert behind_a_proxy.address == "orthanc+https://pacs.example/orthanc"
+    for text, says in (
+        ("orthanc+http://pacs.example:8042", "write https, or say"),
+        ("orthanc+https://me@host", "stand in the configuration"),
+        ("orthanc+https://host/a?b", "Nothing may follow"),
+        ("orthanc+https://", "host is missing"),
+    ):
+        with pytest.raises(AddressError, match=says):
+            source_section(text)
+    open_to_all = source_section("orthanc+http://pacs.example:8042", allow_plain_http=True)
+    assert open_to_all.address == "orthanc+http://pacs.example:8042"
 
 
 def test_nothing_is_written_into_a_library(tmp_path: Path) -> None:
@@ -165,7 +185,9 @@ def test_every_ae_title_survives_the_canonical_address(
         ("dicomweb+https://pacs%20evil\x7f/a", "neither spaces nor letters"),
         ("dicomweb+https://k\u00f6ln..de/a", "host or the port"),
         ("dicomweb+ftp://host/root", "no kind of address"),
-        ("orthanc+http://host:8042", "not available in this version yet"),
+        ("orthanc+http://host:8042", "write https, or say|REST interface is for reading"),
+        ("orthanc+http://", "host is missing"),
+        ("orthanc+https://me:secret@host", "stand in the configuration"),
         ("listener:", "not available in this version yet"),
         ("dicomm://PACS@host:104", "no kind of address"),
         ("backup:2024", "no kind of address"),

@@ -448,7 +448,9 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     }
     uncommented = "\n".join(
         line.removeprefix("# ")
-        if re.match(r"# (\[|address|level|max|prof|pass|tls|user)", line)
+        if re.match(
+            r"# (\[|address|destinations|level|max|pass|prio|prof|sources|strategy|tls|user)", line
+        )
         else line
         for line in render_template().splitlines()
     )

@@ -291,7 +291,7 @@ def test_why_a_file_cannot_be_read(root: Path, files: list[InstanceFile], tmp_pa
 
 def test_a_source_without_inodes(root: Path, files: list[InstanceFile]) -> None:
     entry = files[0].entry
-    without = replace(entry, fingerprint=replace(entry.fingerprint, inode=0))
+    without = replace(entry, fingerprint=entry.fingerprint._replace(inode=0))
     (receipt,) = _deliver(_destination(root), [replace(files[0], entry=without)])
     assert receipt.fingerprint.inode == 0
 

@@ -14,6 +14,7 @@ import pytest
 from dcmvault.config.sections import FolderSourceSection
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import Claim, InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.sources import local_files
 from dcmvault.sources.folder import FolderSource
 
 
@@ -197,3 +198,28 @@ def test_fifo_in_the_place_of_a_file_does_not_block(tmp_path: Path) -> None:
     (answer,) = source.read(entries)
     assert isinstance(answer, UnreadableEntry)
     assert answer.code == "changed_while_reading"
+
+
+def test_a_folder_is_listed_once_by_who_goes_on_to_its_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second pass over entries, and one after the walk, see what is there by then."""
+    for name in ("a/1", "a/2", "b/3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    listed: list[str] = []
+    real = local_files.list_folder
+
+    def noted(path: str) -> local_files.FolderListing | None:
+        listed.append(path)
+        return real(path)
+
+    monkeypatch.setattr(local_files, "list_folder", noted)
+    source = FolderSource(FolderSourceSection(path=tmp_path))
+    seen = []
+    for study in source.studies():
+        seen += [entry.locator for entry in source.entries(study)]
+        (tmp_path / study.locator / "new").write_bytes(b"x")
+        seen += [entry.locator for entry in source.entries(study) if "new" in entry.locator]
+    assert seen == ["a/1", "a/2", "a/new", "b/3", "b/new"]
+    assert len(listed) == 3 + 2

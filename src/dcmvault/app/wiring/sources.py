@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
-from dcmvault.config.peer_sections import DicomwebSourceSection, DimseSourceSection
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseSourceSection,
+    OrthancSourceSection,
+)
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
@@ -45,7 +49,11 @@ def build_source(
         from dcmvault.sources.vault import VaultSource  # noqa: PLC0415 - imported when needed
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
-        return VaultSource(section, lambda: opened(section))
+        return VaultSource(section, lambda: opened(section), section.snapshot)
+    if isinstance(section, OrthancSourceSection):
+        from dcmvault.sources.orthanc import OrthancSource  # noqa: PLC0415 - imported when needed
+
+        return OrthancSource(section, SystemClock())
     if isinstance(section, DicomwebSourceSection):
         from dcmvault.sources.dicomweb import DicomwebSource  # noqa: PLC0415 - when needed
 

@@ -159,19 +159,20 @@ class Workplace:
 
     def source(self, address: str) -> Source:
         """Make the adapter for a source by its canonical address, with configured options."""
-        for name in self.settings.sources:
-            section = self.settings.source(name)
-            if section.address == address:
-                return self._built(section)
-        return self._built(source_section(address))
-
-    def _built(self, section: SourceSection) -> Source:
         known = self.catalogue.sources
 
         def known_studies() -> Iterator[str]:
-            return known.present_studies(known.source(section.address))
+            return known.present_studies(known.source(address))
 
-        return build_source(section, self._opened_vault, known_studies)
+        return build_source(self.source_section(address), self._opened_vault, known_studies)
+
+    def source_section(self, address: str) -> SourceSection:
+        """Return the configured section with this canonical address, else what the address says."""
+        for name in self.settings.sources:
+            section = self.settings.source(name)
+            if section.address == address:
+                return section
+        return source_section(address)
 
     def _opened_vault(self, section: VaultSection) -> Vault:
         with self._lock:

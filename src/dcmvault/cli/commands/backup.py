@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from dcmvault.app.backup import make_request, preview
+from dcmvault.app.backup import make_requests
+from dcmvault.cli.backups import How, begin, how_options
 from dcmvault.cli.building import (
     PRIORITIES,
     ExampleCommand,
-    json_option,
     level_of,
     level_option,
     priority_of,
-    progress_option,
 )
-from dcmvault.cli.output import print_json, say
-from dcmvault.cli.runs import carry_out
-from dcmvault.cli.session import Session, current_settings, opened
-from dcmvault.cli.words import reason_word
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.cli.session import current_settings
 from dcmvault.i18n import gettext as _
-from dcmvault.model.plan import RunKind, RunRequest, Strategy
-from dcmvault.reports.escaping import visible
+from dcmvault.model.plan import Strategy
 
 
 def command() -> click.Command:
@@ -30,10 +26,11 @@ def command() -> click.Command:
         "backup",
         callback=_backup,
         text=_(
-            "Back up SOURCE to one or more destinations, and verify what arrived.\n\n"
+            "Back up one or more sources to one or more destinations, and verify what arrived.\n\n"
             "Only what evidence does not show as held is sent. Run the same command again after "
-            "an interruption: it continues. Exit status: 0 if every instance reached the level, "
-            "3 if some did not."
+            "an interruption: it continues. Several sources are backed up one after the other, "
+            "each in a run of its own; an instance that two of them have is delivered once. Exit "
+            "status: 0 if every instance reached the level, 3 if some did not."
         ),
         params=_params(),
         examples=[
@@ -46,6 +43,10 @@ def command() -> click.Command:
                 "dcmvault backup main --to pacs --to disk",
             ),
             (
+                _("Two sources that have some studies in common"),
+                "dcmvault backup horos /Volumes/Studies --to vault",
+            ),
+            (
                 _("What would be sent, and why"),
                 "dcmvault backup main --to pacs --dry-run --explain",
             ),
@@ -55,7 +56,7 @@ def command() -> click.Command:
 
 def _params() -> list[click.Parameter]:
     return [
-        click.Argument(["source"], metavar="SOURCE"),
+        click.Argument(["source"], metavar="SOURCE...", nargs=-1, required=True),
         click.Option(
             ["--to"],
             multiple=True,
@@ -86,105 +87,27 @@ def _params() -> list[click.Parameter]:
             is_flag=True,
             help=_("Back up files that are not DICOM, too (a PACS cannot take them)."),
         ),
-        click.Option(
-            ["--explain"], is_flag=True, help=_("Say of every instance why it is due, first.")
-        ),
-        click.Option(
-            ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
-        ),
-        json_option(),
-        progress_option(),
+        *how_options(),
     ]
 
 
 def _backup(
-    source: str,
+    source: tuple[str, ...],
     to: tuple[str, ...],
     strategy: str,
     level: str | None,
     priority: str,
     include_other_files: bool,
-    explain: bool,
-    dry_run: bool,
-    as_json: bool,
-    progress: str,
+    **how: Any,
 ) -> int:
     settings = current_settings()
-    request = make_request(
+    requests = make_requests(
         settings,
-        kind=RunKind.BACKUP,
-        source=source,
+        sources=source,
         destinations=to,
         level=level_of(level),
         strategy=Strategy(strategy),
         priority=priority_of(priority),
         include_other_files=include_other_files,
     )
-    with opened(settings) as session:
-        if not explain and not dry_run:
-            return carry_out(session, request, as_json=as_json, progress=progress)
-        foretold = _foretell(session, request, explain=explain, as_json=as_json)
-        if dry_run:
-            if as_json:
-                print_json({"dry_run": True, **foretold, "exit_status": 0})
-            return 0
-        explanation = {"explanation": foretold["explanation"]}
-        return carry_out(session, request, as_json=as_json, progress=progress, extra=explanation)
-
-
-def _foretell(
-    session: Session, request: RunRequest, *, explain: bool, as_json: bool
-) -> dict[str, object]:
-    """Look at what would be done; show it to people, or return it for JSON."""
-    seen = preview(session.workplace, request)
-    explanation: list[dict[str, str]] = []
-    if explain:
-        for destination, item in seen.items():
-            if as_json:
-                explanation.append(
-                    {
-                        "study_instance_uid": item.identity.study_instance_uid,
-                        "series_instance_uid": item.identity.series_instance_uid,
-                        "sop_instance_uid": item.identity.sop_instance_uid,
-                        "destination": destination,
-                        "reason": item.reason,
-                    }
-                )
-            else:
-                name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
-                say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
-    if as_json:
-        return {
-            "studies": seen.studies,
-            "unreadable": seen.unreadable,
-            "not_dicom": seen.not_dicom,
-            "destinations": [
-                {
-                    "name": one.name,
-                    "level": one.level.word,
-                    "selected": one.selected,
-                    "already_held": one.already_held,
-                    "bytes": one.bytes,
-                    "reasons": dict(one.reasons),
-                }
-                for one in seen.destinations
-            ],
-            "explanation": explanation,
-        }
-    for one in seen.destinations:
-        due = ngettext("%s instance due", "%s instances due", one.selected)
-        say(
-            f"{visible(one.name)}: {due % format_number(one.selected)} "
-            f"({format_bytes(one.bytes)}), "
-            + _("%(held)s held already, level “%(level)s”")
-            % {"held": format_number(one.already_held), "level": one.level.word}
-        )
-        for reason, count in one.reasons.items():
-            say(f"    {format_number(count)}  {reason_word(reason)}")
-    for count, text in (
-        (seen.unreadable, _("Unreadable: %s")),
-        (seen.not_dicom, _("Not DICOM: %s")),
-    ):
-        if count:
-            say(text % format_number(count))
-    return {"explanation": explanation}
+    return begin(settings, requests, How(**how))

@@ -16,7 +16,8 @@ from dcmvault.cli.words import run_kind_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.ports.catalogue import CoverageStatus, RunRecord
+from dcmvault.ports.catalogue import RunRecord
+from dcmvault.ports.status import CoverageStatus
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.wording import state_label
 

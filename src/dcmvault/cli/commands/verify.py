@@ -13,6 +13,7 @@ from dcmvault.cli.building import (
     level_option,
     progress_option,
 )
+from dcmvault.cli.output import print_json
 from dcmvault.cli.runs import carry_out
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.i18n import gettext as _
@@ -68,4 +69,7 @@ def _verify(
     )
     with opened(settings) as session:
         refuse_unknown_source(session.workplace, request.source)
-        return carry_out(session, request, as_json=as_json, progress=progress)
+        done = carry_out(session, request, as_json=as_json, progress=progress)
+    if as_json:
+        print_json(done.summary)
+    return done.exit_status

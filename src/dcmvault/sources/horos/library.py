@@ -158,9 +158,10 @@ def _orphans(snapshot: _Snapshot) -> Iterator[InstanceEntry]:
             place = local_files.join(folder, relative) if relative else folder
             if not listing.complete:
                 yield InstanceEntry(local_files.escape(place), local_files.NO_FINGERPRINT)
+            named = snapshot.listing.names_in(local_files.escape(place))
             for name in listing.files:
                 locator = local_files.escape(f"{place}/{name}")
-                if snapshot.listing.names(locator):
+                if locator in named:
                     continue
                 entry = local_files.examine(locator, _path(snapshot.data, locator))
                 if entry is not None:
@@ -181,8 +182,8 @@ def _entry(snapshot: _Snapshot, file: IndexedFile) -> InstanceEntry:
 
 
 def _path(data: str, locator: str) -> str:
-    # Joining an absolute path (a linked file) leaves it as it is.
-    return os.path.join(data, local_files.unescape(locator))  # noqa: PTH118
+    path = local_files.unescape(locator)
+    return path if path.startswith("/") else f"{data}/{path}"  # a linked file, or one inside
 
 
 def _discard(connection: sqlite3.Connection, folder: str) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import Claim, InstanceHeader, SeriesAttributes, StudyAttributes
-from dcmvault.sources.horos.paths import DATABASE_FOLDER, file_of_row, number_of_file, numbered_file
+from dcmvault.sources.horos.paths import (
+    DATABASE_FOLDER,
+    file_of_row,
+    number_of_file,
+    numbered_file,
+    numbers_in,
+)
 from dcmvault.sources.horos.uid import decode_uid
 from dcmvault.sources.local_files import escape
 
@@ -75,12 +81,14 @@ _STUDY_TEXTS = (
     "ZINSTITUTIONNAME",
 )
 _SERIES_TEXTS = ("ZMODALITY", "ZID", "ZNAME")
-_NO_PLACE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """One file that the index names. `indexed` is None where its rows leave any doubt."""
+    """One file that the index names. `indexed` is None where its rows leave any doubt.
+
+    Its SOP Instance UID is as the index has it, and need not be valid.
+    """
 
     locator: str
     claim: Claim
@@ -138,23 +146,21 @@ class IndexListing:
         if row is None:
             return
         number = row[0]
-        headers = self._headers(row) if is_valid_uid(study) else {}
+        series = self._series(number) if is_valid_uid(study) else {}
+        attributes = _study_attributes(row)
         for table, key in (("named", "locator"), ("numbered", "number")):
-            for place, is_dicom, packed, series, instance in self._connection.execute(
+            for place, is_dicom, packed, series_row, instance in self._connection.execute(
                 f"SELECT {key}, is_dicom, sop, series, instance FROM listing.{table}"  # noqa: S608
                 f" WHERE study = ? ORDER BY {key}",
                 (number,),
             ):
                 sop = decode_uid(packed)
-                header = headers.get(series) if is_dicom else None
-                if header is not None:
-                    header = (
-                        header._replace(
-                            sop_instance_uid=sop,
-                            instance_number="" if instance is None else str(instance),
-                        )
-                        if is_valid_uid(sop)
-                        else None
+                header = None
+                told = series.get(series_row)
+                if told is not None and is_dicom and sop:
+                    number_text = "" if instance is None else str(instance)
+                    header = InstanceHeader(
+                        "", sop, study, told[0], "", attributes, told[1], number_text, 0, 0
                     )
                 yield IndexedFile(
                     place if isinstance(place, str) else numbered_file(place, self._folder_size),
@@ -163,15 +169,22 @@ class IndexListing:
                     header,
                 )
 
-    def names(self, locator: str) -> bool:
-        """Say whether the index names this file."""
-        number = number_of_file(locator, self._folder_size)
-        found = self._connection.execute(
-            "SELECT 1 FROM listing.numbered WHERE number = ?"
-            " UNION ALL SELECT 1 FROM listing.named WHERE locator = ?",
-            (_NO_PLACE if number is None else number, locator),
-        ).fetchone()
-        return found is not None
+    def names_in(self, folder: str) -> set[str]:
+        """List the locators in a folder (by its locator) that the index names."""
+        found = {
+            locator
+            for (locator,) in self._connection.execute(
+                "SELECT locator FROM listing.named WHERE locator >= ? AND locator < ?",
+                (f"{folder}/", f"{folder}0"),
+            )
+        }
+        for first, last in numbers_in(folder, self._folder_size):
+            numbers = self._connection.execute(
+                "SELECT number FROM listing.numbered WHERE number >= ? AND number <= ?",
+                (first, last),
+            )
+            found.update(f"{folder}/{number}.dcm" for (number,) in numbers)
+        return found
 
     def files_in_library(self) -> int:
         """Count the files that should lie in DATABASE.noindex."""
@@ -182,34 +195,14 @@ class IndexListing:
         ).fetchone()
         return int(row[0])
 
-    def _headers(self, study: tuple[object, ...]) -> dict[int, InstanceHeader]:
-        """Make what the index tells of the instances of each series of a study."""
-        number, uid, name, patient, sex, description, accession, institution = study
-        attributes = StudyAttributes(
-            patient_name=_text(name),
-            patient_id=_text(patient),
-            patient_sex=_text(sex),
-            study_description=_text(description),
-            accession_number=_text(accession),
-            institution_name=_text(institution),
-        )
+    def _series(self, study: int) -> dict[int, tuple[str, SeriesAttributes]]:
+        """Say which series the rows of a study's series are, where that is certain."""
         return {
-            pk: InstanceHeader(
-                sop_class_uid="",
-                sop_instance_uid="",
-                study_instance_uid=str(uid),
-                series_instance_uid=series_uid,
-                transfer_syntax_uid="",
-                study=attributes,
-                series=SeriesAttributes(_text(modality), _text(series_id), _text(title)),
-                instance_number="",
-                data_set_start=0,
-                data_set_end=0,
-            )
-            for pk, series_uid, modality, series_id, title in self._connection.execute(
+            pk: (uid, SeriesAttributes(_text(modality), _text(series_id), _text(name)))
+            for pk, uid, modality, series_id, name in self._connection.execute(
                 "SELECT pk, uid, modality, id, name FROM listing.series"
                 " WHERE study = ? AND uid <> ''",
-                (number,),
+                (study,),
             )
         }
 
@@ -278,6 +271,18 @@ class IndexListing:
             f"INSERT OR IGNORE INTO listing.{table} VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
             (locator if place is None else place, *columns),
         )
+
+
+def _study_attributes(row: Sequence[object]) -> StudyAttributes:
+    _number, _uid, name, patient, sex, description, accession, institution = map(_text, row)
+    return StudyAttributes(
+        patient_name=name,
+        patient_id=patient,
+        patient_sex=sex,
+        study_description=description,
+        accession_number=accession,
+        institution_name=institution,
+    )
 
 
 def _aliased(texts: str) -> str:

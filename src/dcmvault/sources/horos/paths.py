@@ -17,6 +17,7 @@ REDIRECT_FILE = "DBFOLDER_LOCATION"
 
 #: At most as many digits as SQLite's integers have.
 _NUMBERED = re.compile(rf"{re.escape(DATABASE_FOLDER)}/[0-9]{{1,19}}/([0-9]{{1,18}})\.dcm")
+_NUMBERED_FOLDER = re.compile(rf"{re.escape(DATABASE_FOLDER)}/([1-9][0-9]{{0,17}})")
 _LEADING_NUMBER = re.compile(r"\s*([0-9]+)")
 
 
@@ -84,3 +85,12 @@ def number_of_file(locator: str, folder_size: int) -> int | None:
         return None
     number = int(match.group(1))
     return number if numbered_file(number, folder_size) == locator else None
+
+
+def numbers_in(folder: str, folder_size: int) -> tuple[tuple[int, int], ...]:
+    """Return the first and last number of files that `numbered_file` puts in a folder, if any."""
+    match = _NUMBERED_FOLDER.fullmatch(folder)
+    if match is None:
+        return ()
+    end = int(match.group(1))
+    return () if end % folder_size or not end else ((end - folder_size, end - 1),)

@@ -1,0 +1,83 @@
+"""Which contents under one identity differ in their bytes, but not in their data sets.
+
+A PACS writes an instance anew: the same data set in other bytes. Both files are read and their
+canonical digests written down, so that planning can tell one instance in two encodings from two
+contents under one UID, which is a conflict.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dcmvault.dicom.digest import data_set_digest, file_sha256
+from dcmvault.errors import DcmvaultError, MalformedDicomError
+from dcmvault.model.identifiers import SourceId
+from dcmvault.model.instance import InstanceFile, InstanceIdentity
+from dcmvault.ports.catalogue import KnownVersion, Scan
+from dcmvault.ports.source import Source
+
+#: Opens another source by its canonical address.
+OpenSource = Callable[[str], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class EqualContents:
+    """Compares versions that share an identity, whichever sources they are in."""
+
+    source: Source
+    source_id: SourceId
+    scan_pass: Scan
+    open_other: OpenSource
+    _opened: dict[SourceId, Source | None] = field(default_factory=dict)
+
+    def compare(self, identities: Collection[InstanceIdentity]) -> None:
+        """Digest the data sets of all versions of these identities that are not alone under one.
+
+        What cannot be read now has no digest, and counts as different: that costs a delivery and
+        loses nothing.
+        """
+        if not identities:
+            return
+        unread: dict[SourceId, list[KnownVersion]] = defaultdict(list)
+        for versions in self.scan_pass.versions(identities).values():
+            if len(versions) > 1:
+                for version in versions:
+                    if not version.data_set_digest:
+                        unread[version.source_id].append(version)
+        for source_id, some in unread.items():
+            source = self._source(source_id, some[0].source)
+            if source is not None:
+                self._digest(source, some)
+
+    def _digest(self, source: Source, versions: Sequence[KnownVersion]) -> None:
+        of_locator = {version.entry.locator: version for version in versions}
+        for file in _files(source, versions):
+            version = of_locator[file.entry.locator]
+            try:
+                whole, content = file_sha256(file.path), data_set_digest(file.path)
+            except (OSError, MalformedDicomError):
+                continue
+            if not version.file_sha256 or version.file_sha256 == whole:
+                digest = bytes.fromhex(content.partition(":")[2])
+                self.scan_pass.set_digest(version.version_id, whole, digest)
+
+    def _source(self, source_id: SourceId, address: str) -> Source | None:
+        if source_id == self.source_id:
+            return self.source
+        if source_id not in self._opened:
+            try:
+                self._opened[source_id] = self.open_other(address)
+            except DcmvaultError:
+                self._opened[source_id] = None
+        return self._opened[source_id]
+
+
+def _files(source: Source, versions: Sequence[KnownVersion]) -> Iterator[InstanceFile]:
+    try:
+        for answer in source.read([version.entry for version in versions]):
+            if isinstance(answer, InstanceFile):
+                yield answer
+    except DcmvaultError:
+        return

@@ -121,7 +121,7 @@ def _places(settings: Settings) -> Iterator[Check]:
     """Try every configured source and destination."""
     for name in settings.sources:
         try:
-            next(iter(build_source(settings.source(name)).studies()), None)
+            next(iter(build_source(settings.source(name), settings.listener).studies()), None)
         except DcmvaultError as error:
             yield Check(_("source %(name)s") % {"name": name}, False, error.message, error.hint)
         else:

@@ -17,6 +17,10 @@ def N_(message: str) -> str:  # noqa: N802 - the usual name of the extraction ma
 _COMMANDS = {
     "demo": ("dcmvault.cli.commands.demo", N_("The whole story on real studies, in a minute.")),
     "backup": ("dcmvault.cli.commands.backup", N_("Back up a source and verify what arrived.")),
+    "listen": (
+        "dcmvault.cli.commands.listen",
+        N_("Take what is sent to us, and back it up as it comes."),
+    ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from dcmvault.config.listener_section import ListenerSourceSection
 from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.peer_sections import (
     DICOM_PORT,
@@ -43,7 +44,6 @@ _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
 _PLANNED = frozenset(
     {
-        "listener",
         "orthanc+http",
         "orthanc+https",
     }
@@ -79,6 +79,13 @@ def source_section(address: str) -> SourceSection:
         raise _unavailable(_("A DICOMweb service as a source"))
     if scheme == "vault":
         return VaultSourceSection(location=_vault_location(rest))
+    if scheme == "listener":
+        if rest:
+            raise AddressError(
+                _("Nothing may follow “listener:”."),
+                hint=_("There is one listener; its options are in [listener]."),
+            )
+        return ListenerSourceSection()
     raise _other_kind(scheme, address)
 
 
@@ -96,6 +103,11 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
     if scheme == "horos":
         _path(rest)
         raise _library_as_destination()
+    if scheme == "listener":
+        raise AddressError(
+            _("The listener takes what others send; it cannot be a destination."),
+            hint=_("Choose a folder, a vault, or a PACS (dicom://CALLED@host:port)."),
+        )
     if scheme in _DIMSE:
         return _dimse(address)
     if scheme in _DICOMWEB:
@@ -292,7 +304,7 @@ def _unavailable(kind: str) -> AddressError:
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *_DICOMWEB, *sorted(_PLANNED))
+    kinds = ("horos", *_DIMSE, "listener", "vault", *_DICOMWEB, *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

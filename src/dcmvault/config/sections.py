@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.listener_section import ListenerSourceSection
 from dcmvault.config.options import SecretReference, Section
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.i18n import gettext as _
@@ -155,7 +156,8 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | VaultSourceSection, Field(discriminator="kind")
+    FolderSourceSection | HorosSourceSection | VaultSourceSection | ListenerSourceSection,
+    Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[
     FolderDestinationSection

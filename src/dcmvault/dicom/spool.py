@@ -27,7 +27,7 @@ from typing import Self
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.received import part10_head
 from dcmvault.errors import MalformedDicomError, StateError
-from dcmvault.model.instance import InstanceHeader
+from dcmvault.model.instance import Fingerprint, InstanceHeader
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +68,18 @@ class Spool:
     """The spool of one listener. Safe for several threads; one process at a time has it.
 
     `budget` is how many bytes it may hold (0: no limit of its own), `reserve` how many stay free
-    on its disk. Used as a context.
+    on its disk. `arrived` is told the name of the study of each instance that became durable.
+    Used as a context.
     """
 
-    def __init__(self, folder: Path, *, budget: int = 0, reserve: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        budget: int = 0,
+        reserve: int = 0,
+        arrived: Callable[[str], None] = lambda _study: None,
+    ) -> None:
         self.folder = folder
         self._budget = budget
         self._reserve = reserve
@@ -81,8 +89,7 @@ class Spool:
         self._used = 0
         self._arrived = 0
         self._guard: int | None = None
-        #: Told the name of the study of each instance that became durable.
-        self.on_stored: Callable[[str], None] = lambda _study: None
+        self._tell_arrived = arrived
 
     @property
     def studies(self) -> Path:
@@ -179,17 +186,27 @@ class Spool:
                     break
         # Also for bytes that were there: who brought them may not be done with it.
         make_durable(study)
-        self.on_stored(study.name)
+        self._tell_arrived(study.name)
 
-    def remove(self, study: str, name: str) -> None:
-        """Remove an instance, and the study's folder after its last one; harmless if gone."""
+    def remove(self, study: str, name: str, fingerprint: Fingerprint) -> bool:
+        """Remove an instance, and the study's folder after its last one; say whether it was so.
+
+        A file that is not the one of the fingerprint stays.
+        """
         path = self.studies / study / name
-        with self._placing, suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
-            self.take(-size)
+        with self._placing:
+            try:
+                status = path.stat()
+                found = Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+                if found != fingerprint:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            self.take(-status.st_size)
             with suppress(OSError):  # others are in it
                 path.parent.rmdir()
+        return True
 
     def sop_classes(self, sop_instance_uids: Collection[str]) -> dict[str, set[str]]:
         """Return which SOP classes the contents held under these SOP Instance UIDs have.

@@ -105,7 +105,7 @@ class StorageScp:
         #: In the order in which they came.
         self._connections: dict[_Connection, threading.Thread] = {}
         self._listening: socket.socket | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
 
     @property
     def port(self) -> int:
@@ -137,7 +137,7 @@ class StorageScp:
     ) -> None:
         """End every connection; what was not answered for stays with its sender."""
         assert self._listening is not None
-        self._stopping = True
+        self._stopping.set()
         with suppress(OSError):  # not on every system
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
@@ -151,11 +151,11 @@ class StorageScp:
 
     def _accept(self) -> None:
         assert self._listening is not None
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 connected, address = self._listening.accept()
             except OSError as error:
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 if error.errno not in (errno.ECONNABORTED, errno.EINTR):
                     time.sleep(_EXHAUSTED_S)

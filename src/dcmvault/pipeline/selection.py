@@ -27,7 +27,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import PassingThrough, Source
 
 #: Entries compared with the catalogue at once.
 _BATCH = 500
@@ -55,12 +55,14 @@ def select_from(
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
     readable = _scan(source, scan_pass, include_other_files=include_other_files, listed=listed)
-    if known_before and not readable:
+    passes_through = isinstance(source, PassingThrough) and source.passes_through
+    if known_before and not readable and not passes_through:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=True)
+    counts = scan_pass.finish(believe_absence=True)
+    return replace(counts, gone=0) if passes_through else counts
 
 
 def _scan(

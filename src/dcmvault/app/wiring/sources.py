@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.listener_section import ListenerSection, ListenerSourceSection
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 OpenVault = Callable[[VaultSection], "Vault"]
 
 
-def build_source(section: SourceSection, open_vault: OpenVault | None = None) -> Source:
-    """Make the adapter for a source's section.
+def build_source(
+    section: SourceSection, listener: ListenerSection, open_vault: OpenVault | None = None
+) -> Source:
+    """Make the adapter for a source's section; `listener` is what the configuration says of it.
 
     `open_vault` may give a vault again that it opened before.
     """
+    if isinstance(section, ListenerSourceSection):
+        from dcmvault.sources.listener import ListenerSource  # noqa: PLC0415 - when needed
+
+        return ListenerSource(listener)
     if isinstance(section, HorosSourceSection):
         from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
 

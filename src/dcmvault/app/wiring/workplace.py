@@ -157,8 +157,8 @@ class Workplace:
         for name in self.settings.sources:
             section = self.settings.source(name)
             if section.address == address:
-                return build_source(section, self._opened_vault)
-        return build_source(source_section(address), self._opened_vault)
+                return build_source(section, self.settings.listener, self._opened_vault)
+        return build_source(source_section(address), self.settings.listener, self._opened_vault)
 
     def _opened_vault(self, section: VaultSection) -> Vault:
         with self._lock:

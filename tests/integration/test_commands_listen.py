@@ -9,7 +9,7 @@ from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.listen_story import Listen, configure, held_in, in_spool
 from tests.integration.listener_world import dcmsend, echoes
 
-from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.dicom_files import MadeInstance, make_study
 from dcmvault.testing.peers import SimulatedPacs
 
 
@@ -128,7 +128,7 @@ def test_what_comes_while_a_backup_runs(
 ) -> None:
     """Studies that come one after the other all arrive, whatever run takes them."""
     port = configure(home, settle_s=0.2)
-    made = []
+    made: list[MadeInstance] = []
     listen = Listen(start_dcmvault, tmp_path / "copies")
     for number in range(8):
         made += make_study(tmp_path / str(number), key=f"stream-{number}", instances=4)

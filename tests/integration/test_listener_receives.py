@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import UID
 from tests.conftest import StartOrthanc
 from tests.integration.dimse_story import (
     destination_at,
@@ -94,7 +95,7 @@ def test_dcmtk_tests_its_own_files(tmp_path: Path) -> None:
 
 def test_private_and_unknown_sop_classes(tmp_path: Path) -> None:
     """A SOP class of a manufacturer's own, and one that no library knows yet, are taken."""
-    classes = ("1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.999.7")
+    classes = (UID("1.3.12.2.1107.5.9.1"), UID("1.2.840.10008.5.1.4.1.1.999.7"))
     files = []
     for number, sop_class in enumerate(classes):
         path = tmp_path / f"{number}.dcm"

@@ -20,7 +20,7 @@ from tests.integration.listener_world import AE_TITLE, dcmsend, dcmtk, echoes, r
 from tests.integration.tls_world import Authority
 
 from dcmvault.dicom.part10 import scan
-from dcmvault.dicom.tls import TlsOptions, TlsServer
+from dcmvault.dicom.tls import TlsOptions, TlsAcceptor
 from dcmvault.errors import StateError
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.dicom_files import make_instance, make_study
@@ -164,7 +164,7 @@ def test_tls_with_client_certificates(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "pki")
     stranger = Authority(tmp_path / "strangers", "Strangers").issue("them")
     ours, theirs = authority.issue("listener"), authority.issue("modality")
-    server = TlsServer(
+    server = TlsAcceptor(
         TlsOptions(
             ca_file=str(authority.ca_file),
             certificate_file=str(ours.certificate),

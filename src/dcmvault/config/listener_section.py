@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from dcmvault.config.options import AETitle, SecretReference, Section
 from dcmvault.config.places import state_folder
@@ -18,17 +18,29 @@ _AnyAETitle = Annotated[
 ]
 
 
+def _checked_network(text: str) -> str:
+    try:
+        return str(ip_network(text.strip(), strict=False))
+    except ValueError:
+        raise ValueError(_("Write an address, or a network such as “192.168.1.0/24”.")) from None
+
+
 class ListenerPeerSection(Section):
     """Somebody who may send to us."""
 
     #: Its calling AE title; empty: any. A filter against mistakes, never authentication.
     ae_title: _AnyAETitle = ""
     #: Its address, or its network such as “192.168.1.0/24”; “0.0.0.0/0” is everybody.
-    network: IPv4Network | IPv6Network
+    network: Annotated[str, AfterValidator(_checked_network)]
     #: Where it is told what storage commitment it has; empty: on the association on which it asks.
     report_host: str = ""
     #: The port for that.
     report_port: int = Field(default=104, ge=1, le=65_535)
+
+    @property
+    def addresses(self) -> IPv4Network | IPv6Network:
+        """The network."""
+        return ip_network(self.network)
 
     @model_validator(mode="after")
     def _is_named(self) -> Self:

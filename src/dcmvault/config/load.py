@@ -17,6 +17,7 @@ from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.lines import line_of
+from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.settings import Settings
@@ -100,6 +101,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "database": settings.database,
         "retry": settings.retry.model_dump(mode="json"),
         "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
+        "listener": settings.listener.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -128,6 +130,7 @@ class _Reader:
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {
             (): tuple(Settings.model_fields),
             ("retry",): tuple(RetrySection.model_fields),
+            ("listener",): tuple(ListenerSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -236,7 +239,7 @@ class _Reader:
         path = _toml_path(detail["loc"])
         kind, limits = detail["type"], detail.get("ctx", {})
         if kind == "extra_forbidden":
-            known = self._known.get(path[:-1]) or _known_of_bandwidth(path)
+            known = self._known.get(path[:-1]) or _known_of_lists(path)
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
@@ -260,9 +263,13 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _known_of_bandwidth(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys of a limit, or of one of its windows."""
-    section = BandwidthWindowSection if path[-3:-2] == ("windows",) else BandwidthSection
+def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of a bandwidth's limit, of one of its windows, or of a listener's peer."""
+    section: type[Section] = BandwidthSection
+    if path[-3:-2] == ("windows",):
+        section = BandwidthWindowSection
+    elif path[:2] == ("listener", "peers"):
+        section = ListenerPeerSection
     return tuple(field.alias or name for name, field in section.model_fields.items())
 
 
@@ -290,6 +297,8 @@ def _reason(kind: str, limits: Mapping[str, object]) -> str:
             return _("This must be a text, in quotes.")
         case "tuple_type":
             return _("This must be a list of tables.")
+        case "string_pattern_mismatch":
+            return _("An AE title has 1 to 16 characters of ASCII, no backslash.")
         case "missing":
             return _("This key is needed.")
         case "value_error":

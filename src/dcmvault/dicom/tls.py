@@ -122,7 +122,7 @@ class TlsClient:
             raise validity_refusal(attempt, is_over=now > certificate.expires_at)
 
 
-class TlsServer:
+class TlsAcceptor:
     """Makes TLS of connections that peers opened. Safe for several threads.
 
     With a `ca_file` each peer must show a certificate that it signs.

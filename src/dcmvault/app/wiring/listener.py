@@ -13,7 +13,7 @@ from dcmvault.dicom.commitment_report import CommitmentReports
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.spool import Spool
 from dcmvault.dicom.storage_scp import AllowedPeer, ScpRules, StorageScp
-from dcmvault.dicom.tls import TlsClient, TlsOptions, TlsServer
+from dcmvault.dicom.tls import TlsAcceptor, TlsClient, TlsOptions
 from dcmvault.model.evidence import Level
 from dcmvault.ports.holdings import HoldingCatalogue
 
@@ -50,7 +50,7 @@ def receiving(
     )
     reports = CommitmentReports(_report_peers(section, options))
     commitment = CommitmentScp((spool.sop_classes, held), reports.report)
-    tls = TlsServer(options) if options is not None else None
+    tls = TlsAcceptor(options) if options is not None else None
     with spool, reports, StorageScp(_rules(section), spool, commitment, tls) as scp:
         yield Receiver(spool, scp.port)
 
@@ -60,7 +60,7 @@ def _rules(section: ListenerSection) -> ScpRules:
         section.ae_title,
         host=section.host,
         port=section.port,
-        peers=tuple(AllowedPeer(peer.ae_title, peer.network) for peer in section.peers),
+        peers=tuple(AllowedPeer(peer.ae_title, peer.addresses) for peer in section.peers),
         max_associations=section.max_associations,
         max_associations_per_peer=section.max_associations_per_peer,
         idle_timeout_s=section.idle_timeout_s,

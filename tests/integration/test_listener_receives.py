@@ -20,7 +20,7 @@ from tests.integration.listener_world import AE_TITLE, dcmsend, dcmtk, echoes, r
 from tests.integration.tls_world import Authority
 
 from dcmvault.dicom.part10 import scan
-from dcmvault.dicom.tls import TlsOptions, TlsAcceptor
+from dcmvault.dicom.tls import TlsAcceptor, TlsOptions
 from dcmvault.errors import StateError
 from dcmvault.model.receipt import Receipt
 from dcmvault.testing.dicom_files import make_instance, make_study

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dcmvault.config import secrets
@@ -265,7 +265,7 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys of a bandwidth's limit, of one of its windows, or of a listener's peer."""
-    section: type[Section] = BandwidthSection
+    section: type[BaseModel] = BandwidthSection
     if path[-3:-2] == ("windows",):
         section = BandwidthWindowSection
     elif path[:2] == ("listener", "peers"):

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _MOST_WAITING = 1000
 #: Seconds before each further attempt.
 _PAUSES_S = (5.0, 30.0, 120.0)
+_RELEASE_S = 5.0
 _SHORTEST_PDU = 1024
 _LONGEST_PDU = 64 * 1024
 _MAXIMUM_LENGTH = 16 * 1024
@@ -107,10 +109,12 @@ def send_report(peer: Peer, outcome: Outcome) -> int:
         command, data = event_report(1, outcome)
         channel.send([pdu.data_pdus(context_id, command, fragment, is_command=True)])
         channel.send([pdu.data_pdus(context_id, data, fragment, is_command=False)])
-        answer = _answer(peer, channel)
-        channel.send([pdu.release_request()])
-        channel.receive(peer.association_timeout_s)
-        return answer
+        status = _answer(peer, channel)
+        # A courtesy: the report is given.
+        with suppress(DestinationUnreachableError, MalformedDicomError):
+            channel.send([pdu.release_request()])
+            channel.receive(_RELEASE_S)
+        return status
     finally:
         channel.close()
 

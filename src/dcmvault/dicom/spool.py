@@ -215,13 +215,16 @@ class Spool:
         """
         wanted = {_hashed(uid): uid for uid in sop_instance_uids}
         found: dict[str, set[str]] = {}
-        for study in os.scandir(self.studies):
-            for name in _names_in(study.path):
-                uid = wanted.get(name.partition(".")[0].partition("-")[0])
+        for study in self.studies.iterdir():
+            named = [(wanted.get(name[:_DIGITS]), name) for name in _names_in(study)]
+            if any(uid for uid, _name in named):
+                # Its name may be there and not be durable yet.
+                make_durable(study)
+            for uid, name in named:
                 if uid is None:
                     continue
                 try:
-                    header = scan(Path(study.path, name))
+                    header = scan(study / name)
                 except (OSError, MalformedDicomError) as error:
                     _log.warning("cannot read a file of the spool (%s)", type(error).__name__)
                     continue
@@ -235,7 +238,7 @@ class Spool:
             self._guard = None
 
 
-def _names_in(folder: str) -> list[str]:
+def _names_in(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208 - names, not paths: there may be many
     except FileNotFoundError:
@@ -315,9 +318,10 @@ class ArrivingInstance:
             return
         os.close(self._descriptor)
         self._descriptor = -1
-        self._spool.take(-self._size)
+        # Where it has its name already it stays, though nobody knows for how long.
         with suppress(OSError):
             self._path.unlink()
+            self._spool.take(-self._size)
 
     def _lacks_identity(self, header: InstanceHeader) -> bool:
         if header.sop_instance_uid != self._sop_instance_uid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pydicom
 from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.listen_story import Listen, configure, held_in, in_spool
 from tests.integration.listener_world import dcmsend, echoes
@@ -138,3 +139,24 @@ def test_what_comes_while_a_backup_runs(
         time.sleep(0.05)
     assert listen.stop() == 0
     assert held_in(tmp_path / "copies") == {one.sop_instance_uid for one in made}
+
+
+def test_two_contents_under_one_uid(
+    start_dcmvault: StartDcmvault, home: Path, tmp_path: Path
+) -> None:
+    """Both are kept, in the spool and at a destination that can hold both."""
+    port = configure(home, settle_s=1)
+    (made,) = make_study(tmp_path / "first", key="conflict", instances=1)
+    data_set = pydicom.dcmread(made.path)
+    data_set.StudyDescription = "another one"
+    (tmp_path / "second").mkdir()
+    data_set.save_as(tmp_path / "second" / "x.dcm")
+    listen = Listen(start_dcmvault, tmp_path / "copies")
+    assert dcmsend(port, tmp_path / "first").returncode == 0
+    assert dcmsend(port, tmp_path / "second").returncode == 0
+    run = listen.until(_ran)
+    assert run["instances"]["stored"] == 2
+    assert listen.until(lambda event: event["event"] == "cleared")["instances"] == 2
+    assert listen.stop() == 0
+    copies = [pydicom.dcmread(path) for path in (tmp_path / "copies").rglob("*.dcm")]
+    assert {one.StudyDescription for one in copies} == {"Synthetic study", "another one"}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.sources import local_files
 from dcmvault.sources.local_files import LocalRoot
@@ -41,6 +42,11 @@ class ListenerSource:
 
     def studies(self) -> Iterator[StudyRef]:
         """List the studies of which something has settled, by name."""
+        if not os.path.isdir(self._root.path):  # noqa: PTH112 - a plain string, as LocalRoot has it
+            raise SourceUnavailableError(
+                "There is no spool: nothing was received yet, or its volume is not mounted.",
+                hint="Run dcmvault listen, or check `folder` in [listener].",
+            )
         self._root.check()
         listing = local_files.list_folder(self._root.path)
         for name in listing.folders if listing is not None else ():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.errors import SourceUnavailableError
 from dcmvault.sources.listener import ListenerSource
 
 STUDY = "a" * 40
@@ -42,3 +43,10 @@ def test_settled(tmp_path: Path, came: tuple[float, ...], now: float, listed: in
     studies = list(source.studies())
     assert len(studies) == (1 if listed else 0)
     assert sum(len(list(source.entries(study))) for study in studies) == listed
+
+
+def test_nothing_was_received_yet(tmp_path: Path) -> None:
+    """Without a spool there is no empty source, but none at all."""
+    source = ListenerSource(ListenerSection(folder=str(tmp_path / "none")))
+    with pytest.raises(SourceUnavailableError, match="There is no spool"):
+        next(source.studies())

@@ -43,6 +43,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
     StatusCatalogue,
 )
+from dcmvault.ports.holdings import HoldingCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -75,6 +76,11 @@ class OpenedCatalogue(Protocol):
     @property
     def status(self) -> StatusCatalogue:
         """Status."""
+        ...
+
+    @property
+    def holdings(self) -> HoldingCatalogue:
+        """What is held by evidence."""
         ...
 
     @property

@@ -134,6 +134,7 @@ def test_names_say_nothing_and_are_private(tmp_path: Path) -> None:
     make_study(tmp_path / "s", key="names", instances=2)
     with receiving(tmp_path / "spool") as listener:
         assert dcmsend(listener.port, tmp_path / "s").returncode == 0
+        assert listener.spool.folder.stat().st_mode & 0o077 == 0
         for path in listener.files:
             assert path.stat().st_mode & 0o077 == 0
             assert path.parent.stat().st_mode & 0o077 == 0

@@ -104,9 +104,11 @@ class Spool:
     def __enter__(self) -> Self:
         """Make it if there is none, and take it; StateError when that is not possible."""
         try:
-            self.studies.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.studies.mkdir(mode=0o700, exist_ok=True)
             (self.folder / _ARRIVING).mkdir(mode=0o700, exist_ok=True)
             make_durable(self.folder)
+            make_durable(self.folder.parent)
             self._guard = os.open(
                 self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )

@@ -37,6 +37,8 @@ _LONGEST_REQUEST = 256 * 1024
 _BACKLOG = 128
 #: Seconds until a connection is taken again after there was no descriptor or memory for one.
 _EXHAUSTED_S = 0.2
+#: Seconds between looks whether to stop: not everywhere does closing wake who accepts.
+_POLL_S = 0.5
 #: Seconds that open associations have to end.
 _STOP_S = 10.0
 
@@ -125,6 +127,7 @@ class StorageScp:
                 f"cannot listen on port {port}: {error.strerror}",
                 hint="Choose another `port` in [listener]; below 1024 it needs special rights.",
             ) from error
+        self._listening.settimeout(_POLL_S)
         threading.Thread(target=self._accept, name="storage-scp", daemon=True).start()
         _log.info("listening as %s on port %d", self._rules.ae_title, self.port)
         return self
@@ -154,6 +157,8 @@ class StorageScp:
         while not self._stopping.is_set():
             try:
                 connected, address = self._listening.accept()
+            except TimeoutError:
+                continue
             except OSError as error:
                 if self._stopping.is_set():
                     return
@@ -171,6 +176,9 @@ class StorageScp:
             target=self._attend, args=(connection,), name="association", daemon=True
         )
         with self._lock:
+            if self._stopping.is_set():  # nobody would end it
+                connection.socket.close()
+                return
             beginning = [one for one in self._connections if not one.is_associated]
             self._connections[connection] = thread
         if len(beginning) >= _MAX_BEGINNING:

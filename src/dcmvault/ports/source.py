@@ -133,3 +133,17 @@ class HasSidecar(Protocol):
         sidecar before still counts.
         """
         ...
+
+
+@runtime_checkable
+class PassingThrough(Protocol):
+    """A source that holds studies only until they are backed up.
+
+    What is listed no more has left it as it should: it counts as absent without a word, and a
+    source that lists nothing is believed.
+    """
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether it is such a source."""
+        ...

@@ -16,7 +16,6 @@ from dcmvault.model.instance import (
 from dcmvault.model.job import Job, Priority
 from dcmvault.model.plan import PlanItem
 
-
 #: Looked up a million times in a plan: an enumeration is slower to ask.
 _CLAIMS = {claim.value: claim for claim in Claim}
 #: There are a few dozen in all.

@@ -18,7 +18,7 @@ from dcmvault.cli.output import print_json, say
 from dcmvault.cli.runs import carry_out
 from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import reason_word
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunKind, RunRequest, Strategy
 from dcmvault.reports.escaping import visible
@@ -158,6 +158,7 @@ def _foretell(
             "studies": seen.studies,
             "unreadable": seen.unreadable,
             "not_dicom": seen.not_dicom,
+            "warnings": list(seen.warnings),
             "destinations": [
                 {
                     "name": one.name,
@@ -187,4 +188,6 @@ def _foretell(
     ):
         if count:
             say(text % format_number(count))
+    for warning in seen.warnings:
+        say(sentence(warning))
     return {"explanation": explanation}

@@ -10,7 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-from dcmvault.errors import SourceUnavailableError
+from dcmvault.errors import SourceIndexError, SourceUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ def copy_index(base: str) -> tuple[sqlite3.Connection, str]:
 
     Answers the connection and the folder; the caller closes the one and removes the other.
     SQLite rolls the copy back, or recovers it from its log, as after a power cut: what was
-    committed is there, what was not is not. Raises SourceUnavailableError when the index is
-    missing, unreadable, never at rest, or corrupt.
+    committed is there, what was not is not. Raises SourceIndexError when the index is missing or
+    corrupt, SourceUnavailableError when it cannot be read or is never at rest.
     """
     folder = tempfile.mkdtemp(prefix="dcmvault-index-")
     try:
@@ -71,7 +71,7 @@ def _open_stable_copy(base: str, folder: str) -> sqlite3.Connection:
         # A write that the state did not show may have torn the copy: take one more.
         damage = True
     if damage:
-        raise SourceUnavailableError(
+        raise SourceIndexError(
             "The library's index (Database.sql) is corrupt.",
             hint="Let the viewer rebuild its database, or back up DATABASE.noindex as a folder.",
         )
@@ -100,7 +100,7 @@ def _copy_at_rest(base: str, folder: str) -> bool:
         _remove(os.path.join(folder, f"{INDEX_FILE}-shm"))  # noqa: PTH118
         return _state(base) == before
     except FileNotFoundError:
-        raise SourceUnavailableError(
+        raise SourceIndexError(
             "The library has no index (Database.sql).",
             hint="Name the folder that contains Database.sql, and check that it is mounted.",
         ) from None

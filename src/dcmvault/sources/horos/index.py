@@ -25,6 +25,8 @@ _ATTEMPTS = 8
 _FIRST_WAIT_S = 0.05
 #: A file written less than this long ago (seconds) may be written again under the same mtime.
 _CLOCK_GRAIN_S = 0.02
+#: The largest value that is read: states of windows and thumbnails are far smaller.
+_MAX_VALUE_BYTES = 32 << 20
 #: The file change counter lies in bytes 24 to 27 of the header (SQLite file format, 1.3.7).
 _HEADER_BYTES = 100
 
@@ -135,6 +137,8 @@ def _open_copy(path: str) -> sqlite3.Connection | None:
     """Open the copy, let SQLite recover it, and check it; None when it is damaged."""
     # Iterators may be closed by the garbage collector of another thread.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # What a damaged row claims to hold must not decide how much memory is taken.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -35,7 +35,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, Remembered, Snapshots, TakesSeveral
+from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
 
@@ -89,6 +89,7 @@ class BackupStages:
         counts: ScanCounts | None = None
         warnings: Sequence[str] = ()
         if request.kind is RunKind.BACKUP:
+            self._get_ready(request)
             with self.timed(run_id, "scan"):
                 source = self.open_source(request)
                 counts = select_from(
@@ -217,6 +218,18 @@ class BackupStages:
                 destination.first_deliveries, destination.max_deliveries
             )
             return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
+
+    def _get_ready(self, request: RunRequest) -> None:
+        """Have destinations open what takes a while, beside the scan.
+
+        Nobody waits for that here, nor at the end: it reads only.
+        """
+        for wanted in request.destinations:
+            destination = self.open_destination(wanted.address)
+            if isinstance(destination, GetsReady):
+                threading.Thread(
+                    target=destination.get_ready, name="get-ready", daemon=True
+                ).start()
 
     def _address(self, job: Job, request: RunRequest) -> str:
         for wanted in request.destinations:

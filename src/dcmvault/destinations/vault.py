@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from dcmvault.destinations.vault_at_work import VaultAtWork
 from dcmvault.destinations.vault_evidence import VaultInspection
 from dcmvault.destinations.vault_probe import VaultProbe
 from dcmvault.dicom.byte_source import MemoryBytes
-from dcmvault.errors import LevelNotSupportedError, VaultDamagedError
+from dcmvault.errors import DcmvaultError, LevelNotSupportedError, VaultDamagedError
 from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
@@ -93,6 +93,11 @@ class VaultDestination:
     def levels(self) -> frozenset[Level]:
         """A vault's store cannot commit by itself."""
         return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+
+    def get_ready(self) -> None:
+        """Open the vault: the key of a passphrase takes a tenth of a second to derive."""
+        with suppress(DcmvaultError):
+            self._at_work.look()
 
     def open(self, kinds: Collection[InstanceKind], origin: Origin) -> VaultDelivery:  # noqa: ARG002
         """Open a delivery.

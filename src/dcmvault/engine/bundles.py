@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dcmvault.model.job import BATCH_INSTANCES, Job
 
-#: A bundle is one step's work: it is repeated as a whole after a crash.
-MAX_BUNDLE_INSTANCES = BATCH_INSTANCES
-MAX_BUNDLE_BYTES = 64 << 20
+#: A bundle is one step's work. The more there is to do, the larger its bundles are: what each
+#: costs (a flush, a pack that is not full) is spread over more. But these make it ...
+BUNDLES_OF_MUCH = 8
+#: ... unless it is so little that more of them pay less than they cost, ...
+LEAST_FULL_INSTANCES, LEAST_FULL_BYTES = 100, 64 << 20
+#: ... or so much that a step would be longer than anybody waits for.
+MAX_BUNDLE_INSTANCES, MAX_BUNDLE_BYTES = BATCH_INSTANCES, 192 << 20
 
 
-def bundle_jobs(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+def bundle_jobs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Put jobs that follow each other in bundles; a job that is no small one is alone."""
+    much = {destination: _Much() for destination in {job.destination_id for job in jobs}}
+    for job in jobs:
+        much[job.destination_id].instances += job.instances
+        much[job.destination_id].bytes += job.bytes
     bundle: list[Job] = []
     instances = size = 0
     for job in jobs:
         instances += job.instances
         size += job.bytes
-        fits = instances <= MAX_BUNDLE_INSTANCES and size <= MAX_BUNDLE_BYTES
+        fits = much[job.destination_id].fits_one_bundle(instances, size)
         if bundle and not (fits and _alike(bundle[0], job)):
             yield bundle
             bundle, instances, size = [], job.instances, job.bytes
         bundle.append(job)
     if bundle:
         yield bundle
+
+
+@dataclass(slots=True)
+class _Much:
+    """All that there is to do for one destination."""
+
+    instances: int = 0
+    bytes: int = 0
+
+    def fits_one_bundle(self, instances: int, size: int) -> bool:
+        """Say whether so much still is one bundle."""
+        most = min(
+            max(self.instances // BUNDLES_OF_MUCH, LEAST_FULL_INSTANCES), MAX_BUNDLE_INSTANCES
+        )
+        most_bytes = min(max(self.bytes // BUNDLES_OF_MUCH, LEAST_FULL_BYTES), MAX_BUNDLE_BYTES)
+        return instances <= most and size <= most_bytes
 
 
 def _alike(one: Job, other: Job) -> bool:

@@ -12,8 +12,10 @@ from dcmvault.model.identifiers import DestinationId, JobId, RunId
 #: A job carries at most this much, so that its progress is visible and its loss small.
 MAX_JOB_INSTANCES = 500
 MAX_JOB_BYTES = 1 << 30
-#: Instances handed to one durable step.
-BATCH_INSTANCES = 100
+#: Instances handed to one durable step, at most. What became of them is written down more often,
+#: as each destination asks for (`flush_interval_s`): so much, and no more, is done again after a
+#: crash.
+BATCH_INSTANCES = 400
 
 
 class Priority(IntEnum):

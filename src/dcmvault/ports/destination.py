@@ -143,6 +143,18 @@ class TakesSeveral(Protocol):
 
 
 @runtime_checkable
+class GetsReady(Protocol):
+    """A destination that takes a while to be ready (a key to derive), beside something else."""
+
+    def get_ready(self) -> None:
+        """Do what `open` would wait for; may be called from any thread, at any time.
+
+        What stands in the way is not told here: `open` meets it again, and says so.
+        """
+        ...
+
+
+@runtime_checkable
 class Listable(Protocol):
     """A destination that can name what it holds."""
 

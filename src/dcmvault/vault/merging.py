@@ -14,8 +14,9 @@ from dcmvault.vault.repository import Vault
 
 _log = logging.getLogger(__name__)
 
-#: Packs smaller than this are put together when a snapshot is taken.
-SMALL_PACK_BYTES = 16 << 20
+#: Packs smaller than this are put together when a snapshot is taken. Larger ones are few anyway:
+#: to read and write them once more takes longer than it will ever save.
+SMALL_PACK_BYTES = 8 << 20
 
 
 def put_together(

@@ -22,7 +22,7 @@ from dcmvault.model.identifiers import RunId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
-from dcmvault.pipeline.selection import select_from
+from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
 
@@ -293,6 +293,7 @@ class Preview:
     studies: int
     unreadable: int
     not_dicom: int
+    warnings: tuple[str, ...]
     items: Callable[[], Iterator[tuple[str, PlanItem]]]
 
 
@@ -303,8 +304,9 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
     """
     request = _with_remembered_library(workplace, request)
     catalogue = workplace.catalogue
+    source = workplace.source(request.source)
     counts = select_from(
-        workplace.source(request.source),
+        source,
         catalogue.sources,
         None,
         include_other_files=request.include_other_files,
@@ -347,5 +349,6 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         studies=len(studies),
         unreadable=counts.unreadable,
         not_dicom=counts.not_dicom,
+        warnings=remarks_of(source).warnings,
         items=items,
     )

@@ -17,7 +17,7 @@ from dcmvault.cli.session import Session, opened
 from dcmvault.cli.words import reason_word
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.reports.escaping import visible
@@ -228,6 +228,7 @@ def _foretell(
             "studies": seen.studies,
             "unreadable": seen.unreadable,
             "not_dicom": seen.not_dicom,
+            "warnings": list(seen.warnings),
             "destinations": [
                 {
                     "name": one.name,
@@ -257,4 +258,6 @@ def _foretell(
     ):
         if count:
             say(text % format_number(count))
+    for warning in seen.warnings:
+        say(sentence(warning))
     return {"explanation": explanation}

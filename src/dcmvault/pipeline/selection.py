@@ -25,6 +25,7 @@ from dcmvault.model.instance import (
     ScannedEntry,
     UnreadableEntry,
 )
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.pipeline.equal_contents import EqualContents, OpenSource
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
@@ -34,7 +35,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import HasRemarks, Source
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -71,7 +72,12 @@ def select_from(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=True)
+    return scan_pass.finish(believe_absence=remarks_of(source).lists_all)
+
+
+def remarks_of(source: Source) -> SourceRemarks:
+    """Return what the last pass over a source found out about it as a whole."""
+    return source.remarks() if isinstance(source, HasRemarks) else SourceRemarks()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
@@ -62,6 +63,15 @@ class IndexMayErr(Protocol):
     @property
     def index_may_err(self) -> bool:
         """Whether this is so."""
+        ...
+
+
+@runtime_checkable
+class HasRemarks(Protocol):
+    """A source of which more is to be said than what its entries say."""
+
+    def remarks(self) -> SourceRemarks:
+        """Return what the last listing found, as far as it came; nothing before the first."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from dcmvault.app.backup import preview
+from dcmvault.app.backup import Preview, preview
 from dcmvault.app.watching import watch_and_back_up
 from dcmvault.cli.building import json_option, progress_option
 from dcmvault.cli.interrupts import stoppable
@@ -223,25 +223,32 @@ def _foretell(
                 name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
                 say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
     if how.as_json:
-        return {
-            "source": request.source,
-            "studies": seen.studies,
-            "unreadable": seen.unreadable,
-            "not_dicom": seen.not_dicom,
-            "warnings": list(seen.warnings),
-            "destinations": [
-                {
-                    "name": one.name,
-                    "level": one.level.word,
-                    "selected": one.selected,
-                    "already_held": one.already_held,
-                    "bytes": one.bytes,
-                    "reasons": dict(one.reasons),
-                }
-                for one in seen.destinations
-            ],
-            "explanation": explanation,
-        }
+        return {"source": request.source, **_foretold(seen), "explanation": explanation}
+    _say_foretold(seen)
+    return {}
+
+
+def _foretold(seen: Preview) -> dict[str, object]:
+    return {
+        "studies": seen.studies,
+        "unreadable": seen.unreadable,
+        "not_dicom": seen.not_dicom,
+        "warnings": list(seen.warnings),
+        "destinations": [
+            {
+                "name": one.name,
+                "level": one.level.word,
+                "selected": one.selected,
+                "already_held": one.already_held,
+                "bytes": one.bytes,
+                "reasons": dict(one.reasons),
+            }
+            for one in seen.destinations
+        ],
+    }
+
+
+def _say_foretold(seen: Preview) -> None:
     for one in seen.destinations:
         due = ngettext("%s instance due", "%s instances due", one.selected)
         say(
@@ -260,4 +267,3 @@ def _foretell(
             say(text % format_number(count))
     for warning in seen.warnings:
         say(sentence(warning))
-    return {"explanation": explanation}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
@@ -112,6 +113,15 @@ class MayBeIncomplete(Protocol):
     @property
     def doubts(self) -> Sequence[str]:
         """Say in sentences what else may be there; some may have been settled another way."""
+        ...
+
+
+@runtime_checkable
+class HasRemarks(Protocol):
+    """A source of which more is to be said than what its entries say."""
+
+    def remarks(self) -> SourceRemarks:
+        """Return what the last listing found, as far as it came; nothing before the first."""
         ...
 
 

@@ -89,6 +89,12 @@ class SourceEmptyError(SourceUnavailableError):
     code = "source_empty"
 
 
+class SourceIndexError(SourceUnavailableError):
+    """The index of a source is missing, damaged or of an unknown layout; its files may be there."""
+
+    code = "source_index"
+
+
 class EntryUnreadableError(SourceError):
     """One entry of a source cannot be read; the others can."""
 

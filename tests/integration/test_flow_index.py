@@ -184,3 +184,39 @@ def test_a_file_that_changes_is_read_and_keeps_its_name(
     report = flow.backup(library, copies)
     assert [failure.code for failure in report.failures] == ["vanished"]
     assert report.counts.stored == 1
+
+
+def test_a_library_whose_index_is_lost_is_rescued_and_nothing_counts_as_deleted(
+    flow: Flow, facts: LibraryFacts, library: str, tmp_path: Path
+) -> None:
+    copies = str(tmp_path / "copies")
+    flow.backup(library, copies)
+    flow.backup(library, copies)
+    (facts.base / "Database.sql").unlink()
+    study = make_uid("late")
+    make_instance(facts.data / "DATABASE.noindex/10000/450.dcm", study, make_uid(1), make_uid(2))
+    report = flow.backup(library, copies)
+    assert report.counts.stored == 1
+    assert [failure.code for failure in report.failures] == ["vanished"], "as before"
+    (warning,) = report.warnings
+    assert warning.startswith("The library has no index (Database.sql).")
+    source = flow.catalogue.sources.source(library)
+    present = flow.catalogue.plans.present_versions(source)
+    assert present == len(_instances(facts)) + 1, "linked files, too"
+
+
+def test_a_report_says_what_the_index_does_not_name_and_what_is_not_there(
+    flow: Flow, library: str, tmp_path: Path
+) -> None:
+    report = flow.backup(library, str(tmp_path / "copies"))
+    assert [warning[:9] for warning in report.warnings] == ["2 files l", "1 files t"]
+
+
+def test_studies_are_delivered_in_the_order_in_which_they_are_listed(
+    flow: Flow, facts: LibraryFacts, library: str, tmp_path: Path
+) -> None:
+    """The viewer's auto-clean would delete the one first that was added to least recently."""
+    last = make_uid("library", "ct")
+    _change_index(facts, "UPDATE ZSTUDY SET ZDATEADDED = 5 - ABS(ZSTUDYINSTANCEUID = ?)", last)
+    jobs = flow.stages().plan(flow.ask(library, str(tmp_path / "copies")).run_id)
+    assert jobs[0].study_instance_uid == last

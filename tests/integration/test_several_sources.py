@@ -176,6 +176,27 @@ def test_other_content_under_one_uid_is_a_conflict_and_both_are_kept(
         assert hashlib.sha256(path.read_bytes()).hexdigest() in kept
 
 
+@pytest.mark.parametrize("where", ["preamble", "end"])
+@pytest.mark.peers
+def test_bytes_beside_the_data_set_are_never_lost(
+    run_dcmvault: RunDcmvault,
+    made: list[MadeInstance],
+    written_anew: Path,
+    tmp_path: Path,
+    where: str,
+) -> None:
+    """The canonical digest leaves them out; so whoever has some is kept byte for byte."""
+    odd = written_anew / "IM0"
+    content = odd.read_bytes()
+    odd.write_bytes(b"II*\0" + content[4:] if where == "preamble" else content + b"\0" * 3)
+    copies = tmp_path / "copies"
+    done = run_dcmvault("backup", tmp_path / "library", written_anew, "--to", copies, "--json")
+    assert instances(summary_of(done)["runs"][1])["stored"] == 2
+    kept = _hashes(copies)
+    for path in (odd, made[0].path):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in kept
+
+
 def test_a_source_that_is_not_there_does_not_keep_the_others_from_being_backed_up(
     run_dcmvault: RunDcmvault, made: list[MadeInstance], tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ from dcmvault.model.identifiers import RunId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
-from dcmvault.pipeline.selection import select_from
+from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
 
@@ -330,6 +330,7 @@ class Preview:
     studies: int
     unreadable: int
     not_dicom: int
+    warnings: tuple[str, ...]
     items: Callable[[], Iterator[tuple[str, PlanItem]]]
 
 
@@ -340,8 +341,9 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
     """
     request = _with_remembered_library(workplace, request)
     catalogue = workplace.catalogue
+    source = workplace.source(request.source)
     counts = select_from(
-        workplace.source(request.source),
+        source,
         catalogue.sources,
         None,
         include_other_files=request.include_other_files,
@@ -384,5 +386,6 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         studies=len(studies),
         unreadable=counts.unreadable,
         not_dicom=counts.not_dicom,
+        warnings=remarks_of(source).warnings,
         items=items,
     )

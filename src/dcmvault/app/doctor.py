@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,9 +25,11 @@ from dcmvault.config.peer_sections import (
 from dcmvault.config.sections import DestinationSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
-from dcmvault.i18n import format_number, ngettext
+from dcmvault.i18n import format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.destination import Destination, Probes
+from dcmvault.ports.source import HasRemarks, Source
 
 _LIBRARIES = ("pydicom", "pynetdicom", "sqlalchemy", "alembic", "dbos")
 #: Less free space than this for the state folder is worth a word (bytes).
@@ -123,6 +126,17 @@ def _catalogue(home: Path, settings: Settings) -> Check:
     return Check(_("catalogue"), True, ", ".join(held))
 
 
+def _listed(source: Source) -> SourceRemarks:
+    """List a source: to its end if there is more to say of it than that it can be read."""
+    studies = source.studies()
+    if not isinstance(source, HasRemarks):
+        next(studies, None)
+        return SourceRemarks()
+    for study in studies:
+        deque(source.entries(study), maxlen=0)
+    return source.remarks()
+
+
 def _places(settings: Settings) -> Iterator[Check]:
     """Try every configured source and destination."""
     for name in settings.sources:
@@ -137,11 +151,13 @@ def _places(settings: Settings) -> Iterator[Check]:
             if isinstance(source, Probes):
                 yield from _probed(what, source)
                 continue
-            next(iter(source.studies()), None)
+            remarks = _listed(source)
         except DcmvaultError as error:
             yield Check(what, False, error.message, error.hint)
         else:
             yield Check(what, True, _("readable"))
+            for warning in remarks.warnings:
+                yield Check(what, None if remarks.lists_all else False, sentence(warning))
     for name in settings.destinations:
         what = _("destination %(name)s") % {"name": name}
         try:

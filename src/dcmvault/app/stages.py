@@ -24,7 +24,7 @@ from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
-from dcmvault.pipeline.selection import select_from
+from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     Outcome,
@@ -37,7 +37,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
-from dcmvault.ports.source import MayBeIncomplete, Source
+from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class BackupStages:
         self.plans.drop_unstarted_jobs(run_id)
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
-        doubts: Sequence[str] = ()
+        warnings: Sequence[str] = ()
         if request.kind is RunKind.BACKUP:
             self._get_ready(request)
             with self.timed(run_id, "scan"):
@@ -100,7 +100,7 @@ class BackupStages:
                     listed=self._counting(run_id),
                     open_other=lambda address: self.open_source(replace(request, source=address)),
                 )
-                doubts = source.doubts if isinstance(source, MayBeIncomplete) else ()
+                warnings = remarks_of(source).warnings
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}
@@ -124,7 +124,7 @@ class BackupStages:
             if record.planned_at is None
             else {},
             levels=levels,
-            warnings=doubts,
+            warnings=warnings,
         )
         self.runs.set_run_state(run_id, RunState.RUNNING, self.clock.now())
         if self.runs.run(run_id).state in _ENDED_RUNS:  # cancelled meanwhile

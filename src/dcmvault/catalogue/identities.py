@@ -114,9 +114,12 @@ def _ensure_studies(
     told = {uid for uid, header in newest.items() if not header.was_scanned}
     ours = among(connection, studies.c.study_instance_uid, rows.keys())
     found = _refresh(connection, studies, ours, rows, told, _study_uid)
-    missing = sorted(rows.keys() - found.keys())
+    missing = [uid for uid in rows if uid not in found]
     if missing:
-        insert_new(connection, studies, [rows[uid] for uid in missing])
+        # Keys follow the source's order, in which studies are planned; rows are sorted, so that
+        # two writers never wait for each other's in a circle.
+        keys = dict(zip(missing, new_keys(connection, studies, len(missing)), strict=True))
+        insert_new(connection, studies, [{"id": keys[uid], **rows[uid]} for uid in sorted(missing)])
         found |= _refresh(connection, studies, ours, rows, told, _study_uid)
     return found
 

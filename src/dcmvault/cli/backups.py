@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from dcmvault.app.backup import preview
+from dcmvault.app.backup import Preview, preview
 from dcmvault.app.watching import watch_and_back_up
 from dcmvault.cli.building import json_option, progress_option
 from dcmvault.cli.interrupts import stoppable
@@ -17,7 +17,7 @@ from dcmvault.cli.session import Session, opened
 from dcmvault.cli.words import reason_word
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.reports.escaping import visible
@@ -223,24 +223,32 @@ def _foretell(
                 name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
                 say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
     if how.as_json:
-        return {
-            "source": request.source,
-            "studies": seen.studies,
-            "unreadable": seen.unreadable,
-            "not_dicom": seen.not_dicom,
-            "destinations": [
-                {
-                    "name": one.name,
-                    "level": one.level.word,
-                    "selected": one.selected,
-                    "already_held": one.already_held,
-                    "bytes": one.bytes,
-                    "reasons": dict(one.reasons),
-                }
-                for one in seen.destinations
-            ],
-            "explanation": explanation,
-        }
+        return {"source": request.source, **_foretold(seen), "explanation": explanation}
+    _say_foretold(seen)
+    return {}
+
+
+def _foretold(seen: Preview) -> dict[str, object]:
+    return {
+        "studies": seen.studies,
+        "unreadable": seen.unreadable,
+        "not_dicom": seen.not_dicom,
+        "warnings": list(seen.warnings),
+        "destinations": [
+            {
+                "name": one.name,
+                "level": one.level.word,
+                "selected": one.selected,
+                "already_held": one.already_held,
+                "bytes": one.bytes,
+                "reasons": dict(one.reasons),
+            }
+            for one in seen.destinations
+        ],
+    }
+
+
+def _say_foretold(seen: Preview) -> None:
     for one in seen.destinations:
         due = ngettext("%s instance due", "%s instances due", one.selected)
         say(
@@ -257,4 +265,5 @@ def _foretell(
     ):
         if count:
             say(text % format_number(count))
-    return {"explanation": explanation}
+    for warning in seen.warnings:
+        say(sentence(warning))

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dcmvault.dicom.digest import data_set_digest, file_sha256
+from dcmvault.dicom.part10 import scan
 from dcmvault.errors import DcmvaultError, MalformedDicomError
 from dcmvault.model.identifiers import SourceId
 from dcmvault.model.instance import InstanceFile, InstanceIdentity
 from dcmvault.ports.catalogue import KnownVersion, Scan
 from dcmvault.ports.source import Source
+
+#: Bytes before the prefix `DICM`.
+_PREAMBLE = 128
 
 #: Opens another source by its canonical address.
 OpenSource = Callable[[str], Source]
@@ -56,6 +61,8 @@ class EqualContents:
         for file in _files(source, versions):
             version = of_locator[file.entry.locator]
             try:
+                if not _is_all_data_set(file.path):
+                    continue
                 whole, content = file_sha256(file.path), data_set_digest(file.path)
             except (OSError, MalformedDicomError):
                 continue
@@ -72,6 +79,21 @@ class EqualContents:
             except DcmvaultError:
                 self._opened[source_id] = None
         return self._opened[source_id]
+
+
+def _is_all_data_set(path: Path) -> bool:
+    """Say whether nothing is in the file that the digest leaves out and no PACS would write anew.
+
+    That is something in the preamble (PS3.10 7.1: another format's header may stand there), bytes
+    after the data set, or damage.
+    """
+    header = scan(path)
+    if header.flaws or header.data_set_end != path.stat().st_size:
+        return False
+    if not header.has_preamble:
+        return True
+    with path.open("rb") as file:
+        return not any(file.read(_PREAMBLE))
 
 
 def _files(source: Source, versions: Sequence[KnownVersion]) -> Iterator[InstanceFile]:

@@ -26,6 +26,7 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.pipeline.equal_contents import EqualContents, OpenSource
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
@@ -35,7 +36,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import KeepsChanges, MayBeIncomplete, PassingThrough, Source
+from dcmvault.ports.source import HasRemarks, KeepsChanges, PassingThrough, Source
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -82,9 +83,13 @@ def select_from(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
-    counts = scan_pass.finish(believe_absence=is_complete, bookmark=bookmark)
+    counts = scan_pass.finish(believe_absence=remarks_of(source).lists_all, bookmark=bookmark)
     return replace(counts, gone=0) if passes_through else counts
+
+
+def remarks_of(source: Source) -> SourceRemarks:
+    """Return what the last pass over a source found out about it as a whole."""
+    return source.remarks() if isinstance(source, HasRemarks) else SourceRemarks()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
@@ -101,17 +102,14 @@ class IndexMayErr(Protocol):
 
 
 @runtime_checkable
-class MayBeIncomplete(Protocol):
-    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
+class HasRemarks(Protocol):
+    """A source of which more is to be said than what its entries say.
 
-    @property
-    def listing_is_complete(self) -> bool:
-        """Whether all there is was listed last; where not, nothing is concluded from absence."""
-        ...
+    A library's index may name files that are not there; a PACS may cap its answers.
+    """
 
-    @property
-    def doubts(self) -> Sequence[str]:
-        """Say in sentences what else may be there; some may have been settled another way."""
+    def remarks(self) -> SourceRemarks:
+        """Return what the last listing found, as far as it came; nothing before the first."""
         ...
 
 

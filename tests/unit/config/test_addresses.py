@@ -337,3 +337,25 @@ def test_a_drive_is_a_path() -> None:
 )
 def test_a_plain_word_may_be_a_misspelt_name(address: str, plain: bool) -> None:
     assert is_plain_word(address) is plain
+
+
+@pytest.mark.parametrize(
+    ("address", "location", "snapshot"),
+    [
+        ("vault:/a", "/a", ""),
+        ("vault:/a#1A2b3c4d", "/a", "1a2b3c4d"),
+        ("vault:s3://bucket/x#latest", "s3://bucket/x", "latest"),
+        ("vault:/a#b#", "/a#b", ""),
+        ("vault:/a#b#1a2b", "/a#b", "1a2b"),
+    ],
+)
+def test_a_snapshot_of_a_vault(address: str, location: str, snapshot: str) -> None:
+    section = source_section(address)
+    assert isinstance(section, VaultSourceSection)
+    assert (section.location, section.snapshot) == (location, snapshot)
+    assert source_section(section.address) == section
+
+
+def test_what_is_no_snapshot_of_a_vault() -> None:
+    with pytest.raises(AddressError, match="no snapshot"):
+        source_section("vault:/a#b c")

@@ -78,6 +78,54 @@ def test_a_file_says_what_is_what(config: Path) -> None:
     assert (disk.section.address, disk.level) == ("/backup", None)
 
 
+PLAN = """\
+[sources.main]
+address = "/studies"
+[plans.nightly]
+sources = ["main", "/more"]
+destinations = ["/backup"]
+"""
+
+
+def test_a_plan_says_what_goes_where(config: Path) -> None:
+    config.write_text(f'{PLAN}level = "proven"\npriority = "high"\n', "utf-8")
+    plan = load_settings(config).plan("nightly")
+    assert plan.sources == ("main", "/more")
+    assert plan.destinations == ("/backup",)
+    assert (plan.level, plan.strategy, plan.priority) == ("proven", "incremental", "high")
+    shown = effective(load_settings(config))["plans"]
+    assert shown == {"nightly": plan.model_dump(mode="json")}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'{PLAN}level = "all"', "line 6, plans.nightly.level: Write one of: sent, present"),
+        (f'{PLAN}strategy = "smart"', "plans.nightly.strategy: Write one of: full, incremental"),
+        (f'{PLAN}priority = "now"', "plans.nightly.priority: Write one of: low, normal"),
+        (
+            f"{PLAN}sorces = []",
+            "plans.nightly.sorces: There is no such key. Did you mean “sources”",
+        ),
+        (PLAN.replace('["/backup"]', "[]"), "plans.nightly.destinations: At least one is needed"),
+        (PLAN.replace('["/backup"]', '"/backup"'), "must be a list of texts"),
+        (PLAN.replace('"main",', '"mian",'), "plans.nightly.sources: “mian” is neither"),
+        ('[plans.x]\nsources = ["/a"]', "plans.x.destinations: This key is needed."),
+    ],
+)
+def test_what_a_plan_cannot_say(config: Path, text: str, says: str) -> None:
+    assert says in refusal(config, text)
+
+
+def test_an_unknown_plan_is_told_with_those_that_there_are(config: Path) -> None:
+    with pytest.raises(AddressError, match="No plan is configured"):
+        load_settings(config).plan("nightly")
+    config.write_text(PLAN, "utf-8")
+    with pytest.raises(AddressError) as caught:
+        load_settings(config).plan("nightyl")
+    assert caught.value.hint == "Did you mean “nightly”?"
+
+
 WEB = """\
 [destinations.web]
 address = "dicomweb+https://pacs.example/dicom-web"

@@ -272,7 +272,7 @@ def test_corrupt_index_is_there_as_it_lies(
         f"{INDEX}-wal": b"log",
         "library/DB_VERSION": b"2.5",
     }
-    assert sidecar.unreadable["library.json"].code == "source_unavailable"
+    assert sidecar.unreadable["library.json"].code == "source_index"
     assert not list(temporary.iterdir())
 
 
@@ -281,7 +281,7 @@ def test_index_that_is_missing(facts: LibraryFacts, added: UserData) -> None:
     sidecar = read(facts)
     assert sidecar.files == added.files | {"library/DB_VERSION": b"2.5"}
     assert {name: x.code for name, x in sidecar.unreadable.items()} == {
-        "library.json": "source_unavailable",
+        "library.json": "source_index",
         INDEX: "vanished",
     }
 

@@ -17,6 +17,7 @@ import pytest
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.errors import SourceEmptyError, SourceUnavailableError
 from dcmvault.model.instance import Claim, Fingerprint, InstanceEntry, InstanceFile, StudyRef
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.sources.horos import HorosSource
 from dcmvault.sources.horos.library import ORPHANS
 from dcmvault.testing.dicom_files import make_instance, make_uid
@@ -226,17 +227,15 @@ def test_paths_and_uids_that_are_not_utf8(facts: LibraryFacts) -> None:
     assert answer.path.read_bytes() == b"x"
 
 
-def test_index_that_is_missing(facts: LibraryFacts, temporary: Path) -> None:
-    (facts.base / "Database.sql").unlink()
-    with pytest.raises(SourceUnavailableError, match="no index"):
-        list(source_of(facts).studies())
-    assert not list(temporary.iterdir())
-
-
-@pytest.mark.parametrize("damage", ["no database", "torn page", "empty"])
-def test_index_that_is_corrupt(facts: LibraryFacts, temporary: Path, damage: str) -> None:
+def _damage(facts: LibraryFacts, damage: str) -> None:
     index = facts.base / "Database.sql"
     content = bytearray(index.read_bytes())
+    if damage == "missing":
+        index.unlink()
+        return
+    if damage == "other application":
+        change_index(facts, "ALTER TABLE ZSTUDY RENAME TO ZOTHER")
+        return
     if damage == "no database":
         content[:16] = b"x" * 16
     elif damage == "torn page":
@@ -244,17 +243,95 @@ def test_index_that_is_corrupt(facts: LibraryFacts, temporary: Path, damage: str
     else:
         content.clear()
     index.write_bytes(content)
-    with pytest.raises(SourceUnavailableError, match=r"corrupt|layout"):
-        list(source_of(facts).studies())
-    assert index.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "no database", "torn page", "empty", "other application"]
+)
+def test_without_a_usable_index_every_file_of_the_library_is_found(
+    facts: LibraryFacts, temporary: Path, damage: str
+) -> None:
+    """Rescue: nothing is concluded from what is not listed, such as linked files."""
+    _damage(facts, damage)
+    before = content_of(facts.base)
+    source = source_of(facts)
+    listing = listing_of(source)
+    assert list(listing) == [ORPHANS]
+    inside = {locator for locator in facts.files if not locator.startswith("/")}
+    assert {entry.locator for entry in listing[ORPHANS]} == inside
+    read = list(source.read(listing[ORPHANS]))
+    assert all(isinstance(answer, InstanceFile) for answer in read)
+    remarks = source.remarks()
+    assert not remarks.lists_all
+    (warning,) = remarks.warnings
+    assert "Every file in DATABASE.noindex was looked at instead" in warning
+    assert content_of(facts.base) == before
     assert not list(temporary.iterdir())
 
 
-def test_index_of_another_application(facts: LibraryFacts, temporary: Path) -> None:
-    change_index(facts, "ALTER TABLE ZSTUDY RENAME TO ZOTHER")
-    with pytest.raises(SourceUnavailableError, match="layout"):
-        list(source_of(facts).studies())
-    assert not list(temporary.iterdir())
+def test_what_is_worth_a_word(facts: LibraryFacts) -> None:
+    source = source_of(facts)
+    assert source.remarks() == SourceRemarks()
+    listing_of(source)
+    assert source.remarks() == SourceRemarks(
+        (
+            "2 files lie in the library that its index does not name. They are backed up, too.",
+            "1 files that the library's index names are not there.",
+        )
+    )
+    incoming = facts.data / "INCOMING.noindex"
+    (incoming / "folder").mkdir()
+    for name in ("folder/a.dcm", "b.dcm", ".half"):
+        (incoming / name).touch()
+    (facts.base / "Loading").touch()
+    (facts.data / "DATABASE.noindex/10000/.400.dcm.icloud").write_bytes(b"bplist00")
+    listing_of(source)
+    assert source.remarks().warnings[2:] == (
+        "1 files of the library are in the cloud only. Have the system keep the library on this"
+        " machine.",
+        "2 files wait in INCOMING.noindex. They are backed up when the viewer has imported them.",
+        "The viewer is starting, or crashed when it did (the file Loading).",
+    )
+
+
+def test_what_waits_to_be_imported_is_no_part_of_the_library(facts: LibraryFacts) -> None:
+    make_instance(facts.data / "INCOMING.noindex/a.dcm", make_uid(1), make_uid(2), make_uid(3))
+    assert not any("INCOMING" in locator for locator in entries_of(source_of(facts)))
+
+
+def test_more_than_many_files_to_import_are_not_all_counted(
+    facts: LibraryFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcmvault.sources.horos.remarks._MANY", 3)
+    for number in range(9):
+        (facts.data / "INCOMING.noindex" / str(number)).touch()
+    source = source_of(facts)
+    listing_of(source)
+    assert source.remarks().warnings[-1].startswith("More than 3 files wait in INCOMING.noindex.")
+
+
+def test_studies_that_auto_clean_would_delete_first_come_first(facts: LibraryFacts) -> None:
+    """Least recently added to first; locked ones, ones with comments or in albums last."""
+    order = ["split", "us", "linked", "ct", "crossing"]
+    for age, key in enumerate(order):
+        change_index(
+            facts,
+            f"UPDATE ZSTUDY SET ZDATEADDED = {age} - 1000000"
+            f" WHERE ZSTUDYINSTANCEUID = '{make_uid('library', key)}'",
+        )
+    study = "(SELECT Z_PK FROM ZSTUDY WHERE ZSTUDYINSTANCEUID = '{}')"
+    change_index(
+        facts,
+        "UPDATE ZSTUDY SET ZLOCKEDSTUDY = 1 WHERE ZSTUDYINSTANCEUID ="
+        f" '{make_uid('library', 'split')}'",
+        "UPDATE ZSTUDY SET ZCOMMENT3 = 'look' WHERE ZSTUDYINSTANCEUID ="
+        f" '{make_uid('library', 'us')}'",
+        "INSERT INTO Z_1STUDIES VALUES (1, " + study.format(make_uid("library", "linked")) + ")",
+    )
+    found = [one.study_instance_uid for one in source_of(facts).studies()]
+    expected = [make_uid("library", key) for key in order]
+    assert found[:2] == expected[3:]
+    assert found[-4:-1] == expected[:3]
 
 
 def test_files_that_are_not_mounted(facts: LibraryFacts, temporary: Path) -> None:

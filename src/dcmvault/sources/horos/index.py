@@ -10,7 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-from dcmvault.errors import SourceUnavailableError
+from dcmvault.errors import SourceIndexError, SourceUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ _ATTEMPTS = 8
 _FIRST_WAIT_S = 0.05
 #: A file written less than this long ago (seconds) may be written again under the same mtime.
 _CLOCK_GRAIN_S = 0.02
+#: The largest value that is read: states of windows and thumbnails are far smaller.
+_MAX_VALUE_BYTES = 32 << 20
 #: The file change counter lies in bytes 24 to 27 of the header (SQLite file format, 1.3.7).
 _HEADER_BYTES = 100
 
@@ -42,8 +44,8 @@ def copy_index(base: str) -> tuple[sqlite3.Connection, str]:
 
     Answers the connection and the folder; the caller closes the one and removes the other.
     SQLite rolls the copy back, or recovers it from its log, as after a power cut: what was
-    committed is there, what was not is not. Raises SourceUnavailableError when the index is
-    missing, unreadable, never at rest, or corrupt.
+    committed is there, what was not is not. Raises SourceIndexError when the index is missing or
+    corrupt, SourceUnavailableError when it cannot be read or is never at rest.
     """
     folder = tempfile.mkdtemp(prefix="dcmvault-index-")
     try:
@@ -71,7 +73,7 @@ def _open_stable_copy(base: str, folder: str) -> sqlite3.Connection:
         # A write that the state did not show may have torn the copy: take one more.
         damage = True
     if damage:
-        raise SourceUnavailableError(
+        raise SourceIndexError(
             "The library's index (Database.sql) is corrupt.",
             hint="Let the viewer rebuild its database, or back up DATABASE.noindex as a folder.",
         )
@@ -100,7 +102,7 @@ def _copy_at_rest(base: str, folder: str) -> bool:
         _remove(os.path.join(folder, f"{INDEX_FILE}-shm"))  # noqa: PTH118
         return _state(base) == before
     except FileNotFoundError:
-        raise SourceUnavailableError(
+        raise SourceIndexError(
             "The library has no index (Database.sql).",
             hint="Name the folder that contains Database.sql, and check that it is mounted.",
         ) from None
@@ -135,6 +137,8 @@ def _open_copy(path: str) -> sqlite3.Connection | None:
     """Open the copy, let SQLite recover it, and check it; None when it is damaged."""
     # Iterators may be closed by the garbage collector of another thread.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # What a damaged row claims to hold must not decide how much memory is taken.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()

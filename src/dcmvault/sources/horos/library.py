@@ -6,18 +6,25 @@ import os
 import shutil
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.sections import HorosSourceSection
-from dcmvault.errors import EntryUnreadableError, SourceEmptyError, SourceUnavailableError
+from dcmvault.errors import (
+    EntryUnreadableError,
+    SourceEmptyError,
+    SourceIndexError,
+    SourceUnavailableError,
+)
 from dcmvault.model.identifiers import is_valid_uid
-from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.instance import Claim, InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 from dcmvault.sources import local_files
 from dcmvault.sources.horos.index import copy_index
 from dcmvault.sources.horos.listing import NO_FILE, IndexedFile, IndexListing
 from dcmvault.sources.horos.paths import DATABASE_FOLDER, ROI_FOLDER, data_folder
+from dcmvault.sources.horos.remarks import LibraryCounts, is_in_cloud_only, is_placeholder
 from dcmvault.sources.horos.sidecar import sidecar_files
 from dcmvault.sources.local_files import LocalRoot
 
@@ -33,20 +40,29 @@ class _Snapshot:
         self.data = data_folder(base)
         self.root = LocalRoot(os.path.join(self.data, DATABASE_FOLDER))  # noqa: PTH118
         self.root.check()
+        self.counts = LibraryCounts()
+        #: None where the index cannot be used: then every file is one that it does not name.
+        self.listing: IndexListing | None = None
+        self.close: Callable[[], object] = lambda: None
+        try:
+            self.listing = self._open_listing(base, folder_size)
+        except SourceIndexError as error:
+            self.counts.without_index = error.message
+
+    def _open_listing(self, base: str, folder_size: int) -> IndexListing:
         connection, folder = copy_index(base)
         self.close = weakref.finalize(self, _discard, connection, folder)
         try:
             with _explained():
-                self.listing = IndexListing(
-                    connection, folder, data=self.data, folder_size=folder_size
-                )
-                self._check_visible()
+                listing = IndexListing(connection, folder, data=self.data, folder_size=folder_size)
+                self._check_visible(listing)
         except BaseException:
             self.close()
             raise
+        return listing
 
-    def _check_visible(self) -> None:
-        expected = self.listing.files_in_library()
+    def _check_visible(self, listing: IndexListing) -> None:
+        expected = listing.files_in_library()
         # The files lie in folders; systems litter a mount point with files (`.DS_Store`).
         shown = local_files.list_folder(self.root.path)
         if expected and shown is not None and shown.complete and not (shown.folders or shown.links):
@@ -64,7 +80,8 @@ class HorosSource:
     written into the library, and the live index is neither opened by SQLite nor locked.
 
     A StudyRef is a Study Instance UID; rows that share one are one study. The last StudyRef
-    holds what no row names. An entry's locator is the file's path relative to the data folder
+    holds what no row names; without a usable index it is the only one (rescue), and `remarks` says
+    so. An entry's locator is the file's path relative to the data folder
     (`DATABASE.noindex/10000/17.dcm`), or absolute for a linked file, escaped as in FolderSource.
     A row whose file is missing is an entry with a zero fingerprint.
     """
@@ -73,6 +90,7 @@ class HorosSource:
         self._base = os.path.realpath(section.path)
         self._folder_size = section.folder_size
         self._snapshot: _Snapshot | None = None
+        self._remarks = SourceRemarks()
 
     @property
     def index_may_err(self) -> bool:
@@ -85,17 +103,21 @@ class HorosSource:
         return "horos:" + os.fsencode(self._base).decode(errors="backslashreplace")
 
     def studies(self) -> Iterator[StudyRef]:
-        """List the studies of the index by UID, then the place of files that it does not name."""
+        """List the studies of the index, then the place of files that it does not name.
+
+        First come those that the viewer's auto-clean would delete first.
+        """
         self._release()
         snapshot = self._snapshot = _Snapshot(self._base, self._folder_size)
         try:
             with _explained():
-                uids = snapshot.listing.studies()
+                uids = snapshot.listing.studies() if snapshot.listing is not None else []
             for uid in uids:
                 yield StudyRef(f"{_STUDY}{uid}", uid if is_valid_uid(uid) else "")
             yield ORPHANS
         finally:
             snapshot.close()
+            self._remarks = snapshot.counts.remarks(self._base, snapshot.data)
             if self._snapshot is snapshot:
                 self._snapshot = None
 
@@ -111,6 +133,8 @@ class HorosSource:
         with _explained():
             if study == ORPHANS:
                 yield from _orphans(snapshot)
+                return
+            if snapshot.listing is None:
                 return
             for file in snapshot.listing.files(study.locator.removeprefix(_STUDY)):
                 yield _entry(snapshot, file)
@@ -145,6 +169,10 @@ class HorosSource:
         """
         return sidecar_files(self._base)
 
+    def remarks(self) -> SourceRemarks:
+        """Say what the last iteration of `studies`, with their entries, found."""
+        return self._remarks
+
     def _release(self) -> None:
         if self._snapshot is not None:
             self._snapshot.close()
@@ -158,13 +186,21 @@ def _orphans(snapshot: _Snapshot) -> Iterator[InstanceEntry]:
             place = local_files.join(folder, relative) if relative else folder
             if not listing.complete:
                 yield InstanceEntry(local_files.escape(place), local_files.NO_FINGERPRINT)
-            named = snapshot.listing.names_in(local_files.escape(place))
+            named: Collection[str] = ()
+            if snapshot.listing is not None:
+                named = snapshot.listing.names_in(local_files.escape(place))
             for name in listing.files:
                 locator = local_files.escape(f"{place}/{name}")
                 if locator in named:
                     continue
+                if is_placeholder(name):
+                    snapshot.counts.in_cloud += 1
+                    continue
                 entry = local_files.examine(locator, _path(snapshot.data, locator))
                 if entry is not None:
+                    # Regions of interest of older versions were never named by an index.
+                    is_orphan = folder == DATABASE_FOLDER and entry.claim is Claim.DICOM
+                    snapshot.counts.orphans += is_orphan
                     yield entry
     snapshot.root.ensure_there()
 
@@ -175,9 +211,10 @@ def _entry(snapshot: _Snapshot, file: IndexedFile) -> InstanceEntry:
         try:
             status = os.stat(_path(snapshot.data, file.locator))  # noqa: PTH116
             fingerprint = local_files.fingerprint_of(status)
-        except OSError:
+            snapshot.counts.in_cloud += is_in_cloud_only(status)
+        except OSError as error:
             # Missing, or not to be examined: listed all the same, so that reading says why.
-            pass
+            snapshot.counts.missing += isinstance(error, FileNotFoundError | NotADirectoryError)
     return InstanceEntry(file.locator, fingerprint, file.claim, file.sop_instance_uid, file.indexed)
 
 
@@ -196,8 +233,13 @@ def _explained() -> Iterator[None]:
     """Turn SQLite's errors about the copy into one about the source."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except sqlite3.OperationalError as error:
         raise SourceUnavailableError(
             f"The copy of the library's index cannot be read: {error}.",
             hint="Check the space for temporary files, and whether the viewer opens the library.",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise SourceIndexError(
+            f"The library's index (Database.sql) is damaged: {error}.",
+            hint="Let the viewer rebuild its database.",
         ) from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dcmvault.errors import SourceUnavailableError
+from dcmvault.errors import SourceIndexError
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import Claim, InstanceHeader, SeriesAttributes, StudyAttributes
 from dcmvault.sources.horos.paths import (
@@ -80,6 +81,10 @@ _STUDY_TEXTS = (
     "ZACCESSIONNUMBER",
     "ZINSTITUTIONNAME",
 )
+_STUDY_MARKS = ("ZLOCKEDSTUDY", "ZCOMMENT", "ZCOMMENT2", "ZCOMMENT3", "ZCOMMENT4")
+#: Numbers of entities differ between models.
+_JOIN_TABLE = re.compile(r"Z_[0-9]+(STUDIES|ALBUMS)")
+_JOINED_STUDY = re.compile(r"Z_[0-9]+STUDIES[0-9]*")
 _SERIES_TEXTS = ("ZMODALITY", "ZID", "ZNAME")
 
 
@@ -127,14 +132,15 @@ class IndexListing:
         connection.execute("PRAGMA query_only = ON")
 
     def studies(self) -> list[str]:
-        """List the Study Instance UIDs as the index has them, sorted; empty for rows without.
+        """List the Study Instance UIDs as the index has them; empty for rows without.
 
-        Several rows of one UID (other demographics) are one study.
+        Several rows of one UID (other demographics) are one study. First come those that the
+        viewer's auto-clean may delete, as it would: those that were added to least recently.
         """
         rows = self._connection.execute(
             "SELECT uid FROM listing.study WHERE uid <> '' OR EXISTS (SELECT 1 FROM"
             " listing.numbered WHERE study = 0) OR EXISTS (SELECT 1 FROM listing.named"
-            " WHERE study = 0) ORDER BY uid"
+            " WHERE study = 0) ORDER BY number"
         )
         return [uid for (uid,) in rows]
 
@@ -208,18 +214,39 @@ class IndexListing:
 
     def _fill_studies(self, columns: frozenset[str]) -> None:
         texts = ", ".join(name if name in columns else "NULL" for name in _STUDY_TEXTS)
+        added = "ZDATEADDED" if "ZDATEADDED" in columns else "NULL"
+        # What is locked, in an album, or has a comment is spared.
+        marks = [name for name in _STUDY_MARKS if name in columns]
+        spared = [f"IFNULL({name}, '') NOT IN ('', 0)" for name in marks]
+        spared += [
+            f"Z_PK IN (SELECT {study} FROM main.{table})"  # noqa: S608  (names by _JOIN_TABLE)
+            for table, study in self._albums()
+        ]
         self._connection.execute("INSERT INTO listing.study (number, uid) VALUES (0, '')")
-        # Of rows with one UID the first one's texts; numbers follow the order of UIDs.
+        # Of rows with one UID the first one's texts.
         self._connection.execute(
             "INSERT INTO listing.study (uid, name, patient, sex, description, accession,"  # noqa: S608
             " institution) SELECT uid, name, patient, sex, description, accession, institution"
             " FROM (SELECT clean(CAST(ZSTUDYINSTANCEUID AS BLOB)) AS uid, MIN(Z_PK),"
-            f" {_aliased(texts)} FROM main.ZSTUDY GROUP BY 1 ORDER BY 1) WHERE uid <> ''"
+            f" {_aliased(texts)}, MIN({' OR '.join(spared) or '0'}) AS spared,"
+            f" MIN({added}) AS added FROM main.ZSTUDY GROUP BY 1)"
+            " WHERE uid <> '' ORDER BY spared, added, uid"
         )
         self._connection.execute(
             "INSERT INTO listing.study_row SELECT Z_PK, number FROM main.ZSTUDY"
             " JOIN listing.study ON uid = clean(CAST(ZSTUDYINSTANCEUID AS BLOB))"
         )
+
+    def _albums(self) -> Iterator[tuple[str, str]]:
+        """Find the table that joins albums and studies, and its column of studies."""
+        tables = self._connection.execute(
+            "SELECT name FROM main.sqlite_master WHERE type = 'table'"
+        )
+        for (table,) in tables.fetchall():
+            if _JOIN_TABLE.fullmatch(str(table)):
+                for column in self._connection.execute(f"PRAGMA main.table_info({table})"):
+                    if _JOINED_STUDY.fullmatch(str(column[1])):
+                        yield table, column[1]
 
     def _fill_series(self, columns: frozenset[str]) -> None:
         texts = ", ".join(f"se.{n}" if n in columns else "NULL" for n in _SERIES_TEXTS)
@@ -293,7 +320,7 @@ def _aliased(texts: str) -> str:
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
-    """Look up the columns of each table; SourceUnavailableError for an index of another kind."""
+    """Look up the columns of each table; SourceIndexError for an index of another kind."""
     found: dict[str, frozenset[str]] = {}
     for table, needed in _NEEDED.items():
         rows = connection.execute(f"PRAGMA main.table_info({table})")
@@ -305,8 +332,8 @@ def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:
     return found
 
 
-def _foreign_layout() -> SourceUnavailableError:
-    return SourceUnavailableError(
+def _foreign_layout() -> SourceIndexError:
+    return SourceIndexError(
         "The library's index (Database.sql) is not of a layout that dcmvault knows.",
         hint="Open the library once with a current Horos or OsiriX, which converts it.",
     )

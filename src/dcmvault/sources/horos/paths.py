@@ -47,7 +47,7 @@ def data_folder(base: str) -> str:
         )
     raise SourceUnavailableError(
         "The library has no readable DATABASE.noindex folder.",
-        hint="Check that the volume is mounted and that the folder may be read.",
+        hint="Check that the volume is mounted, and may be read (on macOS: Full Disk Access).",
     )
 
 

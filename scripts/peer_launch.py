@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,27 @@ def _start(
         return process, port
     log_tail = (folder / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
     raise PeerFailedError(f"{name} ended at once, {_START_ATTEMPTS} times: {log_tail}")
+
+
+@contextmanager
+def run_again(peer: Peer) -> Iterator[Peer]:
+    """Run a peer that ended once more, on its port and in its folder."""
+    with (peer.folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            peer.process.args,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=peer.folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(peer.folder)},
+            start_new_session=True,
+        )
+    try:
+        again = replace(peer, process=process)
+        wait_until("the peer", again, partial(_answers, peer.port))
+        yield again
+    finally:
+        _stop(process, signal.SIGKILL)
 
 
 def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:

@@ -102,6 +102,13 @@ class Orthanc(DicomPeer):
         """Return all that is stored under a UID: one for each patient, study and series."""
         return [self._file(identifier) for identifier in self._ids(sop_instance_uid)]
 
+    def store(self, file: bytes) -> str:
+        """Store a Part 10 file over REST; return Orthanc's identifier of the instance."""
+        url = f"{self.http_url}/instances"
+        request = urllib.request.Request(url, data=file, method="POST")
+        with _DIRECT.open(request, timeout=30) as answer:
+            return str(json.loads(answer.read())["ID"])
+
     def delete(self, sop_instance_uid: str) -> None:
         """Lose an instance; KeyError if it is not there."""
         self.rest(f"/instances/{self._id(sop_instance_uid)}", method="DELETE")

@@ -30,6 +30,7 @@ _FOLDERS = (
 _CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
 DICOM_MODULES = (
     "association",
+    "attribute_query",
     "channel",
     "codestreams",
     "comparison",
@@ -38,20 +39,29 @@ DICOM_MODULES = (
     "file_meta",
     "find",
     "frame_codecs",
+    "get_and_move",
     "http_connection",
     "http_login",
     "http_status",
+    "intake",
+    "move_receiver",
+    "multipart",
     "part10",
+    "peer_tls",
     "pixel_shape",
     "pixels",
     "qido",
+    "qido_inventory",
     "reencoding",
     "retrieve",
     "status",
     "store",
+    "study_inventory",
     "transcode",
     "tls",
     "tls_failures",
+    "wado",
+    "web_answers",
 )
 #: Calls whose arguments are never for people, or are translated where they stand.
 _NOT_FOR_PEOPLE = re.compile(

@@ -12,7 +12,12 @@ from dcmvault.app.demo import DemonstrationFailedError
 from dcmvault.cli.progress import JsonLines
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import Section
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.sections import (
     FolderDestinationSection,
@@ -153,6 +158,12 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     sources = tables["[sources.NAME]"]
     assert sources.pop("address") == "–"
     assert sources == defaults(FolderSourceSection, HorosSourceSection)
+    of_any_pacs = defaults(DimsePeerSection)
+    assert tables["A PACS as a source"] == {
+        key: default
+        for key, default in defaults(DimseSourceSection).items()
+        if key not in of_any_pacs
+    }
     destinations = tables["[destinations.NAME]"]
     assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
     vault = tables["Vaults"]

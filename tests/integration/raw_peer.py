@@ -25,6 +25,7 @@ class Asked:
     context_id: int
     message_id: int
     sop_instance_uid: str
+    data_set: bytes = b""
 
 
 def read_pdu(connection: socket.socket) -> tuple[int, bytes]:
@@ -89,8 +90,8 @@ def acceptance(request: bytes, window: int | None = None) -> bytes:
 
 
 def read_request(connection: socket.socket) -> Asked:
-    """Read a whole C-STORE or C-FIND request, data set and all."""
-    command = b""
+    """Read a whole C-STORE, C-FIND or C-GET request, data set and all."""
+    command = data_set = b""
     while True:
         kind, body = read_pdu(connection)
         if kind != pdu.P_DATA_TF:
@@ -98,11 +99,13 @@ def read_request(connection: socket.socket) -> Asked:
         for value in pdu.read_data_values(body):
             if value.is_command:
                 command += value.fragment
-            elif value.is_last:
+                continue
+            data_set += value.fragment
+            if value.is_last:
                 elements = commands.decode_command(command)
                 message_id = commands.number(elements, commands.MESSAGE_ID)
                 uid = elements.get(commands.AFFECTED_SOP_INSTANCE_UID, b"").decode().rstrip("\0")
-                return Asked(connection, value.context_id, message_id, uid)
+                return Asked(connection, value.context_id, message_id, uid, data_set)
 
 
 @contextmanager
@@ -111,13 +114,19 @@ def raw_peer(
     tls: ssl.SSLContext | None = None,
     *,
     window: int | None = None,
+    at_once: int = 100,
 ) -> Iterator[int]:
-    """Run the peer and yield its port; `answer` is called for each request of any association."""
+    """Run the peer and yield its port; `answer` is called for each request of any association.
+
+    More associations than `at_once` wait for the end of another.
+    """
+    places = threading.BoundedSemaphore(at_once)
 
     def serve(plain: socket.socket) -> None:
         with ExitStack() as stack:
             stack.enter_context(plain)
             stack.enter_context(suppress(OSError, EOFError))
+            stack.enter_context(places)
             plain.settimeout(20)
             connection = plain
             if tls is not None:

@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         seen = Seen(
             self.command,
             parts.path,
-            parse_qs(parts.query),
+            parse_qs(parts.query, keep_blank_values=True),
             dict(self.headers.items()),
             content,
             length,

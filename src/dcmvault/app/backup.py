@@ -7,13 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
-from dcmvault.config.sections import FolderSourceSection, HorosSourceSection, SourceSection
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseDestinationSection,
+    DimseSourceSection,
+    OrthancSourceSection,
+    StowDestinationSection,
+)
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderSourceSection,
+    HorosSourceSection,
+    SourceSection,
+)
 from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
@@ -158,6 +170,9 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
+    if isinstance(source, DimseSourceSection | DicomwebSourceSection | OrthancSourceSection):
+        _refuse_same_pacs(source, destination.section)
+        return
     if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
         return
     if source.path is None or destination.section.path is None:
@@ -167,6 +182,28 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
         raise UsageError(
             _("Source and destination overlap: one folder contains the other."),
             hint=_("Choose a destination outside the source, best on another disk."),
+        )
+
+
+def _refuse_same_pacs(
+    source: DimseSourceSection | DicomwebSourceSection | OrthancSourceSection,
+    destination: DestinationSection,
+) -> None:
+    """Refuse a PACS as its own backup, whatever we call ourselves there."""
+    is_same = source.address == destination.address
+    if isinstance(source, DimseSourceSection) and isinstance(destination, DimseDestinationSection):
+        is_same = (source.host.lower(), source.port, source.called_ae_title) == (
+            destination.host.lower(),
+            destination.port,
+            destination.called_ae_title,
+        )
+    if isinstance(source, OrthancSourceSection) and isinstance(destination, StowDestinationSection):
+        # Its DICOMweb plug-in answers where its REST interface does.
+        is_same = urlsplit(source.url).netloc == urlsplit(destination.url).netloc
+    if is_same:
+        raise UsageError(
+            _("Source and destination are the same PACS: that would be no copy."),
+            hint=_("Choose another PACS, a vault or a folder."),
         )
 
 
@@ -213,7 +250,7 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
     """
-    if request.source.startswith(("horos:", "vault:")):
+    if request.source.startswith(("horos:", "vault:", "orthanc+")):
         return request
     library = HorosSourceSection(path=Path(request.source)).address
     known = {source.name for source in workplace.catalogue.status.sources()}

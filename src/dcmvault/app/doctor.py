@@ -17,12 +17,18 @@ from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.config.load import load_settings
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
+)
+from dcmvault.config.sections import DestinationSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
 from dcmvault.i18n import format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.remarks import SourceRemarks
-from dcmvault.ports.destination import Probes
+from dcmvault.ports.destination import Destination, Probes
 from dcmvault.ports.source import HasRemarks, Source
 
 _LIBRARIES = ("pydicom", "pynetdicom", "sqlalchemy", "alembic", "dbos")
@@ -135,8 +141,16 @@ def _places(settings: Settings) -> Iterator[Check]:
     """Try every configured source and destination."""
     for name in settings.sources:
         what = _("source %(name)s") % {"name": name}
+        section = settings.source(name)
         try:
-            source = build_source(settings.source(name))
+            if isinstance(section, DimseSourceSection):
+                # To list all that a PACS has takes long; it is tried as a destination is.
+                yield from _probed(what, _destination(_as_destination(section)))
+                continue
+            source = build_source(section)
+            if isinstance(source, Probes):
+                yield from _probed(what, source)
+                continue
             remarks = _listed(source)
         except DcmvaultError as error:
             yield Check(what, False, error.message, error.hint)
@@ -145,23 +159,30 @@ def _places(settings: Settings) -> Iterator[Check]:
             for warning in remarks.warnings:
                 yield Check(what, None if remarks.lists_all else False, sentence(warning))
     for name in settings.destinations:
-        section = settings.destination(name).section
+        what = _("destination %(name)s") % {"name": name}
         try:
-            destination = build_destination(section, SystemClock(), retry=NO_RETRY)
+            yield from _probed(what, _destination(settings.destination(name).section))
         except ConfigurationError as error:
-            what = _("destination %(name)s") % {"name": name}
             yield Check(what, False, error.message, error.hint)
-            continue
-        if isinstance(destination, Probes):
-            # The first step that failed is the last one tried, but for a folder's. One that has
-            # a hint though it went well warns of something.
-            steps = destination.probe()
-            telling = next((step for step in steps if not step.ok), None) or next(
-                (step for step in steps if step.hint), steps[-1]
-            )
-            yield Check(
-                _("destination %(name)s") % {"name": name},
-                telling.ok,
-                telling.detail,
-                telling.hint,
-            )
+
+
+def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:
+    return DimseDestinationSection.model_validate(
+        source.model_dump(include=set(DimsePeerSection.model_fields))
+    )
+
+
+def _destination(section: DestinationSection) -> Destination:
+    return build_destination(section, SystemClock(), retry=NO_RETRY)
+
+
+def _probed(what: str, place: object) -> Iterator[Check]:
+    if not isinstance(place, Probes):
+        return
+    # The first step that failed is the last one tried, but for a folder's. One that has a hint
+    # though it went well warns of something.
+    steps = place.probe()
+    telling = next((step for step in steps if not step.ok), None) or next(
+        (step for step in steps if step.hint), steps[-1]
+    )
+    yield Check(what, telling.ok, telling.detail, telling.hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +150,7 @@ def _settle_versions(
     for some in chunks(sorted({row.version_id for row, _ in receipts})):
         query = sa.select(versions).where(versions.c.id.in_(some))
         known |= {row.id: row for row in connection.execute(query)}
+    _learn_sizes(connection, known, receipts)
     settled = []
     for row, receipt in receipts:
         version = known[row.version_id]
@@ -158,6 +159,25 @@ def _settle_versions(
             version_id = _move_to_other_version(connection, job, row, version, receipt)
         settled.append(_Receipted(version_id, receipt))
     return settled
+
+
+def _learn_sizes(
+    connection: sa.Connection, known: Mapping[int, Any], receipts: Sequence[tuple[Any, Receipt]]
+) -> None:
+    """Write down how large files are whose source told nothing before it fetched them."""
+    learned = {
+        row.version_id: receipt.fingerprint.size
+        for row, receipt in receipts
+        if not known[row.version_id].size
+        and known[row.version_id].file_sha256 == receipt.file_sha256
+    }
+    if learned:
+        connection.execute(
+            sa.update(versions)
+            .where(versions.c.id == sa.bindparam("key"), versions.c.size == 0)
+            .values(size=sa.bindparam("new_size")),
+            [{"key": key, "new_size": size} for key, size in sorted(learned.items())],
+        )
 
 
 def _move_to_other_version(

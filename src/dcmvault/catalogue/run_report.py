@@ -81,6 +81,7 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
         destinations=reports,
         studies=len({uid for uids in touched.values() for uid in uids}),
         not_dicom=run.not_dicom,
+        gone=run.gone,
         exit_status=_exit_status(connection, run, reports, unreadable=len(unreadable)),
         stages=json.loads(run.stages),
         failures=tuple(_failures(connection, parts, unreadable, ended=ended)),

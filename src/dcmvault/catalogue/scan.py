@@ -16,7 +16,7 @@ from dcmvault.catalogue.identities import find_instances
 from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
-from dcmvault.catalogue.tables import EntryState, entries, runs, sources, versions
+from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
 from dcmvault.model.identifiers import RunId, SourceId, VersionId
 from dcmvault.model.instance import (
     Claim,
@@ -49,6 +49,40 @@ class SourcesInDatabase:
                 sa.select(sources.c.believed_instances).where(sources.c.id == source_id)
             )
         return int(found or 0)
+
+    def bookmark(self, source_id: SourceId) -> str:
+        """Return where the source's log stood at its last recorded pass; empty for none."""
+        with self.database.read() as connection:
+            found = connection.scalar(
+                sa.select(sources.c.bookmark).where(sources.c.id == source_id)
+            )
+        return found or ""
+
+    def present_studies(self, source_id: SourceId) -> Iterator[str]:
+        """Yield the Study Instance UIDs of all that is listed there, in order, each once."""
+        of_source = (
+            sa.select(entries.c.id)
+            .where(
+                entries.c.source_id == source_id,
+                entries.c.study_id == studies.c.id,
+                entries.c.state != EntryState.GONE,
+            )
+            .exists()
+        )
+        last = ""
+        while True:
+            query = (
+                sa.select(studies.c.study_instance_uid)
+                .where(studies.c.study_instance_uid > last, of_source)
+                .order_by(studies.c.study_instance_uid)
+                .limit(_SWEEP)
+            )
+            with self.database.read() as connection:
+                page = connection.scalars(query).all()
+            if not page:
+                return
+            yield from page
+            last = page[-1]
 
     def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:
         """Begin a pass; KeyError for an unknown run."""
@@ -245,9 +279,35 @@ class _Pass:
         for old, new in written:
             self._recount(old, new)
 
-    def finish(self, *, believe_absence: bool) -> ScanCounts:
+    def keep_unseen(self, expected: int) -> bool:
+        """Count entries from before that were not seen as seen: the source says they are as before.
+
+        Believed only where so many entries are present then, and none of those that were not seen
+        is unreadable; else nothing happens, and the answer is False.
+        """
+        present = self._entries_before - self._seen_before + self._seen_by_class.total()
+        if present != expected:
+            return False
+        with self._database.read() as connection:
+            unreadable = connection.scalars(
+                sa.select(entries.c.id).where(
+                    entries.c.source_id == self._source_id,
+                    entries.c.state == EntryState.UNREADABLE,
+                )
+            )
+            if any(key not in self._seen for key in unreadable):
+                return False
+            for page in self._listed_pages(connection):
+                for row in page:
+                    if self._seen.add(row.id):
+                        self._seen_by_class[_class_of(row)] += 1
+                        self._seen_before += 1
+        return True
+
+    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
+        The `bookmark` is kept instead of the one before.
         One transaction for all that is gone and for the source's counters.
         """
         gone = 0
@@ -256,7 +316,7 @@ class _Pass:
                 gone = self._sweep(connection)
             if self._wrote:
                 _count_source(connection, self._source_id)
-            changes: dict[str, Any] = {}
+            changes: dict[str, Any] = {"bookmark": bookmark}
             if self._run_key is not None:
                 changes["last_seen_at"] = (
                     sa.select(sa.func.coalesce(runs.c.started_at, runs.c.created_at))
@@ -265,10 +325,9 @@ class _Pass:
                 )
             if believe_absence:
                 changes["believed_instances"] = sources.c.instances
-            if changes:
-                connection.execute(
-                    sa.update(sources).where(sources.c.id == self._source_id).values(changes)
-                )
+            connection.execute(
+                sa.update(sources).where(sources.c.id == self._source_id).values(changes)
+            )
         counts = self._seen_by_class
         return ScanCounts(
             instances=self._unchanged + counts[_Class.INSTANCE] + counts[_Class.UNREADABLE],

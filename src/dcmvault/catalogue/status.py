@@ -34,7 +34,7 @@ _LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
 
 @dataclass(frozen=True, slots=True)
 class StatusInDatabase:
-    """Implements `ports.catalogue.StatusCatalogue`."""
+    """Implements `ports.status.StatusCatalogue`."""
 
     database: Database
 

@@ -148,6 +148,8 @@ sources = sa.Table(
     # What the last pass saw whose absences were believed.
     _count("believed_instances"),
     sa.Column("last_seen_at", Moment),
+    # Where the source's own log of changes stood then; empty for a source without one.
+    _text("bookmark"),
 )
 
 destinations = sa.Table(

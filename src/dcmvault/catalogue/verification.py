@@ -31,11 +31,12 @@ from dcmvault.ports.catalogue import Item
 
 def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]) -> ExpectedStudy:
     """Say what should be there for these items of one study; `job` is the job's row."""
+    sizes = _learned_sizes(connection, of_items)
     expected = {
         item.plan.version_id: ExpectedInstance(
             version_id=item.plan.version_id,
             identity=item.plan.identity,
-            size=item.plan.entry.fingerprint.size,
+            size=item.plan.entry.fingerprint.size or sizes.get(item.plan.version_id, 0),
             file_sha256=item.plan.file_sha256,
             object_key=item.plan.object_key,
         )
@@ -51,6 +52,16 @@ def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]
                 expected[other.version_id] = other
                 named.add(other.identity)
     return ExpectedStudy(job.study_instance_uid, tuple(expected.values()))
+
+
+def _learned_sizes(connection: sa.Connection, of_items: Sequence[Item]) -> dict[int, int]:
+    """Return the sizes of fetched files, which their entries did not tell."""
+    untold = {item.plan.version_id for item in of_items if not item.plan.entry.fingerprint.size}
+    found: dict[int, int] = {}
+    for some in chunks(sorted(untold)):
+        query = sa.select(versions.c.id, versions.c.size).where(versions.c.id.in_(some))
+        found |= {row.id: row.size for row in connection.execute(query)}
+    return found
 
 
 def _held_of_study(connection: sa.Connection, job: Any) -> list[ExpectedInstance]:

@@ -120,6 +120,9 @@ def _facts(report: RunReport) -> list[str]:
     if report.not_dicom:
         files = ngettext("%s file", "%s files", report.not_dicom) % format_number(report.not_dicom)
         facts.append((_("Not DICOM"), _("%s, left where they are") % files))
+    if report.gone:
+        gone = ngettext("%s instance", "%s instances", report.gone) % format_number(report.gone)
+        facts.append((_("Deleted there"), _("%s; copies of them are kept") % gone))
     if report.finished_at is not None:
         seconds = (report.finished_at - report.started_at).total_seconds()
         stages = ", ".join(

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
@@ -18,8 +19,13 @@ from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.peer_sections import (
     DICOM_PORT,
     DICOM_TLS_PORT,
+    DicomwebSourceSection,
     DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
+    OrthancSourceSection,
     StowDestinationSection,
+    WebPeerSection,
 )
 from dcmvault.config.sections import (
     DestinationSection,
@@ -43,21 +49,21 @@ _SNAPSHOT = re.compile(r"[0-9A-Za-z-]+\Z")
 #: A PACS, without and with TLS, and the ports for it.
 _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
 #: Kinds that the design knows and this version does not offer.
-_PLANNED = frozenset(
-    {
-        "listener",
-        "orthanc+http",
-        "orthanc+https",
-    }
-)
+_PLANNED = frozenset({"listener"})
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
+_ORTHANC = ("orthanc+http", "orthanc+https")
+#: A service that is reached over HTTP, in one of its roles.
+_WebSection = TypeVar("_WebSection", bound=WebPeerSection)
 _PORTS = range(1, 65_536)
+_Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
 
 
-def source_section(address: str) -> SourceSection:
+def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSection:
     """Read the address of a source; AddressError says what is wrong with it.
+
+    `allow_plain_http` is what the configuration says beside the address.
 
     A folder that holds `Database.sql` is an OsiriX or Horos library. Paths become absolute,
     `~` is expanded; whether a folder exists is for the source itself to find out.
@@ -74,11 +80,11 @@ def source_section(address: str) -> SourceSection:
         path = _path(rest)
         return HorosSourceSection(path=path.parent if path.name == LIBRARY_INDEX else path)
     if scheme in _DIMSE:
-        _dimse(address)  # a misspelt address is the first thing to mend
-        raise _unavailable(_("A PACS as a source (dicom://)"))
+        return _dimse(address, DimseSourceSection)
     if scheme in _DICOMWEB:
-        _dicomweb(address, allow_plain_http=True)
-        raise _unavailable(_("A DICOMweb service as a source"))
+        return _web(address, DicomwebSourceSection, allow_plain_http)
+    if scheme in _ORTHANC:
+        return _web(address, OrthancSourceSection, allow_plain_http)
     if scheme == "vault":
         place, mark, snapshot = rest.rpartition("#")
         if not mark:
@@ -102,9 +108,15 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         _path(rest)
         raise _library_as_destination()
     if scheme in _DIMSE:
-        return _dimse(address)
+        return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
-        return _dicomweb(address, allow_plain_http)
+        return _web(address, StowDestinationSection, allow_plain_http)
+    if scheme in _ORTHANC:
+        _web(address, OrthancSourceSection, allow_plain_http=True)
+        raise AddressError(
+            _("An Orthanc is sent to by DICOM or DICOMweb; its REST interface is for reading."),
+            hint=_("Write dicom://ORTHANC@host:4242 or dicomweb+https://host/dicom-web"),
+        )
     if scheme == "vault":
         section = VaultDestinationSection(location=_vault_location(rest))
         if section.path is not None and is_library(section.path):
@@ -181,7 +193,7 @@ def _snapshot(text: str) -> str:
     return text.lower()
 
 
-def _dimse(address: str) -> DimseDestinationSection:
+def _dimse(address: str, kind: type[_Dimse]) -> _Dimse:
     """Read `dicom[s]://CALLED@host:port?calling=AET`; AE titles may be percent-encoded."""
     try:
         parts = urlsplit(address)
@@ -207,44 +219,43 @@ def _dimse(address: str) -> DimseDestinationSection:
     if calling := options.get("calling"):
         fields["calling_ae_title"] = calling
     try:
-        return DimseDestinationSection.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError:
         raise _malformed_dimse(
             _("An AE title has 1 to 16 ASCII characters and no backslash (PS3.5, AE).")
         ) from None
 
 
-def _dicomweb(address: str, allow_plain_http: bool) -> StowDestinationSection:
-    """Read `dicomweb+https://host:port/root`; the canonical URL has no slash at its end."""
+def _web(address: str, section: type[_WebSection], allow_plain_http: bool) -> _WebSection:
+    """Read `KIND+https://host:port/root`; the canonical URL has no slash at its end."""
+    malformed = _malformed_orthanc if section is OrthancSourceSection else _malformed_dicomweb
     scheme, rest = _split(address)
     try:
-        parts = urlsplit(f"{scheme.removeprefix('dicomweb+')}:{rest}")
+        parts = urlsplit(f"{scheme.partition('+')[2]}:{rest}")
         # As it is looked up, and as HTTP and TLS call it (RFC 5890).
         host, port = _ascii_host(parts.hostname or ""), parts.port
     except ValueError:
-        raise _malformed_dicomweb(_("The host or the port cannot be read.")) from None
+        raise malformed(_("The host or the port cannot be read.")) from None
     if not host:
-        raise _malformed_dicomweb(_("The host is missing."))
+        raise malformed(_("The host is missing."))
     if parts.username is not None or parts.password is not None:
-        raise _malformed_dicomweb(
+        raise malformed(
             _("Who logs in, and its secret, stand in the configuration, not in the address.")
         )
     if parts.query or parts.fragment:
-        raise _malformed_dicomweb(_("Nothing may follow the path of the service."))
+        raise malformed(_("Nothing may follow the path of the service."))
     if port is not None and port not in _PORTS:
-        raise _malformed_dicomweb(_("The port must be a number from 1 to 65535."))
+        raise malformed(_("The port must be a number from 1 to 65535."))
     root = parts.path.rstrip("/")
     if not _ROOT.match(root) or {".", ".."} & {*root.split("/")}:
-        raise _malformed_dicomweb(_("The path has signs that do not belong there."))
+        raise malformed(_("The path has signs that do not belong there."))
     where = f"[{host}]" if ":" in host else host
     if port not in (None, 443 if parts.scheme == "https" else 80):
         where = f"{where}:{port}"
     try:
-        return StowDestinationSection(
-            url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http
-        )
+        return section(url=f"{parts.scheme}://{where}{root}", allow_plain_http=allow_plain_http)
     except ValidationError as error:
-        raise _malformed_dicomweb(
+        raise malformed(
             str(error.errors(include_url=False)[0].get("ctx", {}).get("error", ""))
         ) from None
 
@@ -290,6 +301,13 @@ def _malformed_dicomweb(reason: str) -> AddressError:
     )
 
 
+def _malformed_orthanc(reason: str) -> AddressError:
+    return AddressError(
+        _("This is not the address of an Orthanc: %s") % reason,
+        hint=_("Write orthanc+http://localhost:8042, or orthanc+https://host"),
+    )
+
+
 def _library_as_destination() -> AddressError:
     return AddressError(
         _("An OsiriX or Horos library cannot be a destination: nothing is ever written into it."),
@@ -300,16 +318,14 @@ def _library_as_destination() -> AddressError:
 def _unavailable(kind: str) -> AddressError:
     return AddressError(
         _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_(
-            "Available now: a folder, a library, a vault; a PACS or DICOMweb service to send to."
-        ),
+        hint=_("Available now: a folder, a library, a PACS, a DICOMweb service, a vault."),
     )
 
 
 def _other_kind(scheme: str, address: str) -> AddressError:
     if scheme in _PLANNED:
         return _unavailable(f"{scheme}:")
-    kinds: tuple[str, ...] = ("horos", *_DIMSE, "vault", *_DICOMWEB, *sorted(_PLANNED))
+    kinds = ("horos", *_DIMSE, "vault", *_DICOMWEB, *_ORTHANC, *sorted(_PLANNED))
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

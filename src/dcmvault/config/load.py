@@ -48,6 +48,7 @@ _WORDS = {
     "profile": get_args(VaultProfile),
     "checksums": ("always", "when_required"),
     "object_lock": ("governance", "compliance"),
+    "sidecar": ("none", "series", "instances"),
     "level": LEVEL_WORDS,
     "strategy": STRATEGY_WORDS,
     "priority": PRIORITY_WORDS,
@@ -177,7 +178,10 @@ class _Reader:
         return tables
 
     def _source(self, path: tuple[str, ...], options: dict[str, object]) -> object:
-        section = self._section(path, options, source_section)
+        plain = options.get("allow_plain_http") is True
+        section = self._section(
+            path, options, lambda text: source_section(text, allow_plain_http=plain)
+        )
         return None if section is None else self._merged(path, options, section, ())
 
     def _destination(self, path: tuple[str, ...], options: dict[str, object]) -> object:

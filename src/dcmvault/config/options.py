@@ -16,6 +16,11 @@ AETitle = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
 ]
 
+#: The same, or nothing.
+OptionalAETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=16, pattern=r"^[ -\[\]-~]*$")
+]
+
 
 def _tags_without_pixels(text: str) -> str:
     if any(tag[1:5].upper() in ("0028", "7FE0") for tag in text.split()):

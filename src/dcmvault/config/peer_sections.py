@@ -1,20 +1,29 @@
-"""Sections of peers on a network: how a PACS or a DICOMweb service is reached."""
+"""Sections of peers on a network: how a PACS, a DICOMweb service or an Orthanc is reached."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
-from dcmvault.config.options import AETitle, AttributeTags, Fingerprint, SecretReference, Section
+from dcmvault.config.options import (
+    AETitle,
+    AttributeTags,
+    Fingerprint,
+    OptionalAETitle,
+    SecretReference,
+    Section,
+)
 from dcmvault.i18n import gettext as _
 
 #: The registered ports of DICOM without and with TLS (PS3.8 section 9.1, PS3.15 Annex B).
 DICOM_PORT, DICOM_TLS_PORT = 104, 2762
+#: The registered port that needs no privilege to listen on.
+DICOM_LISTENER_PORT = 11_112
 
 #: Options of a PACS that mean something with TLS only.
 _TLS_OPTIONS = (
@@ -119,8 +128,41 @@ class DimseDestinationSection(DimsePeerSection):
         return frozenset(int(tag[1:5] + tag[6:10], 16) for tag in self.coerced.split())
 
 
-class DicomwebPeerSection(TlsSection):
-    """A DICOMweb service."""
+class DimseSourceSection(DimsePeerSection):
+    """A PACS that is read from (C-FIND, and C-GET or C-MOVE)."""
+
+    #: How instances are fetched: `get` on the association that asks, `move` to a port of ours, for
+    #: a PACS that cannot do the other.
+    retrieve: Literal["get", "move"] = "get"
+    #: C-MOVE: our AE title as the PACS knows it with our address; empty: the calling AE title.
+    move_to: OptionalAETitle = ""
+    #: C-MOVE: the port on which we listen for what the PACS sends, as it is configured there.
+    move_port: int = Field(default=DICOM_LISTENER_PORT, ge=1, le=65_535)
+    #: C-MOVE: the address of this machine to listen on; empty: all of them.
+    move_host: str = ""
+    #: Answers that the PACS gives to one query at most; 0: not known, it is found out.
+    max_answers: int = Field(default=0, ge=0, le=10_000_000)
+    #: Associations open at once for retrieval, at most.
+    max_associations: int = Field(default=2, ge=1, le=16)
+    #: Mebibytes that one instance may have; a larger one is not taken.
+    max_instance_mib: int = Field(default=4096, ge=1, le=1_048_576)
+    #: Mebibytes that may lie on this machine (in TMPDIR) on their way, at most.
+    max_waiting_mib: int = Field(default=8192, ge=1, le=1_048_576)
+
+    @model_validator(mode="after")
+    def _retrieval_fits(self) -> Self:
+        if self.tls and self.retrieve == "move":
+            raise ValueError(
+                _("C-MOVE would come back without TLS: write dicom://, or retrieve by “get”.")
+            )
+        return self
+
+
+class WebPeerSection(TlsSection):
+    """A service that is reached over HTTP, and how we log in there."""
+
+    #: What stands before the URL in an address.
+    prefix: ClassVar[str] = ""
 
     #: `https://HOST:PORT/ROOT`, canonical as `config.addresses` makes it.
     url: str = Field(min_length=1)
@@ -156,7 +198,7 @@ class DicomwebPeerSection(TlsSection):
                 )
             )
         is_tls = self.url.startswith("https:")
-        self._require_fitting_tls(speaks_tls=is_tls, place="dicomweb+https://")
+        self._require_fitting_tls(speaks_tls=is_tls, place=f"{self.prefix}https://")
         if bool(self.user) != bool(self.password):
             raise ValueError(_("“user” and “password” go together."))
         oauth2 = (self.oauth2_token_url, self.oauth2_client_id, self.oauth2_client_secret)
@@ -173,7 +215,25 @@ class DicomwebPeerSection(TlsSection):
     @property
     def address(self) -> str:
         """The canonical address."""
-        return f"dicomweb+{self.url}"
+        return f"{self.prefix}{self.url}"
+
+
+class DicomwebPeerSection(WebPeerSection):
+    """A DICOMweb service."""
+
+    prefix = "dicomweb+"
+
+
+class OrthancSourceSection(WebPeerSection):
+    """An Orthanc that is read over its REST interface."""
+
+    prefix = "orthanc+"
+    kind: Literal["orthanc"] = "orthanc"
+    #: Connections open at once for fetching instances.
+    max_connections: int = Field(default=4, ge=1, le=32)
+    #: What the sidecar has metadata and attachments of: studies and series, or instances as well
+    #: (two requests for each).
+    sidecar: Literal["none", "series", "instances"] = "instances"
 
 
 class StowDestinationSection(DicomwebPeerSection):
@@ -184,6 +244,14 @@ class StowDestinationSection(DicomwebPeerSection):
     max_connections: int = Field(default=4, ge=1, le=32)
     #: How fast instances are sent, over all connections together.
     bandwidth: BandwidthSection = BandwidthSection()
+
+
+class DicomwebSourceSection(DicomwebPeerSection):
+    """A DICOMweb service that is read (QIDO-RS, WADO-RS)."""
+
+    kind: Literal["dicomweb"] = "dicomweb"
+    #: Connections open at once for retrieval, at most.
+    max_connections: int = Field(default=4, ge=1, le=32)
 
 
 #: RFC 3986: what is no graphic sign of ASCII is written otherwise.

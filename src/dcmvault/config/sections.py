@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.options import SecretReference, Section
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseDestinationSection,
+    DimseSourceSection,
+    OrthancSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.i18n import gettext as _
 
 #: Names of a vault's profiles (`vault.profile`), and `auto`.
@@ -164,7 +170,13 @@ class VaultDestinationSection(VaultSection):
 
 
 SourceSection = Annotated[
-    FolderSourceSection | HorosSourceSection | VaultSourceSection, Field(discriminator="kind")
+    FolderSourceSection
+    | HorosSourceSection
+    | DimseSourceSection
+    | DicomwebSourceSection
+    | OrthancSourceSection
+    | VaultSourceSection,
+    Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[
     FolderDestinationSection

@@ -54,8 +54,8 @@ def render_template(
         "",
         *_comment(
             _(
-                "Sources: where studies are. A folder, or an OsiriX or Horos library. With a name, "
-                "the command is short: dcmvault backup NAME --to NAME"
+                "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
+                "a name, the command is short: dcmvault backup NAME --to NAME"
             )
         ),
         *_source_tables(sources),
@@ -147,6 +147,14 @@ def _source_tables(addresses: Sequence[str]) -> list[str]:
         return [
             "# [sources.horos]",
             '# address = "horos:~/Documents/Horos Data"',
+            "",
+            "# [sources.orthanc]",
+            '# address = "orthanc+http://localhost:8042"',
+            "",
+            "# [sources.pacs]",
+            '# address = "dicom://ARCHIVE@pacs.example:104?calling=DCMVAULT"',
+            '# retrieve = "get"',
+            "# max_answers = 500",
             "",
         ]
     lines: list[str] = []

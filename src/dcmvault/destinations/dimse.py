@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.peer_sections import DimseDestinationSection
-from dcmvault.destinations.dimse_peer import peer_of
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.read_back import Way, read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
+from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
 from dcmvault.dicom.find import FIND_PROPOSAL, StudyQuery
 from dcmvault.dicom.messages import Answer
@@ -63,7 +63,7 @@ class DimseDestination:
     ) -> None:
         """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
         self._name = section.address
-        self._peer = peer_of(section)
+        self._peer = peer_of(section, async_window=section.async_window)
         self._transcodes = section.transcode == "lossless"
         self._coerced = section.coerced_tags
         self._clock = clock
@@ -293,7 +293,7 @@ class DimseDelivery:
         sent = begun.sent(self._peer.name, answer)
         return Receipt(
             locator=file.entry.locator,
-            fingerprint=file.entry.fingerprint,
+            fingerprint=file.fingerprint,
             file_sha256=sent.file_sha256,
             status=sent.status,
             object_key="",

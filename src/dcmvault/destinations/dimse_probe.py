@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.association import PeerAssociation, negotiate, open_association
 from dcmvault.dicom.channel import Peer, connect, resolve, secure
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
+from dcmvault.dicom.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.store import send_file
 from dcmvault.dicom.survey import (
     COMMITMENT_PROPOSAL,

@@ -254,11 +254,11 @@ class FolderDelivery:
         self._unlisted[key] = digest.hex()
         return Receipt(
             locator=file.entry.locator,
-            fingerprint=file.entry.fingerprint,
+            fingerprint=file.fingerprint,
             file_sha256=digest,
             status="0000",
             object_key=key,
-            transferred_bytes=file.entry.fingerprint.size if new else 0,
+            transferred_bytes=file.fingerprint.size if new else 0,
             received_at=self._clock.now(),
             warning=warning,
             already_there=not new,
@@ -318,7 +318,7 @@ def _copy(file: InstanceFile, staged: StagedObject, pacer: Pacer | None) -> byte
     digest = hashlib.sha256()
     copied = 0
     with open_source_file(file.path) as stream:
-        require_unchanged(stream, file.entry.fingerprint)
+        require_unchanged(stream, file.fingerprint)
         while chunk := _read_source(stream):
             digest.update(chunk)
             copied += len(chunk)
@@ -326,8 +326,8 @@ def _copy(file: InstanceFile, staged: StagedObject, pacer: Pacer | None) -> byte
                 staged.write(chunk)
             else:
                 _write_paced(chunk, staged, pacer)
-        require_unchanged(stream, file.entry.fingerprint)
-    if copied != file.entry.fingerprint.size:
+        require_unchanged(stream, file.fingerprint)
+    if copied != file.fingerprint.size:
         raise EntryChangedError("The file changed while it was read.")
     return digest.digest()
 

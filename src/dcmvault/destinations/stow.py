@@ -12,12 +12,12 @@ from typing import Self
 from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
-from dcmvault.destinations.stow_access import WebAccess, look_up_access
-from dcmvault.destinations.stow_pool import IdleConnections
-from dcmvault.destinations.stow_probe import WebProbe
 from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
+from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
     DestinationStoppedError,
     DestinationUnreachableError,
@@ -182,14 +182,14 @@ class StowDelivery:
         body.require_sound(header)
         try:
             stored = self._service.store(
-                header.sop_instance_uid, body.chunks, file.entry.fingerprint.size, self._pacer
+                header.sop_instance_uid, body.chunks, file.fingerprint.size, self._pacer
             )
         except (DestinationUnreachableError, DestinationStoppedError):
             self._is_over = True
             raise
         return Receipt(
             locator=file.entry.locator,
-            fingerprint=file.entry.fingerprint,
+            fingerprint=file.fingerprint,
             file_sha256=body.sha256,
             status=stored.status,
             object_key="",
@@ -249,7 +249,7 @@ class _FileBody:
 
         As EntryUnreadableError and InstanceUnsendableError.
         """
-        planned = self._file.entry.fingerprint
+        planned = self._file.fingerprint
         with open_source_file(self._file.path) as stream:
             require_unchanged(stream, planned)
             try:
@@ -262,7 +262,7 @@ class _FileBody:
 
         Each chunk is valid until the next is asked for.
         """
-        planned = self._file.entry.fingerprint
+        planned = self._file.fingerprint
         digest = hashlib.sha256()
         left = planned.size
         buffer = bytearray(min(left, _CHUNK))

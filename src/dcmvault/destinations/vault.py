@@ -206,7 +206,7 @@ class VaultDelivery:
 
     def put(self, file: InstanceFile) -> Receipt:
         """Read one file once and hand its blobs to the encoders; durable after `flush`."""
-        planned = file.entry.fingerprint
+        planned = file.fingerprint
         with open_source_bytes(file.path) as source:
             require_unchanged(source, planned)
             try:

@@ -17,8 +17,9 @@ from typing import Self
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
 from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
-from dcmvault.dicom.messages import Answer, Messages, Request, StoreSink
+from dcmvault.dicom.messages import Answer, Messages, Request
 from dcmvault.dicom.status import CONTEXT_RESULTS, explain_rejection
+from dcmvault.dicom.taking_in import StoreSink
 from dcmvault.errors import (
     AssociationDeferredError,
     AssociationLostError,
@@ -262,22 +263,14 @@ class PeerAssociation:
             self.abort()
         return answer
 
-    def find(self, context_id: int, model_uid: str, identifier: bytes) -> Iterator[Answer]:
-        """Send a C-FIND and yield all its answers, the final one last (PS3.7 section 9.1.2).
+    def ask(self, request: Request, goes_on: Callable[[], bool] | None = None) -> Iterator[Answer]:
+        """Send a C-FIND or C-MOVE and yield all its answers, the final one last (PS3.7 9.1.2, 4).
 
-        Each answer may take `dimse_timeout_s`.
+        Each answer may take `dimse_timeout_s`, or for as long as it `goes_on`.
         """
-        self._request(
-            Request(
-                context_id,
-                commands.C_FIND_RQ,
-                model_uid,
-                chunks=(identifier,),
-                length=len(identifier),
-            )
-        )
+        self._request(request)
         while True:
-            answer = self._answer(partial(self._messages.answer, commands.C_FIND_RQ))
+            answer = self._answer(partial(self._messages.answer, request.field, goes_on))
             yield answer
             if answer.is_last:
                 return

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -240,9 +241,11 @@ class Channel:
             return bool(selector.select(0))
 
     def close(self) -> None:
-        """Close the connection; harmless when it is closed."""
+        """Close the connection, also for a thread that waits for it; harmless when it is closed."""
         if self._secured is not None and not self.is_broken:
             say_goodbye(self._secured)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _read(self, length: int, deadline: float, timeout_s: float) -> bytes:

@@ -15,6 +15,7 @@ from dcmvault.errors import MalformedDicomError
 C_STORE_RQ = 0x0001
 C_GET_RQ = 0x0010
 C_FIND_RQ = 0x0020
+C_MOVE_RQ = 0x0021
 C_ECHO_RQ = 0x0030
 RESPONSE = 0x8000
 
@@ -23,6 +24,7 @@ AFFECTED_SOP_CLASS_UID = 0x0002
 COMMAND_FIELD = 0x0100
 MESSAGE_ID = 0x0110
 MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+MOVE_DESTINATION = 0x0600
 PRIORITY = 0x0700
 DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
@@ -67,9 +69,10 @@ def encode_request(
     sop_class_uid: str,
     *,
     sop_instance_uid: str = "",
+    move_destination: str = "",
     has_data_set: bool,
 ) -> bytes:
-    """Encode the command set of a C-ECHO, C-FIND, C-GET or C-STORE request (PS3.7 section 9.3)."""
+    """Encode the command set of a request (PS3.7 section 9.3)."""
     elements: dict[int, bytes] = {
         AFFECTED_SOP_CLASS_UID: encode_uid(sop_class_uid),
         COMMAND_FIELD: _us(field),
@@ -80,16 +83,19 @@ def encode_request(
         elements[PRIORITY] = _us(_MEDIUM_PRIORITY)
     if sop_instance_uid:
         elements[AFFECTED_SOP_INSTANCE_UID] = encode_uid(sop_instance_uid)
+    if move_destination:
+        title = move_destination.encode("ascii")
+        elements[MOVE_DESTINATION] = title + b" " * (len(title) % 2)
     return _with_group_length(elements)
 
 
-def encode_store_response(request: Mapping[int, bytes], status: int) -> bytes:
-    """Encode the command set that answers a C-STORE request (PS3.7 section 9.3.1.2)."""
+def encode_response(request: Mapping[int, bytes], status: int) -> bytes:
+    """Encode the command set that answers a C-STORE or C-ECHO request (PS3.7 section 9.3)."""
     copied = (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID)
     return _with_group_length(
         {element: request[element] for element in copied if element in request}
         | {
-            COMMAND_FIELD: _us(C_STORE_RQ | RESPONSE),
+            COMMAND_FIELD: _us(number(request, COMMAND_FIELD) | RESPONSE),
             MESSAGE_ID_BEING_RESPONDED_TO: _us(number(request, MESSAGE_ID)),
             DATA_SET_TYPE: _us(NO_DATA_SET),
             STATUS: _us(status),

@@ -7,13 +7,22 @@ memory stays small however large it is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer, HttpRequest
+from dcmvault.dicom.http_connection import (
+    HttpAnswer,
+    HttpConnection,
+    HttpPeer,
+    HttpRequest,
+    HttpStream,
+)
 from dcmvault.dicom.http_login import Login
 from dcmvault.dicom.http_status import failure_reason, http_status
 from dcmvault.dicom.status import StatusKind, StatusMeaning, store_status
@@ -33,7 +42,25 @@ from dcmvault.ports.pacing import Pacer
 _LONGEST_STORE_ANSWER = 1 << 20
 _LONGEST_SEARCH_ANSWER = 8 << 20
 _JSON = "application/dicom+json"
+_LONGEST_NUMBER = 10
+#: Seconds before a second attempt, and before any.
+_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
 _K = StatusKind
+
+
+class ServiceBusyError(DestinationUnreachableError):
+    """The service answered that it cannot serve now; `wait_s` is when it wants us back, or 0."""
+
+    def __init__(self, message: str, *, hint: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.wait_s = wait_s
+
+
+def seconds_until_next(error: DestinationUnreachableError, attempt: int) -> float:
+    """Say how long to wait before the next attempt: as the service asks, within reason."""
+    asked_s = error.wait_s if isinstance(error, ServiceBusyError) else 0.0
+    return min(asked_s or _WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +151,25 @@ class DicomwebConnection:
         request = HttpRequest("GET", target, {"Accept": _JSON})
         return self._logged_in(request, _LONGEST_SEARCH_ANSWER)
 
-    def failure(self, status: int) -> DestinationError:
+    @contextmanager
+    def retrieving(self, resource: str, accept: str) -> Iterator[HttpStream]:
+        """Ask for a resource and hand out the answer, whatever its status; read it in the context.
+
+        Raises DestinationUnreachableError when none comes, or not to its end.
+        """
+        # What is compressed on the way could become any size.
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        request = HttpRequest("GET", f"{self.root}{resource}", headers)
+        login = self.login.header()
+        with self.connection.answering(_with_login(request, login)) as answer:
+            if answer.status != 401 or not self.login.renew(login):
+                yield answer
+                return
+        login = self.login.header()
+        with self.connection.answering(_with_login(request, login)) as answer:
+            yield answer
+
+    def failure(self, status: int, retry_after: str = "") -> DestinationError:
         """Return what an HTTP status means for the whole service, as an error."""
         meaning = http_status(status)
         message = f"{self.peer.name} answered {status}: {meaning.meaning}"
@@ -132,7 +177,7 @@ class DicomwebConnection:
         if meaning.kind is _K.STOP_DESTINATION:
             return DestinationStoppedError(message, hint=hint)
         if meaning.kind is _K.RETRY_LATER:
-            return DestinationUnreachableError(message, hint=hint)
+            return ServiceBusyError(message, hint=hint, wait_s=_seconds(retry_after))
         return DestinationError(message, hint=hint)
 
     def _post(
@@ -156,9 +201,8 @@ class DicomwebConnection:
         """Make a request; where the login is refused, once more with a renewed one."""
         login = self.login.header()
         for is_last in (False, True):
-            headers = {**request.headers, "Authorization": login} if login else request.headers
             answer = self.connection.exchange(
-                replace(request, headers=headers), longest_answer=longest_answer
+                _with_login(request, login), longest_answer=longest_answer
             )
             if answer.status != 401 or is_last or not self.login.renew(login):
                 break
@@ -225,6 +269,25 @@ class DicomwebConnection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _with_login(request: HttpRequest, login: str) -> HttpRequest:
+    if not login:
+        return request
+    return replace(request, headers={**request.headers, "Authorization": login})
+
+
+def _seconds(retry_after: str) -> float:
+    """Return how long to wait, in seconds or until a date (RFC 9110 section 10.2.3); 0 for none."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER:
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    now = datetime.now(UTC) if until.tzinfo is not None else datetime.now(UTC).replace(tzinfo=None)
+    return max(0.0, (until - now).total_seconds())
 
 
 def _stored(warning: int, length: int) -> Stored:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
-from dcmvault.dicom.messages import Answer
+from dcmvault.dicom.messages import Answer, Request
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.errors import DestinationError, MalformedDicomError
 
@@ -153,7 +153,7 @@ class StudyQuery:
         total = 0
         status = 0
         try:
-            for answer in self.association.find(context_id, STUDY_ROOT_FIND, identifier):
+            for answer in self.association.ask(find_request(context_id, identifier)):
                 status = answer.status
                 if status not in (0xFF00, 0xFF01):
                     break
@@ -181,10 +181,21 @@ class StudyQuery:
             }
         )
         if status != 0:
-            raise _refused(peer, level, status, total)
+            raise refusal_of_query(peer, level, status, total)
 
 
-def _refused(peer: str, level: str, status: int, answers: int) -> DestinationError:
+def find_request(context_id: int, identifier: bytes) -> Request:
+    """Make a C-FIND request in the Study Root model."""
+    return Request(
+        context_id,
+        commands.C_FIND_RQ,
+        STUDY_ROOT_FIND,
+        chunks=(identifier,),
+        length=len(identifier),
+    )
+
+
+def refusal_of_query(peer: str, level: str, status: int, answers: int) -> DestinationError:
     """Explain a final status of C-FIND (PS3.4 table C.4-1)."""
     if 0xA700 <= status <= 0xA7FF:
         return DestinationError(

@@ -13,7 +13,8 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
@@ -87,6 +88,8 @@ class HttpAnswer:
     body: bytes
     #: Values of all `Warning` headers (RFC 7234 section 5.5).
     warnings: tuple[str, ...] = ()
+    #: When to come back, as the peer wrote it (RFC 9110 section 10.2.3); empty if it did not.
+    retry_after: str = ""
 
 
 class HttpConnection:
@@ -99,6 +102,7 @@ class HttpConnection:
         self._is_kept = False
         #: Bytes of the answer in hand that came so far.
         self._heard = 0
+        self._is_abandoned = False
 
     @property
     def peer(self) -> HttpPeer:
@@ -119,19 +123,46 @@ class HttpConnection:
             return
         self.close()
         self._is_kept = False
-        self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
+        if not self._is_abandoned:
+            self._socket = secure(self._peer, connect(self._peer, resolve(self._peer)))
+        if self._is_abandoned:
+            self.close()
+            raise AssociationLostError(f"nobody waits for {self._peer.name} any more")
 
     def exchange(self, request: HttpRequest, *, longest_answer: int) -> HttpAnswer:
         """Send a request and read the answer, of so many bytes at most, to its end.
 
+        Raises DestinationError for an answer that is too long, and as `answering`.
+        """
+        with self.answering(request) as answer:
+            body = answer.read(longest_answer)
+            return HttpAnswer(answer.status, body, answer.warnings, answer.header("Retry-After"))
+
+    @contextmanager
+    def answering(self, request: HttpRequest) -> Iterator[HttpStream]:
+        """Send a request and hand out the answer, whose body is read within this context.
+
         A kept connection may be closed by the peer just when it is used again: such a request,
         to which no byte was answered, is made once more. Raises AssociationLostError when the
-        connection or a wait ends or no HTTP comes, DestinationError for an answer that is too
-        long, and as `open`. What the body raises passes through; the peer then never had all of it.
+        connection or a wait ends or no HTTP comes, also while the body is read, and as `open`.
+        What the request's body raises passes through; the peer then never had all of it. What is
+        not read to its end ends the connection.
         """
+        wire, response, all_sent = self._begin(request)
+        must_close = True
+        try:
+            stream = HttpStream(self._peer, wire, response)
+            yield stream
+            must_close = not (all_sent and stream.may_go_on)
+            self._is_kept = True
+        finally:
+            if must_close:
+                self.close()
+
+    def _begin(self, request: HttpRequest) -> tuple[_Wire, http.client.HTTPResponse, bool]:
         self.open()
         try:
-            return self._try(request, longest_answer)
+            return self._ask(request)
         except AssociationLostError as error:
             is_stale = (
                 self._is_kept and not self._heard and not isinstance(error.__cause__, TimeoutError)
@@ -139,7 +170,7 @@ class HttpConnection:
             if not is_stale:
                 raise
         self.open()
-        return self._try(request, longest_answer)
+        return self._ask(request)
 
     def close(self) -> None:
         """Close the connection; harmless when it is closed."""
@@ -148,6 +179,15 @@ class HttpConnection:
                 say_goodbye(self._socket)
             self._socket.close()
             self._socket = None
+
+    def abandon(self) -> None:
+        """Let whoever waits for the peer in another thread wait no longer: that fails, for good."""
+        self._is_abandoned = True
+        connection = self._socket
+        if connection is not None:
+            with suppress(OSError):  # it ended meanwhile
+                # Of the socket below TLS: what another thread reads by is left alone.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -168,42 +208,20 @@ class HttpConnection:
                 return True
         return isinstance(connection, ssl.SSLSocket) and not has_data(connection)
 
-    def _try(self, request: HttpRequest, longest_answer: int) -> HttpAnswer:
+    def _ask(self, request: HttpRequest) -> tuple[_Wire, http.client.HTTPResponse, bool]:
+        """Send a request and wait for the head of its answer; say whether all of it was sent."""
         assert self._socket is not None
         wire = _Wire(self._socket, self._peer.response_timeout_s, request.pacer)
         self._heard = 0
-        must_close = True
         try:
-            all_sent, sent = self._send(wire, request)
-            answer, must_close = self._receive(wire, sent, longest_answer)
-            must_close = must_close or not all_sent
-            self._is_kept = True
-        except TimeoutError as error:
-            raise AssociationLostError(
-                f"{self._peer.name} gave no answer within {self._peer.response_timeout_s:g} s",
-                hint="The peer or the network between is stuck.",
-            ) from error
-        except (OSError, http.client.IncompleteRead) as error:
-            tls = self._peer.tls
-            if isinstance(error, OSError) and tls is not None:
-                refusal = tls.refusal(self._peer.name, error)
-                if refusal is not None:
-                    raise refusal from error
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise AssociationLostError(
-                f"the connection to {self._peer.name} broke ({reason})",
-                hint="Look at the peer's log and at the network between.",
-            ) from error
-        except (http.client.HTTPException, ValueError) as error:
-            raise AssociationLostError(
-                f"{self._peer.name} answers with what is not HTTP",
-                hint="Check that host and port are those of a DICOMweb service.",
-            ) from error
+            with _explaining(self._peer):
+                all_sent, sent = self._send(wire, request)
+                return wire, sent.getresponse(), all_sent
+        except BaseException:
+            self.close()
+            raise
         finally:
             self._heard = wire.heard
-            if must_close:
-                self.close()
-        return answer
 
     def _send(self, wire: _Wire, request: HttpRequest) -> tuple[bool, http.client.HTTPConnection]:
         """Send the request; say whether all of it went out before the peer stopped taking it."""
@@ -232,24 +250,90 @@ class HttpConnection:
         wire.answer_by(self._peer.response_timeout_s)
         return True, sent
 
-    def _receive(
-        self, wire: _Wire, sent: http.client.HTTPConnection, longest: int
-    ) -> tuple[HttpAnswer, bool]:
-        """Read an answer; say whether the connection is over after it."""
-        response = sent.getresponse()
-        wire.answer_by(self._peer.response_timeout_s)
-        body = response.read(longest + 1)
-        if len(body) > longest:
-            raise DestinationError(
-                f"{self._peer.name} answers with more than {longest} bytes",
-                hint="Look for a defect of the peer.",
-            )
-        if response.length:  # `read` is silent about an answer that is cut off
-            raise http.client.IncompleteRead(body, response.length)
-        warnings = tuple(response.headers.get_all("Warning", []))
-        # A chunked body has a trailer behind it, which was read only if `read` came to its end.
-        is_over = response.will_close or not response.isclosed()
-        return HttpAnswer(response.status, body, warnings), is_over
+
+class HttpStream:
+    """An answer whose body is still to come."""
+
+    def __init__(self, peer: HttpPeer, wire: _Wire, response: http.client.HTTPResponse) -> None:
+        self._peer = peer
+        self._wire = wire
+        self._response = response
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._response.status
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Values of all `Warning` headers (RFC 7234 section 5.5)."""
+        return tuple(self._response.headers.get_all("Warning", []))
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the connection can be used again after what was read."""
+        # A chunked body has a trailer behind it, which was read only if reading came to its end.
+        return self._response.isclosed() and not self._response.will_close
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header; empty where there is none."""
+        return str(self._response.headers.get(name, ""))
+
+    def read(self, longest: int) -> bytes:
+        """Read the whole body, which must have come by a deadline.
+
+        Raises DestinationError when it has more than `longest` bytes.
+        """
+        self._wire.answer_by(self._peer.response_timeout_s)
+        with _explaining(self._peer):
+            body = self._response.read(longest + 1)
+            if len(body) <= longest:
+                self._require_whole(body)
+                return body
+        raise DestinationError(
+            f"{self._peer.name} answers with more than {longest} bytes",
+            hint="Look for a defect of the peer.",
+        )
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as the body goes, each time by a deadline; 0 at its end."""
+        self._wire.answer_by(self._peer.response_timeout_s)
+        with _explaining(self._peer):
+            read = self._response.readinto(buffer)
+            if not read:
+                self._require_whole(b"")
+        return read
+
+    def _require_whole(self, body: bytes) -> None:
+        if self._response.length:  # nobody else says that an answer was cut off
+            raise http.client.IncompleteRead(body, self._response.length)
+
+
+@contextmanager
+def _explaining(peer: HttpPeer) -> Iterator[None]:
+    """Say as AssociationLostError (or as TLS has it) what goes wrong on the way."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise AssociationLostError(
+            f"{peer.name} gave no answer within {peer.response_timeout_s:g} s",
+            hint="The peer or the network between is stuck.",
+        ) from error
+    except (OSError, http.client.IncompleteRead) as error:
+        if isinstance(error, OSError) and peer.tls is not None:
+            refusal = peer.tls.refusal(peer.name, error)
+            if refusal is not None:
+                raise refusal from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise AssociationLostError(
+            f"the connection to {peer.name} broke ({reason})",
+            hint="Look at the peer's log and at the network between.",
+        ) from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise AssociationLostError(
+            f"{peer.name} answers with what is not HTTP",
+            hint="Check that host and port are those of the service.",
+        ) from error
 
 
 class _NotTakenError(Exception):

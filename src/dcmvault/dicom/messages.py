@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
 from dcmvault.dicom.channel import Channel, Peer
-from dcmvault.errors import AssociationLostError, MalformedDicomError
+from dcmvault.dicom.inbox import LONGEST_MESSAGE, Inbox
+from dcmvault.dicom.taking_in import StoreSink, take_in
+from dcmvault.errors import MalformedDicomError
 from dcmvault.ports.pacing import Pacer
 
-_LONGEST_MESSAGE = 4 * 1024 * 1024
 #: The longest PDU we send, also to a peer without a limit.
 _LONGEST_SENT_PDU = 1024 * 1024
 #: Peers exist that announce nonsense; below this no command set fits.
 _SHORTEST_SENT_PDU = 1024
 #: Statuses after which another answer follows (PS3.7 section 9.1.2.1.5).
 _PENDING = (0xFF00, 0xFF01)
-_ANSWERED_OFTEN = (commands.C_FIND_RQ, commands.C_GET_RQ)
+_ANSWERED_OFTEN = (commands.C_FIND_RQ, commands.C_GET_RQ, commands.C_MOVE_RQ)
+#: A peer that says of a C-GET that it goes on, and sends nothing, may do so for this many times
+#: `dimse_timeout_s`.
+_LONGEST_QUIET = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +54,8 @@ class Request:
     chunks: Iterable[bytes | memoryview] = ()
     length: int = 0
     pacer: Pacer | None = None
-
-
-class StoreSink(Protocol):
-    """Takes the instances that a peer sends because we asked for them, one after the other."""
-
-    def begin(self, context_id: int, sop_class_uid: str, sop_instance_uid: str) -> None:
-        """Begin an instance; the UIDs are what the command says, unchecked."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Go on with its data set."""
-        ...
-
-    def end(self) -> int:
-        """End it; return the status for the peer (PS3.4 table B.2-1)."""
-        ...
+    #: C-MOVE: the AE title of whom the peer is to send to.
+    move_destination: str = ""
 
 
 class Messages:
@@ -82,8 +70,7 @@ class Messages:
         self._message_id = 0
         #: The presentation contexts of requests without their (last) answer, by message id.
         self._outstanding: dict[int, int] = {}
-        #: Received and not used yet: one PDU may end one answer and begin the next.
-        self._values: deque[pdu.DataValue] = deque()
+        self._inbox = Inbox(peer, channel)
         limit = maximum_length or _LONGEST_SENT_PDU
         length = max(_SHORTEST_SENT_PDU, min(limit, _LONGEST_SENT_PDU))
         #: Data bytes per PDU, even, as PS3.8 Annex E.1 wants of every fragment but the last.
@@ -105,6 +92,7 @@ class Messages:
             self._message_id,
             request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
+            move_destination=request.move_destination,
             has_data_set=request.length > 0,
         )
         context_id = request.context_id
@@ -128,23 +116,26 @@ class Messages:
             pacer.take(sum(map(len, buffers)))
         self._channel.send(buffers)
 
-    def answer(self, field: int) -> Answer:
+    def answer(self, field: int, goes_on: Callable[[], bool] | None = None) -> Answer:
         """Return the next answer to one of the requests outstanding, all of this command field.
 
-        It must be complete within `dimse_timeout_s` from now.
+        It must be complete within `dimse_timeout_s` from now; from when it begins, where
+        `goes_on` says for how long to wait for that.
         """
+        if goes_on is not None:
+            self._inbox.await_input(goes_on)
         command: Mapping[int, bytes] | None = None
         context_id: int | None = None
         parts: dict[bool, bytearray] = {True: bytearray(), False: bytearray()}
         deadline = time.monotonic() + self._peer.dimse_timeout_s
         while True:
-            value = self._next_value(deadline)
+            value = self._inbox.next_value(deadline)
             if context_id is None:
                 context_id = value.context_id
             if value.context_id != context_id:
                 raise MalformedDicomError("an answer under another presentation context")
             parts[value.is_command] += value.fragment
-            if len(parts[value.is_command]) > _LONGEST_MESSAGE:
+            if len(parts[value.is_command]) > LONGEST_MESSAGE:
                 raise MalformedDicomError("a message without an end")
             if not value.is_last:
                 continue
@@ -171,74 +162,27 @@ class Messages:
         PS3.7 section 9.3.3. Each part must come within `dimse_timeout_s`, all within `longest_s`.
         """
         ends_at = time.monotonic() + longest_s
+        quiet_until = self._end_of_quiet()
         while True:
-            context_id, encoded = self._one_message(is_command=True, ends_at=ends_at)
+            context_id, encoded = self._inbox.whole(is_command=True, ends_at=ends_at)
             command = commands.decode_command(encoded)
             has_data = commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET
             if commands.number(command, commands.COMMAND_FIELD) == commands.C_STORE_RQ:
                 if not has_data:
                     raise MalformedDicomError("a request to store nothing")
-                self._take_in(context_id, command, sink, ends_at)
+                take_in(self._inbox, context_id, command, sink, ends_at)
+                quiet_until = self._end_of_quiet()
                 continue
+            if time.monotonic() > quiet_until:
+                raise MalformedDicomError("answers without end, and no instances")
             self._check(command, commands.C_GET_RQ, context_id)
-            data = self._one_message(is_command=False, ends_at=ends_at)[1] if has_data else b""
+            data = self._inbox.whole(is_command=False, ends_at=ends_at)[1] if has_data else b""
             answer = self._answer(command, commands.C_GET_RQ, data)
             if answer.is_last:
                 return answer
 
-    def _take_in(
-        self, context_id: int, command: Mapping[int, bytes], sink: StoreSink, ends_at: float
-    ) -> None:
-        sop_class, instance = (
-            command.get(element, b"").decode("ascii", "replace").strip("\0 ")
-            for element in (commands.AFFECTED_SOP_CLASS_UID, commands.AFFECTED_SOP_INSTANCE_UID)
-        )
-        sink.begin(context_id, sop_class, instance)
-        for value in self._values_of(is_command=False, ends_at=ends_at):
-            if value.context_id != context_id:
-                raise MalformedDicomError("a data set under another presentation context")
-            sink.write(value.fragment)
-        response = commands.encode_store_response(command, sink.end())
-        self._channel.send(
-            list(self._fragments(context_id, response, is_command=True, is_end=True))
-        )
-
-    def _one_message(self, *, is_command: bool, ends_at: float) -> tuple[int, bytes]:
-        """Return a command set, or the data set of an answer, and its presentation context."""
-        whole = bytearray()
-        context_id = 0
-        for value in self._values_of(is_command=is_command, ends_at=ends_at):
-            if context_id not in (0, value.context_id):
-                raise MalformedDicomError("a message under two presentation contexts")
-            context_id = value.context_id
-            whole += value.fragment
-            if len(whole) > _LONGEST_MESSAGE:
-                raise MalformedDicomError("a message without an end")
-        return context_id, bytes(whole)
-
-    def _values_of(self, *, is_command: bool, ends_at: float) -> Iterator[pdu.DataValue]:
-        """Yield the parts of one command set or data set, the last included."""
-        while True:
-            deadline = min(ends_at, time.monotonic() + self._peer.dimse_timeout_s)
-            value = self._next_value(deadline)
-            if value.is_command is not is_command:
-                raise MalformedDicomError("a message inside another")
-            yield value
-            if value.is_last:
-                return
-
-    def _next_value(self, deadline: float) -> pdu.DataValue:
-        while not self._values:
-            kind, body = self._channel.receive(self._peer.dimse_timeout_s, deadline)
-            if kind == pdu.A_RELEASE_RQ:
-                self._channel.send([pdu.release_response()])
-                raise AssociationLostError(
-                    f"{self._peer.name} ended the association instead of an answer"
-                )
-            if kind != pdu.P_DATA_TF:
-                raise MalformedDicomError(f"PDU type {kind:02X} instead of data")
-            self._values.extend(pdu.read_data_values(body))
-        return self._values.popleft()
+    def _end_of_quiet(self) -> float:
+        return time.monotonic() + _LONGEST_QUIET * self._peer.dimse_timeout_s
 
     def _check(self, command: Mapping[int, bytes], field: int, context_id: int) -> None:
         if commands.number(command, commands.COMMAND_FIELD) != field | commands.RESPONSE:

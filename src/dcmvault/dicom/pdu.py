@@ -187,15 +187,22 @@ def abort() -> bytes:
     return HEADER.pack(A_ABORT, 4) + bytes(4)
 
 
-def _items(body: bytes) -> Iterator[tuple[int, bytes]]:
+def command_pdu(context_id: int, command: bytes) -> bytes:
+    """Encode a P-DATA-TF with a whole command set, which must be short (a kilobyte)."""
+    value = PDV_HEADER.pack(len(command) + 2, context_id, IS_COMMAND | IS_LAST) + command
+    return HEADER.pack(P_DATA_TF, len(value)) + value
+
+
+def items(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the items of an association PDU, type and value (PS3.8 section 9.3.2)."""
     offset = 0
     while offset < len(body):
         if offset + _ITEM.size > len(body):
-            raise MalformedDicomError("an item of an A-ASSOCIATE-AC is cut short")
+            raise MalformedDicomError("an item of an association PDU is cut short")
         kind, length = _ITEM.unpack_from(body, offset)
         offset += _ITEM.size
         if offset + length > len(body):
-            raise MalformedDicomError("an item of an A-ASSOCIATE-AC is longer than its PDU")
+            raise MalformedDicomError("an item of an association PDU is longer than its PDU")
         yield kind, body[offset : offset + length]
         offset += length
 
@@ -206,16 +213,16 @@ def read_acceptance(body: bytes) -> Acceptance:
         raise MalformedDicomError("an A-ASSOCIATE-AC is cut short")
     answers: list[ContextAnswer] = []
     maximum_length, operations_window = 0, 1
-    for kind, value in _items(body[_ASSOCIATE_FIXED.size :]):
+    for kind, value in items(body[_ASSOCIATE_FIXED.size :]):
         if kind == _ITEM_CONTEXT_AC and len(value) >= 4:
             syntaxes = [
                 text.rstrip(b"\0 ").decode("ascii", "replace")
-                for inner, text in _items(value[4:])
+                for inner, text in items(value[4:])
                 if inner == _ITEM_TRANSFER_SYNTAX
             ]
             answers.append(ContextAnswer(value[0], value[2], syntaxes[0] if syntaxes else ""))
         elif kind == _ITEM_USER_INFORMATION:
-            for inner, number in _items(value):
+            for inner, number in items(value):
                 if inner == _ITEM_MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
                 elif inner == _ITEM_OPERATIONS_WINDOW and len(number) == 4:

@@ -178,8 +178,8 @@ class WebStudyQuery:
         if answer.status == 204:
             return [], False
         if answer.status not in (200, 206):
-            raise self.service.failure(answer.status)
-        rows = _read_rows(self.peer_name, answer)
+            raise self.service.failure(answer.status, answer.retry_after)
+        rows = read_rows(self.peer_name, answer)
         # PS3.18 section 8.3.4.4.1: a service with a limit of its own says so.
         is_capped = any(warning.startswith("299") for warning in answer.warnings)
         return rows, is_capped or answer.status == 206 or len(rows) >= self.page
@@ -203,10 +203,11 @@ def require_search_answer(service: DicomwebConnection, answer: HttpAnswer) -> No
     """Raise DestinationError unless this is how a service answers that lets us search."""
     if answer.status not in (200, 204, 206):
         raise service.failure(answer.status)
-    _read_rows(service.peer.name, answer)
+    read_rows(service.peer.name, answer)
 
 
-def _read_rows(peer: str, answer: HttpAnswer) -> list[DataSet]:
+def read_rows(peer: str, answer: HttpAnswer) -> list[DataSet]:
+    """Read the rows of an answer; DestinationError for what is none."""
     try:
         return read_data_sets(answer.body) if answer.body.strip() else []
     except MalformedDicomError as error:

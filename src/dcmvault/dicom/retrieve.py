@@ -135,15 +135,15 @@ def retrieve(
         answer = association.get(context_id, STUDY_ROOT_GET, identifier, intake, _LONGEST_S)
         return Retrieved(
             f"{answer.status:04X}",
-            _refusal(answer.status),
+            refusal_of_retrieval(answer.status),
             _count(answer.command, _COMPLETED),
             _count(answer.command, _FAILED),
             frozenset(intake.too_large),
         )
 
 
-def _refusal(status: int) -> str:
-    """Explain a final status of C-GET (PS3.4 table C.4-3)."""
+def refusal_of_retrieval(status: int) -> str:
+    """Explain a final status of C-GET or C-MOVE, if it must be (PS3.4 tables C.4-2, C.4-3)."""
     if status in (0x0000, 0xB000):
         return ""
     if 0xA700 <= status <= 0xA7FF:

@@ -109,7 +109,7 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
             raise _unsendable(f"it has no {name}")
         if not is_usable_uid(uid):
             raise _unsendable(f"its {name} is not a UID")
-    size = file.entry.fingerprint.size
+    size = file.fingerprint.size
     if max(header.data_set_end, header.pixel_data_end) > size:
         raise _unsendable("it is truncated")
     if header.data_set_end <= header.data_set_start:
@@ -190,9 +190,9 @@ def begin_file(
     """
     context_id = _context_id(association, header.kind)
     with _reading(file) as stream:
-        reader = _HashingReader(stream, file.entry.fingerprint)
+        reader = _HashingReader(stream, file.fingerprint)
         length = header.data_set_end - header.data_set_start
-        check_bytes(stream.fileno(), header, file.entry.fingerprint.size)
+        check_bytes(stream.fileno(), header, file.fingerprint.size)
         _check_even(header)
         reader.skip(header.data_set_start)
         message_id = association.begin_store(
@@ -219,8 +219,8 @@ def begin_transcoded(
     is ready: a peer may end one that is idle for long.
     """
     with _reading(file) as stream:
-        reader = _HashingReader(stream, file.entry.fingerprint)
-        reader.skip(file.entry.fingerprint.size)
+        reader = _HashingReader(stream, file.fingerprint)
+        reader.skip(file.fingerprint.size)
         with transcoded(stream.fileno(), transfer_syntax_uid) as result:
             reader.finish()
             association = associate()

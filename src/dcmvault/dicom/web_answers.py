@@ -27,6 +27,10 @@ _OTHER_FAILURES_SEQUENCE = "0008119A"
 #: Sequences inside sequences; an answer has one.
 _DEEPEST = 32
 _LONGEST_VALUE = 128
+#: Longer values are no attributes that are shown.
+_LONGEST_TEXT = 4096
+#: Component groups of a person name in JSON (PS3.18 section F.2.2).
+_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,24 @@ def first_number(data_set: object, tag: str) -> int | None:
     return None
 
 
+def text_of(row: DataSet, tag: str) -> str:
+    r"""Return the values of an attribute as text, with `\` between them; nothing for others."""
+    text = "\\".join(map(_text, values(row, tag)))[:_LONGEST_TEXT]
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        groups = [value.get(group) for group in _NAME_GROUPS]
+        return "=".join(one if isinstance(one, str) else "" for one in groups).rstrip("=").strip()
+    if isinstance(value, str):
+        return value.strip("\0 ")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    is_whole = isinstance(value, int) or value.is_integer()
+    return str(int(value)) if is_whole and abs(value) < 1 << 63 else repr(value)
+
+
 def _read_native_model(body: bytes) -> DataSet:
     reader = _NativeModel()
     parser = expat.ParserCreate()
@@ -131,9 +153,13 @@ class _NativeModel:
     #: Values of the attribute in hand, in its sequence, in ...
     _values: list[list[object]] = field(default_factory=list)
     _text: list[str] | None = None
+    _is_begun: bool = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """Begin an element."""
+        """Begin an element; MalformedDicomError for the root of anything else."""
+        if not self._is_begun and name.rpartition(":")[2] != "NativeDicomModel":
+            raise MalformedDicomError("an answer in XML that is no data set")
+        self._is_begun = True
         match name.rpartition(":")[2]:
             case "DicomAttribute":
                 found: list[object] = []

@@ -161,12 +161,19 @@ class InstanceKind:
 class InstanceFile:
     """An entry that can be read now: `path` holds exactly the source's bytes while it is in hand.
 
-    `header` is None until scanned, and stays None for an opaque file.
+    `header` is None until scanned, and stays None for an opaque file. `fetched` is set by a source
+    that fetches files: what the file at `path` shows, which the entry could not tell.
     """
 
     entry: InstanceEntry
     path: Path
     header: InstanceHeader | None = None
+    fetched: Fingerprint | None = None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the file at `path` shows for as long as it is in hand."""
+        return self.fetched or self.entry.fingerprint
 
 
 @dataclass(frozen=True, slots=True)

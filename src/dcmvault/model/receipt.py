@@ -13,7 +13,7 @@ class Receipt:
     """A claim, not evidence: the destination said that it took these bytes."""
 
     locator: str
-    #: The source's fingerprint at the time of reading.
+    #: What the file that was read showed (`InstanceFile.fingerprint`).
     fingerprint: Fingerprint
     #: SHA-256 of the file's bytes, computed in the same read.
     file_sha256: bytes

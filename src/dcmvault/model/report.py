@@ -135,6 +135,8 @@ class RunReport:
     studies: int
     not_dicom: int
     exit_status: int
+    #: Instances that the source had before and has no more; their copies are kept.
+    gone: int = 0
     stages: Mapping[str, float] = field(default_factory=dict)  #: seconds by stage
     failures: tuple[Failure, ...] = ()
     #: Sentences about the run as a whole.

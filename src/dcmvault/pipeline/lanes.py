@@ -290,7 +290,7 @@ class _Lane(Generic[_T]):
 
     def _tell(self, work: _Work[_T], came: Receipt | DcmvaultError) -> None:
         if isinstance(came, Receipt):
-            self.gate.delivered(work.file.entry.fingerprint.size)
+            self.gate.delivered(work.file.fingerprint.size)
         elif isinstance(came, InstanceDeferredError):
             self.gate.trouble()
         self.hand.remove(work)

@@ -23,6 +23,7 @@ from dcmvault.model.instance import (
     InstanceHeader,
     InstanceIdentity,
     ScannedEntry,
+    StudyRef,
     UnreadableEntry,
 )
 from dcmvault.model.remarks import SourceRemarks
@@ -35,7 +36,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import HasRemarks, Source
+from dcmvault.ports.source import HasRemarks, KeepsChanges, MayBeIncomplete, Source
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -66,13 +67,24 @@ def select_from(
     scan_pass = sources.scan(source_id, run_id)
     contents = EqualContents(source, source_id, scan_pass, open_other)
     selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
-    readable = selection.list_all(listed)
+    bookmark = ""
+    if isinstance(source, KeepsChanges):
+        before = sources.bookmark(source_id)
+        changes = source.changes_since(before) if before else None
+        if changes is not None:
+            selection.list_studies(changes.studies, listed)
+            if scan_pass.keep_unseen(source.count()):
+                return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
+        bookmark = source.bookmark()
+    readable = selection.list_studies(source.studies(), listed)
     if known_before and not readable:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    return scan_pass.finish(believe_absence=remarks_of(source).lists_all)
+    is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
+    believe = is_complete and remarks_of(source).lists_all
+    return scan_pass.finish(believe_absence=believe, bookmark=bookmark)
 
 
 def remarks_of(source: Source) -> SourceRemarks:
@@ -90,10 +102,9 @@ class _Selection:
     contents: EqualContents
     include_other_files: bool
 
-    def list_all(self, listed: Callable[[int], None]) -> int:
-        """List every entry and record what is new; return how many instances can be read."""
-        source = self.source
-        entries = chain.from_iterable(source.entries(study) for study in source.studies())
+    def list_studies(self, studies: Iterable[StudyRef], listed: Callable[[int], None]) -> int:
+        """List the entries of studies and record what is new; return how many can be read."""
+        entries = chain.from_iterable(self.source.entries(study) for study in studies)
         total = readable = 0
         batch: list[InstanceEntry] = []
         while some := list(islice(entries, _LISTED)):

@@ -97,10 +97,19 @@ class Scan(Protocol):
         """
         ...
 
-    def finish(self, *, believe_absence: bool) -> ScanCounts:
+    def keep_unseen(self, expected: int) -> bool:
+        """Count entries from before that were not seen as seen: the source says they are as before.
+
+        Believed only where so many entries are present then, and none of those that were not seen
+        is unreadable; else nothing happens, and the answer is False.
+        """
+        ...
+
+    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
-        Gone entries keep their versions and holdings; nothing is ever deleted here.
+        The `bookmark` is kept instead of the one before. Gone entries keep their versions and
+        holdings; nothing is ever deleted here.
         """
         ...
 
@@ -114,6 +123,14 @@ class SourceCatalogue(Protocol):
 
     def present_instances(self, source_id: SourceId) -> int:
         """Count the instances that the last believed pass saw."""
+        ...
+
+    def bookmark(self, source_id: SourceId) -> str:
+        """Return where the source's log stood at its last recorded pass; empty for none."""
+        ...
+
+    def present_studies(self, source_id: SourceId) -> Iterator[str]:
+        """Yield the Study Instance UIDs of all that is listed there, in order, each once."""
         ...
 
     def scan(self, source_id: SourceId, run_id: RunId | None) -> Scan:

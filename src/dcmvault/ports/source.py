@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
@@ -52,6 +53,40 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a source's log tells of the time since a pass."""
+
+    #: Every study to which an instance was added, or in which one was replaced; each once.
+    studies: Sequence[StudyRef]
+    #: Where the log stands after them: kept instead of the bookmark that was asked with.
+    bookmark: str
+
+
+@runtime_checkable
+class KeepsChanges(Protocol):
+    """A source with a log of what is stored, so that not every pass lists everything.
+
+    The log may be silent about deletions. A pass that lists only what the log names is believed
+    where the source then holds exactly as many instances as are known; else everything is listed.
+    """
+
+    def bookmark(self) -> str:
+        """Say where the log stands; empty where it cannot tell.
+
+        Asked before everything is listed, and kept when that was recorded.
+        """
+        ...
+
+    def changes_since(self, bookmark: str) -> Changes | None:
+        """Say what was stored since; None where the log cannot tell, or it is time to list all."""
+        ...
+
+    def count(self) -> int:
+        """Count the instances that the source holds now."""
+        ...
+
+
 @runtime_checkable
 class IndexMayErr(Protocol):
     """A source whose index may name another instance than a file holds (`InstanceEntry.indexed`).
@@ -72,6 +107,21 @@ class HasRemarks(Protocol):
 
     def remarks(self) -> SourceRemarks:
         """Return what the last listing found, as far as it came; nothing before the first."""
+        ...
+
+
+@runtime_checkable
+class MayBeIncomplete(Protocol):
+    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all there is was listed last; where not, nothing is concluded from absence."""
+        ...
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say in sentences what else may be there; some may have been settled another way."""
         ...
 
 

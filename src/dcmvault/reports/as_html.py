@@ -165,6 +165,7 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
         (_("Started"), utc(report.started_at)),
         (_("Finished"), utc(report.finished_at)),
         (_("Files that are not DICOM"), format_number(report.not_dicom)),
+        (_("Deleted at the source"), format_number(report.gone)),
         (_("Exit status"), str(report.exit_status)),
     ]
 

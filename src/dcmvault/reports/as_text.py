@@ -64,6 +64,7 @@ def _head(report: RunReport) -> Iterator[str]:
             (_("Finished"), utc(report.finished_at)),
             (_("Duration"), "–" if seconds is None else format_duration(seconds)),
             (_("Not DICOM"), format_number(report.not_dicom)),
+            *([(_("Deleted at the source"), format_number(report.gone))] if report.gone else []),
             (_("Exit status"), str(report.exit_status)),
         ]
     )

@@ -44,6 +44,7 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         },
         "studies": report.studies,
         "not_dicom": report.not_dicom,
+        "gone": report.gone,
         "duration_s": duration_s(report),
         "stages": {
             stage: round(report.stages.get(stage, 0.0), 3)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from dcmvault.errors import EntryUnreadableError
 
@@ -29,6 +31,7 @@ class FetchedFiles:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._made = 0
         self._handed: deque[Path] = deque()
+        self._begun: WeakSet[FetchedFile] = WeakSet()
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="dcmvault-")
@@ -40,6 +43,8 @@ class FetchedFiles:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for file in list(self._begun):  # whoever wrote it may have been stopped
+            file.drop()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -48,7 +53,9 @@ class FetchedFiles:
         """Begin a file; OSError where none can be made."""
         assert self._folder is not None
         self._made += 1
-        return FetchedFile(Path(self._folder.name, f"{self._made}"), self._longest)
+        file = FetchedFile(Path(self._folder.name, f"{self._made}"), self._longest)
+        self._begun.add(file)
+        return file
 
     def hand_out(self, path: Path) -> None:
         """Count a finished file as the newest that is in use, and remove what is so no longer."""
@@ -76,6 +83,12 @@ class FetchedFile:
         self._file.write(piece)
         self.size += len(piece)
 
+    def empty(self) -> None:
+        """Begin anew; OSError where that fails."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+
     def finish(self) -> Path:
         """Close the file, which others can read now."""
         self._file.close()
@@ -83,5 +96,6 @@ class FetchedFile:
 
     def drop(self) -> None:
         """Remove what was begun; harmless after `finish`."""
-        self._file.close()
+        with suppress(OSError):  # what cannot be written is not wanted
+            self._file.close()
         self.path.unlink(missing_ok=True)

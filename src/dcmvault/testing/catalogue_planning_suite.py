@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dcmvault.model.evidence import Finding, Level
-from dcmvault.model.instance import Claim, ScannedEntry, StudyAttributes
+from dcmvault.model.instance import Claim, Fingerprint, ScannedEntry, StudyAttributes
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import RunKind, Strategy
 from dcmvault.ports.catalogue import Outcome
+from dcmvault.testing.catalogue_bookmark_suite import BookmarkSuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
     World,
@@ -23,7 +24,7 @@ from dcmvault.testing.catalogue_world import (
 )
 
 
-class ScanSuite(CatalogueCases):
+class ScanSuite(BookmarkSuite):
     """Tests of SourceCatalogue and Scan."""
 
     def test_names_have_one_id(self) -> None:
@@ -113,6 +114,19 @@ class ScanSuite(CatalogueCases):
         back = world.scan(world.run(), listed)
         assert (back.new, back.changed, back.gone, back.instances) == (2, 0, 0, 3)
         assert len(world.due(world.run())) == 3
+
+    def test_studies_that_a_source_lists(self) -> None:
+        """They are named once each, and no more once nothing of them is listed."""
+        world = self.world()
+        listed = [scanned(f"{n}", f"{n}", header(n % 3 + 1, 1, n)) for n in range(9)]
+        world.scan(world.run(), listed)
+        present = world.catalogue.sources.present_studies
+        assert list(present(world.source)) == sorted(
+            {one.header.study_instance_uid for one in listed if one.header is not None}
+        )
+        world.scan(world.run(), listed[:2])
+        assert len(list(present(world.source))) == 2
+        assert list(present(world.catalogue.sources.source("/elsewhere"))) == []
 
     def test_a_pass_that_died_is_made_good_by_the_next(self) -> None:
         """What a pass recorded before it died is counted by the next one."""
@@ -292,6 +306,28 @@ class DueSuite(CatalogueCases):
             ("b", "full", True),
             ("c", "new", False),
         ]
+
+    def test_the_size_of_a_fetched_file_is_learned_from_its_receipt(self) -> None:
+        """A source that tells no size: from the first copy on it is known, and nothing due."""
+        world = self.world()
+        one = scanned("a", "a", header(1, 1, 1))
+        one = replace(one, entry=replace(one.entry, fingerprint=Fingerprint(0, 7, 8)))
+        run_id = world.run()
+        world.scan(run_id, [one])
+        (job,) = world.plan(run_id, world.due(run_id))
+        jobs = world.catalogue.jobs
+        jobs.set_job_state(job.job_id, JobState.IN_PROGRESS, attempt=1)
+        (item,) = jobs.items(job.job_id, frozenset({ItemState.DUE}), 10)
+        receipt = replace(world.receipt(item, "a"), fingerprint=Fingerprint(1234, 1, 2))
+        outcome = Outcome(item.item_id, ItemState.SENT, 1, receipt=receipt)
+        jobs.record_outcomes(job.job_id, [outcome])
+        sent = jobs.sent_items(job.job_id)
+        (expected,) = jobs.expected_study(job.job_id, sent).instances
+        assert (expected.size, expected.file_sha256) == (1234, digest("a"))
+        world.verify(job, sent)
+        counts = world.scan(world.run(), [one])
+        assert (counts.new, counts.changed) == (0, 0)
+        assert world.due(world.run()) == []
 
     def test_a_changed_file_is_a_new_version(self) -> None:
         """Other bytes under the same locator and UID are due; the old version stays held."""

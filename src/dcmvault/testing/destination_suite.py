@@ -82,6 +82,12 @@ def _entry(path: Path) -> InstanceEntry:
     return InstanceEntry(path.name, Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino))
 
 
+def _as_fetched(file: InstanceFile) -> InstanceFile:
+    """Make of a file what a source over a network hands out."""
+    entry = InstanceEntry(file.entry.locator, Fingerprint(0, 0, 7))
+    return replace(file, entry=entry, fetched=file.entry.fingerprint)
+
+
 class DestinationSuite:
     """Tests that every destination passes. Subclasses give the destination and set `scratch`."""
 
@@ -127,6 +133,15 @@ class DestinationSuite:
         destination, files = self.destination(), self.sample_files()
         for file, receipt in self._deliver(destination, files).items():
             _assert_receipt(file, receipt)
+
+    def test_file_that_was_fetched(self) -> None:
+        """Its entry tells no size; the file in hand does, and is what a receipt is about."""
+        destination = self.destination()
+        files = [_as_fetched(file) for file in self.sample_files()]
+        receipts = self._deliver(destination, files)
+        for file, receipt in receipts.items():
+            _assert_receipt(file, receipt)
+        self._assert_held(destination, receipts)
 
     def test_source_file_is_not_altered(self) -> None:
         """The file that was put is byte for byte what it was."""
@@ -368,7 +383,7 @@ def _put_error(delivery: Delivery, file: InstanceFile) -> DcmvaultError | None:
 
 def _assert_receipt(file: InstanceFile, receipt: Receipt) -> None:
     assert receipt.locator == file.entry.locator
-    assert receipt.fingerprint == file.entry.fingerprint
+    assert receipt.fingerprint == file.fingerprint
     assert receipt.file_sha256 == hashlib.sha256(file.path.read_bytes()).digest()
     assert re.fullmatch("[0-9A-F]{4}", receipt.status), receipt.status
     assert receipt.transferred_bytes >= 0
@@ -382,7 +397,7 @@ def _expected(
     studies: dict[str, list[ExpectedInstance]] = {}
     for number, file in enumerate(files, start=1):
         identity = file.header.identity if file.header else _NOBODY
-        instance = ExpectedInstance(VersionId(number), identity, file.entry.fingerprint.size)
+        instance = ExpectedInstance(VersionId(number), identity, file.fingerprint.size)
         receipt = receipts.get(file) if receipts else None
         if receipt is not None:
             instance = replace(

@@ -173,7 +173,7 @@ class VaultWriter:
             self._outgoing.offer,
             self._encoders,
         )
-        if parts.size != file.entry.fingerprint.size:
+        if parts.size != file.fingerprint.size:
             raise EntryChangedError("The file changed while it was read.")
         record = self._record(file, parts)
         study = header.study_instance_uid if header is not None else ""
@@ -267,7 +267,7 @@ class VaultWriter:
     # Records
 
     def _record(self, file: InstanceFile, parts: TakenApart) -> InstanceRecord:
-        header, fingerprint = file.header, file.entry.fingerprint
+        header, fingerprint = file.header, file.fingerprint
         return InstanceRecord(
             sop_instance_uid=header.sop_instance_uid if header else "",
             series_instance_uid=header.series_instance_uid if header else "",

@@ -98,7 +98,8 @@ def test_no_command_means_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["queue"], "Missing command"),
         (["config", "show", "--efective"], "--effective"),
         (["--lang", "xx", "config", "show"], "--lang"),
-        (["config", "init", "--to", "orthanc+http://x"], "not available in this version yet"),
+        (["config", "init", "--to", "orthanc+http://localhost"], "is for reading"),
+        (["config", "init", "--to", "listener:"], "not available in this version yet"),
     ],
 )
 def test_usage_errors(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
 from dcmvault.config.locations import SftpPlace, sftp_place
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseDestinationSection,
+    DimseSourceSection,
+    OrthancSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.config.sections import (
     FolderDestinationSection,
     FolderSourceSection,
@@ -41,6 +48,25 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert source_section("~/studies").address == str(tmp_path / "home" / "studies")
     assert source_section("horos:~/Horos Data").address == f"horos:{tmp_path}/home/Horos Data"
     assert source_section("./2024:01").address == str(tmp_path / "2024:01")
+
+
+def test_the_address_of_an_orthanc() -> None:
+    section = source_section("Orthanc+HTTP://LocalHost:8042/")
+    assert section == OrthancSourceSection(url="http://localhost:8042")
+    assert section.address == "orthanc+http://localhost:8042"
+    assert source_section(section.address) == section
+    behind_a_proxy = source_section("orthanc+https://pacs.example:443/orthanc/")
+    assert behind_a_proxy.address == "orthanc+https://pacs.example/orthanc"
+    for text, says in (
+        ("orthanc+http://pacs.example:8042", "write https, or say"),
+        ("orthanc+https://me@host", "stand in the configuration"),
+        ("orthanc+https://host/a?b", "Nothing may follow"),
+        ("orthanc+https://", "host is missing"),
+    ):
+        with pytest.raises(AddressError, match=says):
+            source_section(text)
+    open_to_all = source_section("orthanc+http://pacs.example:8042", allow_plain_http=True)
+    assert open_to_all.address == "orthanc+http://pacs.example:8042"
 
 
 def test_nothing_is_written_into_a_library(tmp_path: Path) -> None:
@@ -159,7 +185,9 @@ def test_every_ae_title_survives_the_canonical_address(
         ("dicomweb+https://pacs%20evil\x7f/a", "neither spaces nor letters"),
         ("dicomweb+https://k\u00f6ln..de/a", "host or the port"),
         ("dicomweb+ftp://host/root", "no kind of address"),
-        ("orthanc+http://host:8042", "not available in this version yet"),
+        ("orthanc+http://host:8042", "write https, or say|REST interface is for reading"),
+        ("orthanc+http://", "host is missing"),
+        ("orthanc+https://me:secret@host", "stand in the configuration"),
         ("listener:", "not available in this version yet"),
         ("dicomm://PACS@host:104", "no kind of address"),
         ("backup:2024", "no kind of address"),
@@ -225,8 +253,9 @@ def test_the_address_of_a_dicomweb_service(address: str, canonical: str) -> None
     assert section == StowDestinationSection(url=canonical.removeprefix("dicomweb+"))
     assert section.address == canonical
     assert destination_section(section.address) == section
-    with pytest.raises(AddressError, match="not available"):
-        source_section(address)
+    as_source = source_section(address)
+    assert as_source == DicomwebSourceSection(url=canonical.removeprefix("dicomweb+"))
+    assert as_source.address == canonical
 
 
 @pytest.mark.parametrize(
@@ -239,6 +268,9 @@ def test_plain_http_stays_on_this_machine(host: str) -> None:
     section = destination_section(address, allow_plain_http=True)
     assert isinstance(section, StowDestinationSection)
     assert section.allow_plain_http
+    with pytest.raises(AddressError, match="HTTP without TLS"):
+        source_section(address)
+    assert source_section(address, allow_plain_http=True).address == section.address
 
 
 def test_the_folder_of_a_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +294,22 @@ def test_an_sftp_place_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize("address", ["dicom://PACS@host:104", "dicoms://PACS@host"])
-def test_a_pacs_is_not_a_source_yet(address: str) -> None:
-    with pytest.raises(AddressError, match="not available"):
-        source_section(address)
+def test_a_pacs_is_a_source_as_it_is_a_destination(address: str) -> None:
+    section = source_section(address)
+    assert isinstance(section, DimseSourceSection)
+    assert section.address == destination_section(address).address
+    assert (section.retrieve, section.move_to, section.move_port) == ("get", "", 11112)
+
+
+def test_what_would_come_back_without_tls_is_refused() -> None:
+    with pytest.raises(ValidationError, match="without TLS"):
+        DimseSourceSection(host="pacs", tls=True, retrieve="move")
+
+
+@pytest.mark.parametrize("title", ["a" * 17, "a\\b", "é"])
+def test_whom_the_pacs_sends_to_is_an_ae_title(title: str) -> None:
+    with pytest.raises(ValidationError):
+        DimseSourceSection(host="pacs", move_to=title)
 
 
 def test_a_path_must_be_unicode() -> None:

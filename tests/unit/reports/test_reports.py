@@ -111,6 +111,7 @@ def test_summary_contract() -> None:
         "bytes",
         "studies",
         "not_dicom",
+        "gone",
         "duration_s",
         "stages",
         "exit_status",
@@ -405,6 +406,13 @@ def test_text_says_it_in_order() -> None:
     assert shown.endswith("\n")
     assert "a token stands for each" in shown
     assert "a token stands for each" not in render(sample_reports.bad(), "text", Privacy.FULL)
+
+
+def test_what_was_deleted_at_the_source_is_told() -> None:
+    report = replace(sample_reports.good(), gone=1234)
+    for format_ in ("text", "html"):
+        assert re.search(r"Deleted at the source\W.*1,234", render(report, format_), re.DOTALL)
+    assert summary(report)["gone"] == 1234
 
 
 def test_what_is_not_whole_comes_first() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseSourceSection,
+    OrthancSourceSection,
+)
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
@@ -22,11 +27,20 @@ if TYPE_CHECKING:
 OpenVault = Callable[[VaultSection], "Vault"]
 
 
-def build_source(section: SourceSection, open_vault: OpenVault | None = None) -> Source:
+def build_source(
+    section: SourceSection,
+    open_vault: OpenVault | None = None,
+    known_studies: Callable[[], Iterable[str]] = tuple,
+) -> Source:
     """Make the adapter for a source's section.
 
-    `open_vault` may give a vault again that it opened before.
+    `open_vault` may give a vault again that it opened before. `known_studies` tells what the
+    catalogue knows: the UIDs of studies that are there.
     """
+    if isinstance(section, DimseSourceSection):
+        from dcmvault.sources.query_retrieve import QueryRetrieveSource  # noqa: PLC0415 - needed
+
+        return QueryRetrieveSource(section, known_studies)
     if isinstance(section, HorosSourceSection):
         from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
 
@@ -36,6 +50,14 @@ def build_source(section: SourceSection, open_vault: OpenVault | None = None) ->
 
         opened = open_vault or (lambda section: open_vault_at(section, SystemClock()))
         return VaultSource(section, lambda: opened(section), section.snapshot)
+    if isinstance(section, OrthancSourceSection):
+        from dcmvault.sources.orthanc import OrthancSource  # noqa: PLC0415 - imported when needed
+
+        return OrthancSource(section, SystemClock())
+    if isinstance(section, DicomwebSourceSection):
+        from dcmvault.sources.dicomweb import DicomwebSource  # noqa: PLC0415 - when needed
+
+        return DicomwebSource(section, SystemClock(), known_studies)
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

@@ -159,7 +159,12 @@ class Workplace:
 
     def source(self, address: str) -> Source:
         """Make the adapter for a source by its canonical address, with configured options."""
-        return build_source(self.source_section(address), self._opened_vault)
+        known = self.catalogue.sources
+
+        def known_studies() -> Iterator[str]:
+            return known.present_studies(known.source(address))
+
+        return build_source(self.source_section(address), self._opened_vault, known_studies)
 
     def source_section(self, address: str) -> SourceSection:
         """Return the configured section with this canonical address, else what the address says."""

@@ -1,15 +1,15 @@
-"""What a section says of a PACS, as the peer that `dicom` speaks to."""
+"""What a section says of a PACS, as the peer that is spoken to."""
 
 from __future__ import annotations
 
 from dcmvault.config import secrets
-from dcmvault.config.peer_sections import DimseDestinationSection
-from dcmvault.destinations.peer_tls import tls_client
+from dcmvault.config.peer_sections import DimsePeerSection
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.pdu import UserIdentity
+from dcmvault.dicom.peer_tls import tls_client
 
 
-def peer_of(section: DimseDestinationSection) -> Peer:
+def peer_of(section: DimsePeerSection, *, async_window: int = 1) -> Peer:
     """Make the peer of a section; the files of its TLS are read.
 
     Raises ConfigurationError for a file or a secret that cannot be had.
@@ -24,11 +24,11 @@ def peer_of(section: DimseDestinationSection) -> Peer:
         dimse_timeout_s=section.dimse_timeout_s,
         tls=tls_client(section) if section.tls else None,
         user_identity=_user_identity(section),
-        async_window=section.async_window,
+        async_window=async_window,
     )
 
 
-def _user_identity(section: DimseDestinationSection) -> UserIdentity | None:
+def _user_identity(section: DimsePeerSection) -> UserIdentity | None:
     if not section.user:
         return None
     return UserIdentity(section.user, secrets.resolve(section.password) if section.password else "")

@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from dcmvault.destinations.peer_tls import describe_tls, expiry_warning
-from dcmvault.destinations.stow_access import WebAccess
 from dcmvault.dicom.channel import connect, resolve, secure
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpAnswer, HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import FixedLogin
 from dcmvault.dicom.http_status import http_status
+from dcmvault.dicom.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.qido import require_search_answer
 from dcmvault.dicom.status import StatusKind
 from dcmvault.dicom.tls import TlsFacts, facts_of
+from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import DestinationError
 from dcmvault.model.probe import ProbeStep
 from dcmvault.ports.clock import Clock
@@ -32,6 +32,8 @@ class WebProbe:
 
     access: Callable[[], WebAccess]
     clock: Clock
+    #: Whether it is to be sent to, and not only read.
+    stores: bool = True
     _steps: list[ProbeStep] = field(default_factory=list)
 
     def run(self) -> tuple[ProbeStep, ...]:
@@ -61,7 +63,8 @@ class WebProbe:
                 lambda: require_search_answer(service, answer),
                 lambda _: "it can be searched",
             )
-            self._step("stow", service.store_nothing, lambda _: "it takes requests to store")
+            if self.stores:
+                self._step("stow", service.store_nothing, lambda _: "it takes requests to store")
 
     def _secure(self, peer: HttpPeer, plain: socket.socket) -> socket.socket:
         def attempt() -> tuple[socket.socket, TlsFacts]:

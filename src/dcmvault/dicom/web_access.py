@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dcmvault.config import secrets
-from dcmvault.config.peer_sections import StowDestinationSection
-from dcmvault.destinations.peer_tls import tls_client
+from dcmvault.config.peer_sections import WebPeerSection
 from dcmvault.dicom.dicomweb import DicomwebConnection
 from dcmvault.dicom.http_connection import HttpConnection, HttpPeer
 from dcmvault.dicom.http_login import (
@@ -18,6 +17,7 @@ from dcmvault.dicom.http_login import (
     basic_login,
     bearer_login,
 )
+from dcmvault.dicom.peer_tls import tls_client
 from dcmvault.dicom.tls import TlsClient, TlsOptions
 from dcmvault.errors import ConfigurationError, DestinationStoppedError
 
@@ -35,7 +35,7 @@ class WebAccess:
         return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
 
 
-def look_up_access(section: StowDestinationSection, monotonic: Callable[[], float]) -> WebAccess:
+def look_up_access(section: WebPeerSection, monotonic: Callable[[], float]) -> WebAccess:
     """Look up secrets and certificates; `monotonic` gives seconds.
 
     Raises DestinationStoppedError where one of them cannot be had.
@@ -48,7 +48,7 @@ def look_up_access(section: StowDestinationSection, monotonic: Callable[[], floa
 
 
 def _peer(
-    section: StowDestinationSection, url: str, make_tls: Callable[[], TlsClient]
+    section: WebPeerSection, url: str, make_tls: Callable[[], TlsClient]
 ) -> tuple[HttpPeer, str]:
     """Take a URL apart: who is connected to, and what is asked for there."""
     parts = urlsplit(url)
@@ -63,9 +63,7 @@ def _peer(
     return peer, parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _login(
-    section: StowDestinationSection, service: HttpPeer, monotonic: Callable[[], float]
-) -> Login:
+def _login(section: WebPeerSection, service: HttpPeer, monotonic: Callable[[], float]) -> Login:
     if section.user:
         return basic_login(section.user, _secret(section.password))
     if section.token:

@@ -1,0 +1,243 @@
+"""What a DICOMweb service holds, with what it tells of it: QIDO-RS (PS3.18 section 10.6).
+
+Services cap their answers without a word, ignore `offset`, repeat rows, and change while they are
+asked. So an answer counts as whole only when a further page is empty. Where there are no pages,
+studies are asked for in parts, as from a PACS (`study_inventory`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dcmvault.dicom import attribute_query
+from dcmvault.dicom.attribute_query import Answers, Tag
+from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError, seconds_until_next
+from dcmvault.dicom.http_connection import HttpAnswer
+from dcmvault.dicom.qido import read_rows
+from dcmvault.dicom.study_inventory import StudyInventory
+from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, text_of
+from dcmvault.errors import AssociationLostError, DestinationError
+
+SOP_INSTANCE_UID = "00080018"
+STUDY_INSTANCE_UID = "0020000D"
+SERIES_INSTANCE_UID = "0020000E"
+STUDY_RELATED_SERIES = "00201206"
+SERIES_RELATED_INSTANCES = "00201209"
+#: By what studies are asked for in parts, and what is looked at in the answers.
+_KEYWORDS = {
+    attribute_query.STUDY_INSTANCE_UID: "StudyInstanceUID",
+    attribute_query.STUDY_DATE: "StudyDate",
+    attribute_query.STUDY_TIME: "StudyTime",
+    attribute_query.MODALITIES_IN_STUDY: "ModalitiesInStudy",
+    attribute_query.PATIENT_ID: "PatientID",
+}
+
+#: Asked for at once; a row has one or two kilobytes.
+_PAGE = 500
+#: UIDs in one question: addresses of some thousand characters are too long for some services.
+_UIDS_PER_QUESTION = 20
+#: More rows are a defect of the peer. Memory holds a UID of each.
+_MOST_ROWS = 1_000_000
+#: No service caps its answers lower.
+_LOWEST_CAP = 10
+_ATTEMPTS = 3
+
+
+@dataclass
+class WebInventory:
+    """Questions to one service over one connection.
+
+    All methods raise DestinationError when the service refuses a question, answers with something
+    else or without end, and DestinationUnreachableError when it does not answer. Rows of which
+    nothing can be asked, for want of a UID, are left out and counted in `nameless`.
+    """
+
+    service: DicomwebConnection
+    page: int = _PAGE
+    #: Waits for so many seconds; what is asked may be interrupted by an error of it.
+    wait: Callable[[float], object] = time.sleep
+    #: An answer was capped, and what it left out could not be asked for in another way.
+    is_incomplete: bool = False
+    nameless: int = 0
+
+    def studies(self, known: Iterable[str]) -> frozenset[str]:
+        """Return the UIDs of all studies.
+
+        Those that are `known` and in no list are asked for by UID, before they count as gone.
+        """
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, ())
+        found: set[str] = set()
+        for row in question.rows():
+            found.add(first_uid(row, STUDY_INSTANCE_UID))
+        parts = StudyInventory(self._ask_studies, question.count if question.may_be_capped else 0)
+        if question.may_be_capped:
+            parts.collect()
+            self.is_incomplete = self.is_incomplete or bool(parts.doubts)
+        found.update(parts.found)
+        missed = [uid for uid in known if uid not in found]
+        return frozenset(found.union(parts.confirm(missed)))
+
+    def _ask_studies(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for studies as `study_inventory` does; UIDs in lists have commas between."""
+        matching = [
+            (_KEYWORDS[tag], value.replace("\\", ",")) for tag, value in sorted(keys.items())
+        ]
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, (), matching)
+        rows = [{tag: text_of(row, _hex(tag)) for tag in _KEYWORDS} for row in question.rows()]
+        return Answers(rows, is_cut=question.says_more)
+
+    def study(self, study_instance_uid: str, fields: Collection[str]) -> DataSet | None:
+        """Return the row of one study, asked for by its UID alone; None where there is none."""
+        if not is_usable_uid(study_instance_uid):
+            return None  # empty, it would ask for everything there is
+        key = ("StudyInstanceUID", study_instance_uid)
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, fields, (key,))
+        for row in question.rows():
+            if first_uid(row, STUDY_INSTANCE_UID) == study_instance_uid:
+                return row
+        return None
+
+    def series(self, study: DataSet, fields: Collection[str]) -> Iterator[DataSet]:
+        """Yield a row for each series of a study, which is named by its own row."""
+        resource = f"/studies/{first_uid(study, STUDY_INSTANCE_UID)}/series"
+        question = _Question(self, resource, SERIES_INSTANCE_UID, fields)
+        question.expected = first_number(study, STUDY_RELATED_SERIES)
+        yield from self._of_one(question)
+
+    def instances(
+        self, study: DataSet, series: DataSet, fields: Collection[str]
+    ) -> Iterator[DataSet]:
+        """Yield a row for each instance of a series, which is named by its own row."""
+        resource = _instances_of(
+            first_uid(study, STUDY_INSTANCE_UID), first_uid(series, SERIES_INSTANCE_UID)
+        )
+        question = _Question(self, resource, SOP_INSTANCE_UID, fields)
+        question.expected = first_number(series, SERIES_RELATED_INSTANCES)
+        yield from self._of_one(question)
+
+    def instances_among(
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        fields: Collection[str],
+        among: Sequence[str],
+    ) -> Iterator[DataSet]:
+        """Yield a row for each of these instances of a series that the service has."""
+        resource = _instances_of(study_instance_uid, series_instance_uid)
+        found: set[str] = set()
+        for start in range(0, len(among), _UIDS_PER_QUESTION):
+            some = among[start : start + _UIDS_PER_QUESTION]
+            for asked in (some, *((uid,) for uid in some)):
+                # Who does not know lists of UIDs (PS3.4 section C.2.2.2.2) is asked one by one.
+                if set(asked) <= found:
+                    continue
+                key = ("SOPInstanceUID", ",".join(asked))
+                question = _Question(self, resource, SOP_INSTANCE_UID, fields, (key,))
+                question.expected = len(asked)
+                for row in question.rows():
+                    uid = first_uid(row, SOP_INSTANCE_UID)
+                    if uid in asked and uid not in found:
+                        found.add(uid)
+                        yield row
+
+    def ask(self, resource: str, parameters: Sequence[tuple[str, str]]) -> HttpAnswer:
+        """Ask for one page; a service that is busy, or was lost, is asked again a little later."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self.service.search(resource, parameters)
+                is_absent = answer.status == 404 and resource != "/studies"
+                if answer.status in (200, 204, 206) or is_absent:
+                    return answer
+                raise self.service.failure(answer.status, answer.retry_after)
+            except (ServiceBusyError, AssociationLostError) as error:
+                if attempt == _ATTEMPTS:
+                    raise
+                self.wait(seconds_until_next(error, attempt))
+        raise AssertionError
+
+    def _of_one(self, question: _Question) -> Iterator[DataSet]:
+        yield from question.rows()
+        self.is_incomplete = self.is_incomplete or question.may_be_capped
+
+
+@dataclass
+class _Question:
+    """One question, asked page by page."""
+
+    inventory: WebInventory
+    resource: str
+    #: What tells one row from another.
+    tag: str
+    fields: Collection[str]
+    #: Pairs of a key and what it is to match.
+    matching: Sequence[tuple[str, str]] = ()
+    #: How many rows there should be: a hint, for some services count what they do not list.
+    expected: int | None = None
+    #: Rows that came, each once.
+    count: int = 0
+    #: Known when all rows were taken: the service says that there are more than it gave.
+    says_more: bool = False
+    #: The same, or it looks so.
+    may_be_capped: bool = False
+
+    def rows(self) -> Iterator[DataSet]:
+        """Yield each row once, page by page until a page is empty or brings nothing new."""
+        mine: set[str] = set()
+        offset = pages = 0
+        while True:
+            rows, says_more = self._page(offset)
+            fresh = 0
+            for row in rows:
+                uid = first_uid(row, self.tag)
+                if not uid:
+                    self.inventory.nameless += 1
+                elif uid not in mine:
+                    mine.add(uid)
+                    fresh += 1
+                    yield row
+            self.count = len(mine)
+            is_all = self.expected is not None and self.count >= self.expected and not says_more
+            if is_all and len(rows) < self.inventory.page:
+                return
+            if not fresh:
+                # Nothing behind the first page is an end. The same again is none, unless the
+                # service gave more than it was asked for, or too few for any cap.
+                is_repeated = bool(rows) and pages == 1
+                is_like_a_cap = _LOWEST_CAP <= self.count <= self.inventory.page
+                self.says_more = says_more
+                is_like_a_cap = is_like_a_cap and not is_all
+                self.may_be_capped = says_more or (is_repeated and is_like_a_cap)
+                return
+            offset += len(rows)
+            pages += 1
+            if offset > _MOST_ROWS:
+                raise self._without_end()
+
+    def _page(self, offset: int) -> tuple[list[DataSet], bool]:
+        """Return the rows of one page, and whether the service says that there are more."""
+        inventory = self.inventory
+        paging = [("limit", str(inventory.page)), ("offset", str(offset))]
+        fields = [("includefield", tag) for tag in self.fields]
+        answer = inventory.ask(self.resource, [*self.matching, *fields, *paging])
+        if answer.status == 204 or (answer.status == 404 and self.resource != "/studies"):
+            return [], False
+        # PS3.18 section 8.3.4.4.1: a service with a limit of its own says so.
+        says_more = any(warning.startswith("299") for warning in answer.warnings)
+        return read_rows(inventory.service.peer.name, answer), says_more or answer.status == 206
+
+    def _without_end(self) -> DestinationError:
+        return DestinationError(
+            f"{self.inventory.service.peer.name} answers queries without end",
+            hint="Look for a defect of the peer.",
+        )
+
+
+def _hex(tag: Tag) -> str:
+    return f"{tag[0]:04X}{tag[1]:04X}"
+
+
+def _instances_of(study_instance_uid: str, series_instance_uid: str) -> str:
+    return f"/studies/{study_instance_uid}/series/{series_instance_uid}/instances"

@@ -1,0 +1,216 @@
+"""The Source over a DICOMweb service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+
+from dcmvault.config.peer_sections import DicomwebSourceSection
+from dcmvault.dicom.dicomweb import ServiceBusyError
+from dcmvault.dicom.idle_connections import IdleConnections
+from dcmvault.dicom.qido_inventory import WebInventory
+from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_probe import WebProbe
+from dcmvault.errors import (
+    AssociationLostError,
+    DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
+    EntryChangedError,
+    EntryUnreadableError,
+    EntryVanishedError,
+    SourceUnavailableError,
+)
+from dcmvault.model.instance import (
+    Fingerprint,
+    InstanceEntry,
+    InstanceFile,
+    StudyRef,
+    UnreadableEntry,
+)
+from dcmvault.model.probe import ProbeStep
+from dcmvault.ports.clock import Clock
+from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal, sentence
+from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
+
+#: Stands for "is there, but was not listed".
+_UNLISTED = Fingerprint(0, 0, 0)
+#: After so many studies, one after the other, that the service does not list it is not there.
+_MOST_REFUSED = 5
+_MOST_DOUBTS = 20
+#: Entries whose fingerprints are checked together, before they are retrieved.
+_CHECKED_AT_ONCE = 100
+
+
+class DicomwebSource:
+    """A Source over a DICOMweb service.
+
+    A StudyRef's locator is the Study Instance UID, an entry's the three UIDs with `/` between.
+    The fingerprint is a number made of all that the service tells of an instance, attributes of
+    its study and series included; sizes are known when files are fetched. A change that the
+    service tells nothing of is not noticed.
+
+    `known_studies` gives the UIDs of studies that were there before: one that no list names is
+    asked for by UID before it counts as gone. A study that the service does not list is itself an
+    entry with a zero fingerprint, so that `read` reports it. Secrets and certificates are looked
+    up when the service is first spoken to.
+    """
+
+    def __init__(
+        self,
+        section: DicomwebSourceSection,
+        clock: Clock,
+        known_studies: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """Connect nothing yet."""
+        self._known_studies = known_studies
+        self._is_complete = True
+        self._doubts: list[str] = []
+        #: Studies, one after the other, that the service did not list.
+        self._refused = 0
+        self._section = section
+        self._clock = clock
+        self._idle = IdleConnections(clock)
+        self._looked_up: WebAccess | None = None
+
+    @property
+    def name(self) -> str:
+        """The address in canonical form."""
+        return self._section.address
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether all instances of the studies that were listed last are known.
+
+        Studies that were known and in no list were asked for by UID, so absence is believed.
+        """
+        return self._is_complete
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say what else the service may have than what was listed last."""
+        return self._doubts
+
+    def studies(self) -> Iterator[StudyRef]:
+        """List the studies by UID; raises SourceUnavailableError where the service gives none."""
+        with _unavailable(), self._asking() as inventory:
+            uids = sorted(inventory.studies(self._known_studies()))
+        self._doubts.clear()
+        # Who gives no UIDs cannot be asked by UID either.
+        self._is_complete = not inventory.nameless
+        if inventory.nameless:
+            self._doubt("The service lists studies without a UID that can be asked for.")
+        if inventory.is_incomplete:
+            self._doubt(
+                "The service may have studies that it did not list: it caps its answers and gives"
+                " no further pages."
+            )
+        for uid in uids:
+            yield StudyRef(uid, uid)
+
+    def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+        """List the instances of one study, with what is told of them."""
+        uid = study.locator
+        with _unavailable():
+            try:
+                with self._asking() as inventory:
+                    found = list_study(inventory, uid)
+            except (AssociationLostError, DestinationStoppedError):
+                raise
+            except DestinationError as error:
+                is_about_all = isinstance(error, DestinationUnreachableError)
+                if is_about_all and not isinstance(error, ServiceBusyError):
+                    raise
+                self._refused += 1
+                if self._refused >= _MOST_REFUSED:
+                    raise
+                self._is_complete = False
+                self._doubt(f"The service does not list the study {uid}: {sentence(error.message)}")
+                found = [InstanceEntry(uid, _UNLISTED)]
+            else:
+                self._refused = 0
+                if inventory.is_incomplete or inventory.nameless:
+                    self._is_complete = False
+                    self._doubt(
+                        f"The service may have instances of the study {uid} that it did not list."
+                    )
+        yield from found
+
+    def _doubt(self, words: str) -> None:
+        if len(self._doubts) < _MOST_DOUBTS and words not in self._doubts:
+            self._doubts.append(words)
+
+    def read(
+        self, entries: Iterable[InstanceEntry], *, kept: int = 1
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Ask once more what is told of each, and retrieve what is as it was, several at once."""
+        try:
+            access = self._access()
+        except DestinationError as error:
+            for entry in entries:
+                yield refusal(entry, EntryUnreadableError, sentence(error.message))
+            return
+        fetching = WebFetching(access, self._idle, self._section.max_connections)
+        with closing(fetching.answers(self._checked(iter(entries)), kept)) as answers:
+            yield from answers
+
+    def _checked(self, coming: Iterator[InstanceEntry]) -> Iterator[Wanted | UnreadableEntry]:
+        """Say what is to be retrieved: what still is as it was listed."""
+        recollection = Recollection()
+        while batch := list(islice(coming, _CHECKED_AT_ONCE)):
+            identities = [identity for entry in batch if (identity := identity_of(entry))]
+            try:
+                with self._asking() as inventory:
+                    found = recollection.entries(inventory, identities)
+                    now = {entry.locator: entry for entry in found}
+            except DestinationError as error:
+                for entry in batch:
+                    yield refusal(entry, EntryUnreadableError, sentence(error.message))
+            else:
+                yield from (_judged(entry, now.get(entry.locator)) for entry in batch)
+
+    def probe(self) -> tuple[ProbeStep, ...]:
+        """Try name, connection, TLS, token, HTTP and QIDO-RS in order."""
+        return WebProbe(self._access, self._clock, stores=False).run()
+
+    @contextmanager
+    def _asking(self) -> Iterator[WebInventory]:
+        """Lend a connection for questions; it is kept for whoever comes next."""
+        access = self._access()
+        with access.service(self._idle.take(access.peer)) as service:
+            yield WebInventory(service)
+            self._idle.keep(service.give_up())
+
+    def _access(self) -> WebAccess:
+        if self._looked_up is None:
+            self._looked_up = look_up_access(self._section, self._clock.monotonic)
+        return self._looked_up
+
+
+def _judged(entry: InstanceEntry, now: InstanceEntry | None) -> Wanted | UnreadableEntry:
+    """Say whether an entry can be retrieved, by what the service tells of it now."""
+    identity = identity_of(entry)
+    if identity is None:
+        if entry.fingerprint == _UNLISTED:
+            return refusal(entry, EntryUnreadableError, "The service did not list this study.")
+        return refusal(entry, EntryUnreadableError, "No instance belongs to this entry.")
+    if now is None:
+        return refusal(entry, EntryVanishedError, "The service does not have it any more.")
+    if now.fingerprint != entry.fingerprint:
+        return refusal(
+            entry, EntryChangedError, "The service tells something else of it than when it listed."
+        )
+    return Wanted(entry, identity)
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of the source what was said of the peer."""
+    try:
+        yield
+    except DestinationError as error:
+        raise SourceUnavailableError(
+            f"The DICOMweb service cannot be read: {sentence(error.message)}",
+            hint=error.hint or "Check that it is reachable, then run again.",
+        ) from error

@@ -1,0 +1,221 @@
+"""What a PACS answers about one study, as entries."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from dcmvault.dicom.attribute_query import (
+    ACCESSION_NUMBER,
+    BODY_PART_EXAMINED,
+    INSTANCE_NUMBER,
+    MODALITY,
+    PATIENT_BIRTH_DATE,
+    PATIENT_ID,
+    PATIENT_NAME,
+    PATIENT_SEX,
+    SERIES_DESCRIPTION,
+    SERIES_INSTANCE_UID,
+    SERIES_NUMBER,
+    SERIES_RELATED_INSTANCES,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_DATE,
+    STUDY_DESCRIPTION,
+    STUDY_INSTANCE_UID,
+    STUDY_TIME,
+    Answers,
+    Row,
+)
+from dcmvault.dicom.command import is_usable_uid
+from dcmvault.model.instance import (
+    Fingerprint,
+    InstanceEntry,
+    InstanceHeader,
+    InstanceIdentity,
+    SeriesAttributes,
+    StudyAttributes,
+)
+from dcmvault.sources.query_retrieve.questions import Questions
+
+_SERIES_KEYS = (
+    SERIES_INSTANCE_UID,
+    MODALITY,
+    SERIES_NUMBER,
+    SERIES_DESCRIPTION,
+    BODY_PART_EXAMINED,
+    SERIES_RELATED_INSTANCES,
+)
+_INSTANCE_KEYS = (SOP_INSTANCE_UID, SOP_CLASS_UID, INSTANCE_NUMBER)
+_LOCATOR = re.compile(r"([0-9.]{1,64})/([0-9.]{1,64})/([0-9.]{1,64})\Z", re.ASCII)
+#: Numbers asked for in vain, one after the other, before none is believed to follow.
+_NUMBERS_IN_VAIN = 3
+_MOST_NUMBERS = 100_000
+
+
+def identity_in(locator: str) -> InstanceIdentity | None:
+    """Return the UIDs that a locator is made of; None for one that is not ours."""
+    found = _LOCATOR.match(locator)
+    if found is None or not all(map(is_usable_uid, found.groups())):
+        return None
+    return InstanceIdentity(*found.groups())
+
+
+def study_attributes(row: Row) -> StudyAttributes:
+    """Return what a PACS says of a study."""
+    return StudyAttributes(
+        patient_name=row.get(PATIENT_NAME, ""),
+        patient_id=row.get(PATIENT_ID, ""),
+        patient_birth_date=row.get(PATIENT_BIRTH_DATE, ""),
+        patient_sex=row.get(PATIENT_SEX, ""),
+        study_date=row.get(STUDY_DATE, ""),
+        study_time=row.get(STUDY_TIME, ""),
+        study_description=row.get(STUDY_DESCRIPTION, ""),
+        accession_number=row.get(ACCESSION_NUMBER, ""),
+    )
+
+
+@dataclass(slots=True)
+class StudyListing:
+    """The instances of one study. `cap` is how many answers a PACS gives at most; 0: not known."""
+
+    questions: Questions
+    study_instance_uid: str
+    study: StudyAttributes
+    cap: int = 0
+    #: Why there may be more, each in words, without patient data.
+    doubts: list[str] = field(default_factory=list)
+
+    def entries(self) -> Iterator[InstanceEntry]:
+        """List the instances, series by series, each once. Raises DestinationError."""
+        answers = self.questions.ask(
+            "SERIES", {STUDY_INSTANCE_UID: self.study_instance_uid}, _SERIES_KEYS
+        )
+        if self._is_cut(answers):
+            self.doubts.append("the PACS names only some of its series")
+        fingerprint = _fingerprint(self.study)
+        seen = set()
+        for uid, rows in sorted(self._series_of(answers).items()):
+            for row in self._instances(uid, _told_instances(rows)):
+                sop_uid = row[SOP_INSTANCE_UID]
+                if (uid, sop_uid) not in seen:
+                    seen.add((uid, sop_uid))
+                    yield self._entry(rows[0], row, fingerprint)
+
+    def _series_of(self, answers: Answers) -> Mapping[str, list[Row]]:
+        """Gather the answers about each series: some peers split one in two."""
+        series: dict[str, list[Row]] = {}
+        for row in answers.rows:
+            if is_usable_uid(uid := row.get(SERIES_INSTANCE_UID, "")):
+                series.setdefault(uid, []).append(row)
+            else:
+                self.doubts.append("a series has a UID that no question can name")
+        return series
+
+    def _instances(self, series_uid: str, told: int) -> Iterator[Row]:
+        """Ask for the instances of a series, by number for those that a capped answer lacks."""
+        answers = self._ask_instances(series_uid, {})
+        rows = {row[SOP_INSTANCE_UID]: row for row in self._named(answers)}
+        if self._lacks(answers, told):
+            self._search_by_number(series_uid, rows, told)
+            if len(rows) < told or not told:
+                self.doubts.append(
+                    f"of a series of {told:,} instances it names {len(rows):,}"
+                    if told
+                    else "a series may have more instances than it names at once"
+                )
+        yield from (rows[uid] for uid in sorted(rows))
+
+    def _lacks(self, answers: Answers, told: int) -> bool:
+        """Say whether an answer is less than what the PACS said of the series, or may be cut."""
+        named = len(answers.rows)
+        if self._is_cut(answers):
+            return named != told
+        return named < told
+
+    def _is_cut(self, answers: Answers) -> bool:
+        return answers.is_cut or (bool(self.cap) and len(answers.rows) >= self.cap)
+
+    def _ask_instances(self, series_uid: str, keys: Mapping[tuple[int, int], str]) -> Answers:
+        fixed = {STUDY_INSTANCE_UID: self.study_instance_uid, SERIES_INSTANCE_UID: series_uid}
+        return self.questions.ask("IMAGE", {**fixed, **keys}, _INSTANCE_KEYS)
+
+    def _named(self, answers: Answers) -> Iterator[Row]:
+        for row in answers.rows:
+            if is_usable_uid(row.get(SOP_INSTANCE_UID, "")):
+                yield row
+            else:
+                self.doubts.append("an instance has a UID that no question can name")
+
+    def _search_by_number(self, series_uid: str, rows: dict[str, Row], told: int) -> None:
+        """Ask for each instance number that no answer had, until all that was told is found."""
+        seen = {row.get(INSTANCE_NUMBER, "") for row in rows.values()}
+        highest = max((int(number) for number in seen if _is_number(number)), default=0)
+        in_vain = 0
+        for number in count():
+            if number > _MOST_NUMBERS or (told and len(rows) >= told):
+                return
+            if str(number) in seen:
+                continue
+            found = list(
+                self._named(self._ask_instances(series_uid, {INSTANCE_NUMBER: str(number)}))
+            )
+            rows.update((row[SOP_INSTANCE_UID], row) for row in found)
+            in_vain = 0 if found else in_vain + 1
+            if number > max(highest, told) and in_vain >= _NUMBERS_IN_VAIN:
+                return
+
+    def _entry(self, series: Row, row: Row, fingerprint: Fingerprint) -> InstanceEntry:
+        series_uid, sop_uid = series[SERIES_INSTANCE_UID], row[SOP_INSTANCE_UID]
+        return InstanceEntry(
+            f"{self.study_instance_uid}/{series_uid}/{sop_uid}",
+            fingerprint,
+            expected_sop_instance_uid=sop_uid,
+            indexed=InstanceHeader(
+                sop_class_uid=row.get(SOP_CLASS_UID, ""),
+                sop_instance_uid=sop_uid,
+                study_instance_uid=self.study_instance_uid,
+                series_instance_uid=series_uid,
+                transfer_syntax_uid="",
+                study=self.study,
+                series=SeriesAttributes(
+                    modality=series.get(MODALITY, ""),
+                    series_number=series.get(SERIES_NUMBER, ""),
+                    series_description=series.get(SERIES_DESCRIPTION, ""),
+                    body_part_examined=series.get(BODY_PART_EXAMINED, ""),
+                ),
+                instance_number=row.get(INSTANCE_NUMBER, ""),
+                data_set_start=0,
+                data_set_end=0,
+            ),
+        )
+
+
+def _told_instances(rows: list[Row]) -> int:
+    """Return how many instances a series has by the peer's word; 0 where it does not say."""
+    counts = [row.get(SERIES_RELATED_INSTANCES, "") for row in rows]
+    return sum(int(text) for text in counts if _is_number(text))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 9
+
+
+def _fingerprint(study: StudyAttributes) -> Fingerprint:
+    """Make a fingerprint of whose study it is.
+
+    A PACS tells nothing of an instance's content; but what it sends carries a correction of the
+    patient's name or of the order, which it makes for all instances of a study at once.
+    """
+    told = (
+        study.patient_name,
+        study.patient_id,
+        study.patient_birth_date,
+        study.patient_sex,
+        study.accession_number,
+    )
+    digest = hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).digest()
+    return Fingerprint(0, (int.from_bytes(digest[:8], "big") >> 1) or 1, 0)

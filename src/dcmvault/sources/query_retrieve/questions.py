@@ -1,0 +1,80 @@
+"""Questions to one PACS, over an association that is made anew when it was lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from dcmvault.dicom.association import PeerAssociation, open_association
+from dcmvault.dicom.attribute_query import (
+    STUDY_INSTANCE_UID,
+    Answers,
+    AttributeQuery,
+    Row,
+    Tag,
+)
+from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.find import FIND_PROPOSAL
+from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
+from dcmvault.errors import AssociationLostError, DestinationError
+
+#: Seconds that all questions of one listing may take.
+_LONGEST_S = 12 * 3600.0
+
+
+@dataclass(slots=True)
+class Questions:
+    """Asks one peer, used by one thread as a context; whose end releases the association.
+
+    Raises DestinationError with its subclasses.
+    """
+
+    peer: Peer
+    _query: AttributeQuery | None = None
+    _association: PeerAssociation | None = None
+    _deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_S)
+
+    def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
+        """Ask at a level; once more where the association was lost over it."""
+        with suppress(AssociationLostError):
+            return self._standing().ask(level, keys, returned)
+        return self._standing().ask(level, keys, returned)
+
+    def studies(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for studies with all that is told of them."""
+        return self.ask("STUDY", keys, STUDY_KEYS)
+
+    def study(self, study_instance_uid: str) -> Row:
+        """Ask what is told of one study; nothing, where the peer does not know it."""
+        rows = self.studies({STUDY_INSTANCE_UID: study_instance_uid}).rows
+        return telling_most(
+            row for row in rows if row.get(STUDY_INSTANCE_UID) == study_instance_uid
+        )
+
+    def _standing(self) -> AttributeQuery:
+        if time.monotonic() > self._deadline:
+            raise DestinationError(
+                f"{self.peer.name} takes too long to tell what it holds",
+                hint="Look at its load and at the network between.",
+            )
+        if self._query is None or self._association is None or not self._association.still_stands():
+            self._association = open_association(self.peer, (FIND_PROPOSAL,))
+            self._query = AttributeQuery(self._association, self._deadline)
+        return self._query
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._association is not None:
+            self._association.__exit__(kind, error, traceback)
+            self._association = self._query = None

@@ -1,0 +1,172 @@
+"""The source itself: studies and entries by C-FIND, files by C-GET or C-MOVE."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.configured_peer import peer_of
+from dcmvault.dicom.study_inventory import StudyInventory, unpacked
+from dcmvault.errors import DestinationError, DestinationUnreachableError, SourceUnavailableError
+from dcmvault.model.instance import (
+    Fingerprint,
+    InstanceEntry,
+    InstanceFile,
+    StudyAttributes,
+    StudyRef,
+    UnreadableEntry,
+)
+from dcmvault.sources.query_retrieve.fetching import fetch
+from dcmvault.sources.query_retrieve.listing import StudyListing, study_attributes
+from dcmvault.sources.query_retrieve.questions import Questions
+
+_log = logging.getLogger(__name__)
+
+#: Stands for "listed, but could not be examined".
+_NO_FINGERPRINT = Fingerprint(0, 0, 0)
+#: More say no more.
+_MOST_DOUBTS = 20
+
+
+class QueryRetrieveSource:
+    """A Source over a PACS (DIMSE query/retrieve, Study Root, hierarchical).
+
+    A StudyRef is a study; its locator is the Study Instance UID. An entry's locator is made of the
+    three UIDs. The PACS tells neither sizes nor when something changed: the fingerprint is made of
+    whose study it is (patient and accession number), so that an unchanged PACS costs questions
+    only, and a correction there is fetched anew; other changes under a UID are not seen.
+
+    `known_studies` gives the UIDs of studies that were there before: one that no answer names is
+    asked for by UID before it counts as gone. A study that the PACS refuses to list is itself an
+    entry with a zero fingerprint, so that `read` reports it.
+    """
+
+    def __init__(
+        self, section: DimseSourceSection, known_studies: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        """Connect nothing yet; ConfigurationError for files of TLS that cannot be used."""
+        self._section = section
+        self._peer = peer_of(section)
+        self._known_studies = known_studies
+        #: What was told of each study (`unpacked`).
+        self._told: dict[str, str] = {}
+        self._cap = section.max_answers
+        #: Open while studies are being iterated over.
+        self._questions: Questions | None = None
+        self._is_complete = True
+        self._doubts: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """The PACS's address."""
+        return self._section.address
+
+    @property
+    def listing_is_complete(self) -> bool:
+        """Whether what was listed last is known to be all there is."""
+        return self._is_complete
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """Say what else the PACS may have."""
+        return self._doubts
+
+    def _doubt(self, sentence: str) -> None:
+        if len(self._doubts) < _MOST_DOUBTS and sentence not in self._doubts:
+            self._doubts.append(sentence)
+            _log.warning("%s", sentence)
+
+    def studies(self) -> Iterator[StudyRef]:
+        """List the studies by UID, and keep an association for questions about them.
+
+        Raises SourceUnavailableError when the PACS cannot be reached or refuses to answer.
+        """
+        self._is_complete = True
+        self._doubts = []
+        with Questions(self._peer) as questions:
+            with self._unavailable():
+                inventory = self._inventory(questions)
+            self._told = inventory.found
+            self._cap = inventory.cap
+            uids = sorted(self._told)
+            del inventory
+            self._questions = questions
+            try:
+                for uid in uids:
+                    yield StudyRef(uid, uid)
+            finally:
+                self._questions = None
+
+    def _inventory(self, questions: Questions) -> StudyInventory:
+        inventory = StudyInventory(questions.studies, self._section.max_answers)
+        inventory.collect()
+        found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
+        if found_by_uid:
+            _log.warning(
+                "%s: %d studies are there that its lists left out", self._peer.name, found_by_uid
+            )
+        if inventory.nameless:
+            inventory.doubts.append(
+                f"{inventory.nameless:,} answers are about studies that no question can name"
+            )
+        for doubt in inventory.doubts:
+            # Studies known before were asked for by UID, so what is gone is still told rightly.
+            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
+        return inventory
+
+    def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+        """List the instances of one study: a question for its series, and one for each of them."""
+        if self._questions is not None:
+            yield from self._listed(self._questions, study.locator)
+            return
+        with Questions(self._peer) as questions:
+            yield from self._listed(questions, study.locator)
+
+    def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
+        if not is_usable_uid(uid):
+            return []
+        with self._unavailable():
+            try:
+                told = self._attributes(questions, uid)
+                listing = StudyListing(questions, uid, told, self._cap)
+                found = list(listing.entries())
+            except DestinationUnreachableError:
+                raise
+            except DestinationError as error:
+                self._doubt(f"the study {uid} cannot be listed: {error.message}")
+                self._is_complete = False
+                return [InstanceEntry(uid, _NO_FINGERPRINT)]
+        for doubt in dict.fromkeys(listing.doubts):
+            self._doubt(f"the study {uid} may have more than is listed: {doubt}")
+            self._is_complete = False
+        return found
+
+    def _attributes(self, questions: Questions, uid: str) -> StudyAttributes:
+        if uid in self._told:
+            return study_attributes(unpacked(self._told[uid]))
+        return study_attributes(questions.study(uid))
+
+    def read(
+        self, entries: Iterable[InstanceEntry], *, kept: int = 1
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Fetch the instances, some ahead, into a private folder; the last `kept` are there.
+
+        Whatever the PACS sends, only the UIDs asked for are taken. A file is preamble and file
+        meta information of ours before the data set exactly as it was sent.
+        """
+        return fetch(self._section, self._peer, entries, kept)
+
+    @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        """Say of the source what the peer said, or what came between."""
+        try:
+            yield
+        except DestinationError as error:
+            message = error.message.rstrip(".")
+            raise SourceUnavailableError(
+                f"The PACS cannot be read: {message}.",
+                hint=error.hint or "Check that it is reachable, then run again.",
+            ) from error

@@ -1,0 +1,243 @@
+"""An archive that answers C-FIND for studies, matches as PS3.4 says, and tells only so many.
+
+    with CappingArchive(studies, cap=500) as archive:
+        ...  # ask 127.0.0.1:archive.port
+
+It has no instances: it is about lists of studies that are cut, silently or not.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Self
+
+from dcmvault.dicom import command as commands
+from dcmvault.dicom import pdu
+from dcmvault.dicom.association_request import acceptance, read_request
+from dcmvault.dicom.channel import Channel, Peer
+from dcmvault.dicom.inbox import Inbox
+from dcmvault.errors import DcmvaultError
+
+_Tag = tuple[int, int]
+_LEVEL: _Tag = (0x0008, 0x0052)
+_UID: _Tag = (0x0020, 0x000D)
+_DATE: _Tag = (0x0008, 0x0020)
+_TIME: _Tag = (0x0008, 0x0030)
+_MODALITIES: _Tag = (0x0008, 0x0061)
+_PATIENT_ID: _Tag = (0x0010, 0x0020)
+_PENDING, _SUCCESS, _UNABLE = 0xFF00, 0x0000, 0xC001
+_LONGEST_S = 300.0
+#: Answers in one system call.
+_TOGETHER = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedStudy:
+    """What the archive tells of one study."""
+
+    study_instance_uid: str
+    study_date: str = "20200102"
+    study_time: str = "101112"
+    modality: str = "CT"
+    patient_id: str = "TEST-0001"
+
+    @property
+    def row(self) -> Mapping[_Tag, str]:
+        """Its attributes by tag."""
+        return {
+            _UID: self.study_instance_uid,
+            _DATE: self.study_date,
+            _TIME: self.study_time,
+            _MODALITIES: self.modality,
+            _PATIENT_ID: self.patient_id,
+        }
+
+
+class CappingArchive:
+    """Serves on a free port of the loopback while it is used as a context.
+
+    Of all that match it tells the first `cap` (0: all), with `cap_status` at the end. Keys in
+    `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
+    `refuses` every one. Studies in `hidden` are named only by UID, as those whose attributes do
+    not match what lists ask for.
+    """
+
+    def __init__(
+        self,
+        studies: Sequence[ArchivedStudy],
+        *,
+        cap: int = 0,
+        cap_status: int = _SUCCESS,
+        ignores: Collection[_Tag] = (),
+        needs_keys: bool = False,
+        refuses: int = 0,
+        hidden: Collection[str] = (),
+    ) -> None:
+        self._rows = [study.row for study in studies]
+        self._by_uid = {row[_UID]: row for row in self._rows}
+        self._cap = cap
+        self._cap_status = cap_status
+        self._ignores = frozenset(ignores)
+        self._needs_keys = needs_keys
+        self._refuses = refuses
+        self._hidden = frozenset(hidden)
+        #: Questions so far.
+        self.asked = 0
+        self._listening: socket.socket | None = None
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._listening is not None, "not started"
+        return int(self._listening.getsockname()[1])
+
+    def forget(self, study_instance_uid: str) -> None:
+        """Lose a study."""
+        self._rows.remove(self._by_uid.pop(study_instance_uid))
+
+    def __enter__(self) -> Self:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._listening is not None
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        assert self._listening is not None
+        while True:
+            try:
+                connection, _address = self._listening.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        peer = Peer("127.0.0.1", 0, "?", "CAPPING", dimse_timeout_s=30)
+        channel = Channel(connection, peer)
+        with suppress(DcmvaultError, OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _kind, body = channel.receive(10)
+            request = read_request(body)
+            chosen = {one.context_id: one.transfer_syntax_uids[0] for one in request.contexts}
+            channel.send(
+                [
+                    acceptance(
+                        request,
+                        chosen,
+                        maximum_length=1 << 16,
+                        implementation_class_uid="2.25.1",
+                        implementation_version="CAPPING",
+                    )
+                ]
+            )
+            self._answer_all(Inbox(peer, channel), channel)
+        channel.close()
+
+    def _answer_all(self, inbox: Inbox, channel: Channel) -> None:
+        ends_at = time.monotonic() + _LONGEST_S
+        while True:
+            context_id, encoded = inbox.whole(is_command=True, ends_at=ends_at)
+            command = commands.decode_command(encoded)
+            if commands.number(command, commands.COMMAND_FIELD) != commands.C_FIND_RQ:
+                inbox.reply(context_id, commands.encode_response(command, _SUCCESS))
+                continue
+            _context, identifier = inbox.whole(is_command=False, ends_at=ends_at)
+            self.asked += 1
+            answers = list(self._answers(context_id, command, identifier))
+            for start in range(0, len(answers), _TOGETHER):
+                channel.send(answers[start : start + _TOGETHER])
+
+    def _answers(
+        self, context_id: int, command: Mapping[int, bytes], identifier: bytes
+    ) -> Iterator[bytes]:
+        asked = {
+            tag: value.decode("ascii").strip("\0 ")
+            for tag, value in commands.decode_flat(identifier)
+        }
+        keys = {tag: value for tag, value in asked.items() if value and tag != _LEVEL}
+        if self._refuses or (self._needs_keys and not keys):
+            yield _response(context_id, command, self._refuses or _UNABLE)
+            return
+        found = self._matching(keys)
+        told = found[: self._cap] if self._cap else found
+        for row in told:
+            elements = {tag: row.get(tag, "") for tag in asked if tag != _LEVEL}
+            data_set = commands.encode_identifier(
+                (*tag, _padded(value, b"\0" if tag == _UID else b" "))
+                for tag, value in elements.items()
+            )
+            yield _response(context_id, command, _PENDING, data_set)
+        yield _response(
+            context_id, command, self._cap_status if len(told) < len(found) else _SUCCESS
+        )
+
+    def _matching(self, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
+        if _UID in keys:
+            asked = (self._by_uid.get(uid) for uid in keys[_UID].split("\\"))
+            return [row for row in asked if row is not None]
+        matched = {tag: value for tag, value in keys.items() if tag not in self._ignores}
+        return [
+            row
+            for row in self._rows
+            if row[_UID] not in self._hidden
+            and all(_matches(tag, value, row.get(tag, "")) for tag, value in matched.items())
+        ]
+
+
+def _matches(tag: _Tag, key: str, value: str) -> bool:
+    """Match one key (PS3.4 section C.2.2.2); a value that is not there matches no range."""
+    if tag in (_DATE, _TIME):
+        if not value:
+            return False
+        low, dash, high = key.partition("-")
+        return low <= value and (not high or value <= high) if dash else value == key
+    if tag == _PATIENT_ID:
+        return fnmatchcase(value, key.replace("[", "[[]"))
+    return value == key
+
+
+def _padded(value: str, padding: bytes) -> bytes:
+    encoded = value.encode()
+    return encoded + padding * (len(encoded) % 2)
+
+
+def _response(
+    context_id: int, command: Mapping[int, bytes], status: int, data_set: bytes = b""
+) -> bytes:
+    encoded = commands.encode_response(command, status)
+    if not data_set:
+        return pdu.command_pdu(context_id, encoded)
+    with_data = encoded.replace(_NO_DATA, _DATA)
+    value = pdu.PDV_HEADER.pack(len(data_set) + 2, context_id, pdu.IS_LAST) + data_set
+    return (
+        pdu.command_pdu(context_id, with_data) + pdu.HEADER.pack(pdu.P_DATA_TF, len(value)) + value
+    )
+
+
+#: The element that says whether a data set follows, without and with one.
+_NO_DATA, _DATA = (
+    commands.encode_element(0, commands.DATA_SET_TYPE, number.to_bytes(2, "little"))
+    for number in (commands.NO_DATA_SET, 1)
+)

@@ -1,0 +1,257 @@
+"""What a DICOMweb source lists where services cap, repeat, hide, refuse, or never end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, count
+
+import pytest
+from tests.integration.web_peer import Reply, Seen, web_peer
+from tests.integration.web_source_story import web_source
+
+from dcmvault.config.peer_sections import DicomwebSourceSection
+from dcmvault.dicom import dicomweb, qido_inventory
+from dcmvault.errors import SourceUnavailableError
+from dcmvault.model.instance import StudyRef, UnreadableEntry
+from dcmvault.sources.dicomweb import DicomwebSource
+from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.web_archive import Row, WebArchive, WebBehaviour
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits a second for the next attempt."""
+    monkeypatch.setattr(dicomweb, "_WAIT_S", 0.01)
+
+
+def _row(number: int, **attributes: str) -> Row:
+    return {
+        "StudyInstanceUID": f"1.2.3.{number}",
+        "SeriesInstanceUID": f"1.2.3.{number}.1",
+        "SOPInstanceUID": f"1.2.3.{number}.1.1",
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
+        "StudyDate": f"20{number % 20:02d}{number % 12 + 1:02d}{number % 28 + 1:02d}",
+        "StudyTime": f"{number % 24:02d}{number % 60:02d}00",
+        "PatientID": f"P{number % 97:04d}",
+        "Modality": "CT",
+        **attributes,
+    }
+
+
+def _studies(archive: WebArchive, known: tuple[str, ...] = ()) -> list[str]:
+    section = DicomwebSourceSection(url=archive.url)
+    source = DicomwebSource(section, FakeClock(), lambda: known)
+    return [study.locator for study in source.studies()]
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        WebBehaviour(),
+        WebBehaviour(cap=70),
+        WebBehaviour(cap=500, tells_cap=True),
+        WebBehaviour(honours_offset=False, honours_limit=False),
+        WebBehaviour(cap=100, honours_offset=False),
+        WebBehaviour(cap=100, honours_offset=False, tells_cap=True),
+        WebBehaviour(cap=500, honours_offset=False),
+    ],
+    ids=str,
+)
+def test_inventory_is_complete(behaviour: WebBehaviour) -> None:
+    """Pages, short pages, no pages at all: every study is listed, once."""
+    rows = [_row(number) for number in range(1500)]
+    with WebArchive((), behaviour, rows=rows) as archive:
+        listed = _studies(archive)
+        assert sorted(listed) == sorted(row["StudyInstanceUID"] for row in rows)
+        assert len(archive.asked) < 2000
+
+
+def test_five_thousand_studies_behind_a_silent_cap() -> None:
+    rows = [_row(number) for number in range(5000)]
+    with WebArchive((), WebBehaviour(cap=500, honours_offset=False), rows=rows) as archive:
+        assert len(set(_studies(archive))) == 5000
+
+
+def test_a_cap_that_cannot_be_passed_is_said() -> None:
+    """All studies at the same time, of one patient: nothing tells how many there are."""
+    rows = [
+        _row(number, StudyDate="20200101", StudyTime="101112", PatientID="SAME")
+        for number in range(40)
+    ]
+    with WebArchive((), WebBehaviour(cap=20, honours_offset=False), rows=rows) as archive:
+        source = web_source(archive.url)
+        assert len(list(source.studies())) == 20
+        assert len(source.doubts) == 1
+        assert "no further pages" in source.doubts[0]
+        assert source.listing_is_complete, "what was known was asked for by UID"
+
+
+def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
+    rows = [_row(1, SOPInstanceUID=f"1.2.3.1.1.{number}") for number in range(1, 41)]
+    with WebArchive((), WebBehaviour(cap=20, honours_offset=False), rows=rows) as archive:
+        source = web_source(archive.url)
+        entries = list(source.entries(StudyRef("1.2.3.1", "1.2.3.1")))
+        assert len(entries) == 20
+        assert not source.listing_is_complete
+        assert source.doubts == [
+            "The service may have instances of the study 1.2.3.1 that it did not list."
+        ]
+        assert list(source.studies()) == [StudyRef("1.2.3.1", "1.2.3.1")]
+        assert source.listing_is_complete
+
+
+def test_a_known_study_that_no_list_names_is_asked_for_by_uid() -> None:
+    """Only what is not there under its UID either counts as gone."""
+    rows = [_row(number) for number in range(30)]
+    behaviour = WebBehaviour(hidden=frozenset({"1.2.3.7", "1.2.3.8"}), knows_uid_lists=False)
+    with WebArchive((), behaviour, rows=rows) as archive:
+        assert len(_studies(archive)) == 28
+        known = ("1.2.3.7", "1.2.3.8", "1.2.3.99", "1.2.3.1")
+        assert set(_studies(archive, known)) == {row["StudyInstanceUID"] for row in rows}
+
+
+def test_what_is_told_of_an_instance() -> None:
+    row = _row(
+        4,
+        PatientName="Müller^Jörg",
+        StudyDescription="Schädel",
+        InstanceNumber="17",
+        AvailableTransferSyntaxUID="1.2.840.10008.1.2.1",
+    )
+    with WebArchive(rows=[row]) as archive:
+        (entry,) = web_source(archive.url).entries(StudyRef("1.2.3.4"))
+    told = entry.indexed
+    assert told is not None
+    assert (told.study.patient_name, told.study.study_description) == ("Müller^Jörg", "Schädel")
+    assert (told.series.modality, told.instance_number) == ("CT", "17")
+    assert told.kind.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
+    assert told.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    assert not told.was_scanned
+    assert entry.locator == "1.2.3.4/1.2.3.4.1/1.2.3.4.1.1"
+
+
+def test_a_correction_shows_in_the_fingerprint() -> None:
+    """Another patient's name is other content: the service writes it into what it sends."""
+    found = []
+    for name in ("Doe^Jane", "Doe^Jane", "Roe^Jane"):
+        with WebArchive(rows=[_row(4, PatientName=name)]) as archive:
+            (entry,) = web_source(archive.url).entries(StudyRef("1.2.3.4"))
+            found.append(entry.fingerprint)
+    assert found[0] == found[1] != found[2]
+
+
+def test_pages_without_end_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that makes up studies for ever is a defect, and is said to be one."""
+    monkeypatch.setattr(qido_inventory, "_MOST_ROWS", 5000)
+    numbers = count()
+
+    def endless(_seen: Seen) -> Reply:
+        rows = [
+            {"0020000D": {"vr": "UI", "Value": [f"1.2.{next(numbers)}"]}} for _one in range(500)
+        ]
+        return Reply(200, json.dumps(rows).encode())
+
+    with web_peer(endless) as peer:
+        with pytest.raises(SourceUnavailableError, match="without end"):
+            list(web_source(peer.url).studies())
+        assert len(peer.seen) < 20
+
+
+_ROW = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "words"),
+    [
+        (401, {}, b"", "not authenticated"),
+        (403, {}, b"", "not authorised"),
+        (404, {}, b"", "no such resource"),
+        (429, {"Retry-After": "0"}, b"", "too many requests"),
+        (503, {"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, b"", "not available"),
+        (503, {"Retry-After": "nonsense"}, b"", "not available"),
+        (302, {"Location": "http://127.0.0.1:1/elsewhere"}, b"", "refers to another address"),
+        (200, {}, b"<html>Please log in</html>", "what is not DICOM"),
+        (200, {}, b"<NativeDicomModel><DicomAttribute", "what is not DICOM"),
+        (200, {}, b"[1, 2]", "what is not DICOM"),
+        (200, {}, b"[" * 100_000, "what is not DICOM"),
+        (200, {}, b" " * ((8 << 20) + 1), "more than"),
+    ],
+)
+def test_a_refused_list_is_a_source_that_is_not_there(
+    status: int, headers: Mapping[str, str], body: bytes, words: str
+) -> None:
+    behaviour = WebBehaviour(search_answer=(status, headers, body))
+    with WebArchive((), behaviour) as archive:
+        with pytest.raises(SourceUnavailableError, match=words) as raised:
+            list(web_source(archive.url).studies())
+        assert raised.value.message.startswith("The DICOMweb service cannot be read: 127.0.0.1")
+        assert raised.value.hint
+        assert "elsewhere" not in " ".join(archive.asked)
+
+
+def test_a_service_that_is_busy_for_a_moment_is_asked_again() -> None:
+    answers: Iterator[Reply] = iter(
+        [Reply(503, b"", {"Retry-After": "0"}), Reply(200, json.dumps([_ROW]).encode())]
+    )
+    with web_peer(lambda _seen: next(answers, Reply(204))) as peer:
+        assert [study.locator for study in web_source(peer.url).studies()] == ["1.2.3"]
+
+
+def test_rows_without_a_uid_are_said() -> None:
+    rows = [_ROW, {}, {"0020000D": {"Value": ["../../etc"]}}]
+
+    def answer(seen: Seen) -> Reply:
+        return (
+            Reply(200, json.dumps(rows).encode()) if seen.query["offset"] == ["0"] else Reply(204)
+        )
+
+    with web_peer(answer) as peer:
+        source = web_source(peer.url)
+        assert [study.locator for study in source.studies()] == ["1.2.3"]
+        assert not source.listing_is_complete
+        assert source.doubts == ["The service lists studies without a UID that can be asked for."]
+
+
+def _failing(uids: frozenset[str], status: int) -> Callable[[Seen], Reply]:
+    """Answer with three studies of one instance, but with a status for these studies' series."""
+
+    def rows(*rows: Mapping[str, str]) -> Reply:
+        body = [{tag: {"Value": [uid]} for tag, uid in row.items()} for row in rows]
+        return Reply(200, json.dumps(body).encode())
+
+    def answer(seen: Seen) -> Reply:
+        if seen.query.get("offset") != ["0"]:
+            return Reply(204)
+        match seen.path.split("/")[2:]:
+            case ["studies"]:
+                asked = seen.query.get("StudyInstanceUID", [f"1.{n}" for n in range(8)])
+                return rows(*({"0020000D": uid} for uid in asked))
+            case ["studies", uid, "series"]:
+                return Reply(status) if uid in uids else rows({"0020000E": f"{uid}.1"})
+            case ["studies", _uid, "series", series, "instances"]:
+                return rows({"00080018": f"{series}.1"})
+        return Reply(404)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_one_study_that_is_not_listed_does_not_end_it(status: int) -> None:
+    with web_peer(_failing(frozenset({"1.3"}), status)) as peer:
+        source = web_source(peer.url)
+        entries = [entry for study in source.studies() for entry in source.entries(study)]
+        assert len(entries) == 8
+        (bad,) = (entry for entry in entries if entry.locator == "1.3")
+        (answer,) = source.read([bad])
+        assert isinstance(answer, UnreadableEntry)
+        assert answer.message == "The service did not list this study."
+        assert not source.listing_is_complete
+        assert f"answered {status}" in source.doubts[0]
+
+
+def test_a_service_that_lists_no_study_is_not_there() -> None:
+    with web_peer(_failing(frozenset(f"1.{n}" for n in range(8)), 500)) as peer:
+        source = web_source(peer.url)
+        with pytest.raises(SourceUnavailableError, match="500"):
+            list(chain.from_iterable(map(source.entries, source.studies())))

@@ -157,7 +157,11 @@ def _places(settings: Settings) -> Iterator[Check]:
         else:
             yield Check(what, True, _("readable"))
             for warning in remarks.warnings:
-                yield Check(what, None if remarks.lists_all else False, sentence(warning))
+                if remarks.lists_all:
+                    yield Check(what, None, sentence(warning))
+                else:
+                    hint = _("Backups go on with what is there; mend the index all the same.")
+                    yield Check(what, False, sentence(warning), hint)
     for name in settings.destinations:
         what = _("destination %(name)s") % {"name": name}
         try:

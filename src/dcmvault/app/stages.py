@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -52,6 +53,17 @@ _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED}
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for cycles of garbage seldom: rows make none, and a million of them are looked at."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 @dataclass(slots=True)
 class BackupStages:
     """The steps of backup and verification runs over the ports. Safe for several threads.
@@ -90,7 +102,7 @@ class BackupStages:
         warnings: Sequence[str] = ()
         if request.kind is RunKind.BACKUP:
             self._get_ready(request)
-            with self.timed(run_id, "scan"):
+            with self.timed(run_id, "scan"), _rare_collections():
                 source = self.open_source(request)
                 counts = select_from(
                     source,
@@ -108,7 +120,7 @@ class BackupStages:
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}
         levels: dict[DestinationId, Level] = {}
-        with self.timed(run_id, "plan"):
+        with self.timed(run_id, "plan"), _rare_collections():
             for wanted in request.destinations:
                 destination = self.open_destination(wanted.address)
                 destination_id = self.plans.destination(destination.name)

@@ -117,9 +117,6 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
-    planned = items.alias("planned")
-    destination_of = run_destinations.alias("of_planned")
-    job_of = jobs.alias("job_of_planned")
     level = sa.func.coalesce(holdings.c.level, 0)
     query = (
         sa.select(
@@ -146,15 +143,7 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
             holdings.c.version_id.label("holding"),
             holdings.c.object_key,
             _has_siblings().label("has_siblings"),
-            # Whether some run had it as an item at the destination.
-            sa.exists()
-            .where(
-                planned.c.version_id == versions.c.id,
-                job_of.c.id == planned.c.job_id,
-                destination_of.c.id == job_of.c.run_destination_id,
-                destination_of.c.destination_id == question.destination_id,
-            )
-            .label("was_planned"),
+            _was_planned(question.destination_id).label("was_planned"),
         )
         .select_from(entries)
         .join(versions, versions.c.id == entries.c.version_id)
@@ -200,6 +189,19 @@ def _what_is_due(
             )
         )
     return query
+
+
+def _was_planned(destination_id: DestinationId) -> sa.Exists:
+    """Say whether some run had the version as an item at the destination."""
+    planned = items.alias("planned")
+    job_of = jobs.alias("job_of_planned")
+    part_of = run_destinations.alias("part_of_planned")
+    return sa.exists().where(
+        planned.c.version_id == versions.c.id,
+        job_of.c.id == planned.c.job_id,
+        part_of.c.id == job_of.c.run_destination_id,
+        part_of.c.destination_id == destination_id,
+    )
 
 
 def _plan_items(

@@ -33,13 +33,10 @@ class KnownEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is not known of entries that a source lists.
+    """What is not known of entries that a source lists."""
 
-    `unchanged` counts those that hold what they were last read to hold, by their fingerprints;
-    `others` are the rest, in order, each with what was known of it.
-    """
-
-    unchanged: int
+    unchanged: int  #: hold what they were last known to hold, by their fingerprints
+    #: The rest, in order, each with what was known of it.
     others: Sequence[tuple[InstanceEntry, KnownEntry | None]]
 
 
@@ -219,9 +216,8 @@ class Item:
 class Outcome:
     """What became of one item in a batch; written with its receipt in one transaction.
 
-    `found` is what reading the file found, where the catalogue knew less or something else of it
-    (it was planned by an index): attributes are completed, and an entry that holds something else
-    than was planned is recorded as what it is. The item itself stays what was planned.
+    `found` is what reading the file found, where the catalogue knew less or something else of it:
+    then the entry is recorded as what it is. The item itself stays what was planned.
     """
 
     item_id: int

@@ -100,6 +100,7 @@ def build_library(
         _add_linked(connection, facts)
         _add_not_dicom(connection, facts)
         _add_split_series(connection, facts)
+        _add_merged_series(connection, facts)
         _add_shared_uid(connection, facts)
         _add_placeholder(connection, facts)
         _add_damage(connection, facts)
@@ -358,6 +359,26 @@ def _add_split_series(connection: sqlite3.Connection, facts: LibraryFacts) -> No
     for index, suffix in enumerate((" TE-10", " TE-20")):
         series = _series_row(connection, study, study_uid, images=1, modality="MR", suffix=suffix)
         _add_instance(connection, facts, series, study_uid, make_uid(study_uid, index), 200 + index)
+
+
+def _add_merged_series(connection: sqlite3.Connection, facts: LibraryFacts) -> None:
+    """Add two series of radiographs that the application shows as one, named by their study."""
+    study_uid = make_uid("library", "merged")
+    study = _study_row(connection, facts, study_uid, images=2, modality="DX")
+    first = _series_row(connection, study, study_uid, images=2, modality="DX")
+    connection.execute(
+        "UPDATE ZSERIES SET ZSERIESINSTANCEUID = ? WHERE Z_PK = ?", (f"{1:08d} {study_uid}", first)
+    )
+    for index in range(2):
+        _add_instance(
+            connection,
+            facts,
+            first,
+            study_uid,
+            make_uid(study_uid, index),
+            250 + index,
+            series_number=1 + index,
+        )
 
 
 def _add_shared_uid(connection: sqlite3.Connection, facts: LibraryFacts) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dcmvault.config.sections import HorosSourceSection
+from dcmvault.dicom.part10 import scan
 from dcmvault.errors import SourceEmptyError, SourceUnavailableError
 from dcmvault.model.instance import Claim, Fingerprint, InstanceEntry, InstanceFile, StudyRef
 from dcmvault.model.remarks import SourceRemarks
@@ -85,6 +86,66 @@ def test_studies_are_uids_and_orphans_come_last(facts: LibraryFacts) -> None:
         locators = [entry.locator for entry in listing[study]]
         uid = study.locator.removeprefix("study/")
         assert set(locators) - set(facts.missing) == facts.of_study(uid)
+
+
+def test_the_index_tells_of_instances_unless_it_leaves_a_doubt(facts: LibraryFacts) -> None:
+    """Not of merged series, rows without a UID, photographs, and files without a row."""
+    found = entries_of(source_of(facts))
+    told = {locator: e.indexed for locator, e in found.items() if e.indexed is not None}
+    in_doubt = {
+        *facts.orphans,
+        *facts.of_study(make_uid("library", "merged")),
+        *facts.of_study("photograph"),
+        "DATABASE.noindex/10000/402.dcm",
+    }
+    assert set(found) - set(told) == in_doubt
+    for locator, header in told.items():
+        assert not header.was_scanned
+        assert header.transfer_syntax_uid == ""
+        if locator in facts.missing or locator == "DATABASE.noindex/10000/401.dcm":
+            continue
+        scanned = scan(facts.files[locator].path)
+        assert header.identity == scanned.identity
+        assert header.study.patient_id == scanned.study.patient_id
+    ct = told["DATABASE.noindex/10000/2.dcm"]
+    assert (ct.instance_number, ct.study.patient_name) == ("2", "Doe Jane")
+    assert (ct.series.modality, ct.series.series_number) == ("CT", "1")
+    assert told["DATABASE.noindex/10000/100.dcm"].instance_number == "", "rows are frames"
+
+
+def test_an_index_of_an_older_model_tells_of_instances_too(facts: LibraryFacts) -> None:
+    """Without the key that says how rows of a series were grouped, files are asked."""
+    before = entries_of(source_of(facts))
+    change_index(
+        facts,
+        "ALTER TABLE ZSTUDY DROP COLUMN ZACCESSIONNUMBER",
+        "ALTER TABLE ZSTUDY DROP COLUMN ZDATEADDED",
+        "ALTER TABLE ZSERIES DROP COLUMN ZNAME",
+        "ALTER TABLE ZIMAGE DROP COLUMN ZINSTANCENUMBER",
+        "ALTER TABLE Z_1STUDIES RENAME TO Z_3STUDIES",
+        "ALTER TABLE Z_3STUDIES RENAME COLUMN Z_5STUDIES TO Z_7STUDIES",
+    )
+    after = entries_of(source_of(facts))
+    assert {e.locator for e in after.values() if e.indexed} == {
+        e.locator for e in before.values() if e.indexed
+    }
+    change_index(facts, "ALTER TABLE ZSERIES DROP COLUMN ZSERIESINSTANCEUID")
+    assert not any(e.indexed for e in entries_of(source_of(facts)).values())
+
+
+def test_rows_that_disagree_about_a_file_leave_it_in_doubt(facts: LibraryFacts) -> None:
+    """The number was used again, and an old row was left behind."""
+    change_index(
+        facts,
+        "INSERT INTO ZIMAGE (ZPATHNUMBER, ZSERIES, ZCOMPRESSEDSOPINSTANCEUID)"
+        " SELECT 1, ZSERIES, x'2b3b95' FROM ZIMAGE WHERE ZPATHNUMBER = 1",
+        "INSERT INTO ZIMAGE (ZPATHNUMBER, ZSERIES, ZCOMPRESSEDSOPINSTANCEUID)"
+        " SELECT 2, ZSERIES + 1, ZCOMPRESSEDSOPINSTANCEUID FROM ZIMAGE WHERE ZPATHNUMBER = 2",
+    )
+    found = entries_of(source_of(facts))
+    for number in (1, 2):
+        assert found[f"DATABASE.noindex/10000/{number}.dcm"].indexed is None
+    assert found["DATABASE.noindex/10000/3.dcm"].indexed is not None
 
 
 def test_locators_survive_a_rebuilt_index(facts: LibraryFacts) -> None:
@@ -263,8 +324,9 @@ def test_without_a_usable_index_every_file_of_the_library_is_found(
     assert all(isinstance(answer, InstanceFile) for answer in read)
     remarks = source.remarks()
     assert not remarks.lists_all
-    (warning,) = remarks.warnings
-    assert "Every file in DATABASE.noindex was looked at instead" in warning
+    reason, warning = remarks.warnings
+    assert "(Database.sql)" in reason
+    assert warning.startswith("Every file in DATABASE.noindex was looked at instead")
     assert content_of(facts.base) == before
     assert not list(temporary.iterdir())
 

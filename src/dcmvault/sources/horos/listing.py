@@ -217,7 +217,7 @@ class IndexListing:
         added = "ZDATEADDED" if "ZDATEADDED" in columns else "NULL"
         # What is locked, in an album, or has a comment is spared.
         marks = [name for name in _STUDY_MARKS if name in columns]
-        spared = [f"IFNULL({name}, '') NOT IN ('', 0)" for name in marks]
+        spared = [f"CASE WHEN IFNULL({name}, '') IN ('', 0) THEN 0 ELSE 1 END" for name in marks]
         spared += [
             f"Z_PK IN (SELECT {study} FROM main.{table})"  # noqa: S608  (names by _JOIN_TABLE)
             for table, study in self._albums()

@@ -46,9 +46,10 @@ class LibraryCounts:
         """Say what was counted, and what goes on in the library's folders."""
         found: list[str] = []
         if self.without_index:
+            found.append(self.without_index)
             found.append(
-                f"{self.without_index} Every file in DATABASE.noindex was looked at instead; files"
-                " that the library only links to were not."
+                "Every file in DATABASE.noindex was looked at instead; files that the library only"
+                " links to were not."
             )
         elif self.orphans:
             found.append(

@@ -3,9 +3,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.sections import FolderSourceSection, HorosSourceSection
+from dcmvault.dicom.part10 import scan
+from dcmvault.dicom.spool import Spool
 from dcmvault.sources.folder import FolderSource
 from dcmvault.sources.horos import HorosSource
+from dcmvault.sources.listener import ListenerSource
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.horos_library import build_library
 from dcmvault.testing.source_suite import KnownSource, SourceSuite, local_known_source
@@ -68,3 +72,30 @@ class TestHorosSourceWithLog(TestHorosSource):
 class TestHorosSourceElsewhere(TestHorosSource):
     def data(self, folder: Path) -> Path | None:
         return folder / "another volume"
+
+
+class TestListenerSource(SourceSuite):
+    def known_source(self, folder: Path) -> KnownSource:
+        """Fill a spool as the listener does."""
+        made = make_study(folder / "a", key="a", series=2, instances=2)
+        made += make_study(folder / "b", key="b", instances=2)
+        section = ListenerSection(folder=str(folder / "spool"), settle_s=0)
+        with Spool(section.spool) as spool:
+            for one in made:
+                header = scan(one.path)
+                arriving = spool.begin(
+                    header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid
+                )
+                arriving.write(one.path.read_bytes()[header.data_set_start :])
+                assert arriving.finish() == 0
+            studies = spool.studies
+        # What is no instance of ours is none of our business.
+        (studies / "notes").mkdir()
+        (studies / "notes" / "x.dcm").write_bytes(b"x")
+        files = {
+            path.relative_to(studies).as_posix(): path
+            for path in studies.glob("*/*")
+            if path.parent.name != "notes"
+        }
+        assert len(files) == 6
+        return local_known_source(lambda: ListenerSource(section), files, studies)

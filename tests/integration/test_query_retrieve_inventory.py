@@ -126,7 +126,7 @@ def test_what_cannot_be_shown_to_be_complete_is_said(caplog: pytest.LogCaptureFi
     with CappingArchive(studies, cap=100, ignores=ignores) as archive:
         source = source_at(archive)
         assert len(listed(source)) < 800
-    assert any("studies that it did not name" in doubt for doubt in source.doubts)
+    assert any("studies that it did not name" in doubt for doubt in source.remarks().warnings)
     assert "PAT" not in caplog.text
 
 
@@ -168,8 +168,8 @@ def test_an_orthanc_that_limits_its_answers(
         for entry in source.entries(study)
     ]
     assert sorted(found) == wanted
-    assert source.listing_is_complete
-    assert not source.doubts
+    assert source.remarks().lists_all
+    assert not source.remarks().warnings
 
 
 def fill(orthanc: Orthanc, folders: pytest.TempPathFactory) -> list[str]:

@@ -82,9 +82,9 @@ def test_a_cap_that_cannot_be_passed_is_said() -> None:
     with WebArchive((), WebBehaviour(cap=20, honours_offset=False), rows=rows) as archive:
         source = web_source(archive.url)
         assert len(list(source.studies())) == 20
-        assert len(source.doubts) == 1
-        assert "no further pages" in source.doubts[0]
-        assert source.listing_is_complete, "what was known was asked for by UID"
+        assert len(source.remarks().warnings) == 1
+        assert "no further pages" in source.remarks().warnings[0]
+        assert source.remarks().lists_all, "what was known was asked for by UID"
 
 
 def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
@@ -93,12 +93,12 @@ def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
         source = web_source(archive.url)
         entries = list(source.entries(StudyRef("1.2.3.1", "1.2.3.1")))
         assert len(entries) == 20
-        assert not source.listing_is_complete
-        assert source.doubts == [
-            "The service may have instances of the study 1.2.3.1 that it did not list."
-        ]
+        assert not source.remarks().lists_all
+        assert source.remarks().warnings == (
+            "The service may have instances of the study 1.2.3.1 that it did not list.",
+        )
         assert list(source.studies()) == [StudyRef("1.2.3.1", "1.2.3.1")]
-        assert source.listing_is_complete
+        assert source.remarks().lists_all
 
 
 def test_a_known_study_that_no_list_names_is_asked_for_by_uid() -> None:
@@ -209,8 +209,10 @@ def test_rows_without_a_uid_are_said() -> None:
     with web_peer(answer) as peer:
         source = web_source(peer.url)
         assert [study.locator for study in source.studies()] == ["1.2.3"]
-        assert not source.listing_is_complete
-        assert source.doubts == ["The service lists studies without a UID that can be asked for."]
+        assert not source.remarks().lists_all
+        assert source.remarks().warnings == (
+            "The service lists studies without a UID that can be asked for.",
+        )
 
 
 def _failing(uids: frozenset[str], status: int) -> Callable[[Seen], Reply]:
@@ -246,8 +248,8 @@ def test_one_study_that_is_not_listed_does_not_end_it(status: int) -> None:
         (answer,) = source.read([bad])
         assert isinstance(answer, UnreadableEntry)
         assert answer.message == "The service did not list this study."
-        assert not source.listing_is_complete
-        assert f"answered {status}" in source.doubts[0]
+        assert not source.remarks().lists_all
+        assert f"answered {status}" in source.remarks().warnings[0]
 
 
 def test_a_service_that_lists_no_study_is_not_there() -> None:

@@ -102,7 +102,7 @@ def make_request(
         requested.append(DestinationRequest(destination.name, asked))
     return RunRequest(
         kind=kind,
-        source=build_source(section).name,
+        source=build_source(section, settings.listener).name,
         destinations=tuple(requested),
         strategy=strategy,
         priority=priority,
@@ -250,7 +250,7 @@ def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRe
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
     """
-    if request.source.startswith(("horos:", "vault:", "orthanc+")):
+    if request.source.startswith(("horos:", "vault:", "orthanc+", "listener:")):
         return request
     library = HorosSourceSection(path=Path(request.source)).address
     known = {source.name for source in workplace.catalogue.status.sources()}

@@ -147,7 +147,7 @@ def _places(settings: Settings) -> Iterator[Check]:
                 # To list all that a PACS has takes long; it is tried as a destination is.
                 yield from _probed(what, _destination(_as_destination(section)))
                 continue
-            source = build_source(section)
+            source = build_source(section, settings.listener)
             if isinstance(source, Probes):
                 yield from _probed(what, source)
                 continue

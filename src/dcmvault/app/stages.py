@@ -38,7 +38,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
-from dcmvault.ports.source import MayBeIncomplete, Source
+from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
 
@@ -112,10 +112,7 @@ class BackupStages:
                     listed=self._counting(run_id),
                     open_other=lambda address: self.open_source(replace(request, source=address)),
                 )
-                warnings = [
-                    *remarks_of(source).warnings,
-                    *(source.doubts if isinstance(source, MayBeIncomplete) else ()),
-                ]
+                warnings = remarks_of(source).warnings
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}

@@ -1,4 +1,4 @@
-"""Opening the catalogue: one database, seven narrow ports."""
+"""Opening the catalogue: one database, eight narrow ports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
+from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
@@ -24,6 +25,7 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.status import StatusCatalogue
 
@@ -38,6 +40,7 @@ class Catalogue:
     runs: RunCatalogue
     status: StatusCatalogue
     snapshots: SnapshotWitness
+    holdings: HoldingCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -81,6 +84,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
+        holdings=HoldingsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

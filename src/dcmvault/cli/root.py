@@ -18,6 +18,10 @@ _COMMANDS = {
     "demo": ("dcmvault.cli.commands.demo", N_("The whole story on real studies, in a minute.")),
     "backup": ("dcmvault.cli.commands.backup", N_("Back up a source and verify what arrived.")),
     "run": ("dcmvault.cli.commands.run", N_("Carry out a configured plan.")),
+    "listen": (
+        "dcmvault.cli.commands.listen",
+        N_("Take what is sent to us, and back it up as it comes."),
+    ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),

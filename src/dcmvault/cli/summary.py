@@ -115,7 +115,7 @@ def _facts(report: RunReport) -> list[str]:
     source = visible(report.request.source)
     if report.studies:
         studies = ngettext("%s study", "%s studies", report.studies)
-        source = f"{source}: {studies % format_number(report.studies)}"
+        source = f"{source.removesuffix(':')}: {studies % format_number(report.studies)}"
     facts.append((_("Source"), source))
     if report.not_dicom:
         files = ngettext("%s file", "%s files", report.not_dicom) % format_number(report.not_dicom)

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from dcmvault.config.listener_section import ListenerSourceSection
 from dcmvault.config.locations import is_url, url_location
 from dcmvault.config.peer_sections import (
     DICOM_PORT,
@@ -48,8 +49,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+]+):(.*)\Z", re.DOTALL)
 _SNAPSHOT = re.compile(r"[0-9A-Za-z-]+\Z")
 #: A PACS, without and with TLS, and the ports for it.
 _DIMSE = {"dicom": DICOM_PORT, "dicoms": DICOM_TLS_PORT}
-#: Kinds that the design knows and this version does not offer.
-_PLANNED = frozenset({"listener"})
 _DICOMWEB = ("dicomweb+http", "dicomweb+https")
 _ORTHANC = ("orthanc+http", "orthanc+https")
 #: A service that is reached over HTTP, in one of its roles.
@@ -90,6 +89,13 @@ def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSec
         if not mark:
             return VaultSourceSection(location=_vault_location(rest))
         return VaultSourceSection(location=_vault_location(place), snapshot=_snapshot(snapshot))
+    if scheme == "listener":
+        if rest:
+            raise AddressError(
+                _("Nothing may follow “listener:”."),
+                hint=_("There is one listener; its options are in [listener]."),
+            )
+        return ListenerSourceSection()
     raise _other_kind(scheme, address)
 
 
@@ -107,6 +113,11 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
     if scheme == "horos":
         _path(rest)
         raise _library_as_destination()
+    if scheme == "listener":
+        raise AddressError(
+            _("The listener takes what others send; it cannot be a destination."),
+            hint=_("Choose a folder, a vault, or a PACS (dicom://CALLED@host:port)."),
+        )
     if scheme in _DIMSE:
         return _dimse(address, DimseDestinationSection)
     if scheme in _DICOMWEB:
@@ -315,17 +326,8 @@ def _library_as_destination() -> AddressError:
     )
 
 
-def _unavailable(kind: str) -> AddressError:
-    return AddressError(
-        _("%(kind)s is not available in this version yet.") % {"kind": kind},
-        hint=_("Available now: a folder, a library, a PACS, a DICOMweb service, a vault."),
-    )
-
-
 def _other_kind(scheme: str, address: str) -> AddressError:
-    if scheme in _PLANNED:
-        return _unavailable(f"{scheme}:")
-    kinds = ("horos", *_DIMSE, "vault", *_DICOMWEB, *_ORTHANC, *sorted(_PLANNED))
+    kinds = ("horos", *_DIMSE, "listener", "vault", *_DICOMWEB, *_ORTHANC)
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

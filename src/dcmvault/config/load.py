@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.lines import line_of
+from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
@@ -105,6 +106,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "database": settings.database,
         "retry": settings.retry.model_dump(mode="json"),
         "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
+        "listener": settings.listener.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -134,6 +136,7 @@ class _Reader:
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {
             (): tuple(Settings.model_fields),
             ("retry",): tuple(RetrySection.model_fields),
+            ("listener",): tuple(ListenerSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -264,7 +267,7 @@ class _Reader:
         path = _toml_path(detail["loc"])
         kind, limits = detail["type"], detail.get("ctx", {})
         if kind == "extra_forbidden":
-            known = self._known.get(path[:-1]) or _known_of_bandwidth(path)
+            known = self._known.get(path[:-1]) or _known_of_lists(path)
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
@@ -288,9 +291,13 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _known_of_bandwidth(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys of a limit, or of one of its windows."""
-    section = BandwidthWindowSection if path[-3:-2] == ("windows",) else BandwidthSection
+def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of a bandwidth's limit, of one of its windows, or of a listener's peer."""
+    section: type[BaseModel] = BandwidthSection
+    if path[-3:-2] == ("windows",):
+        section = BandwidthWindowSection
+    elif path[:2] == ("listener", "peers"):
+        section = ListenerPeerSection
     return tuple(field.alias or name for name, field in section.model_fields.items())
 
 
@@ -308,6 +315,21 @@ def _reason(kind: str, limits: Mapping[str, object], loc: Sequence[str]) -> str:
             return _("This must be more than %s.") % limits["gt"]
         case "less_than_equal":
             return _("This must be at most %s.") % limits["le"]
+        case "too_short":
+            return _("At least one is needed here.")
+        case "string_pattern_mismatch" if "ae_title" in " ".join(loc):
+            return _("An AE title has 1 to 16 characters of ASCII, no backslash.")
+        case "missing":
+            return _("This key is needed.")
+        case "value_error":
+            return str(limits["error"])
+        case _:
+            return _what_type(kind, loc)
+
+
+def _what_type(kind: str, loc: Sequence[str]) -> str:
+    """Say which type a value must have; empty where that is not what is wrong."""
+    match kind:
         case "int_type" | "int_parsing" | "int_from_float":
             return _("This must be a whole number.")
         case "float_type" | "float_parsing":
@@ -320,12 +342,6 @@ def _reason(kind: str, limits: Mapping[str, object], loc: Sequence[str]) -> str:
             return _("This must be a list of texts, in [brackets].")
         case "tuple_type":
             return _("This must be a list of tables.")
-        case "too_short":
-            return _("At least one is needed here.")
-        case "missing":
-            return _("This key is needed.")
-        case "value_error":
-            return str(limits["error"])
         case "model_type" | "dict_type" | "mapping_type":
             return _("This must be a table.")
         case _:

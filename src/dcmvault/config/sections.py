@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.listener_section import ListenerSourceSection
 from dcmvault.config.options import SecretReference, Section
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
@@ -175,7 +176,8 @@ SourceSection = Annotated[
     | DimseSourceSection
     | DicomwebSourceSection
     | OrthancSourceSection
-    | VaultSourceSection,
+    | VaultSourceSection
+    | ListenerSourceSection,
     Field(discriminator="kind"),
 ]
 DestinationSection = Annotated[

@@ -18,6 +18,7 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
@@ -60,6 +61,8 @@ class Settings(Section):
     retry: RetrySection = RetrySection()
     #: How fast bytes are sent to all destinations together.
     bandwidth: BandwidthSection = BandwidthSection()
+    #: Our storage service, for what is pushed to us.
+    listener: ListenerSection = ListenerSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

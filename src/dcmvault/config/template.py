@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.errors import ConfigurationError
@@ -51,6 +52,8 @@ def render_template(
         *_retry_table(),
         "",
         *_bandwidth_table(),
+        "",
+        *_listener_table(),
         "",
         *_comment(
             _(
@@ -130,6 +133,27 @@ def _bandwidth_table() -> list[str]:
         "[bandwidth]",
         f"rate = {_text(BandwidthSection().rate)}",
         '# windows = [{days = "mon-fri", from = "07:00", to = "19:00", rate = "2 MB/s"}]',
+    ]
+
+
+def _listener_table() -> list[str]:
+    listener = ListenerSection()
+    return [
+        *_comment(
+            _(
+                "What others push to us (dcmvault listen). Studies are backed up when they had no "
+                "new instance for “settle_s” seconds, and leave the spool “keep_days” after they "
+                "came, once every destination holds them. For other machines, set “host” to "
+                "“0.0.0.0” and say in “peers” who may send."
+            )
+        ),
+        "[listener]",
+        f"ae_title = {_text(listener.ae_title)}",
+        f"host = {_text(listener.host)}",
+        f"port = {listener.port}",
+        f"settle_s = {listener.settle_s}",
+        f"keep_days = {listener.keep_days}",
+        '# peers = [{ae_title = "MR1", network = "192.168.1.20"}]',
     ]
 
 

@@ -17,10 +17,14 @@ C_GET_RQ = 0x0010
 C_FIND_RQ = 0x0020
 C_MOVE_RQ = 0x0021
 C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RQ = 0x0130
+C_CANCEL_RQ = 0x0FFF
 RESPONSE = 0x8000
 
 #: Elements of group 0000.
 AFFECTED_SOP_CLASS_UID = 0x0002
+REQUESTED_SOP_CLASS_UID = 0x0003
 COMMAND_FIELD = 0x0100
 MESSAGE_ID = 0x0110
 MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
@@ -29,6 +33,9 @@ PRIORITY = 0x0700
 DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 AFFECTED_SOP_INSTANCE_UID = 0x1000
+REQUESTED_SOP_INSTANCE_UID = 0x1001
+EVENT_TYPE_ID = 0x1002
+ACTION_TYPE_ID = 0x1008
 
 #: Value of (0000,0800) when no data set follows.
 NO_DATA_SET = 0x0101
@@ -90,15 +97,44 @@ def encode_request(
 
 
 def encode_response(request: Mapping[int, bytes], status: int) -> bytes:
-    """Encode the command set that answers a C-STORE or C-ECHO request (PS3.7 section 9.3)."""
-    copied = (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID)
+    """Encode the command set that answers a request without a data set (PS3.7 section 9.3, 10.3).
+
+    The class and instance that an N-ACTION requests are those that its answer affects.
+    Raises MalformedDicomError for a request without command field or message id.
+    """
+    copied = {
+        AFFECTED_SOP_CLASS_UID: (AFFECTED_SOP_CLASS_UID, REQUESTED_SOP_CLASS_UID),
+        AFFECTED_SOP_INSTANCE_UID: (AFFECTED_SOP_INSTANCE_UID, REQUESTED_SOP_INSTANCE_UID),
+        ACTION_TYPE_ID: (ACTION_TYPE_ID,),
+    }
     return _with_group_length(
-        {element: request[element] for element in copied if element in request}
+        {
+            element: request[name]
+            for element, names in copied.items()
+            for name in names
+            if name in request
+        }
         | {
             COMMAND_FIELD: _us(number(request, COMMAND_FIELD) | RESPONSE),
             MESSAGE_ID_BEING_RESPONDED_TO: _us(number(request, MESSAGE_ID)),
             DATA_SET_TYPE: _us(NO_DATA_SET),
             STATUS: _us(status),
+        }
+    )
+
+
+def encode_event_report(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int
+) -> bytes:
+    """Encode the command set of an N-EVENT-REPORT with a data set (PS3.7 section 10.3.1)."""
+    return _with_group_length(
+        {
+            AFFECTED_SOP_CLASS_UID: encode_uid(sop_class_uid),
+            COMMAND_FIELD: _us(N_EVENT_REPORT_RQ),
+            MESSAGE_ID: _us(message_id),
+            DATA_SET_TYPE: _us(_DATA_SET_FOLLOWS),
+            AFFECTED_SOP_INSTANCE_UID: encode_uid(sop_instance_uid),
+            EVENT_TYPE_ID: _us(event_type_id),
         }
     )
 
@@ -132,6 +168,11 @@ def number(command: Mapping[int, bytes], element: int) -> int:
     return int.from_bytes(value, "little")
 
 
+def uid(command: Mapping[int, bytes], element: int) -> str:
+    """Return a UID of a command set without its padding; empty when it is not there."""
+    return command.get(element, b"").decode("ascii", "replace").strip("\0 ")
+
+
 def encode_identifier(elements: Iterable[tuple[int, int, bytes]]) -> bytes:
     """Encode a C-FIND identifier from (group, element, value of even length), ordered by tag."""
     return b"".join(encode_element(*element) for element in sorted(elements))
@@ -148,16 +189,49 @@ def decode_flat(data: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
 
     Sequences of undefined length are skipped whatever they hold. Raises MalformedDicomError.
     """
+    return ((tag, value) for tag, value, is_delimited in _decode(data) if not is_delimited)
+
+
+def decode_whole(data: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """As `decode_flat`, with all sequences: `items_of` takes their values apart."""
+    return ((tag, value) for tag, value, _is_delimited in _decode(data))
+
+
+def items_of(sequence: bytes) -> Iterator[bytes]:
+    """Yield the items of a sequence's value as data sets (PS3.5 section 7.5).
+
+    Raises MalformedDicomError.
+    """
+    offset = 0
+    while offset < len(sequence):
+        tag, length, offset = _header(sequence, offset)
+        if tag != _ITEM:
+            raise MalformedDicomError("a sequence holds what is no item")
+        if length == _UNDEFINED:
+            end = _after_item(sequence, offset)
+            yield sequence[offset : end - _ELEMENT.size]
+        else:
+            end = offset + length
+            if end > len(sequence):
+                raise MalformedDicomError("an item is longer than its sequence")
+            yield sequence[offset:end]
+        offset = end
+
+
+def _decode(data: bytes) -> Iterator[tuple[tuple[int, int], bytes, bool]]:
+    """Yield tag, value, and whether the value ended by a delimitation item."""
     offset = 0
     while offset < len(data):
         tag, length, offset = _header(data, offset)
         if length == _UNDEFINED:
-            offset = _after_sequence(data, offset)
-            continue
-        if offset + length > len(data):
-            raise MalformedDicomError("an element is longer than its data set")
-        yield tag, data[offset : offset + length]
-        offset += length
+            end = _after_sequence(data, offset)
+            yield tag, data[offset : end - _ELEMENT.size], True
+        else:
+            end = offset + length
+            if end > len(data):
+                raise MalformedDicomError("an element is longer than its data set")
+            yield tag, data[offset:end], False
+        offset = end
 
 
 def _header(data: bytes, offset: int) -> tuple[tuple[int, int], int, int]:
@@ -181,3 +255,17 @@ def _after_sequence(data: bytes, offset: int) -> int:
         else:
             offset += length
     return offset
+
+
+def _after_item(data: bytes, offset: int) -> int:
+    """Return the offset behind an item of undefined length."""
+    while True:
+        tag, length, offset = _header(data, offset)
+        if tag == _ITEM_END:
+            return offset
+        offset = _after_sequence(data, offset) if length == _UNDEFINED else offset + length
+
+
+def encode_sequence(group: int, element: int, items: Iterable[bytes]) -> bytes:
+    """Encode a sequence of items, each an encoded data set, with explicit lengths."""
+    return encode_element(group, element, b"".join(encode_element(*_ITEM, one) for one in items))

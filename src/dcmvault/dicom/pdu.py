@@ -1,4 +1,7 @@
-"""Protocol data units of the association requestor (PS3.8 section 9.3), to and from bytes."""
+"""Protocol data units of the association requestor (PS3.8 section 9.3), to and from bytes.
+
+Those of the acceptor are in `pdu_accepting`, made of the same parts.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ IS_COMMAND = 0x01
 IS_LAST = 0x02
 
 #: PS3.7 Annex A.2.1, the only application context there is.
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _ITEM = struct.Struct(">BxH")
-_ITEM_APPLICATION_CONTEXT = 0x10
-_ITEM_CONTEXT_RQ = 0x20
-_ITEM_CONTEXT_AC = 0x21
-_ITEM_ABSTRACT_SYNTAX = 0x30
-_ITEM_TRANSFER_SYNTAX = 0x40
-_ITEM_USER_INFORMATION = 0x50
-_ITEM_MAXIMUM_LENGTH = 0x51
-_ITEM_IMPLEMENTATION_CLASS = 0x52
+ITEM_APPLICATION_CONTEXT = 0x10
+ITEM_CONTEXT_RQ = 0x20
+ITEM_CONTEXT_AC = 0x21
+ITEM_ABSTRACT_SYNTAX = 0x30
+ITEM_TRANSFER_SYNTAX = 0x40
+ITEM_USER_INFORMATION = 0x50
+ITEM_MAXIMUM_LENGTH = 0x51
+ITEM_IMPLEMENTATION_CLASS = 0x52
 _ITEM_OPERATIONS_WINDOW = 0x53
-_ITEM_IMPLEMENTATION_VERSION = 0x55
+ITEM_IMPLEMENTATION_VERSION = 0x55
 _ITEM_ROLE_SELECTION = 0x54
 _ITEM_USER_IDENTITY = 0x58
 #: Version, reserved, called and calling AE title, reserved: what stands before the items.
-_ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
+ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ def context_id_of(position: int) -> int:
     return 2 * position + 1
 
 
-def _item(kind: int, body: bytes) -> bytes:
+def item(kind: int, body: bytes) -> bytes:
+    """Encode an item of an A-ASSOCIATE (PS3.8 section 9.3.1)."""
     return _ITEM.pack(kind, len(body)) + body
 
 
@@ -116,22 +120,22 @@ def associate_request(
     An `operations_window` of 1 is what holds when none is proposed, so it is not.
     """
     contexts = b"".join(
-        _item(
-            _ITEM_CONTEXT_RQ,
+        item(
+            ITEM_CONTEXT_RQ,
             bytes([context_id_of(position), 0, 0, 0])
-            + _item(_ITEM_ABSTRACT_SYNTAX, proposal.abstract_syntax_uid.encode("ascii"))
+            + item(ITEM_ABSTRACT_SYNTAX, proposal.abstract_syntax_uid.encode("ascii"))
             + b"".join(
-                _item(_ITEM_TRANSFER_SYNTAX, uid.encode("ascii"))
+                item(ITEM_TRANSFER_SYNTAX, uid.encode("ascii"))
                 for uid in proposal.transfer_syntax_uids
             ),
         )
         for position, proposal in enumerate(proposals)
     )
     user = (
-        _item(_ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
-        + _item(_ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
+        item(ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
+        + item(ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
         + (_operations_window(operations_window) if operations_window > 1 else b"")
-        + _item(_ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
+        + item(ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
         + b"".join(
             _role_of_receiver(uid)
             for uid in dict.fromkeys(one.abstract_syntax_uid for one in proposals if one.peer_sends)
@@ -139,12 +143,12 @@ def associate_request(
         + (_user_identity(user_identity) if user_identity is not None else b"")
     )
     body = (
-        _ASSOCIATE_FIXED.pack(
+        ASSOCIATE_FIXED.pack(
             1, called_ae_title.encode("ascii").ljust(16), calling_ae_title.encode("ascii").ljust(16)
         )
-        + _item(_ITEM_APPLICATION_CONTEXT, _APPLICATION_CONTEXT.encode("ascii"))
+        + item(ITEM_APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode("ascii"))
         + contexts
-        + _item(_ITEM_USER_INFORMATION, user)
+        + item(ITEM_USER_INFORMATION, user)
     )
     return HEADER.pack(A_ASSOCIATE_RQ, len(body)) + body
 
@@ -152,12 +156,12 @@ def associate_request(
 def _role_of_receiver(sop_class_uid: str) -> bytes:
     """Encode that we are SCP of a SOP class, and not its SCU (PS3.7 table D.3-9)."""
     uid = sop_class_uid.encode("ascii")
-    return _item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
+    return item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
 
 
 def _operations_window(invoked: int) -> bytes:
     """Encode a window (PS3.7 table D.3-7): operations that we invoke, and perform, at once."""
-    return _item(_ITEM_OPERATIONS_WINDOW, struct.pack(">HH", invoked, 1))
+    return item(_ITEM_OPERATIONS_WINDOW, struct.pack(">HH", invoked, 1))
 
 
 def _user_identity(identity: UserIdentity) -> bytes:
@@ -169,7 +173,7 @@ def _user_identity(identity: UserIdentity) -> bytes:
     name, passcode = identity.name.encode(), identity.passcode.encode()
     kind = 2 if passcode else 1
     body = bytes((kind, 0)) + len(name).to_bytes(2, "big") + name
-    return _item(_ITEM_USER_IDENTITY, body + len(passcode).to_bytes(2, "big") + passcode)
+    return item(_ITEM_USER_IDENTITY, body + len(passcode).to_bytes(2, "big") + passcode)
 
 
 def release_request() -> bytes:
@@ -194,36 +198,36 @@ def command_pdu(context_id: int, command: bytes) -> bytes:
 
 
 def items(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the items of an association PDU, type and value (PS3.8 section 9.3.2)."""
+    """Take the items of an A-ASSOCIATE apart; MalformedDicomError where they do not fit."""
     offset = 0
     while offset < len(body):
         if offset + _ITEM.size > len(body):
-            raise MalformedDicomError("an item of an association PDU is cut short")
+            raise MalformedDicomError("an item of an A-ASSOCIATE is cut short")
         kind, length = _ITEM.unpack_from(body, offset)
         offset += _ITEM.size
         if offset + length > len(body):
-            raise MalformedDicomError("an item of an association PDU is longer than its PDU")
+            raise MalformedDicomError("an item of an A-ASSOCIATE is longer than its PDU")
         yield kind, body[offset : offset + length]
         offset += length
 
 
 def read_acceptance(body: bytes) -> Acceptance:
     """Decode an A-ASSOCIATE-AC without its header (PS3.8 section 9.3.3)."""
-    if len(body) < _ASSOCIATE_FIXED.size:
+    if len(body) < ASSOCIATE_FIXED.size:
         raise MalformedDicomError("an A-ASSOCIATE-AC is cut short")
     answers: list[ContextAnswer] = []
     maximum_length, operations_window = 0, 1
-    for kind, value in items(body[_ASSOCIATE_FIXED.size :]):
-        if kind == _ITEM_CONTEXT_AC and len(value) >= 4:
+    for kind, value in items(body[ASSOCIATE_FIXED.size :]):
+        if kind == ITEM_CONTEXT_AC and len(value) >= 4:
             syntaxes = [
                 text.rstrip(b"\0 ").decode("ascii", "replace")
                 for inner, text in items(value[4:])
-                if inner == _ITEM_TRANSFER_SYNTAX
+                if inner == ITEM_TRANSFER_SYNTAX
             ]
             answers.append(ContextAnswer(value[0], value[2], syntaxes[0] if syntaxes else ""))
-        elif kind == _ITEM_USER_INFORMATION:
+        elif kind == ITEM_USER_INFORMATION:
             for inner, number in items(value):
-                if inner == _ITEM_MAXIMUM_LENGTH and len(number) == 4:
+                if inner == ITEM_MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
                 elif inner == _ITEM_OPERATIONS_WINDOW and len(number) == 4:
                     # What we may invoke; what we would perform stands behind it.
@@ -255,3 +259,18 @@ def read_data_values(body: bytes) -> Iterator[DataValue]:
             body[offset + PDV_HEADER.size : end],
         )
         offset = end
+
+
+def data_pdus(context_id: int, data: bytes, fragment: int, *, is_command: bool) -> bytes:
+    """Encode a whole command set or data set as P-DATA-TF PDUs of at most `fragment` bytes each."""
+    control = IS_COMMAND if is_command else 0
+    parts: list[bytes] = []
+    for start in range(0, len(data), fragment):
+        part = data[start : start + fragment]
+        is_last = IS_LAST if start + fragment >= len(data) else 0
+        parts += (
+            HEADER.pack(P_DATA_TF, len(part) + PDV_HEADER.size),
+            PDV_HEADER.pack(len(part) + 2, context_id, control | is_last),
+            part,
+        )
+    return b"".join(parts)

@@ -122,6 +122,28 @@ class TlsClient:
             raise validity_refusal(attempt, is_over=now > certificate.expires_at)
 
 
+class TlsAcceptor:
+    """Makes TLS of connections that peers opened. Safe for several threads.
+
+    With a `ca_file` each peer must show a certificate that it signs.
+    """
+
+    def __init__(self, options: TlsOptions) -> None:
+        """Read the files; ConfigurationError for one that cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _restrict(context)
+        if options.ca_file:
+            context.verify_mode = ssl.CERT_REQUIRED
+            _trust(context, options.ca_file)
+        _show(context, options)
+        self._context = context
+
+    def accept(self, connection: socket.socket, timeout_s: float) -> ssl.SSLSocket:
+        """Do the handshake, each step within `timeout_s`; OSError, and closed, where it fails."""
+        connection.settimeout(timeout_s)
+        return self._context.wrap_socket(connection, server_side=True)
+
+
 def facts_of(secured: ssl.SSLSocket, name: str) -> TlsFacts:
     """Describe a connection after its handshake; TlsRefusedError for an unreadable certificate."""
     certificate = _read(secured.getpeercert(binary_form=True) or b"", Attempt(name, "", 0.0))
@@ -204,11 +226,7 @@ def _read(encoded: bytes, attempt: Attempt) -> _Certificate:
 
 def _context(options: TlsOptions) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    # Who trusts an intermediate authority, or one certificate, need not trust its root.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _restrict(context)
     if options.fingerprint:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -219,6 +237,14 @@ def _context(options: TlsOptions) -> ssl.SSLContext:
     if options.certificate_file:
         _show(context, options)
     return context
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # Who trusts an intermediate authority, or one certificate, need not trust its root.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _trust(context: ssl.SSLContext, ca_file: str) -> None:

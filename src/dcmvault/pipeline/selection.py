@@ -36,7 +36,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import HasRemarks, KeepsChanges, MayBeIncomplete, Source
+from dcmvault.ports.source import HasRemarks, KeepsChanges, PassingThrough, Source
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -77,14 +77,14 @@ def select_from(
                 return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
         bookmark = source.bookmark()
     readable = selection.list_studies(source.studies(), listed)
-    if known_before and not readable:
+    passes_through = isinstance(source, PassingThrough) and source.passes_through
+    if known_before and not readable and not passes_through:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    is_complete = source.listing_is_complete if isinstance(source, MayBeIncomplete) else True
-    believe = is_complete and remarks_of(source).lists_all
-    return scan_pass.finish(believe_absence=believe, bookmark=bookmark)
+    counts = scan_pass.finish(believe_absence=remarks_of(source).lists_all, bookmark=bookmark)
+    return replace(counts, gone=0) if passes_through else counts
 
 
 def remarks_of(source: Source) -> SourceRemarks:

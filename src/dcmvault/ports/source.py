@@ -103,25 +103,13 @@ class IndexMayErr(Protocol):
 
 @runtime_checkable
 class HasRemarks(Protocol):
-    """A source of which more is to be said than what its entries say."""
+    """A source of which more is to be said than what its entries say.
+
+    A library's index may name files that are not there; a PACS may cap its answers.
+    """
 
     def remarks(self) -> SourceRemarks:
         """Return what the last listing found, as far as it came; nothing before the first."""
-        ...
-
-
-@runtime_checkable
-class MayBeIncomplete(Protocol):
-    """A source that may find that it was not told all there is (a PACS that caps its answers)."""
-
-    @property
-    def listing_is_complete(self) -> bool:
-        """Whether all there is was listed last; where not, nothing is concluded from absence."""
-        ...
-
-    @property
-    def doubts(self) -> Sequence[str]:
-        """Say in sentences what else may be there; some may have been settled another way."""
         ...
 
 
@@ -142,4 +130,18 @@ class HasSidecar(Protocol):
         source as a whole is not there: then nothing may be concluded, and what was stored of the
         sidecar before still counts.
         """
+        ...
+
+
+@runtime_checkable
+class PassingThrough(Protocol):
+    """A source that holds studies only until they are backed up.
+
+    What is listed no more has left it as it should: it counts as absent without a word, and a
+    source that lists nothing is believed.
+    """
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether it is such a source."""
         ...

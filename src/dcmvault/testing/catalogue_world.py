@@ -42,6 +42,7 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -75,6 +76,11 @@ class OpenedCatalogue(Protocol):
     @property
     def status(self) -> StatusCatalogue:
         """Status."""
+        ...
+
+    @property
+    def holdings(self) -> HoldingCatalogue:
+        """What is held by evidence."""
         ...
 
     @property

@@ -99,7 +99,7 @@ def test_no_command_means_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["config", "show", "--efective"], "--effective"),
         (["--lang", "xx", "config", "show"], "--lang"),
         (["config", "init", "--to", "orthanc+http://localhost"], "is for reading"),
-        (["config", "init", "--to", "listener:"], "not available in this version yet"),
+        (["config", "init", "--to", "listener:"], "cannot be a destination"),
     ],
 )
 def test_usage_errors(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

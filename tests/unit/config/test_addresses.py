@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dcmvault.config.addresses import destination_section, is_plain_word, source_section
+from dcmvault.config.listener_section import ListenerSourceSection
 from dcmvault.config.locations import SftpPlace, sftp_place
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
@@ -188,7 +189,6 @@ def test_every_ae_title_survives_the_canonical_address(
         ("orthanc+http://host:8042", "write https, or say|REST interface is for reading"),
         ("orthanc+http://", "host is missing"),
         ("orthanc+https://me:secret@host", "stand in the configuration"),
-        ("listener:", "not available in this version yet"),
         ("dicomm://PACS@host:104", "no kind of address"),
         ("backup:2024", "no kind of address"),
     ],
@@ -198,6 +198,16 @@ def test_what_is_wrong_is_said(address: str, says: str) -> None:
         with pytest.raises(AddressError, match=says) as caught:
             parse(address)
         assert caught.value.exit_status == 2
+
+
+def test_there_is_one_listener() -> None:
+    """It is a source without anything behind its colon, and no destination."""
+    assert source_section("listener:").address == "listener:"
+    assert source_section("LISTENER:") == ListenerSourceSection()
+    with pytest.raises(AddressError, match="Nothing may follow"):
+        source_section("listener:11112")
+    with pytest.raises(AddressError, match="cannot be a destination"):
+        destination_section("listener:")
 
 
 def test_the_nearest_word_is_offered() -> None:

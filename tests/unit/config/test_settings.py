@@ -230,8 +230,8 @@ def test_a_misspelt_name_is_not_a_folder(
         ("[sources.main]\n", "line 1, sources.main.address: An address is needed"),
         ("[sources.'a b']\naddress='/x'", "line 1, sources.a b: A name has letters"),
         (
-            "[sources.main]\naddress = 'listener:'",
-            "line 2, sources.main.address: listener: is not available in this version yet.",
+            "[sources.main]\naddress = 'ftp://x'",
+            "line 2, sources.main.address: “ftp:” is no kind of address.",
         ),
         (
             "[sources.main]\naddress = 'vault:/x'\npassphrse = 'env:X'",

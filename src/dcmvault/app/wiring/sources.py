@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.listener_section import ListenerSection, ListenerSourceSection
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseSourceSection,
@@ -29,10 +30,11 @@ OpenVault = Callable[[VaultSection], "Vault"]
 
 def build_source(
     section: SourceSection,
+    listener: ListenerSection,
     open_vault: OpenVault | None = None,
     known_studies: Callable[[], Iterable[str]] = tuple,
 ) -> Source:
-    """Make the adapter for a source's section.
+    """Make the adapter for a source's section; `listener` is what the configuration says of it.
 
     `open_vault` may give a vault again that it opened before. `known_studies` tells what the
     catalogue knows: the UIDs of studies that are there.
@@ -41,6 +43,10 @@ def build_source(
         from dcmvault.sources.query_retrieve import QueryRetrieveSource  # noqa: PLC0415 - needed
 
         return QueryRetrieveSource(section, known_studies)
+    if isinstance(section, ListenerSourceSection):
+        from dcmvault.sources.listener import ListenerSource  # noqa: PLC0415 - when needed
+
+        return ListenerSource(listener)
     if isinstance(section, HorosSourceSection):
         from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - imported when needed
 

@@ -164,7 +164,8 @@ class Workplace:
         def known_studies() -> Iterator[str]:
             return known.present_studies(known.source(address))
 
-        return build_source(self.source_section(address), self._opened_vault, known_studies)
+        section = self.source_section(address)
+        return build_source(section, self.settings.listener, self._opened_vault, known_studies)
 
     def source_section(self, address: str) -> SourceSection:
         """Return the configured section with this canonical address, else what the address says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
@@ -30,6 +30,7 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.model.probe import ProbeStep
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal, sentence
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
@@ -79,18 +80,13 @@ class DicomwebSource:
         """The address in canonical form."""
         return self._section.address
 
-    @property
-    def listing_is_complete(self) -> bool:
-        """Whether all instances of the studies that were listed last are known.
+    def remarks(self) -> SourceRemarks:
+        """Say what else the service may have than what was listed last.
 
-        Studies that were known and in no list were asked for by UID, so absence is believed.
+        What was known, and in no list, was asked for by UID: its absence may be believed unless
+        a list is known to be cut.
         """
-        return self._is_complete
-
-    @property
-    def doubts(self) -> Sequence[str]:
-        """Say what else the service may have than what was listed last."""
-        return self._doubts
+        return SourceRemarks(tuple(self._doubts), lists_all=self._is_complete)
 
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID; raises SourceUnavailableError where the service gives none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
@@ -19,6 +19,7 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.sources.query_retrieve.fetching import fetch
 from dcmvault.sources.query_retrieve.listing import StudyListing, study_attributes
 from dcmvault.sources.query_retrieve.questions import Questions
@@ -64,15 +65,13 @@ class QueryRetrieveSource:
         """The PACS's address."""
         return self._section.address
 
-    @property
-    def listing_is_complete(self) -> bool:
-        """Whether what was listed last is known to be all there is."""
-        return self._is_complete
+    def remarks(self) -> SourceRemarks:
+        """Say what else the PACS may have than what was listed last.
 
-    @property
-    def doubts(self) -> Sequence[str]:
-        """Say what else the PACS may have."""
-        return self._doubts
+        What was known, and in no list, was asked for by UID: its absence may be believed unless
+        a list is known to be cut.
+        """
+        return SourceRemarks(tuple(self._doubts), lists_all=self._is_complete)
 
     def _doubt(self, sentence: str) -> None:
         if len(self._doubts) < _MOST_DOUBTS and sentence not in self._doubts:

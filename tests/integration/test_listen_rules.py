@@ -1,0 +1,144 @@
+"""When a backup of the spool is due, and what leaves it: the rules behind `dcmvault listen`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.integration.listen_story import configure, held_in, in_spool
+from tests.integration.listener_world import dcmsend
+
+from dcmvault.app import listen
+from dcmvault.app.backup import follow, make_request, start
+from dcmvault.app.listen import Arrivals, Listening
+from dcmvault.app.wiring.listener import Receiver, receiving
+from dcmvault.app.wiring.workplace import Workplace, open_workplace
+from dcmvault.config.load import load_settings
+from dcmvault.dicom.spool import Spool
+from dcmvault.model.plan import RunKind
+from dcmvault.testing.dicom_files import make_study
+
+
+class _World:
+    """A listener that runs in this process, and what it tells."""
+
+    def __init__(self, workplace: Workplace, receiver: Receiver, to: Path, arrivals: Arrivals):
+        self.workplace = workplace
+        self.spool: Spool = receiver.spool
+        self.request = make_request(
+            workplace.settings,
+            kind=RunKind.BACKUP,
+            source="listener:",
+            destinations=[str(to)],
+            level=None,
+        )
+        self.cleared: list[int] = []
+        self.listening = Listening(workplace, self.request, receiver, arrivals, self.cleared.append)
+
+    def is_due(self, within_s: float) -> bool:
+        """Say whether a backup becomes due within so many seconds."""
+        stop = threading.Event()
+        timer = threading.Timer(within_s, stop.set)
+        timer.start()
+        try:
+            return self.listening.wait(stop)
+        finally:
+            timer.cancel()
+
+    def run(self) -> int:
+        """Back up, and return the exit status."""
+        started = start(self.workplace, self.request)
+        report = follow(self.workplace, started.run_id, lambda _followed: None, threading.Event())
+        self.listening.ended(is_good=report.exit_status == 0)
+        return report.exit_status
+
+
+@contextmanager
+def _listening(home: Path, to: Path) -> Iterator[_World]:
+    settings = load_settings(home / "config.toml")
+    arrivals = Arrivals()
+    with (
+        open_workplace(home, settings) as workplace,
+        receiving(settings.listener, workplace.catalogue.holdings, arrivals.arrived) as receiver,
+    ):
+        yield _World(workplace, receiver, to, arrivals)
+
+
+def test_due_once_and_again_after_something_new(home: Path, tmp_path: Path) -> None:
+    """What was backed up is not due again; what comes is, when it has settled."""
+    port = configure(home, settle_s=0.3, keep_days=7)
+    make_study(tmp_path / "a", key="due-a", instances=2)
+    make_study(tmp_path / "b", key="due-b", instances=2)
+    with _listening(home, tmp_path / "copies") as world:
+        assert not world.is_due(0.5)
+        assert dcmsend(port, tmp_path / "a").returncode == 0
+        assert world.is_due(20)
+        assert world.run() == 0
+        assert not world.is_due(1)
+        assert dcmsend(port, tmp_path / "b").returncode == 0
+        assert world.is_due(20)
+        assert world.run() == 0
+    assert len(in_spool(home)) == len(held_in(tmp_path / "copies")) == 4
+    with _listening(home, tmp_path / "copies") as world:
+        assert world.is_due(20), "after a start what is in the spool is looked at"
+        assert world.run() == 0
+        assert not world.is_due(0.5)
+
+
+def test_a_backup_that_failed_is_due_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "_RETRY_S", 0.3)
+    port = configure(home, settle_s=0.1)
+    make_study(tmp_path / "a", key="retry", instances=2)
+    copies = tmp_path / "disk" / "copies"
+    with _listening(home, copies) as world:
+        assert dcmsend(port, tmp_path / "a").returncode == 0
+        (tmp_path / "disk").write_text("not a folder")
+        assert world.is_due(20)
+        assert world.run() != 0
+        assert len(in_spool(home)) == 2
+        (tmp_path / "disk").unlink()
+        (tmp_path / "disk").mkdir()
+        assert world.is_due(20)
+        assert world.run() == 0
+        assert world.cleared == [2]
+        assert in_spool(home) == []
+
+
+def test_a_full_spool_lets_go_what_is_held(home: Path, tmp_path: Path) -> None:
+    """Days are a wish; where there is no room, what every destination holds leaves at once."""
+    port = configure(home, "budget_mb = 1", settle_s=0.1, keep_days=7)
+    make_study(tmp_path / "a", key="full", instances=3, rows=512, columns=512)
+    with _listening(home, tmp_path / "copies") as world:
+        dcmsend(port, tmp_path / "a")
+        assert not world.spool.has_room()
+        assert len(in_spool(home)) == 2
+        assert world.is_due(20)
+        assert world.run() == 0
+        assert world.cleared == [2]
+        assert world.spool.has_room()
+        assert world.spool.used == 0
+
+
+def test_what_changed_in_the_spool_stays(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not the one that is held is nobody's copy."""
+    port = configure(home, settle_s=0.1, keep_days=7)
+    make_study(tmp_path / "a", key="touched", instances=2)
+    with _listening(home, tmp_path / "copies") as world:
+        assert dcmsend(port, tmp_path / "a").returncode == 0
+        assert world.is_due(20)
+        assert world.run() == 0
+        touched = in_spool(home)[0]
+        time.sleep(0.01)
+        touched.write_bytes(touched.read_bytes() + b"\0\0")
+        monkeypatch.setattr(listen, "_DAY_S", 0.0)
+        world.listening.clear()
+        assert world.cleared == [1]
+        assert in_spool(home) == [touched]

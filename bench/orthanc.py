@@ -58,8 +58,8 @@ class _Mirror:
         print(f"{what:<44} {seconds(taken):>26} {theirs:>12.2f} cpu {peak:>8.0f} MB", flush=True)
 
     def _run(self, options: tuple[str, ...], due: int) -> Measured:
-        command = [_DCMVAULT, "backup", "bench", "--to", self._vault, "--json", *options]
-        measured = run(command, self._environment, watch_memory=True)
+        backup = (_DCMVAULT, "backup", "bench", "--to", self._vault)
+        measured = run([*backup, "--json", *options], self._environment, watch_memory=True)
         told = json.loads(measured.output)
         selected = (told.get("instances") or told["destinations"][0])["selected"]
         if selected != due:

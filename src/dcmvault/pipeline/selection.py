@@ -174,7 +174,7 @@ class _Selection:
         occurrences = Counter(identities)
         taken = self.scan_pass.versions(occurrences)
         return [
-            ScannedEntry(entry, header, file_sha256=entry.file_sha256)
+            ScannedEntry(entry, _with_valid_kind(header), file_sha256=entry.file_sha256)
             for (entry, header), identity in zip(told, identities, strict=True)
             if entry.file_sha256 or (occurrences[identity] == 1 and identity not in taken)
         ]
@@ -296,5 +296,16 @@ def _names_an_instance(header: InstanceHeader) -> bool:
     )
 
 
-#: Of a series, or a study, there are many instances.
+def _with_valid_kind(header: InstanceHeader) -> InstanceHeader:
+    """Take a SOP class or transfer syntax that is no UID for one that the index does not know."""
+    sop_class, syntax = header.sop_class_uid, header.transfer_syntax_uid
+    if all(_is_valid_uid(uid) for uid in (sop_class, syntax) if uid):
+        return header
+    return header._replace(
+        sop_class_uid=sop_class if _is_valid_uid(sop_class) else "",
+        transfer_syntax_uid=syntax if _is_valid_uid(syntax) else "",
+    )
+
+
+#: Of a kind, a series, or a study, there are many instances.
 _is_valid_uid = lru_cache(maxsize=256)(is_valid_uid)

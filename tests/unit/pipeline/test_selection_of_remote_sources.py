@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from dcmvault.catalogue.opening import Catalogue
 from dcmvault.dicom.digest import file_sha256
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, StudyRef
+from dcmvault.model.evidence import Level
+from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, InstanceKind, StudyRef
+from dcmvault.model.plan import Strategy
 from dcmvault.pipeline.selection import select_from
 from dcmvault.ports.catalogue import KnownVersion
 from dcmvault.testing.dicom_files import make_instance
@@ -76,6 +79,31 @@ def _select(catalogue: Catalogue, *archives: _Archive) -> None:
             listed=lambda _total: None,
             open_other=by_name.__getitem__,
         )
+
+
+def test_a_kind_that_is_no_uid_counts_as_unknown(
+    catalogue: Catalogue, make: Callable[[str, int], Path]
+) -> None:
+    """What an index says may be anything; not all of it can be stored everywhere."""
+
+    class _Strange(_Archive):
+        def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+            for entry in super().entries(study):
+                assert entry.indexed is not None
+                told = entry.indexed._replace(sop_class_uid="1.2\0", transfer_syntax_uid="1.2.3")
+                yield replace(entry, indexed=told)
+
+    archive = _Strange("dicom://first", make("a.dcm", 1))
+    _select(catalogue, archive)
+    assert archive.reads == 0
+    (due,) = catalogue.plans.due(
+        catalogue.sources.source(archive.name),
+        catalogue.plans.destination("vault:/copies"),
+        strategy=Strategy.INCREMENTAL,
+        level=Level.COMPLETE,
+        run_id=None,
+    )
+    assert due.kind == InstanceKind("", "1.2.3")
 
 
 def _known(catalogue: Catalogue, archive: _Archive) -> list[KnownVersion]:

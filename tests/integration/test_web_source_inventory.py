@@ -55,6 +55,8 @@ def _studies(archive: WebArchive, known: tuple[str, ...] = ()) -> list[str]:
         WebBehaviour(cap=100, honours_offset=False),
         WebBehaviour(cap=100, honours_offset=False, tells_cap=True),
         WebBehaviour(cap=500, honours_offset=False),
+        WebBehaviour(most_rows=500),
+        WebBehaviour(cap=70, most_rows=230),
     ],
     ids=str,
 )
@@ -99,6 +101,34 @@ def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
         )
         assert list(source.studies()) == [StudyRef("1.2.3.1", "1.2.3.1")]
         assert source.remarks().lists_all
+
+
+def test_fewer_instances_than_the_service_counts_are_said() -> None:
+    """An empty page is no proof against the service's own count of instances, or of series."""
+    rows = [_row(1, SOPInstanceUID=f"1.2.3.1.1.{number}") for number in range(1, 41)]
+    rows += [_row(2, SeriesInstanceUID=f"1.2.3.2.{n}", SOPInstanceUID=f"1.{n}") for n in range(25)]
+    with WebArchive((), WebBehaviour(most_rows=20), rows=rows) as archive:
+        for study in ("1.2.3.1", "1.2.3.2"):
+            source = web_source(archive.url)
+            assert len(list(source.entries(StudyRef(study)))) == 20
+            assert not source.remarks().lists_all
+            assert f"the study {study} that it did not list" in source.remarks().warnings[0]
+
+
+def test_a_service_that_lists_no_parts_is_not_believed_to_be_whole() -> None:
+    """Where only all studies can be asked for, those are read, and others may be there."""
+    rows = [{"0020000D": {"Value": [f"1.{n}"]}, **_DATED[n % 2]} for n in range(12)]
+
+    def answer(seen: Seen) -> Reply:
+        if "StudyDate" in seen.query:
+            return Reply(400)
+        return Reply(200, json.dumps(rows).encode()) if seen.query["offset"] == ["0"] else Reply(204)
+
+    with web_peer(answer) as peer:
+        source = web_source(peer.url)
+        assert len(list(source.studies())) == 12
+        assert "may have studies" in source.remarks().warnings[0]
+        assert len(peer.seen) < 10
 
 
 def test_a_known_study_that_no_list_names_is_asked_for_by_uid() -> None:
@@ -158,6 +188,7 @@ def test_pages_without_end_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(peer.seen) < 20
 
 
+_DATED = [{"00080020": {"Value": [date]}} for date in ("20200101", "20210101")]
 _ROW = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
 
 

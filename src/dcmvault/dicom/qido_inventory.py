@@ -155,6 +155,10 @@ class WebInventory:
                         found.add(uid)
                         yield row
 
+    def require_answer(self) -> None:
+        """Ask for any one study, to see that the service answers questions."""
+        self.ask("/studies", (("limit", "1"),))
+
     def ask(self, resource: str, parameters: Sequence[tuple[str, str]]) -> HttpAnswer:
         """Ask for one page; a service that is busy, or was lost, is asked again a little later."""
         for attempt in range(1, _ATTEMPTS + 1):

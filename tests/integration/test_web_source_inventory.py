@@ -122,7 +122,9 @@ def test_a_service_that_lists_no_parts_is_not_believed_to_be_whole() -> None:
     def answer(seen: Seen) -> Reply:
         if "StudyDate" in seen.query:
             return Reply(400)
-        return Reply(200, json.dumps(rows).encode()) if seen.query["offset"] == ["0"] else Reply(204)
+        return (
+            Reply(200, json.dumps(rows).encode()) if seen.query["offset"] == ["0"] else Reply(204)
+        )
 
     with web_peer(answer) as peer:
         source = web_source(peer.url)

@@ -8,6 +8,7 @@ from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
 from dcmvault.dicom.idle_connections import IdleConnections
+from dcmvault.dicom.intake import Room
 from dcmvault.dicom.qido_inventory import WebInventory
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.dicom.web_probe import WebProbe
@@ -146,7 +147,8 @@ class DicomwebSource:
             for entry in entries:
                 yield refusal(entry, EntryUnreadableError, sentence(error.message))
             return
-        fetching = WebFetching(access, self._idle, self._section.max_connections)
+        room = Room(self._section.max_waiting_mib << 20)
+        fetching = WebFetching(access, self._idle, self._section.max_connections, room)
         with closing(fetching.answers(self._checked(iter(entries)), kept)) as answers:
             yield from answers
 

@@ -273,6 +273,16 @@ def test_who_is_not_let_in_does_not_ask_for_each(tmp_path: Path, status: int) ->
         assert len(archive.retrieved()) <= 4
 
 
+def test_one_that_is_not_sent_as_stored_does_not_end_the_others(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "many", key="many", instances=12)
+    with WebArchive(one.path for one in made) as archive:
+        source = web_source(archive.url, max_connections=1)
+        victim = _uid_of(_entries(source)[0])
+        archive.behaviour.retrievals = {victim: [_status(406)]}
+        read, refused = _read(source)
+        assert (len(read), len(refused)) == (11, 1)
+
+
 def test_a_service_that_loses_everything_is_given_up(tmp_path: Path) -> None:
     made = make_study(tmp_path / "many", key="many", instances=40)
     with WebArchive(one.path for one in made) as archive:

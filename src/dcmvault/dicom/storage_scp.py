@@ -25,6 +25,7 @@ from dcmvault.dicom.accepted_association import AcceptedAssociation
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.inbound_channel import InboundChannel
 from dcmvault.dicom.spool import Spool
+from dcmvault.dicom.tls import hang_up
 from dcmvault.errors import MalformedDicomError, StateError
 
 _log = logging.getLogger(__name__)
@@ -85,8 +86,7 @@ class _Connection:
 
     def end(self) -> None:
         """Wake up whoever waits for it."""
-        with suppress(OSError):  # it ended by itself
-            self.socket.shutdown(socket.SHUT_RDWR)
+        hang_up(self.socket)
 
 
 class StorageScp:

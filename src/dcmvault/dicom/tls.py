@@ -202,6 +202,16 @@ def say_goodbye(secured: ssl.SSLSocket) -> None:
         secured.unwrap()
 
 
+def hang_up(connection: socket.socket) -> None:
+    """Wake up whoever waits for a connection in another thread; harmless when it ended.
+
+    Only what is below TLS is ended: without its TLS, who still reads would take what is encrypted
+    for what was said.
+    """
+    with suppress(OSError):  # it ended by itself
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 @dataclass(frozen=True, slots=True)
 class _Certificate:
     common_name: str

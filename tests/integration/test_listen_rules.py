@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
 from dcmvault.dicom.spool import Spool
 from dcmvault.model.plan import RunKind
+from dcmvault.model.report import RunReport
 from dcmvault.testing.dicom_files import make_study
 
 
@@ -49,12 +51,16 @@ class _World:
         finally:
             timer.cancel()
 
-    def run(self) -> int:
-        """Back up, and return the exit status."""
+    def report(self) -> RunReport:
+        """Back up, and return what came of it."""
         started = start(self.workplace, self.request)
         report = follow(self.workplace, started.run_id, lambda _followed: None, threading.Event())
         self.listening.ended(is_good=report.exit_status == 0)
-        return report.exit_status
+        return report
+
+    def run(self) -> int:
+        """Back up, and return the exit status."""
+        return self.report().exit_status
 
 
 @contextmanager
@@ -123,6 +129,34 @@ def test_a_full_spool_lets_go_what_is_held(home: Path, tmp_path: Path) -> None:
         assert world.cleared == [2]
         assert world.spool.has_room()
         assert world.spool.used == 0
+
+
+def test_what_is_lost_in_the_spool_is_told(home: Path, tmp_path: Path) -> None:
+    """What was answered for and left the spool before it was backed up ends no run well."""
+    port = configure(home, settle_s=0.1, keep_days=7)
+    make_study(tmp_path / "a", key="held", instances=2)
+    make_study(tmp_path / "b", key="lost", instances=3)
+    disk = tmp_path / "disk"
+    with _listening(home, disk / "copies") as world:
+        disk.mkdir()
+        assert dcmsend(port, tmp_path / "a").returncode == 0
+        assert world.is_due(20)
+        assert world.run() == 0
+        disk.rename(tmp_path / "away")
+        disk.write_text("not a folder")
+        assert dcmsend(port, tmp_path / "b").returncode == 0
+        assert world.is_due(20)
+        assert world.run() != 0
+        disk.unlink()
+        (tmp_path / "away").rename(disk)
+        shutil.rmtree(world.spool.studies)
+        world.spool.studies.mkdir()
+        report = world.report()
+        assert report.exit_status == 3
+        assert report.gone == 3
+        assert [one.code for one in report.failures] == ["lost_at_source"] * 3
+        assert any("3 instances that were received are gone" in one for one in report.warnings)
+        assert world.run() == 0, "it is told once"
 
 
 def test_what_changed_in_the_spool_stays(

@@ -102,9 +102,13 @@ class Spool:
         return self._used
 
     def __enter__(self) -> Self:
-        """Make it if there is none, and take it; StateError when that is not possible."""
+        """Make it if there is none, and take it; StateError when that is not possible.
+
+        The folder in which it lies must be there.
+        """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Without its parents: where these are missing, so is the volume.
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             self.studies.mkdir(mode=0o700, exist_ok=True)
             (self.folder / _ARRIVING).mkdir(mode=0o700, exist_ok=True)
             make_durable(self.folder)
@@ -121,6 +125,12 @@ class Spool:
             raise StateError(
                 "another listener has this spool",
                 hint="One listener at a time receives into a folder: end the other one.",
+            ) from None
+        except FileNotFoundError:
+            self._let_go()
+            raise StateError(
+                "the folder in which the spool lies is not there",
+                hint="Is its volume mounted? Make it yourself, or check `folder` in [listener].",
             ) from None
         except OSError as error:
             self._let_go()

@@ -12,6 +12,7 @@ import pytest
 
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import OUT_OF_RESOURCES, STORED, ArrivingInstance, Spool
+from dcmvault.errors import StateError
 from dcmvault.testing.dicom_files import make_study
 
 
@@ -84,6 +85,13 @@ def test_a_disk_that_fails_is_no_success(
     assert _arriving(spool, sent).finish() == STORED
     (path,) = spool.studies.glob("*/*")
     assert spool.used == path.stat().st_size
+
+
+def test_nothing_is_made_where_a_volume_is_missing(tmp_path: Path) -> None:
+    """A spool on a volume that is not mounted must not come anew on another one."""
+    with pytest.raises(StateError, match="is not there"):
+        Spool(tmp_path / "volume" / "spool").__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dropped_half_way(spool: Spool, sent: Path) -> None:

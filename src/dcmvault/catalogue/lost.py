@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
-from dcmvault.catalogue.tables import holdings, run_unreadable
+from dcmvault.catalogue.tables import entries, holdings, run_unreadable, versions
 from dcmvault.errors import EntryLostError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId
@@ -19,25 +19,28 @@ _MESSAGE = "it is not where it was received any more, and not every destination 
 
 def held_everywhere(
     connection: sa.Connection,
-    version_keys: Sequence[int | None],
+    entry_keys: Collection[int],
     destination_ids: Collection[DestinationId],
 ) -> set[int]:
-    """Return which versions all of these destinations hold, `complete` at least."""
-    wanted = sorted(set(destination_ids))
-    held: set[int] = set()
-    for some in chunks(sorted({key for key in version_keys if key is not None})):
-        held.update(
-            connection.scalars(
-                sa.select(holdings.c.version_id)
-                .where(
-                    holdings.c.version_id.in_(some),
-                    holdings.c.destination_id.in_(wanted),
-                    holdings.c.level >= Level.COMPLETE,
+    """Return which entries all of these destinations hold, `complete` at least."""
+    held = set(entry_keys)
+    for destination_id in destination_ids:
+        there: set[int] = set()
+        for some in chunks(sorted(held)):
+            query = (
+                sa.select(entries.c.id)
+                .join(versions, versions.c.id == entries.c.version_id)
+                .join(
+                    holdings,
+                    sa.and_(
+                        holdings.c.version_id == versions.c.id,
+                        holdings.c.destination_id == destination_id,
+                    ),
                 )
-                .group_by(holdings.c.version_id)
-                .having(sa.func.count() == len(wanted))
+                .where(entries.c.id.in_(some), holdings.c.level >= Level.COMPLETE)
             )
-        )
+            there.update(connection.scalars(query))
+        held = there
     return held
 
 

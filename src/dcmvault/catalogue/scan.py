@@ -404,8 +404,8 @@ class _Pass:
             absent = [row for row in page if row.id not in self._seen]
             missed = [row for row in absent if _class_of(row) is not _Class.NOT_DICOM]
             if held_at is not None:
-                held = held_everywhere(connection, [row.version_id for row in missed], held_at)
-                missed = [row for row in missed if row.version_id not in held]
+                held = held_everywhere(connection, [row.id for row in missed], held_at)
+                missed = [row for row in missed if row.id not in held]
                 if self._run_key is not None:
                     note_lost(connection, self._run_key, [row.id for row in missed])
             gone += len(missed)

@@ -376,7 +376,8 @@ def make_durable(folder: Path) -> None:
 def make_descriptor_durable(descriptor: int) -> None:
     """Bring a file's bytes, or a folder's names, to the medium.
 
-    Past the drive's own cache, too, where that can be asked. Several threads that ask at once share one commit of the file system's journal.
+    Past the drive's own cache, too, where that can be asked. Several threads that ask at once
+    share one commit of the file system's journal.
     """
     if sys.platform == "darwin":
         with suppress(OSError):  # network mounts refuse it

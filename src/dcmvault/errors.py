@@ -108,6 +108,12 @@ class EntryVanishedError(EntryUnreadableError):
     retry = Retry.LATER
 
 
+class EntryLostError(EntryUnreadableError):
+    """The entry left its source before every destination of the run held it."""
+
+    code = "lost_at_source"
+
+
 class EntryChangedError(EntryUnreadableError):
     """The entry's fingerprint differs from the planned one: being written, or replaced."""
 

@@ -11,7 +11,7 @@ from dcmvault.app.wiring.listener import Receiver
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import InstanceEntry
-from dcmvault.model.plan import RunRequest
+from dcmvault.model.plan import DestinationRequest, RunRequest
 from dcmvault.ports.source import Source
 
 #: Seconds between looks at the spool though nothing was heard of it.
@@ -90,8 +90,14 @@ class Listening:
         return False
 
     def ended(self, *, is_good: bool) -> None:
-        """Take in how the run ended; one that did not succeed is repeated, later each time."""
-        self._covered = self._listed
+        """Take in how the run ended; one that did not succeed is repeated, later each time.
+
+        What every destination holds after it needs no other run; what a failed one left undone
+        waits for its repetition.
+        """
+        self._covered = (
+            frozenset(map(hash, self._held_everywhere(Level.SENT))) if is_good else self._listed
+        )
         self._failures = 0 if is_good else self._failures + 1
         pause_s = min(_RETRY_S * 2 ** min(self._failures - 1, 10), _LONGEST_RETRY_S)
         self._retry_at = float("inf") if is_good else time.monotonic() + pause_s
@@ -108,30 +114,31 @@ class Listening:
         keep_s = 0.0 if full else self.workplace.settings.listener.keep_days * _DAY_S
         before_ns = (self.workplace.clock.now().timestamp() - keep_s) / _NANOSECOND
         removed = 0
-        for entry in self._held_everywhere():
+        for entry in self._held_everywhere(Level.COMPLETE):
             if entry.fingerprint.mtime_ns <= before_ns:
                 study, _slash, name = entry.locator.partition("/")
                 removed += self.receiver.spool.remove(study, name, entry.fingerprint)
         if removed:
             self.cleared(removed)
 
-    def _held_everywhere(self) -> list[InstanceEntry]:
+    def _held_everywhere(self, least: Level) -> Iterator[InstanceEntry]:
+        """Page through what all destinations hold at the level asked for, and at `least`."""
+        first, *others = self.request.destinations
+        elsewhere: set[int] | None = None
+        for wanted in others:
+            there = map(hash, self._held_at(wanted, least))
+            elsewhere = {key for key in there if elsewhere is None or key in elsewhere}
+        for entry in self._held_at(first, least):
+            if elsewhere is None or hash(entry) in elsewhere:
+                yield entry
+
+    def _held_at(self, wanted: DestinationRequest, least: Level) -> Iterator[InstanceEntry]:
         catalogue = self.workplace.catalogue
-        source_id = catalogue.sources.source(self.request.source)
-        held: dict[str, InstanceEntry] = {}
-        for position, wanted in enumerate(self.request.destinations):
-            there = {
-                entry.locator: entry
-                for entry in catalogue.holdings.held_entries(
-                    source_id,
-                    catalogue.plans.destination(wanted.address),
-                    max(wanted.level or Level.COMPLETE, Level.COMPLETE),
-                )
-            }
-            if position:
-                there = {name: entry for name, entry in there.items() if name in held}
-            held = there
-        return list(held.values())
+        return catalogue.holdings.held_entries(
+            catalogue.sources.source(self.request.source),
+            catalogue.plans.destination(wanted.address),
+            max(wanted.level or least, least),
+        )
 
     def _entries(self) -> Iterator[InstanceEntry]:
         source: Source = self.workplace.source(self.request.source)

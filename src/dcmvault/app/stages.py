@@ -25,7 +25,7 @@ from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
-from dcmvault.pipeline.selection import remarks_of, select_from
+from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     Outcome,
@@ -62,6 +62,18 @@ def _rare_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _warnings(source: Source, counts: ScanCounts) -> Sequence[str]:
+    """Say what a pass found out about a source as a whole."""
+    warnings = remarks_of(source).warnings
+    if not (counts.gone and is_passed_through(source)):
+        return warnings
+    return (
+        *warnings,
+        f"{counts.gone:,} instances that were received are gone, and not every destination of this"
+        " backup holds them. Is the volume of the spool mounted? Otherwise send them again.",
+    )
 
 
 @dataclass(slots=True)
@@ -111,8 +123,9 @@ class BackupStages:
                     include_other_files=request.include_other_files,
                     listed=self._counting(run_id),
                     open_other=lambda address: self.open_source(replace(request, source=address)),
+                    held_at=[self.plans.destination(w.address) for w in request.destinations],
                 )
-                warnings = remarks_of(source).warnings
+                warnings = _warnings(source, counts)
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         selected: dict[DestinationId, int] = {}

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue import requests
 from dcmvault.catalogue.counters import OPEN_STATES, UNDELIVERED_STATES, Move, count_moves
 from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.lost import LOST_AT_SOURCE
 from dcmvault.catalogue.planning import ensure_run_destination, select_jobs
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.run_report import ENDED_RUNS, assemble_report
@@ -303,7 +304,13 @@ def _failure_columns(code: str, message: str, hint: str) -> dict[str, str]:
 
 def _keep_unreadable(connection: sa.Connection, run: Any) -> None:
     """Copy what the source could not give into the run: the entries' rows move on."""
-    connection.execute(sa.delete(run_unreadable).where(run_unreadable.c.run_id == run.id))
+    connection.execute(
+        sa.delete(run_unreadable).where(
+            # What was lost is listed by no later pass, and stays in the report of this run.
+            run_unreadable.c.run_id == run.id,
+            run_unreadable.c.code != LOST_AT_SOURCE,
+        )
+    )
     connection.execute(
         sa.insert(run_unreadable).from_select(
             ["run_id", "entry_id", "code", "message"],

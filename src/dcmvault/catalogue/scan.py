@@ -14,10 +14,11 @@ from dcmvault.catalogue.bulk import among, in_driver_terms
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
 from dcmvault.catalogue.listed import ListedRow, ListedRows
+from dcmvault.catalogue.lost import held_everywhere, note_lost
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
-from dcmvault.model.identifiers import RunId, SourceId, VersionId
+from dcmvault.model.identifiers import DestinationId, RunId, SourceId, VersionId
 from dcmvault.model.instance import (
     Claim,
     Fingerprint,
@@ -304,16 +305,23 @@ class _Pass:
                         self._seen_before += 1
         return True
 
-    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
+    def finish(
+        self,
+        *,
+        believe_absence: bool,
+        bookmark: str = "",
+        held_at: Collection[DestinationId] | None = None,
+    ) -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
-        The `bookmark` is kept instead of the one before.
+        The `bookmark` is kept instead of the one before. With `held_at` what all these hold has
+        only left, and what one of them lacks is noted as lost.
         One transaction for all that is gone and for the source's counters.
         """
         gone = 0
         with self._database.write() as connection:
             if believe_absence and self._seen_before + self._unchanged < self._entries_before:
-                gone = self._sweep(connection)
+                gone = self._sweep(connection, held_at)
             if self._wrote:
                 _count_source(connection, self._source_id)
             changes: dict[str, Any] = {"bookmark": bookmark}
@@ -389,12 +397,18 @@ class _Pass:
                 )
             self._begin_writing(connection)
 
-    def _sweep(self, connection: sa.Connection) -> int:
+    def _sweep(self, connection: sa.Connection, held_at: Collection[DestinationId] | None) -> int:
         """Mark entries that were not seen as gone; return how many of them were instances."""
         gone = 0
         for page in self._listed_pages(connection):
             absent = [row for row in page if row.id not in self._seen]
-            gone += sum(_class_of(row) is not _Class.NOT_DICOM for row in absent)
+            missed = [row for row in absent if _class_of(row) is not _Class.NOT_DICOM]
+            if held_at is not None:
+                held = held_everywhere(connection, [row.id for row in missed], held_at)
+                missed = [row for row in missed if row.id not in held]
+                if self._run_key is not None:
+                    note_lost(connection, self._run_key, [row.id for row in missed])
+            gone += len(missed)
             for some in chunks([row.id for row in absent]):
                 connection.execute(
                     sa.update(entries).where(entries.c.id.in_(some)).values(state=EntryState.GONE)

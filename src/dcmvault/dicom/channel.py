@@ -12,14 +12,20 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.status import explain_abort
-from dcmvault.dicom.tls import TlsClient, has_data, last_word, say_goodbye, send_joined
+from dcmvault.dicom.tls import (
+    TlsClient,
+    hang_up,
+    has_data,
+    last_word,
+    say_goodbye,
+    send_joined,
+)
 from dcmvault.dicom.tls_failures import words_of
 from dcmvault.errors import (
     AssociationLostError,
@@ -244,8 +250,7 @@ class Channel:
         """Close the connection, also for a thread that waits for it; harmless when it is closed."""
         if self._secured is not None and not self.is_broken:
             say_goodbye(self._secured)
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        hang_up(self._socket)
         self._socket.close()
 
     def _read(self, length: int, deadline: float, timeout_s: float) -> bytes:

@@ -14,13 +14,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
 
 from dcmvault.dicom.channel import connect, resolve, secure
-from dcmvault.dicom.tls import TlsClient, has_data, say_goodbye
+from dcmvault.dicom.tls import TlsClient, hang_up, has_data, say_goodbye
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -185,9 +185,7 @@ class HttpConnection:
         self._is_abandoned = True
         connection = self._socket
         if connection is not None:
-            with suppress(OSError):  # it ended meanwhile
-                # Of the socket below TLS: what another thread reads by is left alone.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            hang_up(connection)
 
     def __enter__(self) -> Self:
         return self

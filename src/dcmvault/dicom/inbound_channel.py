@@ -23,6 +23,7 @@ _LONGEST_CONTROL = 1024
 _BUFFER = 256 * 1024
 #: Read at once, of a PDU of which only the announced length is known.
 _STEP = 16 * 1024
+_SHORTEST_WAIT_S = 0.001
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -56,6 +57,7 @@ class InboundChannel:
         """Take a connection; no single call waits longer than `wait_s` seconds."""
         self._socket = connection
         self._socket.settimeout(wait_s)
+        self._wait_s = wait_s
         self._acknowledges = _QUICK_ACK is not None and not isinstance(connection, ssl.SSLSocket)
         self._buffer = memoryview(b"")
         self._start = self._end = 0
@@ -70,7 +72,9 @@ class InboundChannel:
         kind, length = pdu.HEADER.unpack(self._exactly(pdu.HEADER.size, deadline))
         if length > longest:
             raise MalformedDicomError(f"a PDU of {length} bytes")
-        return kind, self._exactly(length, deadline)
+        body = self._exactly(length, deadline)
+        self._socket.settimeout(self._wait_s)
+        return kind, body
 
     def begin_messages(self) -> None:
         """Get ready for what comes after the association was accepted."""
@@ -159,5 +163,8 @@ class InboundChannel:
         data = bytearray()
         while len(data) < length:
             step = memoryview(bytearray(min(length - len(data), _STEP)))
+            # No single wait goes beyond the deadline, nor is it none at all.
+            left_s = max(deadline - time.monotonic(), _SHORTEST_WAIT_S)
+            self._socket.settimeout(min(left_s, self._wait_s))
             data += step[: self._received(step, deadline)]
         return bytes(data)

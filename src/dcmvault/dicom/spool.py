@@ -88,6 +88,8 @@ class Spool:
         #: Bytes in it, those that are arriving included.
         self._used = 0
         self._arrived = 0
+        #: Studies whose folder has a durable name, by name; used under `_placing`.
+        self._durable: set[str] = set()
         self._guard: int | None = None
         self._tell_arrived = arrived
 
@@ -102,9 +104,13 @@ class Spool:
         return self._used
 
     def __enter__(self) -> Self:
-        """Make it if there is none, and take it; StateError when that is not possible."""
+        """Make it if there is none, and take it; StateError when that is not possible.
+
+        The folder in which it lies must be there.
+        """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Without its parents: where these are missing, so is the volume.
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             self.studies.mkdir(mode=0o700, exist_ok=True)
             (self.folder / _ARRIVING).mkdir(mode=0o700, exist_ok=True)
             make_durable(self.folder)
@@ -113,6 +119,9 @@ class Spool:
                 self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # What a listener that was killed made may not be durable yet.
+            make_durable(self.studies)
+            self._durable = {path.name for path in self.studies.iterdir()}
             for leftover in (self.folder / _ARRIVING).iterdir():
                 leftover.unlink()
             self._used = sum(path.stat().st_size for path in self.studies.glob("*/*.dcm"))
@@ -121,6 +130,12 @@ class Spool:
             raise StateError(
                 "another listener has this spool",
                 hint="One listener at a time receives into a folder: end the other one.",
+            ) from None
+        except FileNotFoundError:
+            self._let_go()
+            raise StateError(
+                "the folder in which the spool lies is not there",
+                hint="Is its volume mounted? Make it yourself, or check `folder` in [listener].",
             ) from None
         except OSError as error:
             self._let_go()
@@ -174,9 +189,8 @@ class Spool:
         """
         study = self.studies / study_name(header.study_instance_uid)
         with self._placing:
-            if not study.is_dir():
-                study.mkdir(mode=0o700)
-                make_durable(self.studies)
+            study.mkdir(mode=0o700, exist_ok=True)
+            self._make_name_durable(study)
             for name in instance_names(header.sop_instance_uid):
                 path = study / name
                 if not path.exists():
@@ -206,6 +220,7 @@ class Spool:
             except FileNotFoundError:
                 return False
             self.take(-status.st_size)
+            self._durable.discard(study)
             with suppress(OSError):  # others are in it
                 path.parent.rmdir()
         return True
@@ -220,7 +235,9 @@ class Spool:
         for study in self.studies.iterdir():
             named = [(wanted.get(name[:_DIGITS]), name) for name in _names_in(study)]
             if any(uid for uid, _name in named):
-                # Its name may be there and not be durable yet.
+                # Their names may be there and not be durable yet.
+                with self._placing:
+                    self._make_name_durable(study)
                 make_durable(study)
             for uid, name in named:
                 if uid is None:
@@ -233,6 +250,13 @@ class Spool:
                 if header.sop_instance_uid == uid:
                     found.setdefault(uid, set()).add(header.sop_class_uid)
         return found
+
+    def _make_name_durable(self, study: Path) -> None:
+        """Bring a study's folder to the medium, once: it may be there, and only in memory."""
+        if study.name not in self._durable:
+            make_durable(self.studies)
+            if study.is_dir():  # else it was removed meanwhile, and comes anew
+                self._durable.add(study.name)
 
     def _let_go(self) -> None:
         if self._guard is not None:
@@ -344,15 +368,16 @@ def make_durable(folder: Path) -> None:
     """Bring the names in a folder to the medium."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        make_descriptor_durable(descriptor)
     finally:
         os.close(descriptor)
 
 
 def make_descriptor_durable(descriptor: int) -> None:
-    """Bring a file's bytes to the medium, past the drive's own cache where that can be asked.
+    """Bring a file's bytes, or a folder's names, to the medium.
 
-    Several threads that ask at once share one commit of the file system's journal.
+    Past the drive's own cache, too, where that can be asked. Several threads that ask at once
+    share one commit of the file system's journal.
     """
     if sys.platform == "darwin":
         with suppress(OSError):  # network mounts refuse it

@@ -25,6 +25,7 @@ from dcmvault.dicom.accepted_association import AcceptedAssociation
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.inbound_channel import InboundChannel
 from dcmvault.dicom.spool import Spool
+from dcmvault.dicom.tls import hang_up
 from dcmvault.errors import MalformedDicomError, StateError
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ _BACKLOG = 128
 _EXHAUSTED_S = 0.2
 #: Seconds between looks whether to stop: not everywhere does closing wake who accepts.
 _POLL_S = 0.5
+#: Seconds that a connection has to end which makes room for another.
+_ROOM_S = 0.2
 #: Seconds that open associations have to end.
 _STOP_S = 10.0
 
@@ -70,8 +73,8 @@ class ScpRules:
 class Secures(Protocol):
     """Makes TLS of accepted connections."""
 
-    def accept(self, connection: socket.socket, timeout_s: float) -> ssl.SSLSocket:
-        """Do the handshake; OSError where it fails, and the connection is closed then."""
+    def secured(self, connection: socket.socket) -> ssl.SSLSocket:
+        """Return what stands for a connection from now on; its handshake is still to be done."""
         ...
 
 
@@ -82,11 +85,20 @@ class _Connection:
     socket: socket.socket
     address: str
     is_associated: bool = False
+    is_ended: bool = False
 
     def end(self) -> None:
         """Wake up whoever waits for it."""
-        with suppress(OSError):  # it ended by itself
-            self.socket.shutdown(socket.SHUT_RDWR)
+        self.is_ended = True
+        hang_up(self.socket)
+
+    def secure(self, tls: Secures, timeout_s: float) -> None:
+        """Do the TLS handshake, all of it within `timeout_s`."""
+        self.socket = tls.secured(self.socket)
+        if self.is_ended:  # of a socket that this one stands for now
+            raise ConnectionAbortedError
+        self.socket.settimeout(timeout_s)
+        self.socket.do_handshake()
 
 
 class StorageScp:
@@ -175,18 +187,36 @@ class StorageScp:
         thread = threading.Thread(
             target=self._attend, args=(connection,), name="association", daemon=True
         )
+        if not self._make_room():
+            _log.warning("refused a connection from %s: too many begin", connection.address)
+            connection.socket.close()
+            return
         with self._lock:
             if self._stopping.is_set():  # nobody would end it
                 connection.socket.close()
                 return
-            beginning = [one for one in self._connections if not one.is_associated]
             self._connections[connection] = thread
-        if len(beginning) >= _MAX_BEGINNING:
-            beginning[0].end()
         try:
             thread.start()
         except RuntimeError:  # no more threads
             self._forget(connection)
+
+    def _make_room(self) -> bool:
+        """End the connection that has begun nothing for longest, if they are too many.
+
+        False when there are too many all the same: one that was ended counts until it is gone.
+        """
+        with self._lock:
+            beginning = {c: t for c, t in self._connections.items() if not c.is_associated}
+            if len(beginning) < _MAX_BEGINNING:
+                return True
+            oldest = next((one for one in beginning if not one.is_ended), None)
+            if oldest is not None:
+                oldest.end()
+        if oldest is None:
+            return False
+        beginning[oldest].join(_ROOM_S)
+        return not beginning[oldest].is_alive()
 
     def _peers_at(self, address: str) -> list[AllowedPeer]:
         place = ip_address(address)
@@ -226,8 +256,7 @@ class StorageScp:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._tls is not None:
-            plain = connection.socket
-            connection.socket = self._tls.accept(plain, self._rules.artim_timeout_s)
+            connection.secure(self._tls, self._rules.artim_timeout_s)
         channel = InboundChannel(connection.socket, wait_s=self._rules.artim_timeout_s)
         kind, body = channel.read_pdu(_LONGEST_REQUEST, deadline)
         if kind != pdu.A_ASSOCIATE_RQ:
@@ -265,6 +294,8 @@ class StorageScp:
         if self._rules.peers and not {"", request.calling_ae_title} & titles:
             return pdu_accepting.CALLING_AE_TITLE_NOT_RECOGNIZED
         with self._lock:
+            if connection.is_ended:  # it made room for another
+                raise ConnectionAbortedError
             associated = [one for one in self._connections if one.is_associated]
             from_there = [one for one in associated if one.address == connection.address]
             if (

@@ -138,10 +138,11 @@ class TlsAcceptor:
         _show(context, options)
         self._context = context
 
-    def accept(self, connection: socket.socket, timeout_s: float) -> ssl.SSLSocket:
-        """Do the handshake, each step within `timeout_s`; OSError, and closed, where it fails."""
-        connection.settimeout(timeout_s)
-        return self._context.wrap_socket(connection, server_side=True)
+    def secured(self, connection: socket.socket) -> ssl.SSLSocket:
+        """Return what stands for a connection from now on; its handshake is still to be done."""
+        return self._context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        )
 
 
 def facts_of(secured: ssl.SSLSocket, name: str) -> TlsFacts:
@@ -200,6 +201,16 @@ def say_goodbye(secured: ssl.SSLSocket) -> None:
     with suppress(OSError, ValueError):
         secured.settimeout(0)
         secured.unwrap()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Wake up whoever waits for a connection in another thread; harmless when it ended.
+
+    Only what is below TLS is ended: without its TLS, who still reads would take what is encrypted
+    for what was said.
+    """
+    with suppress(OSError):  # it ended by itself
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ whoever reads the file later confirms it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,7 +15,7 @@ from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
 from dcmvault.errors import SourceEmptyError
-from dcmvault.model.identifiers import RunId, SourceId, VersionId, is_valid_uid
+from dcmvault.model.identifiers import DestinationId, RunId, SourceId, VersionId, is_valid_uid
 from dcmvault.model.instance import (
     Claim,
     Fingerprint,
@@ -55,13 +55,15 @@ def select_from(
     include_other_files: bool,
     listed: Callable[[int], None],
     open_other: OpenSource,
+    held_at: Collection[DestinationId] = (),
 ) -> ScanCounts:
     """Make one pass over a source: what is new or changed is read and written down.
 
     `open_other` opens other sources, which may have an instance in other bytes. `listed` is told
     the number of entries seen so far, batch by batch. Raises SourceUnavailableError, and
     SourceEmptyError when nothing is left of a source that had instances: then absence is not
-    believed, and nothing is recorded as gone.
+    believed, and nothing is recorded as gone. Of a source that instances only pass through, what
+    not all of `held_at` hold is gone; a pass without a run does not look for it.
     """
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
@@ -78,19 +80,28 @@ def select_from(
                 return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
         bookmark = source.bookmark()
     readable = selection.list_studies(source.studies(), listed)
-    passes_through = isinstance(source, PassingThrough) and source.passes_through
+    passes_through = is_passed_through(source)
     if known_before and not readable and not passes_through:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
             hint="Is its volume mounted? Nothing was recorded as deleted.",
         )
-    counts = scan_pass.finish(believe_absence=remarks_of(source).lists_all, bookmark=bookmark)
-    return replace(counts, gone=0) if passes_through else counts
+    return scan_pass.finish(
+        # What was lost must have a run to tell it.
+        believe_absence=remarks_of(source).lists_all and not (passes_through and run_id is None),
+        bookmark=bookmark,
+        held_at=held_at if passes_through else None,
+    )
 
 
 def remarks_of(source: Source) -> SourceRemarks:
     """Return what the last pass over a source found out about it as a whole."""
     return source.remarks() if isinstance(source, HasRemarks) else SourceRemarks()
+
+
+def is_passed_through(source: Source) -> bool:
+    """Say whether a source holds instances only until they are backed up."""
+    return isinstance(source, PassingThrough) and source.passes_through
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,31 +20,31 @@ class Watch:
     #: A pass begins at the latest so long after the one before began.
     rescan_s: float
     _began: float | None = None
-    _first_announced: float | None = None
-    _last_announced: float | None = None
+    #: The first and the last announcement since then; one value, as another thread announces.
+    _announced: tuple[float, float] | None = None
 
     @property
     def has_announcements(self) -> bool:
         """Whether something was announced since the last pass began."""
-        return self._first_announced is not None
+        return self._announced is not None
 
     def announced(self, at: float) -> None:
         """Note that something changed at the source."""
-        if self._first_announced is None:
-            self._first_announced = at
-        self._last_announced = at
+        before = self._announced
+        self._announced = (at if before is None else before[0], at)
 
     def begin(self, now: float) -> None:
         """Note that a pass begins, which finds all that was announced until now."""
         self._began = now
-        self._first_announced = self._last_announced = None
+        self._announced = None
 
     def due_at(self) -> float:
         """Return when the next pass is due; the beginning of time before the first one."""
         if self._began is None:
             return 0.0
         at = self._began + self.rescan_s
-        if self._first_announced is None or self._last_announced is None:
+        announced = self._announced
+        if announced is None:
             return at
-        longest = self._first_announced + _UNSETTLED_TIMES * self.settle_s
-        return min(at, longest, self._last_announced + self.settle_s)
+        first, last = announced
+        return min(at, first + _UNSETTLED_TIMES * self.settle_s, last + self.settle_s)

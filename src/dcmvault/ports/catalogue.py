@@ -102,11 +102,19 @@ class Scan(Protocol):
         """
         ...
 
-    def finish(self, *, believe_absence: bool, bookmark: str = "") -> ScanCounts:
+    def finish(
+        self,
+        *,
+        believe_absence: bool,
+        bookmark: str = "",
+        held_at: Collection[DestinationId] | None = None,
+    ) -> ScanCounts:
         """End the pass. Entries not seen are marked gone only if `believe_absence`.
 
         The `bookmark` is kept instead of the one before. Gone entries keep their versions and
-        holdings; nothing is ever deleted here.
+        holdings; nothing is ever deleted here. With `held_at` what all these destinations hold
+        (`complete` at least) does not count as gone; what one of them lacks does, and the run
+        could not read it (`lost_at_source`).
         """
         ...
 

@@ -137,8 +137,8 @@ class HasSidecar(Protocol):
 class PassingThrough(Protocol):
     """A source that holds studies only until they are backed up.
 
-    What is listed no more has left it as it should: it counts as absent without a word, and a
-    source that lists nothing is believed.
+    What is listed no more has left it as it should where every destination holds it, and counts as
+    absent without a word; what one of them lacks is lost. A source that lists nothing is believed.
     """
 
     @property

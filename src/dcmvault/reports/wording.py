@@ -250,6 +250,7 @@ def cause_title(code: str) -> str:
     titles: Mapping[str, str] = {
         "unreadable": _("The file cannot be read"),
         "vanished": _("The file was gone when it was to be read"),
+        "lost_at_source": _("It left the source before every destination held it"),
         "changed_while_reading": _("The file changed while it was read"),
         "misnamed": _("The source's index named another instance than the file holds"),
         "malformed_dicom": _("The file is not valid DICOM"),
@@ -303,6 +304,7 @@ def next_step(code: str) -> str:
     steps: Mapping[str, str] = {
         "unreadable": _("Check the file and the disk it is on, then run the same backup again."),
         "vanished": _("If it was not deleted on purpose, look for it at the source."),
+        "lost_at_source": _("Is the volume of the spool mounted? Otherwise send it again."),
         "changed_while_reading": again,
         "misnamed": _("Run the same backup again: it delivers what the file holds."),
         "unreachable": _("Check with `dcmvault node echo`, then run the same backup again."),

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dcmvault.dicom import spool as module
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import OUT_OF_RESOURCES, STORED, ArrivingInstance, Spool
+from dcmvault.errors import StateError
 from dcmvault.testing.dicom_files import make_study
 
 
@@ -84,6 +86,56 @@ def test_a_disk_that_fails_is_no_success(
     assert _arriving(spool, sent).finish() == STORED
     (path,) = spool.studies.glob("*/*")
     assert spool.used == path.stat().st_size
+
+
+def test_a_studys_folder_is_durable_though_it_was_there(
+    spool: Spool, sent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its fsync failed, or a kill before it, the name may be there and be only in memory."""
+    synced: list[str] = []
+    make = module.make_durable
+
+    def noted(folder: Path) -> None:
+        if not synced:
+            synced.append("failed")
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced.append(folder.name)
+        make(folder)
+
+    first, second = _arriving(spool, sent), _arriving(spool, sent)
+    uid = scan(sent).sop_instance_uid
+    monkeypatch.setattr(module, "make_durable", noted)
+    assert first.finish() == OUT_OF_RESOURCES
+    assert second.finish() == STORED
+    study = next(spool.studies.iterdir()).name
+    assert synced == ["failed", "studies", study]
+    assert _arriving(spool, sent).finish() == STORED
+    assert synced[3:] == [study]
+    synced[:] = ["a start"]
+    spool.__exit__(None, None, None)
+    with Spool(spool.folder) as again:
+        assert "studies" in synced
+        assert set(again.sop_classes([uid])) == {uid}
+    assert synced[-1] == study
+
+
+def test_folders_are_synced_as_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file needs more than fsync to get past the drive's cache, its name does as well."""
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        module,
+        "make_descriptor_durable",
+        lambda descriptor: asked.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)),
+    )
+    module.make_durable(tmp_path)
+    assert asked == [True]
+
+
+def test_nothing_is_made_where_a_volume_is_missing(tmp_path: Path) -> None:
+    """A spool on a volume that is not mounted must not come anew on another one."""
+    with pytest.raises(StateError, match="is not there"):
+        Spool(tmp_path / "volume" / "spool").__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dropped_half_way(spool: Spool, sent: Path) -> None:

@@ -48,3 +48,24 @@ def test_what_was_announced_during_a_pass_is_for_the_next() -> None:
     assert watch.due_at() == 980
     watch.announced(85)
     assert watch.due_at() == 115
+
+
+class _Interrupted(Watch):
+    """Another thread announces once, in the middle of a beginning."""
+
+    is_interrupted = False
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if self.is_interrupted and value is None:
+            self.is_interrupted = False
+            self.announced(90)
+
+
+def test_what_is_announced_while_a_pass_begins_is_not_lost() -> None:
+    watch = _Interrupted(30, 900)
+    watch.announced(80)
+    watch.is_interrupted = True
+    watch.begin(85)
+    assert watch.has_announcements
+    assert watch.due_at() == 120

@@ -42,6 +42,8 @@ def receiving(
         return holdings.held_sop_classes(sop_instance_uids, Level.COMPLETE)
 
     options = _tls_options(section)
+    if not section.folder:
+        section.spool.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     spool = Spool(
         section.spool,
         budget=section.budget_mb * _MEGABYTE,

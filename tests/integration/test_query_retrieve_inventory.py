@@ -11,7 +11,7 @@ from tests.peer_files import send
 
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.sources.query_retrieve import QueryRetrieveSource
+from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 
@@ -152,6 +152,68 @@ def test_a_study_that_no_list_names_is_asked_for_by_uid(caplog: pytest.LogCaptur
         assert hidden not in listed(source_at(archive))
         assert listed(source_at(archive, lambda: known)) == [u for u in known if u != gone]
     assert "1 studies are there that its lists left out" in caplog.text
+
+
+def listed_instances(source: QueryRetrieveSource) -> int:
+    return sum(1 for study in source.studies() for _entry in source.entries(study))
+
+
+def test_a_series_behind_a_silent_cap_where_no_number_of_instances_is_told() -> None:
+    """Too few studies to find the cap by them: what lacks is asked for, and still doubted."""
+    studies = [*archived(4), *archived(1, study_date="20190101")]
+    long = [ArchivedStudy(make_uid("long"), series=1, instances=130)]
+    with CappingArchive([*studies, *long], cap=50, tells_counts=False) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 130
+    assert not source.remarks().lists_all
+
+
+def test_many_series_behind_a_silent_cap_are_doubted() -> None:
+    study = ArchivedStudy(make_uid("wide"), series=30)
+    for tells_counts in (True, False):
+        with CappingArchive([study], cap=16, tells_counts=tells_counts) as archive:
+            source = source_at(archive)
+            assert listed_instances(source) == 16
+        assert not source.remarks().lists_all
+
+
+def test_round_numbers_are_believed_where_the_archive_tells_them() -> None:
+    study = ArchivedStudy(make_uid("round"), series=16, instances=64)
+    with CappingArchive([study]) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 16 * 64
+    assert source.remarks().lists_all
+
+
+def test_a_round_number_is_believed_after_a_greater_one() -> None:
+    studies = [
+        ArchivedStudy("1.2.1", series=1, instances=77),
+        ArchivedStudy("1.2.2", series=1, instances=64),
+    ]
+    with CappingArchive(studies, tells_counts=False) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 77 + 64
+    assert source.remarks().lists_all
+
+
+@pytest.mark.parametrize("empty", [{"series": 0}, {"series": 1, "instances": 0}])
+def test_a_study_of_which_nothing_is_named_is_not_believed_empty(empty: dict[str, int]) -> None:
+    studies = [ArchivedStudy("1.2.1", series=1), ArchivedStudy("1.2.2", **empty)]
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 1
+    assert not source.remarks().lists_all
+    assert any("1.2.2" in warning for warning in source.remarks().warnings)
+
+
+def test_a_study_has_only_so_many_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_MOST_INSTANCES", 20)
+    studies = [ArchivedStudy("1.2.1", series=1, instances=30), ArchivedStudy("1.2.2", series=1)]
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 2  # one stands for the study that cannot be listed
+    assert any("more than 20 instances" in warning for warning in source.remarks().warnings)
+    assert not source.remarks().lists_all
 
 
 @pytest.mark.peers

@@ -36,7 +36,7 @@ from dcmvault.errors import DestinationError, DestinationUnreachableError
 _log = logging.getLogger(__name__)
 
 #: Nobody caps below this.
-_LOWEST_CAP = 10
+LOWEST_CAP = 10
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 _MAX_STUDIES = 20_000_000
@@ -189,7 +189,7 @@ class StudyInventory:
         if whole.is_cut or (self.cap and count >= self.cap):
             self.cap = self.cap or count
             return True
-        if self.cap or count < _LOWEST_CAP:
+        if self.cap or count < LOWEST_CAP:
             return False
         before = len(self.found)
         tells = True
@@ -201,7 +201,7 @@ class StudyInventory:
         if len(self.found) > before or not (halves and tells):
             self.cap = count
             return True
-        if _is_round(count):
+        if is_round(count):
             # All that have a date may be as many as the cap, and others beside them.
             self.cap = count
             self._by_patient_id({})
@@ -251,7 +251,7 @@ class StudyInventory:
 
     def _may_be_cut(self, answers: Answers) -> bool:
         """Say whether an answer is to be split, if only to find out what the cap is."""
-        return self._is_cut(answers) or (not self.cap and len(answers.rows) >= _LOWEST_CAP)
+        return self._is_cut(answers) or (not self.cap and len(answers.rows) >= LOWEST_CAP)
 
     def _by_time(self, day: date) -> None:
         """Split a day on which more studies were made than are told at once."""
@@ -355,7 +355,7 @@ def _patient_id(told: str) -> str:
     return told.split(_BETWEEN, 1)[0]
 
 
-def _is_round(count: int) -> bool:
+def is_round(count: int) -> bool:
     """Say whether somebody would choose this number as a limit."""
     return count % 50 == 0 or count & (count - 1) == 0
 

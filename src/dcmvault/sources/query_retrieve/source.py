@@ -55,6 +55,8 @@ class QueryRetrieveSource:
         #: What was told of each study (`unpacked`).
         self._told: dict[str, str] = {}
         self._cap = section.max_answers
+        #: The most answers to one question about a study's parts, by level.
+        self._largest: dict[str, int] = {}
         #: Open while studies are being iterated over.
         self._questions: Questions | None = None
         self._is_complete = True
@@ -130,7 +132,7 @@ class QueryRetrieveSource:
         with self._unavailable():
             try:
                 told = self._attributes(questions, uid)
-                listing = StudyListing(questions, uid, told, self._cap)
+                listing = StudyListing(questions, uid, told, self._cap, self._largest)
                 found = list(listing.entries())
             except DestinationUnreachableError:
                 raise

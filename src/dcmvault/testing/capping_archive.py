@@ -70,7 +70,7 @@ class ArchivedStudy:
         }
 
     def series_rows(self) -> list[Mapping[_Tag, str]]:
-        """The attributes of its series."""
+        """Return the attributes of its series."""
         return [
             {
                 _UID: self.study_instance_uid,
@@ -81,7 +81,7 @@ class ArchivedStudy:
         ]
 
     def instance_rows(self, series_uid: str) -> list[Mapping[_Tag, str]]:
-        """The attributes of the instances of one of its series."""
+        """Return the attributes of the instances of one of its series."""
         return [
             {
                 _UID: self.study_instance_uid,
@@ -221,7 +221,9 @@ class CappingArchive:
         found = self._matching(keys) if level == "STUDY" else self._parts(level, keys)
         told = found[: self._cap] if self._cap else found
         for row in told:
-            elements = {tag: row.get(tag, "") for tag in asked if tag != _LEVEL and tag not in self._untold}
+            elements = {
+                tag: row.get(tag, "") for tag in asked if tag != _LEVEL and tag not in self._untold
+            }
             data_set = commands.encode_identifier(
                 (*tag, _padded(value, b"\0" if tag in _UIDS else b" "))
                 for tag, value in elements.items()

@@ -107,6 +107,14 @@ def test_a_cap_that_is_configured() -> None:
         assert listed(source_at(archive, max_answers=100)) == uids(studies)
 
 
+@pytest.mark.parametrize("undated", [0, 70])
+def test_a_cap_below_the_one_that_is_configured(undated: int) -> None:
+    dated = 100 if undated else 700
+    studies = [*archived(dated), *archived(undated, study_date="")]
+    with CappingArchive(studies, cap=100) as archive:
+        assert listed(source_at(archive, max_answers=1000)) == uids(studies)
+
+
 def test_an_archive_that_wants_a_key() -> None:
     studies = archived(300)
     with CappingArchive(studies, cap=50, needs_keys=True) as archive:

@@ -189,8 +189,9 @@ class StudyInventory:
         if whole.is_cut or (self.cap and count >= self.cap):
             self.cap = self.cap or count
             return True
-        if self.cap or count < LOWEST_CAP:
+        if count < LOWEST_CAP:
             return False
+        # A number that somebody configured may be greater than the cap there is.
         before = len(self.found)
         tells = True
         halves = list(_halves(whole))
@@ -198,15 +199,18 @@ class StudyInventory:
             answers = self._take(half.keys)
             tells = tells and all(map(half.includes, answers.rows))
         # A cap that nobody tells; or nothing tells a cap from a true count.
-        if len(self.found) > before or not (halves and tells):
+        if len(self.found) > before or not (self.cap or (halves and tells)):
             self.cap = count
             return True
-        if is_round(count):
-            # All that have a date may be as many as the cap, and others beside them.
-            self.cap = count
-            self._by_patient_id({})
-            self.cap = count if len(self.found) > before else 0
-        return self.cap > 0
+        if not is_round(count):
+            return False
+        # All that have a date may be as many as the cap, and others beside them.
+        configured, self.cap = self.cap, count
+        self._by_patient_id({})
+        if len(self.found) > before:
+            return True
+        self.cap = configured
+        return False
 
     def _is_cut(self, answers: Answers) -> bool:
         return answers.is_cut or (bool(self.cap) and len(answers.rows) >= self.cap)

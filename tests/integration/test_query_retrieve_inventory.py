@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
 
 import pytest
 from scripts.peer_processes import Orthanc
@@ -11,7 +13,7 @@ from tests.peer_files import send
 
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing
+from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing, questions
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 
@@ -222,6 +224,39 @@ def test_a_study_has_only_so_many_instances(monkeypatch: pytest.MonkeyPatch) -> 
         assert listed_instances(source) == 2  # one stands for the study that cannot be listed
     assert any("more than 20 instances" in warning for warning in source.remarks().warnings)
     assert not source.remarks().lists_all
+
+
+def test_a_study_over_which_the_archive_ends_the_association_does_not_stop_the_others() -> None:
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 6)]
+    with CappingArchive(studies, breaks_at=["1.2.1", "1.2.2", "1.2.4", "1.2.5"]) as archive:
+        source = source_at(archive)
+        found = [e.locator for study in source.studies() for e in source.entries(study)]
+    assert found == ["1.2.1", "1.2.2", "1.2.3/1.2.3.1/1.2.3.1.1", "1.2.4", "1.2.5"]
+    assert not source.remarks().lists_all
+    assert len(source.remarks().warnings) == 4
+
+
+def test_an_archive_that_always_ends_the_association_is_given_up() -> None:
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 6)]
+    with CappingArchive(studies, breaks_at=[study.study_instance_uid for study in studies]) as one:
+        source = source_at(one)
+        with pytest.raises(SourceUnavailableError):
+            listed_instances(source)
+
+
+def test_each_study_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the list takes, or whoever reads it, no study is given up for that."""
+    hours = [0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + hours[0] * 3600)
+    monkeypatch.setattr(questions, "time", clock)
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 4)]
+    found = []
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        for study in source.studies():
+            hours[0] += 13
+            found += source.entries(study)
+    assert [entry.locator.count("/") for entry in found] == [2, 2, 2]
 
 
 @pytest.mark.peers

@@ -93,6 +93,10 @@ class ArchivedStudy:
         ]
 
 
+class _BreakError(Exception):
+    """The archive fails over a question."""
+
+
 class CappingArchive:
     """Serves on a free port of the loopback while it is used as a context.
 
@@ -100,7 +104,8 @@ class CappingArchive:
     `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
     `refuses` every one. Studies in `hidden` are named only by UID, as those whose attributes do
     not match what lists ask for. Without `tells_counts` it says of no study and series how much
-    it has (PS3.4 section C.3.4 makes that optional).
+    it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
+    `breaks_at` ends the association.
     """
 
     def __init__(
@@ -114,7 +119,9 @@ class CappingArchive:
         refuses: int = 0,
         hidden: Collection[str] = (),
         tells_counts: bool = True,
+        breaks_at: Collection[str] = (),
     ) -> None:
+        self._breaks_at = frozenset(breaks_at)
         self._studies = {study.study_instance_uid: study for study in studies}
         self._untold = frozenset() if tells_counts else {_SERIES_OF_STUDY, _INSTANCES_OF_SERIES}
         self._rows = [study.row for study in studies]
@@ -202,7 +209,10 @@ class CappingArchive:
                 continue
             _context, identifier = inbox.whole(is_command=False, ends_at=ends_at)
             self.asked += 1
-            answers = list(self._answers(context_id, command, identifier))
+            try:
+                answers = list(self._answers(context_id, command, identifier))
+            except _BreakError:
+                return
             for start in range(0, len(answers), _TOGETHER):
                 channel.send(answers[start : start + _TOGETHER])
 
@@ -218,6 +228,8 @@ class CappingArchive:
             yield _response(context_id, command, self._refuses or _UNABLE)
             return
         level = asked.get(_LEVEL, "STUDY")
+        if level != "STUDY" and keys.get(_UID) in self._breaks_at:
+            raise _BreakError
         found = self._matching(keys) if level == "STUDY" else self._parts(level, keys)
         told = found[: self._cap] if self._cap else found
         for row in told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,9 @@ from tests.conftest import StartOrthanc
 from tests.peer_files import send
 
 from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom import study_inventory
 from dcmvault.errors import SourceUnavailableError
+from dcmvault.model.instance import InstanceEntry
 from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing, questions
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
@@ -25,16 +28,16 @@ IGNORED_IDS = [(0x0010, 0x0020)]
 def archived(count: int, **fixed: str) -> list[ArchivedStudy]:
     """Make studies over some years, six a day, with IDs that begin alike."""
     return [
-        ArchivedStudy(
-            **{
-                "study_instance_uid": make_uid("archived", str(fixed), number),
-                "study_date": f"{2000 + number // 2190}{1 + number // 180 % 12:02}"
+        replace(
+            ArchivedStudy(
+                study_instance_uid=make_uid("archived", str(fixed), number),
+                study_date=f"{2000 + number // 2190}{1 + number // 180 % 12:02}"
                 f"{1 + number // 6 % 28:02}",
-                "study_time": f"{number * 7 % 24:02}{number * 13 % 60:02}",
-                "modality": MODALITIES[number % len(MODALITIES)],
-                "patient_id": f"PAT{number * 7919 % 100_000:05}",
-                **fixed,
-            }
+                study_time=f"{number * 7 % 24:02}{number * 13 % 60:02}",
+                modality=MODALITIES[number % len(MODALITIES)],
+                patient_id=f"PAT{number * 7919 % 100_000:05}",
+            ),
+            **fixed,
         )
         for number in range(count)
     ]
@@ -107,6 +110,17 @@ def test_a_cap_that_is_configured() -> None:
     studies = archived(700)
     with CappingArchive(studies, cap=100) as archive:
         assert listed(source_at(archive, max_answers=100)) == uids(studies)
+
+
+def test_what_is_told_of_studies_has_room_only_for_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_inventory, "_MAX_BYTES", 1 << 20)
+    with CappingArchive(archived(1999)) as archive:
+        assert len(listed(source_at(archive))) == 1999
+    with (
+        CappingArchive(archived(1999, patient_id="P" * 1000)) as archive,
+        pytest.raises(SourceUnavailableError, match="takes 1 MiB of memory"),
+    ):
+        listed(source_at(archive))
 
 
 @pytest.mark.parametrize("undated", [0, 70])
@@ -206,9 +220,14 @@ def test_a_round_number_is_believed_after_a_greater_one() -> None:
     assert source.remarks().lists_all
 
 
-@pytest.mark.parametrize("empty", [{"series": 0}, {"series": 1, "instances": 0}])
-def test_a_study_of_which_nothing_is_named_is_not_believed_empty(empty: dict[str, int]) -> None:
-    studies = [ArchivedStudy("1.2.1", series=1), ArchivedStudy("1.2.2", **empty)]
+@pytest.mark.parametrize(("series", "instances"), [(0, 0), (1, 0)])
+def test_a_study_of_which_nothing_is_named_is_not_believed_empty(
+    series: int, instances: int
+) -> None:
+    studies = [
+        ArchivedStudy("1.2.1", series=1),
+        ArchivedStudy("1.2.2", series=series, instances=instances),
+    ]
     with CappingArchive(studies) as archive:
         source = source_at(archive)
         assert listed_instances(source) == 1
@@ -250,7 +269,7 @@ def test_each_study_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + hours[0] * 3600)
     monkeypatch.setattr(questions, "time", clock)
     studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 4)]
-    found = []
+    found: list[InstanceEntry] = []
     with CappingArchive(studies) as archive:
         source = source_at(archive)
         for study in source.studies():

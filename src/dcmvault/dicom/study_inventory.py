@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -40,6 +41,10 @@ LOWEST_CAP = 10
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 _MAX_STUDIES = 20_000_000
+#: Bytes of memory that what is told of studies may take; five million are about 2 GiB.
+_MAX_BYTES = 4 << 30
+#: Bytes of memory for each study beside its texts.
+_BESIDE_TEXTS = 100
 #: UIDs in one question by which studies are confirmed.
 _UIDS_PER_QUESTION = 50
 #: Questions refused one after the other; a smaller part of a day there is not.
@@ -95,6 +100,10 @@ Keys = Mapping[Tag, str]
 Ask = Callable[[Keys], Answers]
 
 
+class _TooMuchError(DestinationError):
+    """What a peer tells is more than can be kept, however it is asked."""
+
+
 @dataclass(slots=True)
 class StudyInventory:
     """The studies of one peer. `ask` asks a question at STUDY level.
@@ -113,6 +122,8 @@ class StudyInventory:
     #: As many answers as this, or more, may be cut; 0: no cap is known.
     cap: int = 0
     _asked: int = 0
+    #: Bytes of memory that `found` takes.
+    _bytes: int = 0
     #: Questions that were refused one after the other.
     _refused: int = 0
     _ids: set[str] = field(default_factory=set)
@@ -125,7 +136,7 @@ class StudyInventory:
         self.cap = self.max_answers
         try:
             whole = self._take({})
-        except DestinationUnreachableError:
+        except (DestinationUnreachableError, _TooMuchError):
             raise
         except DestinationError as error:
             # Some refuse a question without any key.
@@ -169,7 +180,7 @@ class StudyInventory:
         """Ask a question and keep what is found."""
         self._asked += 1
         if self._asked > _MAX_QUESTIONS or len(self.found) > _MAX_STUDIES:
-            raise DestinationError(
+            raise _TooMuchError(
                 "the peer's list of studies has no end", hint="Look for a defect of the peer."
             )
         answers = self.ask(keys)
@@ -178,10 +189,25 @@ class StudyInventory:
             if is_usable_uid(uid):
                 told = _packed(row)
                 if told > self.found.get(uid, ""):
-                    self.found[uid] = told
+                    self._keep(uid, told)
             else:
                 self.nameless += 1
         return answers
+
+    def _keep(self, uid: str, told: str) -> None:
+        before = self.found.get(uid)
+        if before is None:
+            self._bytes += sys.getsizeof(uid) + _BESIDE_TEXTS
+        else:
+            self._bytes -= sys.getsizeof(before)
+        self._bytes += sys.getsizeof(told)
+        if self._bytes > _MAX_BYTES:
+            raise _TooMuchError(
+                f"what the peer tells of {len(self.found):,} studies already takes"
+                f" {_MAX_BYTES >> 20:,} MiB of memory",
+                hint="Look for a defect of the peer.",
+            )
+        self.found[uid] = told
 
     def _needs_splitting(self, whole: Answers) -> bool:
         """Say whether the answer to the widest question is not all there is."""
@@ -219,7 +245,7 @@ class StudyInventory:
         """Ask part of a question; one that is refused is cut, and empty."""
         try:
             answers = self._take(keys)
-        except DestinationUnreachableError:
+        except (DestinationUnreachableError, _TooMuchError):
             raise
         except DestinationError:
             self._refused += 1
@@ -330,7 +356,8 @@ class StudyInventory:
 
     def _ids_in(self, keys: Keys) -> Answers:
         answers = self._ask_part(keys)
-        self._ids.update(row.get(STUDY_INSTANCE_UID, "") for row in answers.rows)
+        named = (row.get(STUDY_INSTANCE_UID, "") for row in answers.rows)
+        self._ids.update(uid for uid in named if uid in self.found)
         return answers
 
     def _doubt(self, reason: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from scripts.peer_processes import Orthanc
@@ -25,7 +26,7 @@ IGNORED_DATES = [(0x0008, 0x0020)]
 IGNORED_IDS = [(0x0010, 0x0020)]
 
 
-def archived(count: int, **fixed: str) -> list[ArchivedStudy]:
+def archived(count: int, **fixed: Any) -> list[ArchivedStudy]:
     """Make studies over some years, six a day, with IDs that begin alike."""
     return [
         replace(

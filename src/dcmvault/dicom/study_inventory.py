@@ -189,25 +189,17 @@ class StudyInventory:
             if is_usable_uid(uid):
                 told = _packed(row)
                 if told > self.found.get(uid, ""):
-                    self._keep(uid, told)
+                    self._bytes += _memory(uid, told) - _memory(uid, self.found.get(uid))
+                    if self._bytes > _MAX_BYTES:
+                        raise _TooMuchError(
+                            f"what the peer tells of {len(self.found):,} studies already takes"
+                            f" {_MAX_BYTES >> 20:,} MiB of memory",
+                            hint="Look for a defect of the peer.",
+                        )
+                    self.found[uid] = told
             else:
                 self.nameless += 1
         return answers
-
-    def _keep(self, uid: str, told: str) -> None:
-        before = self.found.get(uid)
-        if before is None:
-            self._bytes += sys.getsizeof(uid) + _BESIDE_TEXTS
-        else:
-            self._bytes -= sys.getsizeof(before)
-        self._bytes += sys.getsizeof(told)
-        if self._bytes > _MAX_BYTES:
-            raise _TooMuchError(
-                f"what the peer tells of {len(self.found):,} studies already takes"
-                f" {_MAX_BYTES >> 20:,} MiB of memory",
-                hint="Look for a defect of the peer.",
-            )
-        self.found[uid] = told
 
     def _needs_splitting(self, whole: Answers) -> bool:
         """Say whether the answer to the widest question is not all there is."""
@@ -380,6 +372,11 @@ def unpacked(told: str) -> Row:
 
 def _packed(row: Row) -> str:
     return _BETWEEN.join(row.get(tag, "").replace(_BETWEEN, " ") for tag in STUDY_KEYS)
+
+
+def _memory(uid: str, told: str | None) -> int:
+    """Return the bytes of memory that a study takes among those found; 0 where nothing is told."""
+    return sys.getsizeof(uid) + sys.getsizeof(told) + _BESIDE_TEXTS if told is not None else 0
 
 
 def _patient_id(told: str) -> str:

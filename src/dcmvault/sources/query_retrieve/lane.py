@@ -174,7 +174,7 @@ class Lane:
         if beside_others:
             limit_s = min(limit_s, _BESIDE_OTHERS_S)
         self._patient_peer = replace(self.peer, association_timeout_s=limit_s)
-        with self._answering(batch.refuse_rest):
+        with _answering(batch.refuse_rest):
             reasons = self._fetch_together(batch)
             if batch.lacking():
                 self._fetch_singly(batch, reasons)
@@ -186,24 +186,8 @@ class Lane:
         Raises as `fetch` does.
         """
         self._patient_peer = self.peer
-        with self._answering(partial(batch.refuse, uid)):
+        with _answering(partial(batch.refuse, uid)):
             self._fetch_one(batch, uid, Room(self.room.most), {})
-
-    @contextmanager
-    def _answering(self, refuse: Callable[[str, str], None]) -> Iterator[None]:
-        """Refuse what has no answer when something fails, unless no association can be had."""
-        try:
-            yield
-        except DestinationUnreachableError:
-            raise
-        except DestinationError as error:
-            refuse(EntryUnreadableError.code, _sentence(error.message))
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            refuse(
-                EntryUnreadableError.code,
-                f"What the PACS sends cannot be kept on this machine (TMPDIR): {reason}.",
-            )
 
     def _fetch_together(self, batch: Batch) -> dict[str, str]:
         """Ask for all that is lacking, again while something comes; say why something did not."""
@@ -332,6 +316,23 @@ class Lane:
         """Release the association."""
         if self._association is not None:
             self._association.release()
+
+
+@contextmanager
+def _answering(refuse: Callable[[str, str], None]) -> Iterator[None]:
+    """Refuse what has no answer when something fails, unless no association can be had."""
+    try:
+        yield
+    except DestinationUnreachableError:
+        raise
+    except DestinationError as error:
+        refuse(EntryUnreadableError.code, _sentence(error.message))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        refuse(
+            EntryUnreadableError.code,
+            f"What the PACS sends cannot be kept on this machine (TMPDIR): {reason}.",
+        )
 
 
 def _sentence(message: str) -> str:

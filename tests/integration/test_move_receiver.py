@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,39 @@ def content_of(uid: str, folder: Path) -> bytes:
     made = make_instance(folder / "made", "1.2.3", "1.2.3.4", uid)
     whole = made.path.read_bytes()
     return whole[144 + int.from_bytes(whole[140:144], "little") :]
+
+
+def test_it_goes_on_after_a_moment_without_file_descriptors() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with receiver() as peer, socket.socket() as early, ExitStack() as held:
+        with socket.create_connection((peer.host, peer.port)):
+            pass  # it accepts by now
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    held.callback(os.close, os.dup(early.fileno()))
+            early.connect((peer.host, peer.port))
+            time.sleep(0.1)
+            held.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with open_association(peer, ()) as association:
+            assert association.echo() == 0
+
+
+def test_it_goes_on_after_a_moment_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiver() as peer:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", none_is_left)
+            with socket.create_connection((peer.host, peer.port), 5) as refused:
+                assert refused.recv(1) == b""
+        with open_association(peer, ()) as association:
+            assert association.echo() == 0
+
+
+def none_is_left(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_what_is_expected_is_taken_and_nothing_else(tmp_path: Path) -> None:

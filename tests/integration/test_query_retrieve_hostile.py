@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,15 @@ from tests.integration.raw_peer import Asked, data_pdu, raw_peer, read_pdu, resp
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import intake, messages, pdu
+from dcmvault.dicom.part10 import scan
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
+from dcmvault.model.instance import (
+    Fingerprint,
+    InstanceEntry,
+    InstanceFile,
+    InstanceIdentity,
+    UnreadableEntry,
+)
 from dcmvault.sources.query_retrieve import QueryRetrieveSource, fetching, lane
 from dcmvault.testing.dicom_files import make_instance
 
@@ -55,10 +63,18 @@ class Script:
     send: Callable[[Script, Asked, list[str]], None]
     asked: list[list[str]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    #: Answers a C-FIND for several UIDs.
+    finds_lists: bool = True
+    gone: tuple[str, ...] = ()
 
     def __call__(self, asked: Asked) -> None:
         if asked.context_id == QUERY:
-            for uid in self.uids_of(asked):
+            uids = self.uids_of(asked)
+            if len(uids) > 1 and not self.finds_lists:
+                uids = []
+            for uid in uids:
+                if uid in self.gone:
+                    continue
                 row = commands.encode_identifier(
                     [
                         (0x0008, 0x0016, commands.encode_uid(CT)),
@@ -102,8 +118,16 @@ class Script:
         asked.connection.sendall(data_pdu(asked.context_id, answer, is_command=True))
 
 
-def outcomes(script: Script, at_once: int = 100, **options: Any) -> dict[str, str]:
-    """Read all instances; return whether each came, or the code of why it did not, by UID."""
+def outcomes(
+    script: Script,
+    at_once: int = 100,
+    before_next: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> dict[str, str]:
+    """Read all instances; return whether each came, or the code of why it did not, by UID.
+
+    `before_next` is called with each answer, while the next ones may be on their way.
+    """
     with raw_peer(script, at_once=at_once) as port:
         section = DimseSourceSection(
             host="127.0.0.1",
@@ -119,6 +143,7 @@ def outcomes(script: Script, at_once: int = 100, **options: Any) -> dict[str, st
         for answer in source.read(entries):
             uid = answer.entry.locator.rpartition("/")[2]
             answers.append(answer)
+            before_next()
             if isinstance(answer, InstanceFile):
                 assert answer.header is not None
                 assert answer.header.sop_instance_uid == uid
@@ -255,16 +280,18 @@ def test_one_that_is_too_large(spool: Path, tmp_path: Path) -> None:
     assert left_behind(spool) == []
 
 
-def test_more_than_may_lie_here_at_once_comes_one_by_one(spool: Path, tmp_path: Path) -> None:
-    def padded(uid: str) -> bytes:
-        whole = data_set(uid, tmp_path)
-        return whole + b"\xfc\xff\xfc\xffOB\0\0" + (400_000).to_bytes(4, "little") + bytes(400_000)
+def padded(uid: str, folder: Path) -> bytes:
+    """A data set of 400 kB."""
+    padding = b"\xfc\xff\xfc\xffOB\0\0" + (400_000).to_bytes(4, "little") + bytes(400_000)
+    return data_set(uid, folder) + padding
 
+
+def test_more_than_may_lie_here_at_once_comes_one_by_one(spool: Path, tmp_path: Path) -> None:
     most = []
 
     def send(script: Script, asked: Asked, uids: list[str]) -> None:
         for uid in reversed(uids):  # nothing can be used before the last is there
-            script.store(asked, uid, padded(uid))
+            script.store(asked, uid, padded(uid, tmp_path))
             most.append(sum(p.stat().st_size for p in spool.rglob("*") if p.is_file()))
         script.last(asked)
 
@@ -272,6 +299,61 @@ def test_more_than_may_lie_here_at_once_comes_one_by_one(spool: Path, tmp_path: 
     assert outcomes(script, max_waiting_mib=1) == ALL_CAME
     assert 0xA700 in script.statuses
     assert max(most) < 2 * (1 << 20)
+
+
+@pytest.mark.parametrize("finds_lists", [True, False])
+def test_an_archive_that_knows_no_lists_of_uids(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch, finds_lists: bool
+) -> None:
+    """Each is asked for alone; whoever reads slowly is not sent more than there is room for."""
+    many = [f"{SERIES}.{number}" for number in range(1, 13)]
+    monkeypatch.setattr(f"{__name__}.UIDS", many)
+    most = []
+
+    def send(script: Script, asked: Asked, uids: list[str]) -> None:
+        if len(uids) == 1:
+            script.store(asked, uids[0], padded(uids[0], tmp_path))
+            most.append(sum(p.stat().st_size for p in spool.rglob("*") if p.is_file()))
+        script.last(asked)
+
+    def slowly() -> None:
+        """Wait until no more comes, at the first only."""
+        ends_at = time.monotonic() + 20
+        while len(most) < len(many) and 0xA700 not in script.statuses:
+            assert time.monotonic() < ends_at
+            time.sleep(0.01)
+
+    script = Script(tmp_path, send, finds_lists=finds_lists)
+    found = outcomes(script, before_next=slowly, max_waiting_mib=1)
+    assert found == dict.fromkeys(many, "came")
+    assert max(most) < 2 * (1 << 20)
+    assert left_behind(spool) == []
+
+
+def test_one_that_is_not_there_any_more(tmp_path: Path) -> None:
+    def send(script: Script, asked: Asked, uids: list[str]) -> None:
+        for uid in uids:
+            if uid != UIDS[2]:
+                script.store(asked, uid)
+        script.last(asked)
+
+    script = Script(tmp_path, send, gone=(UIDS[2],))
+    assert outcomes(script) == ALL_CAME | {UIDS[2]: "vanished"}
+
+
+def test_what_comes_too_late_leaves_its_room(tmp_path: Path) -> None:
+    entry = InstanceEntry(f"{STUDY}/{SERIES}/{UIDS[0]}", Fingerprint(0, 1, 0))
+    identity = InstanceIdentity(STUDY, SERIES, UIDS[0])
+    batch = lane.Batch(identity)
+    batch.add(entry, identity)
+    batch.refuse_rest("unreadable", "It does not come.")
+    late = make_instance(tmp_path / "late", STUDY, SERIES, UIDS[0]).path
+    size = late.stat().st_size
+    room = intake.Room(size)
+    assert room.take(size)
+    batch.take(UIDS[0], intake.Received(late, scan(late), room))
+    assert not late.exists()
+    assert room.take(size)
 
 
 def endless_unasked(script: Script, asked: Asked, uids: list[str]) -> None:

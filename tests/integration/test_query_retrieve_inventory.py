@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from scripts.peer_processes import Orthanc
@@ -11,8 +15,10 @@ from tests.conftest import StartOrthanc
 from tests.peer_files import send
 
 from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom import study_inventory
 from dcmvault.errors import SourceUnavailableError
-from dcmvault.sources.query_retrieve import QueryRetrieveSource
+from dcmvault.model.instance import InstanceEntry
+from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing, questions
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 
@@ -21,19 +27,19 @@ IGNORED_DATES = [(0x0008, 0x0020)]
 IGNORED_IDS = [(0x0010, 0x0020)]
 
 
-def archived(count: int, **fixed: str) -> list[ArchivedStudy]:
+def archived(count: int, **fixed: Any) -> list[ArchivedStudy]:
     """Make studies over some years, six a day, with IDs that begin alike."""
     return [
-        ArchivedStudy(
-            **{
-                "study_instance_uid": make_uid("archived", str(fixed), number),
-                "study_date": f"{2000 + number // 2190}{1 + number // 180 % 12:02}"
+        replace(
+            ArchivedStudy(
+                study_instance_uid=make_uid("archived", str(fixed), number),
+                study_date=f"{2000 + number // 2190}{1 + number // 180 % 12:02}"
                 f"{1 + number // 6 % 28:02}",
-                "study_time": f"{number * 7 % 24:02}{number * 13 % 60:02}",
-                "modality": MODALITIES[number % len(MODALITIES)],
-                "patient_id": f"PAT{number * 7919 % 100_000:05}",
-                **fixed,
-            }
+                study_time=f"{number * 7 % 24:02}{number * 13 % 60:02}",
+                modality=MODALITIES[number % len(MODALITIES)],
+                patient_id=f"PAT{number * 7919 % 100_000:05}",
+            ),
+            **fixed,
         )
         for number in range(count)
     ]
@@ -108,6 +114,25 @@ def test_a_cap_that_is_configured() -> None:
         assert listed(source_at(archive, max_answers=100)) == uids(studies)
 
 
+def test_what_is_told_of_studies_has_room_only_for_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_inventory, "_MAX_BYTES", 1 << 20)
+    with CappingArchive(archived(1999)) as archive:
+        assert len(listed(source_at(archive))) == 1999
+    with (
+        CappingArchive(archived(1999, patient_id="P" * 1000)) as archive,
+        pytest.raises(SourceUnavailableError, match="takes 1 MiB of memory"),
+    ):
+        listed(source_at(archive))
+
+
+@pytest.mark.parametrize("undated", [0, 70])
+def test_a_cap_below_the_one_that_is_configured(undated: int) -> None:
+    dated = 100 if undated else 700
+    studies = [*archived(dated), *archived(undated, study_date="")]
+    with CappingArchive(studies, cap=100) as archive:
+        assert listed(source_at(archive, max_answers=1000)) == uids(studies)
+
+
 def test_an_archive_that_wants_a_key() -> None:
     studies = archived(300)
     with CappingArchive(studies, cap=50, needs_keys=True) as archive:
@@ -153,6 +178,106 @@ def test_a_study_that_no_list_names_is_asked_for_by_uid(caplog: pytest.LogCaptur
         assert hidden not in listed(source_at(archive))
         assert listed(source_at(archive, lambda: known)) == [u for u in known if u != gone]
     assert "1 studies are there that its lists left out" in caplog.text
+
+
+def listed_instances(source: QueryRetrieveSource) -> int:
+    return sum(1 for study in source.studies() for _entry in source.entries(study))
+
+
+def test_a_series_behind_a_silent_cap_where_no_number_of_instances_is_told() -> None:
+    """Too few studies to find the cap by them: what lacks is asked for, and still doubted."""
+    studies = [*archived(4), *archived(1, study_date="20190101")]
+    long = [ArchivedStudy(make_uid("long"), series=1, instances=130)]
+    with CappingArchive([*studies, *long], cap=50, tells_counts=False) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 130
+    assert not source.remarks().lists_all
+
+
+def test_many_series_behind_a_silent_cap_are_doubted() -> None:
+    study = ArchivedStudy(make_uid("wide"), series=30)
+    for tells_counts in (True, False):
+        with CappingArchive([study], cap=16, tells_counts=tells_counts) as archive:
+            source = source_at(archive)
+            assert listed_instances(source) == 16
+        assert not source.remarks().lists_all
+
+
+def test_round_numbers_are_believed_where_the_archive_tells_them() -> None:
+    study = ArchivedStudy(make_uid("round"), series=16, instances=64)
+    with CappingArchive([study]) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 16 * 64
+    assert source.remarks().lists_all
+
+
+def test_a_round_number_is_believed_after_a_greater_one() -> None:
+    studies = [
+        ArchivedStudy("1.2.1", series=1, instances=77),
+        ArchivedStudy("1.2.2", series=1, instances=64),
+    ]
+    with CappingArchive(studies, tells_counts=False) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 77 + 64
+    assert source.remarks().lists_all
+
+
+@pytest.mark.parametrize(("series", "instances"), [(0, 0), (1, 0)])
+def test_a_study_of_which_nothing_is_named_is_not_believed_empty(
+    series: int, instances: int
+) -> None:
+    studies = [
+        ArchivedStudy("1.2.1", series=1),
+        ArchivedStudy("1.2.2", series=series, instances=instances),
+    ]
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 1
+    assert not source.remarks().lists_all
+    assert any("1.2.2" in warning for warning in source.remarks().warnings)
+
+
+def test_a_study_has_only_so_many_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_MOST_INSTANCES", 20)
+    studies = [ArchivedStudy("1.2.1", series=1, instances=30), ArchivedStudy("1.2.2", series=1)]
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        assert listed_instances(source) == 2  # one stands for the study that cannot be listed
+    assert any("more than 20 instances" in warning for warning in source.remarks().warnings)
+    assert not source.remarks().lists_all
+
+
+def test_a_study_over_which_the_archive_ends_the_association_does_not_stop_the_others() -> None:
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 6)]
+    with CappingArchive(studies, breaks_at=["1.2.1", "1.2.2", "1.2.4", "1.2.5"]) as archive:
+        source = source_at(archive)
+        found = [e.locator for study in source.studies() for e in source.entries(study)]
+    assert found == ["1.2.1", "1.2.2", "1.2.3/1.2.3.1/1.2.3.1.1", "1.2.4", "1.2.5"]
+    assert not source.remarks().lists_all
+    assert len(source.remarks().warnings) == 4
+
+
+def test_an_archive_that_always_ends_the_association_is_given_up() -> None:
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 6)]
+    with CappingArchive(studies, breaks_at=[study.study_instance_uid for study in studies]) as one:
+        source = source_at(one)
+        with pytest.raises(SourceUnavailableError):
+            listed_instances(source)
+
+
+def test_each_study_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the list takes, or whoever reads it, no study is given up for that."""
+    hours = [0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + hours[0] * 3600)
+    monkeypatch.setattr(questions, "time", clock)
+    studies = [ArchivedStudy(f"1.2.{number}", series=1) for number in range(1, 4)]
+    found: list[InstanceEntry] = []
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        for study in source.studies():
+            hours[0] += 13
+            found += source.entries(study)
+    assert [entry.locator.count("/") for entry in found] == [2, 2, 2]
 
 
 @pytest.mark.peers

@@ -49,14 +49,6 @@ class IncomingFile(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One instance that came: its Part 10 file, of which only the data set is the peer's."""
-
-    path: Path
-    header: InstanceHeader
-
-
 @dataclass(slots=True)
 class Room:
     """Bytes that may lie on this machine at once. Safe for threads."""
@@ -79,6 +71,16 @@ class Room:
             self._taken -= count
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One instance that came: its Part 10 file, of which only the data set is the peer's."""
+
+    path: Path
+    header: InstanceHeader
+    #: Where its bytes are counted as long as the file is there.
+    room: Room
+
+
 @dataclass(slots=True)
 class Wanted:
     """Instances that are asked for together, and what came of them. Safe for threads.
@@ -92,6 +94,8 @@ class Wanted:
     take: Callable[[str, Received], None]
     #: Why an instance that came could not be taken, by UID.
     refused: dict[str, str] = field(default_factory=dict)
+    #: Those of them that would come if there were room.
+    without_room: set[str] = field(default_factory=set)
     #: Bytes that came so far, and instances: for whoever watches whether it goes on.
     arrived: int = 0
     _begun: set[str] = field(default_factory=set)
@@ -163,7 +167,7 @@ class Intake:
             self._refuse("the peer sent another instance under this UID", _OTHER_OBJECT)
             return self._status
         self._file = None
-        self._wanted.take(self._uid, Received(path, header))
+        self._wanted.take(self._uid, Received(path, header, self._wanted.room))
         return _TAKEN
 
     def drop(self) -> None:
@@ -176,6 +180,7 @@ class Intake:
     def _append(self, data: bytes) -> None:
         assert self._file is not None
         if not self._wanted.room.take(len(data)):
+            self._wanted.without_room.add(self._uid)
             self._refuse("there is no room for it beside what else is on its way", _NO_ROOM)
             return
         try:

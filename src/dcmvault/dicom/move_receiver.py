@@ -57,6 +57,8 @@ _BEGIN_S = 10.0
 #: Seconds that one association may take in all; each part has a limit of its own, too.
 _LONGEST_S = 2 * 3600.0
 _JOIN_S = 5.0
+#: Seconds until the next try where this machine could not accept a connection.
+_PAUSE_S = 0.2
 #: Reasons of a rejection (PS3.8 table 9-21): called AE title not recognised.
 _NOT_OUR_NAME = 7
 #: Syntaxes that may be lossy: taken where nothing else is proposed with them.
@@ -79,6 +81,7 @@ class MoveReceiver:
         self._timeout_s = dimse_timeout_s
         self._listening: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
+        self._is_closing = threading.Event()
         self._open: dict[threading.Thread, socket.socket] = {}
         self._expected: list[Wanted] = []
         self._lock = threading.Lock()
@@ -126,6 +129,7 @@ class MoveReceiver:
     ) -> None:
         assert self._listening is not None
         assert self._acceptor is not None
+        self._is_closing.set()
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
@@ -140,11 +144,12 @@ class MoveReceiver:
 
     def _accept(self) -> None:
         assert self._listening is not None
-        while True:
+        while not self._is_closing.is_set():
             try:
                 connection, address = self._listening.accept()
-            except OSError:
-                return  # it was closed
+            except OSError as error:
+                self._pause(error.strerror or type(error).__name__)
+                continue
             host = str(address[0]).removeprefix("::ffff:")
             with self._lock:
                 is_welcome = host in self._senders and len(self._open) < _MAX_ASSOCIATIONS
@@ -153,11 +158,23 @@ class MoveReceiver:
                         target=self._serve, args=(connection, host), daemon=True
                     )
                     self._open[thread] = connection
-            if is_welcome:
-                thread.start()
-            else:
+            if not is_welcome:
                 _log.warning("a connection of %s for what a C-MOVE brings was refused", host)
                 connection.close()
+                continue
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine has no more threads
+                with self._lock:
+                    del self._open[thread]
+                connection.close()
+                self._pause(str(error))
+
+    def _pause(self, reason: str) -> None:
+        """Wait before the next try, after what lacks on this machine for the moment."""
+        if not self._is_closing.is_set():
+            _log.warning("a connection for what a C-MOVE brings cannot be accepted: %s", reason)
+            self._is_closing.wait(_PAUSE_S)
 
     def _serve(self, connection: socket.socket, host: str) -> None:
         peer = Peer(host, 0, "?", self._ae_title, dimse_timeout_s=self._timeout_s)

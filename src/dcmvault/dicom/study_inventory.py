@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -36,10 +37,14 @@ from dcmvault.errors import DestinationError, DestinationUnreachableError
 _log = logging.getLogger(__name__)
 
 #: Nobody caps below this.
-_LOWEST_CAP = 10
+LOWEST_CAP = 10
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 _MAX_STUDIES = 20_000_000
+#: Bytes of memory that what is told of studies may take; five million are about 2 GiB.
+_MAX_BYTES = 4 << 30
+#: Bytes of memory for each study beside its texts.
+_BESIDE_TEXTS = 100
 #: UIDs in one question by which studies are confirmed.
 _UIDS_PER_QUESTION = 50
 #: Questions refused one after the other; a smaller part of a day there is not.
@@ -95,6 +100,10 @@ Keys = Mapping[Tag, str]
 Ask = Callable[[Keys], Answers]
 
 
+class _TooMuchError(DestinationError):
+    """What a peer tells is more than can be kept, however it is asked."""
+
+
 @dataclass(slots=True)
 class StudyInventory:
     """The studies of one peer. `ask` asks a question at STUDY level.
@@ -113,6 +122,8 @@ class StudyInventory:
     #: As many answers as this, or more, may be cut; 0: no cap is known.
     cap: int = 0
     _asked: int = 0
+    #: Bytes of memory that `found` takes.
+    _bytes: int = 0
     #: Questions that were refused one after the other.
     _refused: int = 0
     _ids: set[str] = field(default_factory=set)
@@ -125,7 +136,7 @@ class StudyInventory:
         self.cap = self.max_answers
         try:
             whole = self._take({})
-        except DestinationUnreachableError:
+        except (DestinationUnreachableError, _TooMuchError):
             raise
         except DestinationError as error:
             # Some refuse a question without any key.
@@ -169,7 +180,7 @@ class StudyInventory:
         """Ask a question and keep what is found."""
         self._asked += 1
         if self._asked > _MAX_QUESTIONS or len(self.found) > _MAX_STUDIES:
-            raise DestinationError(
+            raise _TooMuchError(
                 "the peer's list of studies has no end", hint="Look for a defect of the peer."
             )
         answers = self.ask(keys)
@@ -178,6 +189,13 @@ class StudyInventory:
             if is_usable_uid(uid):
                 told = _packed(row)
                 if told > self.found.get(uid, ""):
+                    self._bytes += _memory(uid, told) - _memory(uid, self.found.get(uid))
+                    if self._bytes > _MAX_BYTES:
+                        raise _TooMuchError(
+                            f"what the peer tells of {len(self.found):,} studies already takes"
+                            f" {_MAX_BYTES >> 20:,} MiB of memory",
+                            hint="Look for a defect of the peer.",
+                        )
                     self.found[uid] = told
             else:
                 self.nameless += 1
@@ -189,8 +207,9 @@ class StudyInventory:
         if whole.is_cut or (self.cap and count >= self.cap):
             self.cap = self.cap or count
             return True
-        if self.cap or count < _LOWEST_CAP:
+        if count < LOWEST_CAP:
             return False
+        # A number that somebody configured may be greater than the cap there is.
         before = len(self.found)
         tells = True
         halves = list(_halves(whole))
@@ -198,15 +217,18 @@ class StudyInventory:
             answers = self._take(half.keys)
             tells = tells and all(map(half.includes, answers.rows))
         # A cap that nobody tells; or nothing tells a cap from a true count.
-        if len(self.found) > before or not (halves and tells):
+        if len(self.found) > before or not (self.cap or (halves and tells)):
             self.cap = count
             return True
-        if _is_round(count):
-            # All that have a date may be as many as the cap, and others beside them.
-            self.cap = count
-            self._by_patient_id({})
-            self.cap = count if len(self.found) > before else 0
-        return self.cap > 0
+        if not is_round(count):
+            return False
+        # All that have a date may be as many as the cap, and others beside them.
+        configured, self.cap = self.cap, count
+        self._by_patient_id({})
+        if len(self.found) > before:
+            return True
+        self.cap = configured
+        return False
 
     def _is_cut(self, answers: Answers) -> bool:
         return answers.is_cut or (bool(self.cap) and len(answers.rows) >= self.cap)
@@ -215,7 +237,7 @@ class StudyInventory:
         """Ask part of a question; one that is refused is cut, and empty."""
         try:
             answers = self._take(keys)
-        except DestinationUnreachableError:
+        except (DestinationUnreachableError, _TooMuchError):
             raise
         except DestinationError:
             self._refused += 1
@@ -251,7 +273,7 @@ class StudyInventory:
 
     def _may_be_cut(self, answers: Answers) -> bool:
         """Say whether an answer is to be split, if only to find out what the cap is."""
-        return self._is_cut(answers) or (not self.cap and len(answers.rows) >= _LOWEST_CAP)
+        return self._is_cut(answers) or (not self.cap and len(answers.rows) >= LOWEST_CAP)
 
     def _by_time(self, day: date) -> None:
         """Split a day on which more studies were made than are told at once."""
@@ -331,7 +353,8 @@ class StudyInventory:
 
     def _ids_in(self, keys: Keys) -> Answers:
         answers = self._ask_part(keys)
-        self._ids.update(row.get(STUDY_INSTANCE_UID, "") for row in answers.rows)
+        named = (row.get(STUDY_INSTANCE_UID, "") for row in answers.rows)
+        self._ids.update(uid for uid in named if uid in self.found)
         return answers
 
     def _doubt(self, reason: str) -> None:
@@ -356,11 +379,16 @@ def _packed(row: Row) -> str:
     return _BETWEEN.join(row.get(tag, "").replace(_BETWEEN, " ") for tag in STUDY_KEYS)
 
 
+def _memory(uid: str, told: str | None) -> int:
+    """Return the bytes of memory that a study takes among those found; 0 where nothing is told."""
+    return sys.getsizeof(uid) + sys.getsizeof(told) + _BESIDE_TEXTS if told is not None else 0
+
+
 def _patient_id(told: str) -> str:
     return told.split(_BETWEEN, 1)[0]
 
 
-def _is_round(count: int) -> bool:
+def is_round(count: int) -> bool:
     """Say whether somebody would choose this number as a limit."""
     return count % 50 == 0 or count & (count - 1) == 0
 

@@ -1,9 +1,9 @@
-"""An archive that answers C-FIND for studies, matches as PS3.4 says, and tells only so many.
+"""An archive that answers C-FIND, matches as PS3.4 says, and tells only so many.
 
     with CappingArchive(studies, cap=500) as archive:
         ...  # ask 127.0.0.1:archive.port
 
-It has no instances: it is about lists of studies that are cut, silently or not.
+It sends no instances: it is about lists that are cut, silently or not.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ _DATE: _Tag = (0x0008, 0x0020)
 _TIME: _Tag = (0x0008, 0x0030)
 _MODALITIES: _Tag = (0x0008, 0x0061)
 _PATIENT_ID: _Tag = (0x0010, 0x0020)
+_SERIES_UID: _Tag = (0x0020, 0x000E)
+_SOP_UID: _Tag = (0x0008, 0x0018)
+_NUMBER: _Tag = (0x0020, 0x0013)
+_SERIES_OF_STUDY: _Tag = (0x0020, 0x1206)
+_INSTANCES_OF_SERIES: _Tag = (0x0020, 0x1209)
+_UIDS = frozenset({_UID, _SERIES_UID, _SOP_UID})
 _PENDING, _SUCCESS, _UNABLE = 0xFF00, 0x0000, 0xC001
 _LONGEST_S = 300.0
 #: Answers in one system call.
@@ -47,17 +53,48 @@ class ArchivedStudy:
     study_time: str = "101112"
     modality: str = "CT"
     patient_id: str = "TEST-0001"
+    #: How many series it has, and instances each of them, numbered from 1.
+    series: int = 0
+    instances: int = 1
 
     @property
     def row(self) -> Mapping[_Tag, str]:
         """Its attributes by tag."""
         return {
+            _SERIES_OF_STUDY: str(self.series),
             _UID: self.study_instance_uid,
             _DATE: self.study_date,
             _TIME: self.study_time,
             _MODALITIES: self.modality,
             _PATIENT_ID: self.patient_id,
         }
+
+    def series_rows(self) -> list[Mapping[_Tag, str]]:
+        """Return the attributes of its series."""
+        return [
+            {
+                _UID: self.study_instance_uid,
+                _SERIES_UID: f"{self.study_instance_uid}.{number}",
+                _INSTANCES_OF_SERIES: str(self.instances),
+            }
+            for number in range(1, self.series + 1)
+        ]
+
+    def instance_rows(self, series_uid: str) -> list[Mapping[_Tag, str]]:
+        """Return the attributes of the instances of one of its series."""
+        return [
+            {
+                _UID: self.study_instance_uid,
+                _SERIES_UID: series_uid,
+                _SOP_UID: f"{series_uid}.{number}",
+                _NUMBER: str(number),
+            }
+            for number in range(1, self.instances + 1)
+        ]
+
+
+class _BreakError(Exception):
+    """The archive fails over a question."""
 
 
 class CappingArchive:
@@ -66,7 +103,9 @@ class CappingArchive:
     Of all that match it tells the first `cap` (0: all), with `cap_status` at the end. Keys in
     `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
     `refuses` every one. Studies in `hidden` are named only by UID, as those whose attributes do
-    not match what lists ask for.
+    not match what lists ask for. Without `tells_counts` it says of no study and series how much
+    it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
+    `breaks_at` ends the association.
     """
 
     def __init__(
@@ -79,7 +118,12 @@ class CappingArchive:
         needs_keys: bool = False,
         refuses: int = 0,
         hidden: Collection[str] = (),
+        tells_counts: bool = True,
+        breaks_at: Collection[str] = (),
     ) -> None:
+        self._breaks_at = frozenset(breaks_at)
+        self._studies = {study.study_instance_uid: study for study in studies}
+        self._untold = frozenset() if tells_counts else {_SERIES_OF_STUDY, _INSTANCES_OF_SERIES}
         self._rows = [study.row for study in studies]
         self._by_uid = {row[_UID]: row for row in self._rows}
         self._cap = cap
@@ -165,7 +209,10 @@ class CappingArchive:
                 continue
             _context, identifier = inbox.whole(is_command=False, ends_at=ends_at)
             self.asked += 1
-            answers = list(self._answers(context_id, command, identifier))
+            try:
+                answers = list(self._answers(context_id, command, identifier))
+            except _BreakError:
+                return
             for start in range(0, len(answers), _TOGETHER):
                 channel.send(answers[start : start + _TOGETHER])
 
@@ -180,18 +227,31 @@ class CappingArchive:
         if self._refuses or (self._needs_keys and not keys):
             yield _response(context_id, command, self._refuses or _UNABLE)
             return
-        found = self._matching(keys)
+        level = asked.get(_LEVEL, "STUDY")
+        if level != "STUDY" and keys.get(_UID) in self._breaks_at:
+            raise _BreakError
+        found = self._matching(keys) if level == "STUDY" else self._parts(level, keys)
         told = found[: self._cap] if self._cap else found
         for row in told:
-            elements = {tag: row.get(tag, "") for tag in asked if tag != _LEVEL}
+            elements = {
+                tag: row.get(tag, "") for tag in asked if tag != _LEVEL and tag not in self._untold
+            }
             data_set = commands.encode_identifier(
-                (*tag, _padded(value, b"\0" if tag == _UID else b" "))
+                (*tag, _padded(value, b"\0" if tag in _UIDS else b" "))
                 for tag, value in elements.items()
             )
             yield _response(context_id, command, _PENDING, data_set)
         yield _response(
             context_id, command, self._cap_status if len(told) < len(found) else _SUCCESS
         )
+
+    def _parts(self, level: str, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
+        """Return the series of a study, or the instances of a series, all or by number."""
+        study = self._studies.get(keys.get(_UID, ""))
+        if study is None or level == "SERIES":
+            return study.series_rows() if study else []
+        rows = study.instance_rows(keys.get(_SERIES_UID, ""))
+        return [row for row in rows if keys.get(_NUMBER, row[_NUMBER]) == row[_NUMBER]]
 
     def _matching(self, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
         if _UID in keys:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.channel import Peer, resolve
@@ -49,16 +50,17 @@ def fetch(
         retrieval = _Retrieval(section, peer, files, room)
         # Ends before the files are removed: nothing is written any more then.
         stack.callback(retrieval.end)
-        in_use: deque[int] = deque()
+        in_use: deque[tuple[Room, int]] = deque()
         for entry, outcome in retrieval.answers(entries):
             if isinstance(outcome, UnreadableEntry):
                 yield outcome
                 continue
             files.hand_out(outcome.path)
             status = outcome.path.stat()
-            in_use.append(status.st_size)
+            in_use.append((outcome.room, status.st_size))
             while len(in_use) > kept:
-                room.give_back(in_use.popleft())
+                counted_in, size = in_use.popleft()
+                counted_in.give_back(size)
             shown = Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
             yield InstanceFile(entry, outcome.path, outcome.header, fetched=shown)
 
@@ -81,6 +83,10 @@ class _Retrieval:
     _bytes: int = 0
     _failures: int = 0
     _failure: DestinationError | ConfigurationError | None = None
+    #: The entry that is to be handed out next; all before it were.
+    _next: InstanceEntry | None = None
+    _is_over: bool = False
+    _turn: threading.Condition = field(default_factory=threading.Condition)
 
     def answers(self, entries: Iterable[InstanceEntry]) -> Iterator[tuple[InstanceEntry, Outcome]]:
         """Give each entry its answer, in order; batches that follow are on their way meanwhile."""
@@ -93,6 +99,9 @@ class _Retrieval:
                 return
             batch, job = ahead.popleft()
             for entry in batch.entries:
+                with self._turn:
+                    self._next = entry
+                    self._turn.notify_all()
                 outcome = batch.outcome(entry).result()
                 if isinstance(outcome, Received):
                     self._instances += 1
@@ -174,21 +183,39 @@ class _Retrieval:
     def _fetch(self, batch: Batch) -> None:
         """Fetch a batch, in a thread of its own; each of its entries has an answer afterwards."""
         try:
-            while not self._is_given_up(batch):
-                lane = self._lanes.get()
-                try:
-                    lane.fetch(batch, beside_others=self._others_stand(lane))
-                except DestinationUnreachableError as error:
-                    if not self._goes_on_without(lane):
-                        self._failed(error)
-                else:
-                    self._failures = 0
-                    self._lanes.put(lane)
-                    return
+            self._by_a_lane(
+                batch,
+                lambda lane: lane.fetch(batch, beside_others=self._others_stand(lane)),
+            )
+            for uid in batch.short_of_room():
+                # No lane is held meanwhile: what comes before this one may need it.
+                if not self._comes_next(batch.entry_of(uid)):
+                    break
+                self._by_a_lane(batch, partial(Lane.fetch_alone, batch=batch, uid=uid))
         finally:
             batch.refuse_rest(
                 EntryUnreadableError.code, "The PACS sends too little of what it is asked for."
             )
+
+    def _by_a_lane(self, batch: Batch, work: Callable[[Lane], None]) -> None:
+        """Let a lane work on a batch, another one where it fails, until the PACS is given up."""
+        while not self._is_given_up(batch):
+            lane = self._lanes.get()
+            try:
+                work(lane)
+            except DestinationUnreachableError as error:
+                if not self._goes_on_without(lane):
+                    self._failed(error)
+            else:
+                self._failures = 0
+                self._lanes.put(lane)
+                return
+
+    def _comes_next(self, entry: InstanceEntry) -> bool:
+        """Wait until all before an entry were handed out; False when nobody reads any more."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_over or self._next is entry)
+            return not self._is_over
 
     def _others_stand(self, lane: Lane) -> bool:
         return any(other.stands for other in list(self._all_lanes) if other is not lane)
@@ -217,6 +244,9 @@ class _Retrieval:
 
     def end(self) -> None:
         """Stop what is on its way; waits for the threads."""
+        with self._turn:
+            self._is_over = True
+            self._turn.notify_all()
         if self._pool is not None:
             for lane in self._all_lanes:
                 lane.stop()

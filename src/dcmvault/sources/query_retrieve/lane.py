@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.attribute_query import (
@@ -62,6 +63,8 @@ class Batch:
         self.entries: list[InstanceEntry] = []
         #: An entry stands for a study that could not be listed.
         self.names_study = False
+        #: Found no room, by UID.
+        self.without_room: set[str] = set()
         self._outcomes: dict[str, Future[Outcome]] = {}
         self._of_uid: dict[str, InstanceEntry] = {}
         self._lock = threading.Lock()
@@ -90,9 +93,19 @@ class Batch:
 
     def lacking(self) -> list[str]:
         """Return the UIDs that have no answer yet."""
-        return [
-            uid for uid, entry in self._of_uid.items() if not self._outcomes[entry.locator].done()
-        ]
+        return [uid for uid in self._of_uid if self.lacks(uid)]
+
+    def lacks(self, uid: str) -> bool:
+        """Say whether an instance has no answer yet."""
+        return not self.outcome(self._of_uid[uid]).done()
+
+    def short_of_room(self) -> list[str]:
+        """Return the UIDs that have no answer because there was no room for them."""
+        return [uid for uid in self.lacking() if uid in self.without_room]
+
+    def entry_of(self, uid: str) -> InstanceEntry:
+        """Return the entry with a SOP Instance UID."""
+        return self._of_uid[uid]
 
     def known_classes(self) -> frozenset[str]:
         """Return the SOP classes that an index named; empty where it did not name all."""
@@ -106,7 +119,10 @@ class Batch:
             if not outcome.done():
                 outcome.set_result(received)
                 return
-        received.path.unlink(missing_ok=True)  # by an association that had been given up
+        # By an association that had been given up.
+        size = received.path.stat().st_size
+        received.path.unlink()
+        received.room.give_back(size)
 
     def refuse(self, uid: str, code: str, message: str) -> None:
         """Answer an entry with why it did not come."""
@@ -146,7 +162,7 @@ class Lane:
         return self._association is not None and self._association.is_open
 
     def fetch(self, batch: Batch, *, beside_others: bool = False) -> None:
-        """Fetch what a batch lacks; each entry has an answer afterwards.
+        """Fetch what a batch lacks; each entry has an answer afterwards, or found no room.
 
         Beside associations that stand another one is not waited for long: many a PACS serves a
         few at once, and lets others wait.
@@ -158,20 +174,20 @@ class Lane:
         if beside_others:
             limit_s = min(limit_s, _BESIDE_OTHERS_S)
         self._patient_peer = replace(self.peer, association_timeout_s=limit_s)
-        try:
+        with _answering(batch.refuse_rest):
             reasons = self._fetch_together(batch)
             if batch.lacking():
                 self._fetch_singly(batch, reasons)
-        except DestinationUnreachableError:
-            raise
-        except DestinationError as error:
-            batch.refuse_rest(EntryUnreadableError.code, _sentence(error.message))
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            batch.refuse_rest(
-                EntryUnreadableError.code,
-                f"What the PACS sends cannot be kept on this machine (TMPDIR): {reason}.",
-            )
+
+    def fetch_alone(self, batch: Batch, uid: str) -> None:
+        """Fetch one instance, which has an answer afterwards, into room of its own.
+
+        That room is beside what all share: to be used for the one that is handed out next only.
+        Raises as `fetch` does.
+        """
+        self._patient_peer = self.peer
+        with _answering(partial(batch.refuse, uid)):
+            self._fetch_one(batch, uid, Room(self.room.most), {})
 
     def _fetch_together(self, batch: Batch) -> dict[str, str]:
         """Ask for all that is lacking, again while something comes; say why something did not."""
@@ -184,31 +200,38 @@ class Lane:
         return reasons
 
     def _fetch_singly(self, batch: Batch, reasons: dict[str, str]) -> None:
-        """Ask once more for each that is lacking and still there, with room of its own."""
-        there = {row.get(SOP_INSTANCE_UID, ""): row for row in self._rows(batch, batch.lacking())}
+        """Ask once more for each that is lacking, unless it only found no room."""
         in_vain = 0
         for uid in batch.lacking():
             if in_vain >= _IN_VAIN:
                 return
-            row = there.get(uid)
-            if row is None:
-                batch.refuse(
-                    uid, EntryVanishedError.code, "The PACS does not have the instance any more."
-                )
+            if uid in batch.without_room:
                 continue
-            classes = frozenset(filter(None, [row.get(SOP_CLASS_UID, "")]))
-            own_room = Room(self.room.most)
-            reasons |= self._retrieve(batch, classes, [uid], own_room)
-            in_vain += 1
-            if uid not in batch.lacking():
-                in_vain = 0
-            else:
-                reason = (
-                    reasons.get(uid) or reasons.get("") or "it sends nothing, and does not say why"
-                )
-                batch.refuse(
-                    uid, EntryUnreadableError.code, _sentence(f"The PACS did not send it: {reason}")
-                )
+            came = self._fetch_one(batch, uid, self.room, reasons)
+            in_vain = 0 if came else in_vain + 1
+
+    def _fetch_one(self, batch: Batch, uid: str, room: Room, reasons: dict[str, str]) -> bool:
+        """Ask for one instance; say whether there is an answer that is not the PACS's silence.
+
+        Shared room that does not suffice is no answer yet.
+        """
+        # By a UID alone: not every PACS matches lists of them, and a long list may be cut.
+        rows = [row for row in self._rows(batch, [uid]) if row.get(SOP_INSTANCE_UID) == uid]
+        if not rows:
+            batch.refuse(
+                uid, EntryVanishedError.code, "The PACS does not have the instance any more."
+            )
+            return True
+        classes = frozenset(filter(None, [rows[0].get(SOP_CLASS_UID, "")]))
+        batch.without_room.discard(uid)
+        reasons |= self._retrieve(batch, classes, [uid], room)
+        if not batch.lacks(uid) or (uid in batch.without_room and room is self.room):
+            return True
+        reason = reasons.get(uid) or reasons.get("") or "it sends nothing, and does not say why"
+        batch.refuse(
+            uid, EntryUnreadableError.code, _sentence(f"The PACS did not send it: {reason}")
+        )
+        return False
 
     def _classes_of(self, batch: Batch, lacking: Sequence[str]) -> Iterator[frozenset[str]]:
         """Yield the SOP classes of instances, as many at once as an association can carry."""
@@ -253,6 +276,8 @@ class Lane:
                     refusal = move_instances(association, asked, self.move_to, wanted)
         except AssociationLostError as error:
             refusal = error.message
+        finally:
+            batch.without_room |= wanted.without_room
         return {"": refusal, **wanted.refused}
 
     def _standing(self, classes: frozenset[str] | None) -> PeerAssociation:
@@ -291,6 +316,23 @@ class Lane:
         """Release the association."""
         if self._association is not None:
             self._association.release()
+
+
+@contextmanager
+def _answering(refuse: Callable[[str, str], None]) -> Iterator[None]:
+    """Refuse what has no answer when something fails, unless no association can be had."""
+    try:
+        yield
+    except DestinationUnreachableError:
+        raise
+    except DestinationError as error:
+        refuse(EntryUnreadableError.code, _sentence(error.message))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        refuse(
+            EntryUnreadableError.code,
+            f"What the PACS sends cannot be kept on this machine (TMPDIR): {reason}.",
+        )
 
 
 def _sentence(message: str) -> str:

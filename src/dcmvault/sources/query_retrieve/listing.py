@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -26,11 +26,15 @@ from dcmvault.dicom.attribute_query import (
     STUDY_DATE,
     STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
+    STUDY_RELATED_SERIES,
     STUDY_TIME,
     Answers,
     Row,
+    Tag,
 )
 from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.study_inventory import LOWEST_CAP, is_round
+from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
@@ -54,6 +58,8 @@ _LOCATOR = re.compile(r"([0-9.]{1,64})/([0-9.]{1,64})/([0-9.]{1,64})\Z", re.ASCI
 #: Numbers asked for in vain, one after the other, before none is believed to follow.
 _NUMBERS_IN_VAIN = 3
 _MOST_NUMBERS = 100_000
+#: More instances in one study are a peer without end.
+_MOST_INSTANCES = 250_000
 
 
 def identity_in(locator: str) -> InstanceIdentity | None:
@@ -86,16 +92,18 @@ class StudyListing:
     study_instance_uid: str
     study: StudyAttributes
     cap: int = 0
+    #: The most answers that the PACS gave to one question, by level: it does not cap below that.
+    largest: dict[str, int] = field(default_factory=dict)
     #: Why there may be more, each in words, without patient data.
     doubts: list[str] = field(default_factory=list)
 
     def entries(self) -> Iterator[InstanceEntry]:
         """List the instances, series by series, each once. Raises DestinationError."""
-        answers = self.questions.ask(
-            "SERIES", {STUDY_INSTANCE_UID: self.study_instance_uid}, _SERIES_KEYS
-        )
-        if self._is_cut(answers):
-            self.doubts.append("the PACS names only some of its series")
+        answers = self._ask("SERIES", {}, _SERIES_KEYS)
+        if self._lacks_series(answers):
+            self.doubts.append("the PACS may name only some of its series")
+        if not answers.rows:
+            self.doubts.append("the PACS names none of its series")
         fingerprint = _fingerprint(self.study)
         seen = set()
         for uid, rows in sorted(self._series_of(answers).items()):
@@ -103,7 +111,33 @@ class StudyListing:
                 sop_uid = row[SOP_INSTANCE_UID]
                 if (uid, sop_uid) not in seen:
                     seen.add((uid, sop_uid))
+                    if len(seen) > _MOST_INSTANCES:
+                        raise DestinationError(
+                            f"the peer names more than {_MOST_INSTANCES:,} instances of one study",
+                            hint="Look for a defect of the peer.",
+                        )
                     yield self._entry(rows[0], row, fingerprint)
+
+    def _lacks_series(self, answers: Answers) -> bool:
+        """Say whether there may be more series than an answer names."""
+        named = len(answers.rows)
+        if answers.is_cut:
+            return True
+        if named < LOWEST_CAP or named < self.largest["SERIES"]:
+            return False
+        told = self._told_series()
+        return told > named if told else self._may_be_cut("SERIES", answers)
+
+    def _told_series(self) -> int:
+        """Ask how many series the study has; 0 where the PACS does not say."""
+        try:
+            answers = self._ask("STUDY", {}, (STUDY_RELATED_SERIES,))
+        except DestinationUnreachableError:
+            raise
+        except DestinationError:
+            return 0  # it knows no such question
+        counts = [row.get(STUDY_RELATED_SERIES, "") for row in answers.rows]
+        return sum(int(text) for text in counts if _is_number(text))
 
     def _series_of(self, answers: Answers) -> Mapping[str, list[Row]]:
         """Gather the answers about each series: some peers split one in two."""
@@ -127,21 +161,34 @@ class StudyListing:
                     if told
                     else "a series may have more instances than it names at once"
                 )
+        elif not rows:
+            self.doubts.append("of a series it names no instance")
         yield from (rows[uid] for uid in sorted(rows))
 
     def _lacks(self, answers: Answers, told: int) -> bool:
         """Say whether an answer is less than what the PACS said of the series, or may be cut."""
         named = len(answers.rows)
-        if self._is_cut(answers):
+        if answers.is_cut or (self.cap and named >= self.cap):
             return named != told
-        return named < told
+        return named < told if told else self._may_be_cut("IMAGE", answers)
 
-    def _is_cut(self, answers: Answers) -> bool:
-        return answers.is_cut or (bool(self.cap) and len(answers.rows) >= self.cap)
+    def _may_be_cut(self, level: str, answers: Answers) -> bool:
+        """Say whether an answer may be cut, where no other number is there to compare with."""
+        named = len(answers.rows)
+        if answers.is_cut or (self.cap and named >= self.cap):
+            return True
+        # Each level may have a cap of its own.
+        return named >= LOWEST_CAP and named >= self.largest[level] and is_round(named)
 
-    def _ask_instances(self, series_uid: str, keys: Mapping[tuple[int, int], str]) -> Answers:
-        fixed = {STUDY_INSTANCE_UID: self.study_instance_uid, SERIES_INSTANCE_UID: series_uid}
-        return self.questions.ask("IMAGE", {**fixed, **keys}, _INSTANCE_KEYS)
+    def _ask_instances(self, series_uid: str, keys: Mapping[Tag, str]) -> Answers:
+        return self._ask("IMAGE", {SERIES_INSTANCE_UID: series_uid, **keys}, _INSTANCE_KEYS)
+
+    def _ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
+        """Ask about this study, and note how many answers one question can have."""
+        fixed = {STUDY_INSTANCE_UID: self.study_instance_uid}
+        answers = self.questions.ask(level, {**fixed, **keys}, returned)
+        self.largest[level] = max(self.largest.get(level, 0), len(answers.rows))
+        return answers
 
     def _named(self, answers: Answers) -> Iterator[Row]:
         for row in answers.rows:

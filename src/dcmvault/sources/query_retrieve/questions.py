@@ -22,8 +22,8 @@ from dcmvault.dicom.find import FIND_PROPOSAL
 from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
-#: Seconds that all questions of one listing may take.
-_LONGEST_S = 12 * 3600.0
+#: Seconds that all questions for the list of studies may take, and those about one of them.
+_LONGEST_LIST_S, _LONGEST_STUDY_S = 12 * 3600.0, 3600.0
 
 
 @dataclass(slots=True)
@@ -36,7 +36,13 @@ class Questions:
     peer: Peer
     _query: AttributeQuery | None = None
     _association: PeerAssociation | None = None
-    _deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_S)
+    _deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_LIST_S)
+
+    def begin_study(self) -> None:
+        """Give the questions about a study time of their own."""
+        self._deadline = time.monotonic() + _LONGEST_STUDY_S
+        if self._query is not None:
+            self._query.deadline = self._deadline
 
     def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
         """Ask at a level; once more where the association was lost over it."""

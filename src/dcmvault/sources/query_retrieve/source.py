@@ -10,7 +10,12 @@ from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.study_inventory import StudyInventory, unpacked
-from dcmvault.errors import DestinationError, DestinationUnreachableError, SourceUnavailableError
+from dcmvault.errors import (
+    AssociationLostError,
+    DestinationError,
+    DestinationUnreachableError,
+    SourceUnavailableError,
+)
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
@@ -28,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 #: Stands for "listed, but could not be examined".
 _NO_FINGERPRINT = Fingerprint(0, 0, 0)
+#: Studies over which the association is lost, one after the other, before the PACS is given up.
+_MOST_LOST = 3
 #: More say no more.
 _MOST_DOUBTS = 20
 
@@ -55,6 +62,10 @@ class QueryRetrieveSource:
         #: What was told of each study (`unpacked`).
         self._told: dict[str, str] = {}
         self._cap = section.max_answers
+        #: The most answers to one question about a study's parts, by level.
+        self._largest: dict[str, int] = {}
+        #: Studies over which the association was lost, one after the other.
+        self._lost = 0
         #: Open while studies are being iterated over.
         self._questions: Questions | None = None
         self._is_complete = True
@@ -85,6 +96,7 @@ class QueryRetrieveSource:
         """
         self._is_complete = True
         self._doubts = []
+        self._lost = 0
         with Questions(self._peer) as questions:
             with self._unavailable():
                 inventory = self._inventory(questions)
@@ -127,21 +139,31 @@ class QueryRetrieveSource:
     def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
         if not is_usable_uid(uid):
             return []
+        questions.begin_study()
         with self._unavailable():
             try:
                 told = self._attributes(questions, uid)
-                listing = StudyListing(questions, uid, told, self._cap)
+                listing = StudyListing(questions, uid, told, self._cap, self._largest)
                 found = list(listing.entries())
+            except AssociationLostError as error:
+                self._lost += 1
+                if self._lost >= _MOST_LOST:
+                    raise
+                return self._unlistable(uid, error)
             except DestinationUnreachableError:
                 raise
             except DestinationError as error:
-                self._doubt(f"the study {uid} cannot be listed: {error.message}")
-                self._is_complete = False
-                return [InstanceEntry(uid, _NO_FINGERPRINT)]
+                return self._unlistable(uid, error)
+        self._lost = 0
         for doubt in dict.fromkeys(listing.doubts):
             self._doubt(f"the study {uid} may have more than is listed: {doubt}")
             self._is_complete = False
         return found
+
+    def _unlistable(self, uid: str, error: DestinationError) -> list[InstanceEntry]:
+        self._doubt(f"the study {uid} cannot be listed: {error.message}")
+        self._is_complete = False
+        return [InstanceEntry(uid, _NO_FINGERPRINT)]
 
     def _attributes(self, questions: Questions, uid: str) -> StudyAttributes:
         if uid in self._told:

@@ -351,6 +351,13 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         open_other=workplace.source,
     )
     source_id = catalogue.sources.source(request.source)
+    held: Counter[str] = Counter()
+    for wanted in request.destinations:
+        destination_id = catalogue.plans.destination(wanted.address)
+        keeps_versions = workplace.destination(wanted.address).keeps_versions
+        catalogue.plans.note_versions(destination_id, are_kept=keeps_versions)
+        level = wanted.level or Level.SENT
+        held[wanted.address] = catalogue.plans.held_versions(source_id, destination_id, level)
 
     def items() -> Iterator[tuple[str, PlanItem]]:
         for wanted in request.destinations:
@@ -363,12 +370,12 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
             ):
                 yield wanted.address, item
 
-    present = catalogue.plans.present_versions(source_id)
     reasons: dict[str, Counter[str]] = {w.address: Counter() for w in request.destinations}
     sizes: Counter[str] = Counter()
     studies: set[str] = set()
     for address, item in items():
         reasons[address][item.reason] += 1
+        held[address] -= item.reason == request.strategy
         sizes[address] += 0 if item.held else item.entry.fingerprint.size
         studies.add(item.identity.study_instance_uid)
     return Preview(
@@ -377,7 +384,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
                 wanted.address,
                 wanted.level or Level.SENT,
                 reasons[wanted.address].total(),
-                present - reasons[wanted.address].total(),
+                held[wanted.address],
                 sizes[wanted.address],
                 reasons[wanted.address],
             )

@@ -490,3 +490,27 @@ def test_a_gone_file_stands_for_its_copy_at_a_pacs_and_not_in_a_folder(
     assert [entry.locator for entry in held] == ["anew.dcm"]
     report = flow.backup(other, to[1], kind=RunKind.VERIFY)
     assert (counts_of(report), report.exit_status) == ({"selected": 1, "stored": 1}, 0)
+
+
+class _Passage(FolderSource):
+    """A folder that files leave once they are backed up."""
+
+    passes_through = True
+
+
+def test_what_passed_through_stands_for_what_comes_later(
+    flow: Flow, pacs: SimulatedPacs, source: Path, tmp_path: Path, made: tuple[MadeInstance, ...]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    passage = _Passage(FolderSourceSection(path=source))
+    flow.sources[passage.name] = passage
+    flow.backup(source, _address(pacs))
+    for one in made:
+        _written_anew(one.path, other / f"{one.sop_instance_uid}.dcm")
+        one.path.unlink()
+    report = flow.backup(source, _address(pacs))
+    assert (report.exit_status, report.gone) == (0, 0)
+    report = flow.backup(other, _address(pacs))
+    assert (counts_of(report), report.exit_status) == ({"already_held": len(made)}, 0)
+    assert len(pacs.received) == len(made)

@@ -76,7 +76,10 @@ class Scan(Protocol):
     def versions(
         self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
-        """List versions that present entries of any source have under these identities."""
+        """List versions that present entries of any source have under these identities.
+
+        And those whose data set was digested, though their entries are gone.
+        """
         ...
 
     def set_digest(

@@ -22,7 +22,7 @@ from dcmvault.config.peer_sections import (
     DimsePeerSection,
     DimseSourceSection,
 )
-from dcmvault.config.sections import DestinationSection
+from dcmvault.config.sections import DestinationSection, FolderSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
 from dcmvault.i18n import format_number, ngettext, sentence
@@ -151,7 +151,12 @@ def _places(settings: Settings) -> Iterator[Check]:
             if isinstance(source, Probes):
                 yield from _probed(what, source)
                 continue
-            remarks = _listed(source)
+            if isinstance(section, FolderSourceSection):
+                # To list a whole tree takes long, and tells no more than that.
+                next(source.studies(), None)
+                remarks = SourceRemarks()
+            else:
+                remarks = _listed(source)
         except DcmvaultError as error:
             yield Check(what, False, error.message, error.hint)
         else:
@@ -160,7 +165,7 @@ def _places(settings: Settings) -> Iterator[Check]:
                 if remarks.lists_all:
                     yield Check(what, None, sentence(warning))
                 else:
-                    hint = _("Backups go on with what is there; mend the index all the same.")
+                    hint = _("Backups go on with what is there; mend this all the same.")
                     yield Check(what, False, sentence(warning), hint)
     for name in settings.destinations:
         what = _("destination %(name)s") % {"name": name}

@@ -204,17 +204,21 @@ def _storable(attributes: Mapping[str, str]) -> dict[str, str]:
 def ensure_kinds(
     connection: sa.Connection, wanted: Collection[InstanceKind]
 ) -> dict[InstanceKind, int]:
-    """Return the keys of these kinds; there are a few dozen in all."""
-    found = _read_kinds(connection)
+    """Return the keys of these kinds."""
+    found = _read_kinds(connection, wanted)
     missing = sorted(set(wanted) - found.keys())
     if missing:
         insert_new(connection, kinds, [asdict(kind) for kind in missing])
-        found = _read_kinds(connection)
+        found |= _read_kinds(connection, missing)
     return found
 
 
-def _read_kinds(connection: sa.Connection) -> dict[InstanceKind, int]:
-    return {
+def _read_kinds(
+    connection: sa.Connection, wanted: Collection[InstanceKind]
+) -> dict[InstanceKind, int]:
+    of_classes = among(connection, kinds.c.sop_class_uid, {kind.sop_class_uid for kind in wanted})
+    found = {
         InstanceKind(row.sop_class_uid, row.transfer_syntax_uid): row.id
-        for row in connection.execute(sa.select(kinds))
+        for row in connection.execute(sa.select(kinds).where(of_classes))
     }
+    return {kind: key for kind, key in found.items() if kind in wanted}

@@ -138,7 +138,7 @@ class Recorder:
         ensured = ensure_instances(connection, headers) if headers else _NO_INSTANCES
         wanted = {one.header.kind for one in scanned if one.header is not None}
         if not wanted <= self._kinds.keys():
-            self._kinds = ensure_kinds(connection, wanted)
+            self._kinds |= ensure_kinds(connection, wanted - self._kinds.keys())
         before = self._rows_before(connection, scanned)
         contents = _read_contents(connection, ensured.known, before)
         keys = ensured.keys

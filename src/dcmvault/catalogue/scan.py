@@ -409,23 +409,26 @@ class _Pass:
         return gone
 
     def _listed_pages(self, connection: sa.Connection) -> Iterator[Sequence[Any]]:
-        last = 0
+        """Page by locator: in that order the index has the entries of one source."""
+        last = ""
         while True:
             page = connection.execute(
-                sa.select(entries.c.id, entries.c.problem_code, entries.c.version_id)
+                sa.select(
+                    entries.c.id, entries.c.locator, entries.c.problem_code, entries.c.version_id
+                )
                 .where(
                     entries.c.source_id == self._source_id,
                     entries.c.state != EntryState.GONE,
-                    entries.c.id > last,
+                    entries.c.locator > last,
                     entries.c.id <= self._newest_before,
                 )
-                .order_by(entries.c.id)
+                .order_by(entries.c.locator)
                 .limit(_SWEEP)
             ).all()
             if not page:
                 return
             yield page
-            last = page[-1].id
+            last = page[-1].locator
 
 
 def _class_of(row: Any) -> _Class:

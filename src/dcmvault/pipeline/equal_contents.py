@@ -8,7 +8,7 @@ two contents under one UID, which is a conflict.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.dicom.digest import file_sha256
@@ -43,21 +43,14 @@ class EqualContents:
         """
         if not identities:
             return
-        unread: dict[SourceId, list[KnownVersion]] = defaultdict(list)
-        for versions in self.scan_pass.versions(identities).values():
-            if len(versions) > 1 or self.alone_too:
-                for version in versions:
-                    if not version.data_set_digest:
-                        unread[version.source_id].append(version)
-        for source_id, some in unread.items():
-            source = self._source(source_id, some[0].source)
-            if source is not None:
-                self._digest(source, some)
-
-    def _digest(self, source: Source, versions: Sequence[KnownVersion]) -> None:
-        of_locator = {version.entry.locator: version for version in versions}
-        for file in _files(source, versions):
-            version = of_locator[file.entry.locator]
+        unread = [
+            version
+            for versions in self.scan_pass.versions(identities).values()
+            if len(versions) > 1 or self.alone_too
+            for version in versions
+            if not version.data_set_digest
+        ]
+        for version, file in self.files(unread):
             try:
                 content = sameness_digest(file.path)
                 whole = file_sha256(file.path) if content else b""
@@ -65,6 +58,18 @@ class EqualContents:
                 continue
             if content and version.file_sha256 in (b"", whole):
                 self.scan_pass.set_digest(version.version_id, whole, content)
+
+    def files(self, of: Iterable[KnownVersion]) -> Iterator[tuple[KnownVersion, InstanceFile]]:
+        """Read versions, each from the source whose entry it names; not all can be read now."""
+        by_source: dict[SourceId, dict[str, KnownVersion]] = defaultdict(dict)
+        for version in of:
+            by_source[version.source_id][version.entry.locator] = version
+        for source_id, of_locator in by_source.items():
+            versions = list(of_locator.values())
+            source = self._source(source_id, versions[0].source)
+            if source is not None:
+                for file in _files(source, versions):
+                    yield of_locator[file.entry.locator], file
 
     def _source(self, source_id: SourceId, address: str) -> Source | None:
         if source_id == self.source_id:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from dcmvault.dicom.digest import file_sha256
 from dcmvault.dicom.part10 import claims_to_be_dicom, scan
-from dcmvault.errors import EntryChangedError, EntryMisnamedError, MalformedDicomError
+from dcmvault.errors import EntryMisnamedError, MalformedDicomError
 from dcmvault.model.instance import (
     Claim,
+    InstanceEntry,
     InstanceFile,
     InstanceHeader,
     ScannedEntry,
@@ -19,6 +20,8 @@ from dcmvault.model.plan import PlanItem
 
 #: Bytes that tell whether a file claims to be DICOM.
 _HEAD = 1024
+#: A time at which no file was changed: just before 1970.
+_NEVER = -1
 
 
 def examine_listed(file: InstanceFile, *, include_other_files: bool) -> ScannedEntry:
@@ -56,11 +59,13 @@ def examine_planned(plan: PlanItem, answer: InstanceFile | UnreadableEntry) -> E
     scanned = _scanned(answer)
     header = scanned.header
     if scanned.unreadable is not None:
-        message = "it is not the file any more that was planned"
-        return Examined(UnreadableEntry(answer.entry, EntryChangedError.code, message))
+        return Examined(scanned.unreadable)
     if header is not None and header.identity == plan.identity:
         is_known = header.kind == plan.kind
         return Examined(replace(answer, header=header), None if is_known else scanned)
+    if header is not None:
+        # The next pass takes it for a new file, and compares it with others of that name.
+        scanned = replace(scanned, entry=_as_changed(scanned.entry))
     # Without a digest its content counts as different from any other's, which loses nothing.
     with suppress(OSError):
         scanned = replace(scanned, file_sha256=file_sha256(answer.path))
@@ -69,6 +74,11 @@ def examine_planned(plan: PlanItem, answer: InstanceFile | UnreadableEntry) -> E
         " holds, and the next run delivers that"
     )
     return Examined(UnreadableEntry(answer.entry, EntryMisnamedError.code, message), scanned)
+
+
+def _as_changed(entry: InstanceEntry) -> InstanceEntry:
+    """Give an entry a fingerprint that no file has."""
+    return replace(entry, fingerprint=entry.fingerprint._replace(mtime_ns=_NEVER))
 
 
 def _scanned(file: InstanceFile) -> ScannedEntry:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 
 from dcmvault.dicom.digest import file_sha256
 from dcmvault.errors import SourceEmptyError
-from dcmvault.model.identifiers import RunId, SourceId, is_valid_uid
+from dcmvault.model.identifiers import RunId, SourceId, VersionId, is_valid_uid
 from dcmvault.model.instance import (
     Claim,
     Fingerprint,
@@ -176,7 +177,7 @@ class _Selection:
         occurrences = Counter(identities)
         taken = self.scan_pass.versions(occurrences)
         return [
-            ScannedEntry(entry, header, file_sha256=entry.file_sha256)
+            ScannedEntry(entry, _with_valid_kind(header), file_sha256=entry.file_sha256)
             for (entry, header), identity in zip(told, identities, strict=True)
             if entry.file_sha256 or (occurrences[identity] == 1 and identity not in taken)
         ]
@@ -200,7 +201,10 @@ class _Selection:
         occurrences = Counter(s.header.identity for s in scanned if s.header is not None)
         if not occurrences:
             return list(scanned)
-        twins = self._confirmed(self.scan_pass.versions(occurrences))
+        twins = self._confirmed(
+            self.scan_pass.versions(occurrences),
+            {one.entry.locator: one.entry.fingerprint for one in scanned},
+        )
         compared = {
             s.entry.locator: s
             for s in scanned
@@ -218,64 +222,73 @@ class _Selection:
     ) -> None:
         """Give versions that nobody read before their file was renamed the digest of that file.
 
-        It is the same file when the file system says so: equal inode, size and time.
+        It is the same file when the file system says so: equal inode, size and time. That says
+        something only within one source: others count otherwise, or make fingerprints up.
         """
         if not entry.fingerprint.inode:
             return
         for twin in twins:
-            if not twin.file_sha256 and twin.entry.fingerprint == entry.fingerprint:
+            if (
+                twin.source_id == self.source_id
+                and not twin.file_sha256
+                and twin.entry.fingerprint == entry.fingerprint
+            ):
                 self.scan_pass.set_digest(twin.version_id, file_sha256)
 
     def _confirmed(
-        self, twins: Mapping[InstanceIdentity, Sequence[KnownVersion]]
+        self,
+        twins: Mapping[InstanceIdentity, Sequence[KnownVersion]],
+        listed: Mapping[str, Fingerprint],
     ) -> Mapping[InstanceIdentity, Sequence[KnownVersion]]:
-        """Read the digests of present versions that were never read whole, where this source can.
+        """Read the digests of present versions that were never read whole, each in its source.
+
+        What took the place of one here, as it is `listed` now, says nothing of it: a source over
+        a network may not be able to tell the two apart when it reads.
 
         One of which only an index told may turn out to be another instance: then it is recorded
-        as that, and is no twin.
+        as that, and is no twin. Of another source's file that is left to a pass over that source.
         """
         unread = {
-            version.entry.locator: (version, identity)
+            version.version_id: (version, identity)
             for identity, versions in twins.items()
             for version in versions
             if not version.file_sha256
+            and not (version.source_id == self.source_id and _was_replaced(version.entry, listed))
         }
-        misnamed: dict[str, ScannedEntry] = {}
-        for file in self._files([version.entry for version, _identity in unread.values()]):
-            version, identity = unread[file.entry.locator]
+        misnamed: dict[VersionId, ScannedEntry] = {}
+        for version, file in self.contents.files([version for version, _ in unread.values()]):
             found = examine_listed(file, include_other_files=True)
             try:
                 digest = file_sha256(file.path)
             except OSError:
                 continue
+            _version, identity = unread[version.version_id]
             if found.header is not None and found.header.identity == identity:
                 self.scan_pass.set_digest(version.version_id, digest)
             elif found.unreadable is None and version.source_id == self.source_id:
-                misnamed[file.entry.locator] = replace(found, file_sha256=digest)
+                misnamed[version.version_id] = replace(found, file_sha256=digest)
         if not misnamed:
             return twins
         self.scan_pass.record(list(misnamed.values()))
         return {
-            identity: [one for one in versions if one.entry.locator not in misnamed]
+            identity: [one for one in versions if one.version_id not in misnamed]
             for identity, versions in twins.items()
         }
 
     def _digests(self, entries: Sequence[InstanceEntry]) -> Iterator[tuple[str, bytes]]:
         """Yield locators and digests of entries that can be read with their fingerprint unchanged.
 
-        An entry of another source, or one that changed, simply has no answer: its content then
-        counts as different, which costs a delivery and loses nothing.
+        An entry that changed simply has no answer: its content then counts as different, which
+        costs a delivery and loses nothing.
         """
-        for file in self._files(entries):
-            try:
-                yield file.entry.locator, file_sha256(file.path)
-            except OSError:
-                continue
-
-    def _files(self, entries: Sequence[InstanceEntry]) -> Iterator[InstanceFile]:
         for answer in self.source.read(entries) if entries else ():
             if isinstance(answer, InstanceFile):
-                yield answer
+                with suppress(OSError):
+                    yield answer.entry.locator, file_sha256(answer.path)
+
+
+def _was_replaced(entry: InstanceEntry, listed: Mapping[str, Fingerprint]) -> bool:
+    return listed.get(entry.locator, entry.fingerprint) != entry.fingerprint
 
 
 def _names_an_instance(header: InstanceHeader) -> bool:
@@ -286,5 +299,16 @@ def _names_an_instance(header: InstanceHeader) -> bool:
     )
 
 
-#: Of a series, or a study, there are many instances.
+def _with_valid_kind(header: InstanceHeader) -> InstanceHeader:
+    """Take a SOP class or transfer syntax that is no UID for one that the index does not know."""
+    sop_class, syntax = header.sop_class_uid, header.transfer_syntax_uid
+    if all(_is_valid_uid(uid) for uid in (sop_class, syntax) if uid):
+        return header
+    return header._replace(
+        sop_class_uid=sop_class if _is_valid_uid(sop_class) else "",
+        transfer_syntax_uid=syntax if _is_valid_uid(syntax) else "",
+    )
+
+
+#: Of a kind, a series, or a study, there are many instances.
 _is_valid_uid = lru_cache(maxsize=256)(is_valid_uid)

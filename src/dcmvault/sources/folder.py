@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from dcmvault.config.sections import FolderSourceSection
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.sources import local_files
 from dcmvault.sources.local_files import FolderListing, LocalRoot
 
@@ -35,6 +36,7 @@ class FolderSource:
         self._root = LocalRoot(os.path.realpath(section.path))
         #: What `studies` found in the folder that it is at.
         self._listed: tuple[str, FolderListing] | None = None
+        self._lists_all = True
 
     @property
     def name(self) -> str:
@@ -44,8 +46,10 @@ class FolderSource:
     def studies(self) -> Iterator[StudyRef]:
         """List the folders that hold files, depth first, by name."""
         self._root.check()
+        self._lists_all = True
         leading_out = 0
         for relative, listing in local_files.walk(self._root.path):
+            self._lists_all &= listing.complete or relative == _RECOVERED
             leading_out += sum(self._leads_out(relative, link) for link in listing.links)
             if listing.files or not (listing.complete or relative == _RECOVERED):
                 # Who goes on to its entries now need not list the folder once more.
@@ -74,6 +78,7 @@ class FolderSource:
             self._root.ensure_there()
             return
         if not listing.complete:
+            self._lists_all = False
             yield InstanceEntry(study.locator, local_files.NO_FINGERPRINT)
         locator = "" if study.locator == "." else study.locator
         yield from local_files.examine_all(folder, locator, listing.files)
@@ -92,6 +97,14 @@ class FolderSource:
                 yield local_files.nameless(entry)
             else:
                 yield local_files.readable(entry, self._path(relative), self._root)
+
+    def remarks(self) -> SourceRemarks:
+        """Say whether the last iteration of `studies`, with their entries, found everything."""
+        return (
+            SourceRemarks()
+            if self._lists_all
+            else SourceRemarks((local_files.NOT_ALL_LISTED,), lists_all=False)
+        )
 
     def _path(self, relative: str) -> str:
         return os.path.join(self._root.path, relative) if relative else self._root.path  # noqa: PTH118

@@ -26,6 +26,11 @@ from dcmvault.model.instance import (
 #: Stands for "listed, but could not be examined"; equal to no real file's fingerprint.
 NO_FINGERPRINT = Fingerprint(0, 0, 0)
 
+#: What is to be said of a source when some listing of its folders was not complete.
+NOT_ALL_LISTED = (
+    "Some folders could not be listed to their end. What was in them is not taken for deleted."
+)
+
 #: What operating systems leave on volumes; the trash and indexes in them are no content.
 _SYSTEM_FOLDERS = frozenset(
     {
@@ -55,8 +60,6 @@ def escape(path: str) -> str:
         char = match.group()
         return "\\\\" if char == "\\" else f"\\x{ord(char) - 0xDC00:02x}"
 
-    if path.isascii() and "\\" not in path:
-        return path
     return _ESCAPE.sub(replacement, path)
 
 
@@ -234,7 +237,9 @@ def readable(entry: InstanceEntry, path: str, root: LocalRoot) -> InstanceFile |
     except (FileNotFoundError, NotADirectoryError):
         if root.is_there():
             return _unreadable(entry, EntryVanishedError, "The file is gone.")
-        return _unreadable(entry, EntryUnreadableError, "The source folder went away.")
+        return _unreadable(
+            entry, EntryUnreadableError, "Its folder is missing, or its volume is not mounted."
+        )
     except OSError as error:
         reason = f"It cannot be opened: {error.strerror}."
         return _unreadable(entry, EntryUnreadableError, reason)

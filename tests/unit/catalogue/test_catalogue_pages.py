@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -53,6 +54,33 @@ def test_absences_are_found_over_pages(world: World, monkeypatch: pytest.MonkeyP
     counts = world.scan(world.run(), listed[10:20])
     assert (counts.gone, counts.instances) == (40, 10)
     assert len(world.due(world.run())) == 10
+
+
+def test_pages_of_absences_are_read_along_an_index(tmp_path: Path) -> None:
+    """Otherwise each page sorts all that is left: twice the entries would take four times."""
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    world = World(opened)
+    world.scan(world.run(), [scanned(str(n), str(n), header(1, 1, n)) for n in range(20)])
+    plans: list[str] = []
+
+    def explain(
+        connection: sa.Connection,
+        _cursor: object,
+        statement: str,
+        values: tuple[Any, ...],
+        *_: object,
+    ) -> None:
+        if statement.startswith("SELECT") and "entries.id <=" in statement:
+            explained = connection.connection.cursor()
+            explained.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(str(row[-1]) for row in explained.fetchall())
+
+    sa.event.listen(opened.database._readers, "before_cursor_execute", explain)
+    assert world.scan(world.run(), [scanned("7", "7", header(1, 1, 7))]).gone == 19
+    opened.close()
+    assert plans, "no page was read"
+    assert not any("TEMP B-TREE" in step for step in plans), plans
+    assert all("source_id=?" in step and "locator>?" in step for step in plans), plans
 
 
 def test_more_entries_than_one_statement_takes(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 from dcmvault.config.sections import FolderSourceSection
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import Claim, InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.sources import local_files
 from dcmvault.sources.folder import FolderSource
 
@@ -131,6 +132,22 @@ def test_folder_that_cannot_be_listed_is_reported(open_folder: Path) -> None:
     assert isinstance(answers[1], UnreadableEntry)
     assert (answers[1].entry.locator, answers[1].code) == ("closed", "unreadable")
     assert "ermission" in answers[1].message
+    remarks = source.remarks()
+    assert not remarks.lists_all, "nothing is gone only because its folder cannot be listed"
+    assert remarks.warnings == (local_files.NOT_ALL_LISTED,)
+    (root / "closed").chmod(0o755)
+    entries_of(source)
+    assert source.remarks().lists_all
+
+
+def test_a_folder_that_only_root_may_list_hides_nothing(open_folder: Path) -> None:
+    touch(open_folder / "root" / "a" / "1")
+    touch(open_folder / "root" / "lost+found" / "3")
+    (open_folder / "root" / "lost+found").chmod(0o000)
+    source = source_of(open_folder / "root")
+    with without_privileges():
+        entries_of(source)
+    assert source.remarks() == SourceRemarks()
 
 
 def test_files_that_cannot_be_examined_are_listed(open_folder: Path) -> None:

@@ -17,10 +17,18 @@ import pytest
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import SourceEmptyError, SourceUnavailableError
-from dcmvault.model.instance import Claim, Fingerprint, InstanceEntry, InstanceFile, StudyRef
+from dcmvault.model.instance import (
+    Claim,
+    Fingerprint,
+    InstanceEntry,
+    InstanceFile,
+    StudyRef,
+    UnreadableEntry,
+)
 from dcmvault.model.remarks import SourceRemarks
 from dcmvault.sources.horos import HorosSource
 from dcmvault.sources.horos.library import ORPHANS
+from dcmvault.sources.local_files import NOT_ALL_LISTED
 from dcmvault.testing.dicom_files import make_instance, make_uid
 from dcmvault.testing.horos_application import open_transaction, uncheckpointed_study
 from dcmvault.testing.horos_library import LibraryFacts, add_study, build_library
@@ -354,6 +362,42 @@ def test_what_is_worth_a_word(facts: LibraryFacts) -> None:
         "2 files wait in INCOMING.noindex. They are backed up when the viewer has imported them.",
         "The viewer is starting, or crashed when it did (the file Loading).",
     )
+
+
+def test_nothing_is_concluded_from_a_folder_that_cannot_be_listed(
+    facts: LibraryFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def failing(path: str) -> object:
+        if str(path).endswith("/DATABASE.noindex/10000"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    source = source_of(facts)
+    monkeypatch.setattr(os, "scandir", failing)
+    listing_of(source)
+    assert not source.remarks().lists_all
+    assert source.remarks().warnings[-1] == NOT_ALL_LISTED
+    monkeypatch.setattr(os, "scandir", real)
+    listing_of(source)
+    assert source.remarks().lists_all
+
+
+def test_a_linked_file_whose_volume_is_not_there_is_not_called_gone(facts: LibraryFacts) -> None:
+    source = source_of(facts)
+    linked = [entry for name, entry in entries_of(source).items() if name.startswith("/")]
+    lost = next(entry for entry in linked if entry.fingerprint != Fingerprint(0, 0, 0))
+    path = Path(lost.locator)
+    path.unlink()
+    (answer,) = source.read([lost])
+    assert isinstance(answer, UnreadableEntry)
+    assert answer.code == "vanished"
+    shutil.rmtree(path.parent)
+    (answer,) = source.read([lost])
+    assert isinstance(answer, UnreadableEntry)
+    assert answer.code == "unreadable"
+    assert "not mounted" in answer.message
 
 
 def test_what_waits_to_be_imported_is_no_part_of_the_library(facts: LibraryFacts) -> None:

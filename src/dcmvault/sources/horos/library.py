@@ -159,6 +159,10 @@ class HorosSource:
             path = local_files.unescape(entry.locator)
             if entry.locator.startswith(NO_FILE) or not local_files.can_be_a_path(path):
                 yield local_files.nameless(entry)
+            elif path.startswith("/"):
+                # A linked file lies anywhere: on a volume, perhaps, that is not there now.
+                folder = LocalRoot(os.path.dirname(path))  # noqa: PTH120
+                yield local_files.readable(entry, path, folder)
             else:
                 yield local_files.readable(entry, _path(data, entry.locator), root)
 
@@ -185,6 +189,7 @@ def _orphans(snapshot: _Snapshot) -> Iterator[InstanceEntry]:
         for relative, listing in local_files.walk(top):
             place = local_files.join(folder, relative) if relative else folder
             if not listing.complete:
+                snapshot.counts.unlisted += 1
                 yield InstanceEntry(local_files.escape(place), local_files.NO_FINGERPRINT)
             named: Collection[str] = ()
             if snapshot.listing is not None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.sources.local_files import NOT_ALL_LISTED
 
 #: What the viewer was given and has not imported yet.
 INCOMING_FOLDER = "INCOMING.noindex"
@@ -41,6 +42,8 @@ class LibraryCounts:
     missing: int = 0
     #: Files that are in the cloud only.
     in_cloud: int = 0
+    #: Folders that could not be listed to their end.
+    unlisted: int = 0
 
     def remarks(self, base: str, data: str) -> SourceRemarks:
         """Say what was counted, and what goes on in the library's folders."""
@@ -76,7 +79,10 @@ class LibraryCounts:
             )
         if os.path.lexists(os.path.join(base, _STARTING_FILE)):  # noqa: PTH118
             found.append("The viewer is starting, or crashed when it did (the file Loading).")
-        return SourceRemarks(tuple(found), lists_all=not self.without_index)
+        if self.unlisted:
+            found.append(NOT_ALL_LISTED)
+        lists_all = not (self.without_index or self.unlisted)
+        return SourceRemarks(tuple(found), lists_all=lists_all)
 
 
 def _count_files(folder: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import UID
 from tests.integration.flow_world import Flow, counts_of
 
 from dcmvault.config.sections import FolderSourceSection
@@ -414,7 +415,7 @@ def test_a_duplicate_is_no_receipt(flow: Flow, source: Path) -> None:
 def _written_anew(path: Path, copy: Path) -> None:
     """Write a file as a PACS does that received it: other file meta information."""
     dataset = pydicom.dcmread(path)
-    dataset.file_meta.ImplementationClassUID = "1.2.3"
+    dataset.file_meta.ImplementationClassUID = UID("1.2.3")
     dataset.save_as(copy)
     assert copy.read_bytes() != path.read_bytes()
 

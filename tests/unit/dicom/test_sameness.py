@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import UID, JPEGBaseline8Bit, RLELossless
 
 from dcmvault.dicom.digest import data_set_digest
 from dcmvault.dicom.sameness import sameness_digest
@@ -24,7 +24,7 @@ def plain(tmp_path: Path) -> Path:
 
 
 def _encapsulated(
-    plain: Path, *fragments: bytes, syntax: str = JPEGBaseline8Bit, table: bool = False
+    plain: Path, *fragments: bytes, syntax: UID = JPEGBaseline8Bit, table: bool = False
 ) -> Path:
     dataset = pydicom.dcmread(plain)
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -38,7 +38,7 @@ def _encapsulated(
 
 def test_other_file_meta_information_makes_no_difference(plain: Path) -> None:
     dataset = pydicom.dcmread(plain)
-    dataset.file_meta.ImplementationClassUID = "1.2.3"
+    dataset.file_meta.ImplementationClassUID = UID("1.2.3")
     anew = plain.with_name("anew.dcm")
     dataset.save_as(anew)
     assert anew.read_bytes() != plain.read_bytes()
@@ -47,7 +47,7 @@ def test_other_file_meta_information_makes_no_difference(plain: Path) -> None:
 
 def test_private_information_equals_nothing(plain: Path) -> None:
     dataset = pydicom.dcmread(plain)
-    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
     dataset.file_meta.PrivateInformation = b"signature!"
     dataset.save_as(plain)
     assert sameness_digest(plain) is None

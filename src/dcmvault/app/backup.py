@@ -30,7 +30,7 @@ from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import RunId, new_run_id
+from dcmvault.model.identifiers import RunId, SourceId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
@@ -351,13 +351,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         open_other=workplace.source,
     )
     source_id = catalogue.sources.source(request.source)
-    held: Counter[str] = Counter()
-    for wanted in request.destinations:
-        destination_id = catalogue.plans.destination(wanted.address)
-        keeps_versions = workplace.destination(wanted.address).keeps_versions
-        catalogue.plans.note_versions(destination_id, are_kept=keeps_versions)
-        level = wanted.level or Level.SENT
-        held[wanted.address] = catalogue.plans.held_versions(source_id, destination_id, level)
+    held = _held_versions(workplace, request, source_id)
 
     def items() -> Iterator[tuple[str, PlanItem]]:
         for wanted in request.destinations:
@@ -396,3 +390,15 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         warnings=remarks_of(source).warnings,
         items=items,
     )
+
+
+def _held_versions(workplace: Workplace, request: RunRequest, source_id: SourceId) -> Counter[str]:
+    """Count by destination what is held of a source at the level that is asked for."""
+    plans = workplace.catalogue.plans
+    held: Counter[str] = Counter()
+    for wanted in request.destinations:
+        keeps_versions = workplace.destination(wanted.address).keeps_versions
+        destination_id = plans.destination(wanted.address, keeps_versions=keeps_versions)
+        level = wanted.level or Level.SENT
+        held[wanted.address] = plans.held_versions(source_id, destination_id, level)
+    return held

@@ -120,8 +120,9 @@ class BackupStages:
         with self.timed(run_id, "plan"), _rare_collections():
             for wanted in request.destinations:
                 destination = self.open_destination(wanted.address)
-                destination_id = self.plans.destination(destination.name)
-                self.plans.note_versions(destination_id, are_kept=destination.keeps_versions)
+                destination_id = self.plans.destination(
+                    destination.name, keeps_versions=destination.keeps_versions
+                )
                 levels[destination_id] = wanted.level or destination.default_level
                 planned, already_held[destination_id] = self._plan_destination(
                     run_id, request, source_id, destination, levels[destination_id]

@@ -73,22 +73,20 @@ class PlansInDatabase:
 
     database: Database
 
-    def destination(self, name: str) -> DestinationId:
+    def destination(self, name: str, *, keeps_versions: bool | None = None) -> DestinationId:
         """Return the id of the destination with this canonical address, made at first sight."""
         with self.database.write() as connection:
-            return DestinationId(named_id(connection, destinations, name))
-
-    def note_versions(self, destination_id: DestinationId, *, are_kept: bool) -> None:
-        """Write down whether a destination keeps several contents under one identity."""
-        with self.database.write() as connection:
-            connection.execute(
-                sa.update(destinations)
-                .where(
-                    destinations.c.id == destination_id,
-                    destinations.c.keeps_versions.is_not(are_kept),
+            destination_id = named_id(connection, destinations, name)
+            if keeps_versions is not None:
+                connection.execute(
+                    sa.update(destinations)
+                    .where(
+                        destinations.c.id == destination_id,
+                        destinations.c.keeps_versions.is_not(keeps_versions),
+                    )
+                    .values(keeps_versions=keeps_versions)
                 )
-                .values(keeps_versions=are_kept)
-            )
+            return DestinationId(destination_id)
 
     def due(
         self,

@@ -141,14 +141,11 @@ class SourceCatalogue(Protocol):
 class PlanCatalogue(Protocol):
     """What is due, and plans written down."""
 
-    def destination(self, name: str) -> DestinationId:
-        """Return the id of the destination with this canonical address, made at first sight."""
-        ...
+    def destination(self, name: str, *, keeps_versions: bool | None = None) -> DestinationId:
+        """Return the id of the destination with this canonical address, made at first sight.
 
-    def note_versions(self, destination_id: DestinationId, *, are_kept: bool) -> None:
-        """Write down whether a destination keeps several contents under one identity.
-
-        Where nobody said so, it does: then every content is due, and held by itself only.
+        Whether it keeps several contents under one identity is written down where it is said.
+        Until then it counts as if it did: every content is due, and held by itself only.
         """
         ...
 

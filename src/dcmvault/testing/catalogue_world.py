@@ -174,10 +174,9 @@ class World:
     @property
     def destination(self) -> DestinationId:
         """The destination's id."""
-        plans = self.catalogue.plans
-        destination_id = plans.destination(self.destination_name)
-        plans.note_versions(destination_id, are_kept=self.keeps_versions)
-        return destination_id
+        return self.catalogue.plans.destination(
+            self.destination_name, keeps_versions=self.keeps_versions
+        )
 
     def tick(self) -> datetime:
         """Advance the clock."""

@@ -37,7 +37,7 @@ def _uids(number: int) -> tuple[str, str, str]:
     return tuple(f"2.25.{level}{key:09}" for level, key in enumerate(keys, 1))  # type: ignore[return-value]
 
 
-def _make_folder(folder: Path, files: int) -> None:
+def make_folder(folder: Path, files: int) -> None:
     """Write files that differ in their UIDs only."""
     made = make_instance(folder / "template", *_uids(0))
     template = made.path.read_bytes()
@@ -135,7 +135,7 @@ def _measure(work: Path, files: int, runs: int) -> None:
     ours, theirs = _Ours(work, folder), _Restic(work, folder)
     if not folder.exists():
         work.mkdir(exist_ok=True)
-        _make_folder(folder, files)
+        make_folder(folder, files)
         print(f"first backup: dcmvault {ours.back_up().wall_s:.0f} s", end=", ")
         print(f"restic {theirs.back_up().wall_s:.0f} s")
     print(f"{files:,} files, beside {theirs.version()}")

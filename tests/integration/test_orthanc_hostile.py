@@ -333,3 +333,35 @@ def test_a_log_that_does_not_go_on_ends(twisted: Twisted) -> None:
     twisted.twist(twist)
     assert twisted.source().changes_since(bookmark) is None
     assert len(twisted.proxy.seen) < 50
+
+
+def test_an_entry_that_becomes_visible_late_is_told_once(
+    twisted: Twisted, orthanc: Orthanc
+) -> None:
+    """With several writers an entry can be committed after one with a higher number was read."""
+    log = orthanc.rest("/changes")["Changes"]
+    late = next(row for row in log if row["ChangeType"] == "NewInstance")
+
+    def twist(seen: Seen, told: Reply) -> Reply:
+        if seen.path != "/changes" or "last" in seen.query:
+            return told
+        answer = json.loads(told.body)
+        answer["Changes"] = [row for row in answer["Changes"] if row["Seq"] != late["Seq"]]
+        return Reply(200, json.dumps(answer).encode())
+
+    twisted.twist(twist)
+    bookmark = twisted.source().bookmark()
+    changes = twisted.source().changes_since(bookmark)
+    assert changes is not None
+    assert changes.studies == ()
+    twisted.proxy.answering = twisted.honest
+    told = ""
+    for before in (bookmark, changes.bookmark):
+        found = twisted.source().changes_since(before)
+        assert found is not None
+        (study,) = found.studies
+        assert f"{study.locator}/{late['ID']}.dcm" in twisted.files
+        told = found.bookmark
+    again = twisted.source().changes_since(told)
+    assert again is not None
+    assert again.studies == ()

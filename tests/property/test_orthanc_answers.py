@@ -182,7 +182,7 @@ def _read_log(data: st.DataObject) -> None:
         bookmark = source.bookmark()
         assert not bookmark or read_mark(bookmark) is not None
         now = datetime.now(UTC).isoformat()
-        honest = [7, "7", "NewInstance", ONE, "20261129T142401", "", now]
+        honest = [7, "7", "NewInstance", ONE, "20261129T142401", "", now, "1"]
         for mark in (bookmark, json.dumps(honest), data.draw(st.text(max_size=30))):
             changes = source.changes_since(mark)
             if changes is not None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,38 @@ def test_a_listing_that_is_shorter_than_the_count_is_not_believed(twisted: Twist
 def test_a_source_that_cannot_be_listed_says_why(
     twisted: Twisted, reply: Reply | None, says: str
 ) -> None:
-    for path in ("^/studies$", "^/statistics$", "^/studies/[^/]*$", "/series$"):
-        if path != "^/studies$" and reply is not None and (reply.status in (200, 404)):
-            continue  # a count that makes no sense is none, and a study may be gone
+    for path in ("^/studies$", "^/statistics$", "/"):
+        if path == "^/statistics$" and reply is not None and reply.status == 200:
+            continue  # a count that makes no sense is none
         twisted.answer(path, lambda: reply)
         assert re.search(says, twisted.refusal().message), path
+
+
+@pytest.mark.parametrize("reply", [Reply(500), Reply(503), Reply(200, b"<html>"), None], ids=str)
+@pytest.mark.parametrize("path", ["", "/series"])
+def test_one_study_that_is_not_listed_does_not_end_it(
+    twisted: Twisted, reply: Reply | None, path: str
+) -> None:
+    """It is told, the others are listed, and nothing of it counts as gone."""
+    bad = min(twisted.files).partition("/")[0]
+    twisted.waits_s = (0.01,)
+    twisted.answer(f"^/studies/{bad}{path}$", lambda: reply)
+    source = twisted.source()
+    entries = [entry for study in source.studies() for entry in source.entries(study)]
+    others = {locator for locator in twisted.files if not locator.startswith(bad)}
+    assert {entry.locator for entry in entries} == {bad, *others}
+    assert not source.remarks().lists_all
+    assert bad in source.remarks().warnings[0]
+    (unlisted,) = (entry for entry in entries if entry.locator == bad)
+    assert twisted.read([unlisted]) == {bad: "unreadable: Orthanc did not list this study."}
+
+
+def test_an_orthanc_that_lists_no_study_is_not_there(twisted: Twisted) -> None:
+    twisted.answer("^/studies/[^/]*$", lambda: Reply(500))
+    source = twisted.source()
+    studies = list(source.studies()) * 3
+    with pytest.raises(SourceUnavailableError, match="answered 500"):
+        list(chain.from_iterable(map(source.entries, studies)))
 
 
 def test_a_list_without_end_ends(twisted: Twisted) -> None:

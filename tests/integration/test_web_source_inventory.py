@@ -55,6 +55,8 @@ def _studies(archive: WebArchive, known: tuple[str, ...] = ()) -> list[str]:
         WebBehaviour(cap=100, honours_offset=False),
         WebBehaviour(cap=100, honours_offset=False, tells_cap=True),
         WebBehaviour(cap=500, honours_offset=False),
+        WebBehaviour(most_rows=500),
+        WebBehaviour(cap=70, most_rows=230),
     ],
     ids=str,
 )
@@ -99,6 +101,50 @@ def test_a_series_that_is_not_listed_to_its_end_is_said() -> None:
         )
         assert list(source.studies()) == [StudyRef("1.2.3.1", "1.2.3.1")]
         assert source.remarks().lists_all
+
+
+def test_fewer_instances_than_the_service_counts_are_said() -> None:
+    """An empty page is no proof against the service's own count of instances, or of series."""
+    rows = [_row(1, SOPInstanceUID=f"1.2.3.1.1.{number}") for number in range(1, 41)]
+    rows += [_row(2, SeriesInstanceUID=f"1.2.3.2.{n}", SOPInstanceUID=f"1.{n}") for n in range(25)]
+    with WebArchive((), WebBehaviour(most_rows=20), rows=rows) as archive:
+        for study in ("1.2.3.1", "1.2.3.2"):
+            source = web_source(archive.url)
+            assert len(list(source.entries(StudyRef(study)))) == 20
+            assert not source.remarks().lists_all
+            assert f"the study {study} that it did not list" in source.remarks().warnings[0]
+
+
+def test_a_service_that_lists_no_parts_is_not_believed_to_be_whole() -> None:
+    """Where only all studies can be asked for, those are read, and others may be there."""
+    rows = [{"0020000D": {"Value": [f"1.{n}"]}, **_DATED[n % 2]} for n in range(12)]
+
+    def answer(seen: Seen) -> Reply:
+        if "StudyDate" in seen.query:
+            return Reply(400)
+        return (
+            Reply(200, json.dumps(rows).encode()) if seen.query["offset"] == ["0"] else Reply(204)
+        )
+
+    with web_peer(answer) as peer:
+        source = web_source(peer.url)
+        assert len(list(source.studies())) == 12
+        assert "may have studies" in source.remarks().warnings[0]
+        assert len(peer.seen) < 10
+
+
+def test_a_service_that_ignores_all_keys_is_not_believed_to_be_whole() -> None:
+    """It cuts its pages from a list that something behind it capped."""
+    rows = [{"0020000D": {"Value": [f"1.{n}"]}, **_DATED[n % 2]} for n in range(12)]
+
+    def answer(seen: Seen) -> Reply:
+        start = int(seen.query["offset"][0])
+        return Reply(200, json.dumps(rows[start:]).encode())
+
+    with web_peer(answer) as peer:
+        source = web_source(peer.url)
+        assert len(list(source.studies())) == 12
+        assert "may have studies" in source.remarks().warnings[0]
 
 
 def test_a_known_study_that_no_list_names_is_asked_for_by_uid() -> None:
@@ -158,6 +204,7 @@ def test_pages_without_end_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(peer.seen) < 20
 
 
+_DATED = [{"00080020": {"Value": [date]}} for date in ("20200101", "20210101")]
 _ROW = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
 
 
@@ -215,22 +262,22 @@ def test_rows_without_a_uid_are_said() -> None:
         )
 
 
-def _failing(uids: frozenset[str], status: int) -> Callable[[Seen], Reply]:
-    """Answer with three studies of one instance, but with a status for these studies' series."""
+def _failing(uids: frozenset[str], reply: Reply | None) -> Callable[[Seen], Reply | None]:
+    """Answer with studies of one instance, but with this reply for these studies' series."""
 
     def rows(*rows: Mapping[str, str]) -> Reply:
         body = [{tag: {"Value": [uid]} for tag, uid in row.items()} for row in rows]
         return Reply(200, json.dumps(body).encode())
 
-    def answer(seen: Seen) -> Reply:
-        if seen.query.get("offset") != ["0"]:
+    def answer(seen: Seen) -> Reply | None:
+        if seen.query.get("offset", ["0"]) != ["0"]:
             return Reply(204)
         match seen.path.split("/")[2:]:
             case ["studies"]:
                 asked = seen.query.get("StudyInstanceUID", [f"1.{n}" for n in range(8)])
                 return rows(*({"0020000D": uid} for uid in asked))
             case ["studies", uid, "series"]:
-                return Reply(status) if uid in uids else rows({"0020000E": f"{uid}.1"})
+                return reply if uid in uids else rows({"0020000E": f"{uid}.1"})
             case ["studies", _uid, "series", series, "instances"]:
                 return rows({"00080018": f"{series}.1"})
         return Reply(404)
@@ -238,9 +285,21 @@ def _failing(uids: frozenset[str], status: int) -> Callable[[Seen], Reply]:
     return answer
 
 
-@pytest.mark.parametrize("status", [400, 500])
-def test_one_study_that_is_not_listed_does_not_end_it(status: int) -> None:
-    with web_peer(_failing(frozenset({"1.3"}), status)) as peer:
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(400), "answered 400"),
+        (Reply(500), "answered 500"),
+        (Reply(503), "answered 503"),
+        (None, "broke"),
+        (Reply(404), "no instance of it"),
+        (Reply(200, b"[]"), "no instance of it"),
+    ],
+    ids=str,
+)
+def test_one_study_that_is_not_listed_does_not_end_it(reply: Reply | None, words: str) -> None:
+    """Neither one that the service refuses, or fails over, nor one of which it lists nothing."""
+    with web_peer(_failing(frozenset({"1.3"}), reply)) as peer:
         source = web_source(peer.url)
         entries = [entry for study in source.studies() for entry in source.entries(study)]
         assert len(entries) == 8
@@ -249,11 +308,45 @@ def test_one_study_that_is_not_listed_does_not_end_it(status: int) -> None:
         assert isinstance(answer, UnreadableEntry)
         assert answer.message == "The service did not list this study."
         assert not source.remarks().lists_all
-        assert f"answered {status}" in source.remarks().warnings[0]
+        assert words in source.remarks().warnings[0]
+
+
+def test_a_service_that_goes_away_while_it_is_listed_is_not_there() -> None:
+    """Nothing is said of single studies then."""
+    with web_peer(_failing(frozenset(), None)) as peer:
+        source = web_source(peer.url)
+        study, *_others = source.studies()
+        peer.answering = lambda _seen: None
+        with pytest.raises(SourceUnavailableError, match="broke"):
+            list(source.entries(study))
+
+
+def test_a_series_without_instances_is_not_believed() -> None:
+    """The service names it, and lists nothing of it; one that went away meanwhile is gone."""
+    for is_named_again in (True, False):
+        named = iter([True, is_named_again])
+
+        def answer(seen: Seen, named: Iterator[bool] = named) -> Reply:
+            if seen.query["offset"] != ["0"]:
+                return Reply(204)
+            series = ["1.1.1"]
+            match seen.path.split("/")[2:]:
+                case ["studies"]:
+                    uids, tag = ["1.1"], "0020000D"
+                case ["studies", _uid, "series"]:
+                    uids, tag = [*series, *(["1.1.2"] if next(named) else [])], "0020000E"
+                case _:
+                    uids, tag = (["1.1.1.1"] if "1.1.1" in seen.path else []), "00080018"
+            return Reply(200, json.dumps([{tag: {"Value": [uid]}} for uid in uids]).encode())
+
+        with web_peer(answer) as peer:
+            source = web_source(peer.url)
+            assert len(list(source.entries(StudyRef("1.1")))) == 1
+            assert source.remarks().lists_all is not is_named_again
 
 
 def test_a_service_that_lists_no_study_is_not_there() -> None:
-    with web_peer(_failing(frozenset(f"1.{n}" for n in range(8)), 500)) as peer:
+    with web_peer(_failing(frozenset(f"1.{n}" for n in range(8)), Reply(500))) as peer:
         source = web_source(peer.url)
         with pytest.raises(SourceUnavailableError, match="500"):
             list(chain.from_iterable(map(source.entries, source.studies())))

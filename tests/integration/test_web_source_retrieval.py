@@ -9,6 +9,7 @@ import gzip
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -272,6 +273,16 @@ def test_who_is_not_let_in_does_not_ask_for_each(tmp_path: Path, status: int) ->
         assert len(archive.retrieved()) <= 4
 
 
+def test_one_that_is_not_sent_as_stored_does_not_end_the_others(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "many", key="many", instances=12)
+    with WebArchive(one.path for one in made) as archive:
+        source = web_source(archive.url, max_connections=1)
+        victim = _uid_of(_entries(source)[0])
+        archive.behaviour.retrievals = {victim: [_status(406)]}
+        read, refused = _read(source)
+        assert (len(read), len(refused)) == (11, 1)
+
+
 def test_a_service_that_loses_everything_is_given_up(tmp_path: Path) -> None:
     made = make_study(tmp_path / "many", key="many", instances=40)
     with WebArchive(one.path for one in made) as archive:
@@ -298,6 +309,51 @@ def test_a_file_without_end_ends(archive: WebArchive, monkeypatch: pytest.Monkey
     read, refused = _read(source)
     assert (len(read), len(refused)) == (4, 1)
     assert "more than 1,048,576 bytes" in refused[0].message
+
+
+def _padded(content: bytes, count: int) -> bytes:
+    """Add Data Set Trailing Padding (FFFC,FFFC)."""
+    return content + b"\xfc\xff\xfc\xffOB\0\0" + count.to_bytes(4, "little") + bytes(count)
+
+
+def test_what_lies_here_is_bounded_in_bytes(
+    archive: WebArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large instances that come at once are put off, and all of them come."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spool))
+    mib = 1 << 20
+    seen: list[int] = []
+
+    def large(out: BufferedIOBase, content: bytes) -> None:
+        body = multipart(_padded(content, 3 * mib))
+        write_answer(out, body[:mib], length=len(body))
+        for start in range(mib, len(body), mib // 4):
+            out.write(body[start : start + mib // 4])
+            out.flush()
+            seen.append(_bytes_in(spool))
+
+    source = web_source(archive.url, max_connections=5, max_waiting_mib=4)
+    entries = _entries(source)
+    archive.behaviour.retrievals = {_uid_of(entry): [large] for entry in entries}
+    read = []
+    for answer in source.read(entries):
+        assert isinstance(answer, InstanceFile)
+        assert answer.fingerprint.size > 3 * mib
+        seen.append(_bytes_in(spool))
+        read.append(answer.entry)
+    assert read == entries
+    assert len(archive.retrieved()) > len(entries), "some were put off"
+    assert max(seen) <= 4 * mib + 4 * mib
+
+
+def _bytes_in(folder: Path) -> int:
+    count = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # removed meanwhile
+            count += path.stat().st_size if path.is_file() else 0
+    return count
 
 
 def test_memory_does_not_follow_the_size_of_instances(archive: WebArchive) -> None:

@@ -106,8 +106,24 @@ def read_parts(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Sequ
         .limit(1)
         .scalar_subquery()
     )
+    # Sources over a network may tell no sizes before they fetch.
+    fetched = (
+        sa.select(sa.func.sum(versions.c.size))
+        .select_from(jobs)
+        .join(items, items.c.job_id == jobs.c.id)
+        .join(versions, versions.c.id == items.c.version_id)
+        .where(jobs.c.run_destination_id == run_destinations.c.id)
+        .scalar_subquery()
+    )
+    size = sa.case((run_destinations.c.bytes > 0, run_destinations.c.bytes), else_=fetched)
     return connection.execute(
-        sa.select(run_destinations, destinations.c.name, runs.c.state, taken.label("snapshot"))
+        sa.select(
+            run_destinations,
+            destinations.c.name,
+            runs.c.state,
+            taken.label("snapshot"),
+            sa.func.coalesce(size, 0).label("source_bytes"),
+        )
         .join(destinations, destinations.c.id == run_destinations.c.destination_id)
         .join(runs, runs.c.id == run_destinations.c.run_id)
         .where(where)
@@ -148,7 +164,7 @@ def destination_report(
         address=part.name,
         level=Level(part.level),
         counts=counts,
-        source_bytes=part.bytes,
+        source_bytes=int(part.source_bytes),
         transferred_bytes=part.transferred_bytes,
         snapshot=part.snapshot,
         snapshot_failure=(

@@ -252,6 +252,8 @@ class DicomwebSourceSection(DicomwebPeerSection):
     kind: Literal["dicomweb"] = "dicomweb"
     #: Connections open at once for retrieval, at most.
     max_connections: int = Field(default=4, ge=1, le=32)
+    #: Mebibytes that may lie on this machine (in TMPDIR) on their way, at most.
+    max_waiting_mib: int = Field(default=8192, ge=1, le=1_048_576)
 
 
 #: RFC 3986: what is no graphic sign of ASCII is written otherwise.

@@ -1,8 +1,9 @@
 """What a DICOMweb service holds, with what it tells of it: QIDO-RS (PS3.18 section 10.6).
 
 Services cap their answers without a word, ignore `offset`, repeat rows, and change while they are
-asked. So an answer counts as whole only when a further page is empty. Where there are no pages,
-studies are asked for in parts, as from a PACS (`study_inventory`).
+asked. An empty further page ends an answer, and does not prove that it is whole: a service may cut
+pages from what another one capped. So it is held against the service's own counts, and studies are
+asked for in parts, as from a PACS (`study_inventory`), where two parts show that there are more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from dcmvault.dicom.http_connection import HttpAnswer
 from dcmvault.dicom.qido import read_rows
 from dcmvault.dicom.study_inventory import StudyInventory
 from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, text_of
-from dcmvault.errors import AssociationLostError, DestinationError
+from dcmvault.errors import (
+    AssociationLostError,
+    DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
+)
 
 SOP_INSTANCE_UID = "00080018"
 STUDY_INSTANCE_UID = "0020000D"
@@ -69,13 +75,19 @@ class WebInventory:
         Those that are `known` and in no list are asked for by UID, before they count as gone.
         """
         question = _Question(self, "/studies", STUDY_INSTANCE_UID, ())
-        found: set[str] = set()
-        for row in question.rows():
-            found.add(first_uid(row, STUDY_INSTANCE_UID))
-        parts = StudyInventory(self._ask_studies, question.count if question.may_be_capped else 0)
-        if question.may_be_capped:
+        rows = [_study_keys(row) for row in question.rows()]
+        found = {row[attribute_query.STUDY_INSTANCE_UID] for row in rows}
+        whole = Answers(rows, is_cut=question.may_be_capped)
+        parts = StudyInventory(lambda keys: self._ask_studies(keys) if keys else whole)
+        del rows
+        try:
             parts.collect()
-            self.is_incomplete = self.is_incomplete or bool(parts.doubts)
+        except (DestinationUnreachableError, DestinationStoppedError):
+            raise
+        except DestinationError:
+            # Nothing shows whether there are more, where nothing but all can be asked for.
+            self.is_incomplete = True
+        self.is_incomplete = self.is_incomplete or bool(parts.doubts)
         found.update(parts.found)
         missed = [uid for uid in known if uid not in found]
         return frozenset(found.union(parts.confirm(missed)))
@@ -86,7 +98,7 @@ class WebInventory:
             (_KEYWORDS[tag], value.replace("\\", ",")) for tag, value in sorted(keys.items())
         ]
         question = _Question(self, "/studies", STUDY_INSTANCE_UID, (), matching)
-        rows = [{tag: text_of(row, _hex(tag)) for tag in _KEYWORDS} for row in question.rows()]
+        rows = [_study_keys(row) for row in question.rows()]
         return Answers(rows, is_cut=question.says_more)
 
     def study(self, study_instance_uid: str, fields: Collection[str]) -> DataSet | None:
@@ -142,6 +154,10 @@ class WebInventory:
                     if uid in asked and uid not in found:
                         found.add(uid)
                         yield row
+
+    def require_answer(self) -> None:
+        """Ask for any one study, to see that the service answers questions."""
+        self.ask("/studies", (("limit", "1"),))
 
     def ask(self, resource: str, parameters: Sequence[tuple[str, str]]) -> HttpAnswer:
         """Ask for one page; a service that is busy, or was lost, is asked again a little later."""
@@ -203,13 +219,14 @@ class _Question:
             if is_all and len(rows) < self.inventory.page:
                 return
             if not fresh:
-                # Nothing behind the first page is an end. The same again is none, unless the
-                # service gave more than it was asked for, or too few for any cap.
+                # The same page again is no end, unless the service gave more than it was asked
+                # for, or too few for any cap.
                 is_repeated = bool(rows) and pages == 1
                 is_like_a_cap = _LOWEST_CAP <= self.count <= self.inventory.page
                 self.says_more = says_more
                 is_like_a_cap = is_like_a_cap and not is_all
-                self.may_be_capped = says_more or (is_repeated and is_like_a_cap)
+                is_short = self.expected is not None and self.count < self.expected
+                self.may_be_capped = says_more or is_short or (is_repeated and is_like_a_cap)
                 return
             offset += len(rows)
             pages += 1
@@ -233,6 +250,12 @@ class _Question:
             f"{self.inventory.service.peer.name} answers queries without end",
             hint="Look for a defect of the peer.",
         )
+
+
+def _study_keys(row: DataSet) -> dict[Tag, str]:
+    """Return what `study_inventory` looks at in the row of a study."""
+    keys = {tag: text_of(row, _hex(tag)) for tag in _KEYWORDS}
+    return keys | {attribute_query.STUDY_INSTANCE_UID: first_uid(row, STUDY_INSTANCE_UID)}
 
 
 def _hex(tag: Tag) -> str:

@@ -290,6 +290,7 @@ class StudyInventory:
         Only beginnings that answers show are followed, since some peers do not tell capitals.
         """
         self._ids.clear()
+        is_told = is_cut = False
         beginnings = [""]
         while beginnings:
             beginning = beginnings.pop()
@@ -301,6 +302,8 @@ class StudyInventory:
                 longer = beginning + character
                 answers = self._ids_in({**keys, PATIENT_ID: f"{longer}*"})
                 shown = [row.get(PATIENT_ID, "").startswith(longer) for row in answers.rows]
+                is_told = is_told or any(shown)
+                is_cut = is_cut or (self._is_cut(answers) and bool(shown))
                 if len(beginning) > 1 and not all(_begins(row, longer) for row in answers.rows):
                     self._doubt("the peer does not split its answers by patient ID")
                     return
@@ -309,6 +312,8 @@ class StudyInventory:
                         beginnings.append(longer)
                     else:
                         self._doubt("patient IDs cannot be told apart")
+        if is_cut and not is_told:  # all beginnings bring the same
+            self._doubt("the peer does not split its answers by patient ID")
 
     def _doubt_what_is_missed(self) -> None:
         """Doubt the search by patient IDs if it did not find again what was found by date."""

@@ -52,7 +52,10 @@ def retrieve_instance(
             raise EntryVanishedError("The service does not have this instance any more.")
         meaning = http_status(answer.status)
         if answer.status != 200 or meaning.kind is not StatusKind.STORED:
-            raise service.failure(answer.status, answer.header("Retry-After"))
+            failure = service.failure(answer.status, answer.header("Retry-After"))
+            if answer.status == 406:  # it may send others as they are stored
+                raise EntryUnreadableError(failure.message, hint=failure.hint)
+            raise failure
         encoding = answer.header("Content-Encoding").strip().lower()
         if encoding not in ("", "identity"):
             raise EntryUnreadableError("The service sends it compressed, which nobody asked for.")

@@ -325,6 +325,8 @@ class DueSuite(CatalogueCases):
         (expected,) = jobs.expected_study(job.job_id, sent).instances
         assert (expected.size, expected.file_sha256) == (1234, digest("a"))
         world.verify(job, sent)
+        (part,) = world.catalogue.runs.report(run_id).destinations
+        assert part.source_bytes == 1234
         counts = world.scan(world.run(), [one])
         assert (counts.new, counts.changed) == (0, 0)
         assert world.due(world.run()) == []

@@ -56,6 +56,8 @@ class WebBehaviour:
     cap: int = 0
     #: Whether it says so (PS3.18 section 8.3.4.4.1).
     tells_cap: bool = False
+    #: Rows that it has of any question, at most, from which it cuts pages; 0: all there are.
+    most_rows: int = 0
     honours_offset: bool = True
     honours_limit: bool = True
     knows_uid_lists: bool = True
@@ -223,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         keys = dict(parameters)
         limit, offset = int(keys.pop("limit", 1 << 30)), int(keys.pop("offset", 0))
         keys.pop("includefield", None)
-        rows = self.archive.search(resource, keys)
+        rows = self.archive.search(resource, keys)[: behaviour.most_rows or None]
         rows = rows[offset if behaviour.honours_offset else 0 :]
         most = min(limit if behaviour.honours_limit else 1 << 30, behaviour.cap or 1 << 30)
         told = {"Warning": '299 x "there are more"'} if behaviour.tells_cap else {}

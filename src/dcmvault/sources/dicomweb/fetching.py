@@ -1,8 +1,9 @@
 """Retrieving instances over several connections at once, each into a private file of its own.
 
 Answers come in the order in which instances were asked for. What is retrieved ahead is bounded in
-number and bytes, and what is wrong with one instance ends that one only; a service that refuses
-or loses everything is not asked for each instance anew.
+number, and all that lies here in bytes: an instance for which no room is left is put off until it
+is the next to be handed out. What is wrong with one instance ends that one only; a service that
+refuses or loses everything is not asked for each instance anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from dcmvault.dicom.dicomweb import ServiceBusyError, seconds_until_next
 from dcmvault.dicom.http_connection import HttpConnection
 from dcmvault.dicom.idle_connections import IdleConnections
+from dcmvault.dicom.intake import Room
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.wado import retrieve_instance
 from dcmvault.dicom.web_access import WebAccess
@@ -61,6 +63,10 @@ class _AbandonedError(Exception):
     """Nobody waits for the answers any more."""
 
 
+class _PutOffError(Exception):
+    """There is no room for an instance beside the others that are on their way."""
+
+
 @dataclass
 class WebFetching:
     """Retrieves from one service for one reader."""
@@ -68,6 +74,8 @@ class WebFetching:
     access: WebAccess
     idle: IdleConnections
     connections: int
+    #: For all files together that are on their way or handed out; one more may be beside them.
+    room: Room
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _at_work: set[HttpConnection] = field(default_factory=set)
@@ -81,23 +89,37 @@ class WebFetching:
     ) -> Generator[InstanceFile | UnreadableEntry]:
         """Answer for each in order; files are there as `Source.read` says."""
         waiting: deque[_Begun | UnreadableEntry] = deque()
+        in_use: deque[_File] = deque()
         with (
             FetchedFiles(kept=kept, longest_file=_LONGEST_FILE) as files,
             ThreadPoolExecutor(self.connections, "wado") as pool,
         ):
+
+            def next_answer() -> InstanceFile | UnreadableEntry:
+                one = waiting.popleft()
+                if isinstance(one, UnreadableEntry):
+                    return one
+                answer = self._answer(one, files, pool)
+                if isinstance(answer, InstanceFile):
+                    in_use.append(one.file)
+                    while len(in_use) > kept:
+                        in_use.popleft().give_back()
+                    files.hand_out(answer.path)
+                return answer
+
             try:
                 for one in coming:
                     while waiting and not self._has_room(waiting):
-                        yield _answer(waiting.popleft(), files)
+                        yield next_answer()
                     waiting.append(self._begin(one, files, pool))
                 while waiting:
-                    yield _answer(waiting.popleft(), files)
+                    yield next_answer()
             finally:
                 self._abandon()
 
     def _has_room(self, waiting: Iterable[_Begun | UnreadableEntry]) -> bool:
         begun = [one for one in waiting if isinstance(one, _Begun)]
-        bytes_ahead = sum(one.file.size for one in begun)
+        bytes_ahead = sum(one.file.file.size for one in begun)
         return len(begun) < _AHEAD * self.connections and bytes_ahead < _BYTES_AHEAD
 
     def _begin(
@@ -106,10 +128,24 @@ class WebFetching:
         if isinstance(one, UnreadableEntry):
             return one
         try:
-            file = files.new()
+            file = _File(files.new(), self.room)
         except OSError as error:
             return refusal(one.entry, EntryUnreadableError, _no_room(error))
-        return _Begun(pool.submit(self._fetch, one, file), file)
+        return _Begun(one, pool.submit(self._fetch, one, file), file)
+
+    def _answer(
+        self, one: _Begun, files: FetchedFiles, pool: ThreadPoolExecutor
+    ) -> InstanceFile | UnreadableEntry:
+        """Wait for an answer; what was put off is retrieved now, whatever room is left."""
+        try:
+            return one.answer.result()
+        except _PutOffError:
+            try:
+                one.file.file = files.new()
+            except OSError as error:
+                return refusal(one.wanted.entry, EntryUnreadableError, _no_room(error))
+            one.file.room = None
+            return pool.submit(self._fetch, one.wanted, one.file).result()
 
     def _abandon(self) -> None:
         """End what is on its way; nobody waits for it."""
@@ -118,13 +154,16 @@ class WebFetching:
             for connection in self._at_work:
                 connection.abandon()
 
-    def _fetch(self, wanted: Wanted, file: FetchedFile) -> InstanceFile | UnreadableEntry:
-        """Retrieve one instance, in several attempts if need be."""
+    def _fetch(self, wanted: Wanted, file: _File) -> InstanceFile | UnreadableEntry:
+        """Retrieve one instance, in several attempts if need be; _PutOffError without room."""
         entry = wanted.entry
         try:
             self._retrieve(wanted.identity, file)
-            path = file.finish()
+            path = file.file.finish()
             return _accepted(wanted, path)
+        except _PutOffError:
+            file.drop()
+            raise
         except (DcmvaultError, _AbandonedError, OSError) as error:
             file.drop()
             if isinstance(error, EntryUnreadableError):
@@ -134,7 +173,7 @@ class WebFetching:
             message = error.message if isinstance(error, DcmvaultError) else "Nobody waits for it."
             return refusal(entry, EntryUnreadableError, sentence(message))
 
-    def _retrieve(self, identity: InstanceIdentity, file: FetchedFile) -> None:
+    def _retrieve(self, identity: InstanceIdentity, file: _File) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             self._require_wanted()
             try:
@@ -152,7 +191,7 @@ class WebFetching:
                 self._losses = 0
                 return
 
-    def _attempt(self, identity: InstanceIdentity, file: FetchedFile) -> None:
+    def _attempt(self, identity: InstanceIdentity, file: _File) -> None:
         def write(piece: memoryview) -> None:
             if self._over.is_set():
                 raise _AbandonedError
@@ -184,22 +223,46 @@ class WebFetching:
                 self._gone = error.message
 
 
+@dataclass(slots=True)
+class _File:
+    """A file on its way, and the room that it takes; without a room it is beside the others."""
+
+    file: FetchedFile
+    room: Room | None
+    _taken: int = 0
+
+    def write(self, piece: memoryview) -> None:
+        """Append; _PutOffError, and nothing written, where there is no room."""
+        if self.room is not None:
+            if not self.room.take(len(piece)):
+                raise _PutOffError
+            self._taken += len(piece)
+        self.file.write(piece)
+
+    def empty(self) -> None:
+        """Begin anew."""
+        self.file.empty()
+        self.give_back()
+
+    def drop(self) -> None:
+        """Remove it."""
+        self.file.drop()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Say that its bytes do not lie here any more."""
+        if self.room is not None:
+            self.room.give_back(self._taken)
+        self._taken = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """An instance on its way into a file."""
 
+    wanted: Wanted
     answer: Future[InstanceFile | UnreadableEntry]
-    file: FetchedFile
-
-
-def _answer(one: _Begun | UnreadableEntry, files: FetchedFiles) -> InstanceFile | UnreadableEntry:
-    """Wait for an answer; its file counts as handed out."""
-    if isinstance(one, UnreadableEntry):
-        return one
-    answer = one.answer.result()
-    if isinstance(answer, InstanceFile):
-        files.hand_out(answer.path)
-    return answer
+    file: _File
 
 
 def _accepted(wanted: Wanted, path: Path) -> InstanceFile:

@@ -7,8 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from dcmvault.dicom.qido_inventory import SERIES_INSTANCE_UID, STUDY_INSTANCE_UID, WebInventory
-from dcmvault.dicom.web_answers import DataSet, first_uid
+from dcmvault.dicom.qido_inventory import (
+    SERIES_INSTANCE_UID,
+    SERIES_RELATED_INSTANCES,
+    STUDY_INSTANCE_UID,
+    STUDY_RELATED_SERIES,
+    WebInventory,
+)
+from dcmvault.dicom.web_answers import DataSet, first_number, first_uid
 from dcmvault.dicom.web_headers import (
     INSTANCE_FIELDS,
     SERIES_FIELDS,
@@ -16,6 +22,7 @@ from dcmvault.dicom.web_headers import (
     digest_told,
     header_told,
 )
+from dcmvault.errors import DestinationError
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceIdentity
 
 _LOCATOR = re.compile(r"([0-9.]{1,64})/([0-9.]{1,64})/([0-9.]{1,64})")
@@ -31,17 +38,39 @@ def identity_of(entry: InstanceEntry) -> InstanceIdentity | None:
 def list_study(inventory: WebInventory, study_instance_uid: str) -> list[InstanceEntry]:
     """List a study's instances by series, instance number and UID.
 
-    A study or series that goes away meanwhile has none. Raises as WebInventory.
+    A study or series that goes away meanwhile has none. Raises as WebInventory, and
+    DestinationError where the service has the study and lists nothing of it.
     """
     study = inventory.study(study_instance_uid, STUDY_FIELDS)
     if study is None:
         return []
-    found = [
-        _entry(study, series, row)
-        for series in list(inventory.series(study, SERIES_FIELDS))
-        for row in inventory.instances(study, series, INSTANCE_FIELDS)
-    ]
+    found: list[InstanceEntry] = []
+    empty: set[str] = set()
+    for series in list(inventory.series(study, SERIES_FIELDS)):
+        instances = inventory.instances(study, series, INSTANCE_FIELDS)
+        of_series = [_entry(study, series, row) for row in instances]
+        found += of_series
+        if not of_series and first_number(series, SERIES_RELATED_INSTANCES) != 0:
+            empty.add(first_uid(series, SERIES_INSTANCE_UID))
+    if empty or (not found and first_number(study, STUDY_RELATED_SERIES) != 0):
+        _require_gone(inventory, study_instance_uid, empty, is_listed=bool(found))
     return sorted(found, key=_place)
+
+
+def _require_gone(
+    inventory: WebInventory, study_instance_uid: str, series_uids: set[str], *, is_listed: bool
+) -> None:
+    """Believe of nothing that is still named that it has no instances."""
+    study = inventory.study(study_instance_uid, STUDY_FIELDS)
+    if study is None:
+        return
+    if not is_listed:
+        raise DestinationError(
+            f"{inventory.service.peer.name} names it, and no instance of it",
+            hint="See whether the service lists the series and instances of a study (QIDO-RS).",
+        )
+    named = {first_uid(row, SERIES_INSTANCE_UID) for row in inventory.series(study, ())}
+    inventory.is_incomplete = inventory.is_incomplete or not named.isdisjoint(series_uids)
 
 
 def _entry(study: DataSet, series: DataSet, row: DataSet) -> InstanceEntry:

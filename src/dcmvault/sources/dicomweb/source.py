@@ -7,13 +7,12 @@ from contextlib import closing, contextmanager
 from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
-from dcmvault.dicom.dicomweb import ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
+from dcmvault.dicom.intake import Room
 from dcmvault.dicom.qido_inventory import WebInventory
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
-    AssociationLostError,
     DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
@@ -112,15 +111,16 @@ class DicomwebSource:
             try:
                 with self._asking() as inventory:
                     found = list_study(inventory, uid)
-            except (AssociationLostError, DestinationStoppedError):
+            except DestinationStoppedError:
                 raise
             except DestinationError as error:
-                is_about_all = isinstance(error, DestinationUnreachableError)
-                if is_about_all and not isinstance(error, ServiceBusyError):
-                    raise
                 self._refused += 1
                 if self._refused >= _MOST_REFUSED:
                     raise
+                if isinstance(error, DestinationUnreachableError):
+                    # Lost over one study, or altogether?
+                    with self._asking() as inventory:
+                        inventory.require_answer()
                 self._is_complete = False
                 self._doubt(f"The service does not list the study {uid}: {sentence(error.message)}")
                 found = [InstanceEntry(uid, _UNLISTED)]
@@ -147,7 +147,8 @@ class DicomwebSource:
             for entry in entries:
                 yield refusal(entry, EntryUnreadableError, sentence(error.message))
             return
-        fetching = WebFetching(access, self._idle, self._section.max_connections)
+        room = Room(self._section.max_waiting_mib << 20)
+        fetching = WebFetching(access, self._idle, self._section.max_connections, room)
         with closing(fetching.answers(self._checked(iter(entries)), kept)) as answers:
             yield from answers
 

@@ -208,6 +208,8 @@ def _recorded_md5(rest: OrthancRest, path: str, etag: str) -> str:
 def _refusal_at_sight(entry: InstanceEntry) -> UnreadableEntry | None:
     """Say what need not be asked for."""
     size = entry.fingerprint.size
+    if is_unknown(entry) and "/" not in entry.locator:
+        return _refused(entry, EntryUnreadableError("Orthanc did not list this study."))
     if not instance_of(entry.locator):
         return _refused(entry, EntryUnreadableError("No instance of an Orthanc has this name."))
     if is_unknown(entry):

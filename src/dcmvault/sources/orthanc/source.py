@@ -9,12 +9,14 @@ from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import DestinationStoppedError, SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
+from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.source import Changes
 from dcmvault.sources.orthanc.changes import changes_since, last_mark
 from dcmvault.sources.orthanc.reading import read_instances
 from dcmvault.sources.orthanc.rest import (
+    OrthancBusyError,
     OrthancRest,
     Patience,
     ResourceGoneError,
@@ -37,6 +39,9 @@ from dcmvault.sources.orthanc.sidecar import read_sidecar
 #: Listings that are tried where Orthanc lists fewer studies than it counts: some may be deleted
 #: and others stored in between.
 _LISTINGS = 3
+#: After so many studies, one after the other, that Orthanc does not list it is not there.
+_MOST_REFUSED = 5
+_MOST_DOUBTS = 20
 
 
 class OrthancSource:
@@ -58,6 +63,9 @@ class OrthancSource:
         self._looked_up: WebAccess | None = None
         #: The connection of a listing that is under way.
         self._listing: OrthancRest | None = None
+        self._doubts: list[str] = []
+        #: Studies, one after the other, that Orthanc did not list.
+        self._refused = 0
 
     @property
     def name(self) -> str:
@@ -67,41 +75,39 @@ class OrthancSource:
     def studies(self) -> Iterator[StudyRef]:
         """List the studies, all in one answer: pages would shift when one is deleted meanwhile."""
         with self._connection() as rest, _whole():
-            for study_id in _study_ids(rest):
+            found = _study_ids(rest)
+            self._doubts = []
+            for study_id in found:
                 yield StudyRef(study_id)
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study; none when it is gone meanwhile.
 
         What one answer does not describe (an answer that is cut short, a defect) is asked for by
-        itself, and listed with a zero fingerprint where that fails too.
+        itself, and listed with a zero fingerprint where that fails too. So is a study that cannot
+        be listed; where Orthanc fails over several one after the other, or answers nothing, the
+        source is not there.
         """
         with self._connection() as rest, _whole():
             try:
-                about = study_row(rest.json(f"/studies/{study.locator}"))
-                series = series_rows(rest.json(f"/studies/{study.locator}/series?expand"))
-            except ResourceGoneError:
-                return
-            rows = _instances(rest, f"/studies/{study.locator}/instances?expand")
-            missing: list[str] = []
-            for instance_id in [i for one in series.values() for i in one.instance_ids]:
-                if instance_id not in rows:
-                    try:
-                        row = instance_row(rest.json(f"/instances/{instance_id}"))
-                    except ResourceGoneError:
-                        continue
-                    except ResourceUnreadableError:
-                        row = None
-                    if row is None or row.instance_id != instance_id:
-                        missing.append(instance_id)
-                    else:
-                        rows[instance_id] = row
-        for instance_id in sorted({*rows, *missing}):
-            locator, row = locator_of(study.locator, instance_id), rows.get(instance_id)
-            if row is None:
-                yield unknown_entry(locator)
+                found = list(_entries(rest, study.locator))
+            except (ResourceUnreadableError, OrthancBusyError) as error:
+                self._refused += 1
+                if self._refused >= _MOST_REFUSED:
+                    raise
+                rest.json("/statistics")  # over one study, or altogether?
+                if len(self._doubts) < _MOST_DOUBTS:
+                    self._doubts.append(
+                        f"Orthanc does not list the study {study.locator}: {error.message}"
+                    )
+                found = [unknown_entry(study.locator)]
             else:
-                yield entry_of(locator, row, series.get(row.series_id), about)
+                self._refused = 0
+        yield from found
+
+    def remarks(self) -> SourceRemarks:
+        """Say which studies could not be listed: of those nothing is gone."""
+        return SourceRemarks(tuple(self._doubts), lists_all=not self._doubts)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -178,6 +184,35 @@ def _study_ids(rest: OrthancRest) -> list[str]:
         f"Orthanc lists {len(found):,} of {counts[-1]:,} studies.",
         hint="Allow this user to see all of them, or run again when less is stored and deleted.",
     )
+
+
+def _entries(rest: OrthancRest, study_id: str) -> Iterator[InstanceEntry]:
+    """List the instances of one study, in the order of their identifiers."""
+    try:
+        about = study_row(rest.json(f"/studies/{study_id}"))
+        series = series_rows(rest.json(f"/studies/{study_id}/series?expand"))
+    except ResourceGoneError:
+        return
+    rows = _instances(rest, f"/studies/{study_id}/instances?expand")
+    missing: list[str] = []
+    for instance_id in [i for one in series.values() for i in one.instance_ids]:
+        if instance_id not in rows:
+            try:
+                row = instance_row(rest.json(f"/instances/{instance_id}"))
+            except ResourceGoneError:
+                continue
+            except ResourceUnreadableError:
+                row = None
+            if row is None or row.instance_id != instance_id:
+                missing.append(instance_id)
+            else:
+                rows[instance_id] = row
+    for instance_id in sorted({*rows, *missing}):
+        locator, row = locator_of(study_id, instance_id), rows.get(instance_id)
+        if row is None:
+            yield unknown_entry(locator)
+        else:
+            yield entry_of(locator, row, series.get(row.series_id), about)
 
 
 def _instances(rest: OrthancRest, path: str) -> dict[str, InstanceRow]:

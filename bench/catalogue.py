@@ -104,7 +104,11 @@ def main(instances: int, url: str) -> None:
     _timed("record receipts and verifications", instances, deliver)
     run_id = world.run()
     _timed("due, everything held", instances, due)
-    _timed("present versions", instances, lambda: opened.plans.present_versions(world.source))
+    _timed(
+        "held versions",
+        instances,
+        lambda: opened.plans.held_versions(world.source, world.destination, Level.COMPLETE),
+    )
     _timed("coverage", instances, lambda: opened.status.coverage(world.source)[0].instances_held)
     opened.close()
     if "://" not in url:

@@ -201,8 +201,9 @@ def test_a_library_whose_index_is_lost_is_rescued_and_nothing_counts_as_deleted(
     assert [failure.code for failure in report.failures] == ["vanished"], "as before"
     assert report.warnings[0] == "The library has no index (Database.sql)."
     source = flow.catalogue.sources.source(library)
-    present = flow.catalogue.plans.present_versions(source)
-    assert present == len(_instances(facts)) + 1, "linked files, too"
+    destination = flow.catalogue.plans.destination(flow.open_destination(copies).name)
+    present = list(flow.catalogue.plans.expected(source, destination))
+    assert len(present) == len(_instances(facts)) + 1, "linked files, too"
 
 
 def test_a_report_says_what_the_index_does_not_name_and_what_is_not_there(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import UID
 from tests.integration.flow_world import Flow, counts_of
 
+from dcmvault.config.sections import FolderSourceSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.model.evidence import Level
+from dcmvault.model.instance import InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.model.plan import RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.source import Source
+from dcmvault.sources.folder import FolderSource
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import MadeInstance, make_study
 from dcmvault.testing.peer_faults import warn_all
@@ -405,3 +410,108 @@ def test_a_duplicate_is_no_receipt(flow: Flow, source: Path) -> None:
         assert {(one.code, one.status) for one in sent.failures} == {("duplicate", "0111")}
         looked = flow.backup(source, _address(pacs), level=Level.COMPLETE)
         assert (counts_of(looked), looked.exit_status) == ({"selected": 6, "stored": 6}, 0)
+
+
+def _written_anew(path: Path, copy: Path) -> None:
+    """Write a file as a PACS does that received it: other file meta information."""
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.ImplementationClassUID = UID("1.2.3")
+    dataset.save_as(copy)
+    assert copy.read_bytes() != path.read_bytes()
+
+
+def test_what_says_the_same_in_other_bytes_is_kept_in_a_folder_and_sent_once_to_a_pacs(
+    flow: Flow, pacs: SimulatedPacs, source: Path, tmp_path: Path, made: tuple[MadeInstance, ...]
+) -> None:
+    _written_anew(made[0].path, source / "anew.dcm")
+    copies = tmp_path / "copies"
+    report = flow.backup(source, str(copies), _address(pacs))
+    assert (counts_of(report), report.exit_status) == ({"selected": 13, "stored": 13}, 0)
+    assert len(pacs.received) == len(made)
+    kept = {copy.read_bytes() for copy in _copies(copies)}
+    assert kept == {path.read_bytes() for path in source.rglob("*.dcm")}
+    again = flow.backup(source, str(copies), _address(pacs))
+    assert counts_of(again) == {"already_held": 14}
+
+
+class _FailingMedium(FolderSource):
+    """A folder with a file that cannot be read once it was listed."""
+
+    bad = ""
+
+    def read(
+        self, entries: Iterable[InstanceEntry], *, kept: int = 1
+    ) -> Iterator[InstanceFile | UnreadableEntry]:
+        for answer in super().read(entries, kept=kept):
+            if answer.entry.locator == self.bad:
+                yield UnreadableEntry(answer.entry, "unreadable", "Input/output error")
+            else:
+                yield answer
+
+
+def test_a_copy_takes_the_turn_of_one_that_cannot_be_read(
+    flow: Flow, pacs: SimulatedPacs, source: Path, made: tuple[MadeInstance, ...]
+) -> None:
+    """What says the same is sent instead: as no conflict, and nothing is held before that."""
+    _written_anew(made[0].path, source / "anew.dcm")
+    medium = _FailingMedium(FolderSourceSection(path=source))
+    flow.sources[medium.name] = medium
+    first = flow.ask(source, _address(pacs))
+    flow.carry_out(first, flow.stages(), lambda _job: setattr(medium, "bad", "anew.dcm"))
+    report = flow.report(first)
+    assert report.exit_status == 3
+    assert counts_of(report) == {"selected": 6, "stored": 5, "unreadable": 1}
+    report = flow.backup(source, _address(pacs))
+    assert counts_of(report) == {"selected": 1, "stored": 1, "already_held": 5}
+    assert report.exit_status == 0
+    assert len(pacs.received) == len(made)
+    assert counts_of(flow.backup(source, _address(pacs))) == {"already_held": 7}
+
+
+def test_a_gone_file_stands_for_its_copy_at_a_pacs_and_not_in_a_folder(
+    flow: Flow, pacs: SimulatedPacs, source: Path, tmp_path: Path, made: tuple[MadeInstance, ...]
+) -> None:
+    """As what was sent to us, and left the spool."""
+    other = tmp_path / "other"
+    other.mkdir()
+    _written_anew(made[0].path, other / "anew.dcm")
+    copies = tmp_path / "copies"
+    to = (str(copies), _address(pacs))
+    flow.backup(source, *to)
+    assert counts_of(flow.backup(other, str(copies))) == {"selected": 1, "stored": 1}
+    made[0].path.unlink()
+    flow.backup(source, *to)
+    assert counts_of(flow.backup(other, *to)) == {"already_held": 2}
+    assert len(pacs.received) == len(made)
+    held = flow.catalogue.holdings.held_entries(
+        flow.catalogue.sources.source(str(other)),
+        flow.catalogue.plans.destination(flow.open_destination(to[1]).name),
+        Level.COMPLETE,
+    )
+    assert [entry.locator for entry in held] == ["anew.dcm"]
+    report = flow.backup(other, to[1], kind=RunKind.VERIFY)
+    assert (counts_of(report), report.exit_status) == ({"selected": 1, "stored": 1}, 0)
+
+
+class _Passage(FolderSource):
+    """A folder that files leave once they are backed up."""
+
+    passes_through = True
+
+
+def test_what_passed_through_stands_for_what_comes_later(
+    flow: Flow, pacs: SimulatedPacs, source: Path, tmp_path: Path, made: tuple[MadeInstance, ...]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    passage = _Passage(FolderSourceSection(path=source))
+    flow.sources[passage.name] = passage
+    flow.backup(source, _address(pacs))
+    for one in made:
+        _written_anew(one.path, other / f"{one.sop_instance_uid}.dcm")
+        one.path.unlink()
+    report = flow.backup(source, _address(pacs))
+    assert (report.exit_status, report.gone) == (0, 0)
+    report = flow.backup(other, _address(pacs))
+    assert (counts_of(report), report.exit_status) == ({"already_held": len(made)}, 0)
+    assert len(pacs.received) == len(made)

@@ -30,7 +30,7 @@ from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import RunId, new_run_id
+from dcmvault.model.identifiers import RunId, SourceId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
@@ -351,6 +351,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         open_other=workplace.source,
     )
     source_id = catalogue.sources.source(request.source)
+    held = _held_versions(workplace, request, source_id)
 
     def items() -> Iterator[tuple[str, PlanItem]]:
         for wanted in request.destinations:
@@ -363,12 +364,12 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
             ):
                 yield wanted.address, item
 
-    present = catalogue.plans.present_versions(source_id)
     reasons: dict[str, Counter[str]] = {w.address: Counter() for w in request.destinations}
     sizes: Counter[str] = Counter()
     studies: set[str] = set()
     for address, item in items():
         reasons[address][item.reason] += 1
+        held[address] -= item.reason == request.strategy
         sizes[address] += 0 if item.held else item.entry.fingerprint.size
         studies.add(item.identity.study_instance_uid)
     return Preview(
@@ -377,7 +378,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
                 wanted.address,
                 wanted.level or Level.SENT,
                 reasons[wanted.address].total(),
-                present - reasons[wanted.address].total(),
+                held[wanted.address],
                 sizes[wanted.address],
                 reasons[wanted.address],
             )
@@ -389,3 +390,15 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         warnings=remarks_of(source).warnings,
         items=items,
     )
+
+
+def _held_versions(workplace: Workplace, request: RunRequest, source_id: SourceId) -> Counter[str]:
+    """Count by destination what is held of a source at the level that is asked for."""
+    plans = workplace.catalogue.plans
+    held: Counter[str] = Counter()
+    for wanted in request.destinations:
+        keeps_versions = workplace.destination(wanted.address).keeps_versions
+        destination_id = plans.destination(wanted.address, keeps_versions=keeps_versions)
+        level = wanted.level or Level.SENT
+        held[wanted.address] = plans.held_versions(source_id, destination_id, level)
+    return held

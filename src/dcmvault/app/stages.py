@@ -128,26 +128,24 @@ class BackupStages:
                 warnings = _warnings(source, counts)
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
-        selected: dict[DestinationId, int] = {}
+        already_held: dict[DestinationId, int] = {}
         levels: dict[DestinationId, Level] = {}
         with self.timed(run_id, "plan"), _rare_collections():
             for wanted in request.destinations:
                 destination = self.open_destination(wanted.address)
-                destination_id = self.plans.destination(destination.name)
+                destination_id = self.plans.destination(
+                    destination.name, keeps_versions=destination.keeps_versions
+                )
                 levels[destination_id] = wanted.level or destination.default_level
-                planned = self._plan_destination(
+                planned, already_held[destination_id] = self._plan_destination(
                     run_id, request, source_id, destination, levels[destination_id]
                 )
-                selected[destination_id] = sum(job.instances for job in planned)
                 jobs += planned
-        present = self.plans.present_versions(source_id)
         self.runs.record_plan(
             run_id,
             counts=counts,
             # A later pass of the same run only adds what is new.
-            already_held={d: present - n for d, n in selected.items()}
-            if record.planned_at is None
-            else {},
+            already_held=already_held if record.planned_at is None else {},
             levels=levels,
             warnings=warnings,
         )
@@ -289,12 +287,15 @@ class BackupStages:
         source_id: SourceId,
         destination: Destination,
         level: Level,
-    ) -> list[Job]:
+    ) -> tuple[list[Job], int]:
+        """Return the jobs at a destination, and how many versions it holds that are in none."""
         destination_id = self.plans.destination(destination.name)
         items: Iterator[PlanItem]
+        held = 0
         if request.kind is RunKind.VERIFY:
             items = self.plans.expected(source_id, destination_id)
         else:
+            held = self.plans.held_versions(source_id, destination_id, level)
             items = self.plans.due(
                 source_id, destination_id, strategy=request.strategy, level=level, run_id=run_id
             )
@@ -304,8 +305,9 @@ class BackupStages:
         jobs: list[Job] = []
         while some := list(islice(planned, _JOBS_AT_ONCE)):
             jobs += self.plans.add_jobs(run_id, destination_id, some)
+            held -= sum(item.reason == request.strategy for job in some for item in job.items)
             self._check_stop(run_id)
-        return jobs
+        return jobs, held
 
     @contextmanager
     def timed(self, run_id: RunId, stage: str) -> Iterator[None]:

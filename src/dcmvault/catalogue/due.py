@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.rows import plan_item_of
-from dcmvault.catalogue.siblings import Sibling, is_conflict, siblings, stand_in
+from dcmvault.catalogue.siblings import Sibling, differs, is_conflict, siblings, stand_in
 from dcmvault.catalogue.tables import (
     EntryState,
     entries,
@@ -52,6 +52,8 @@ class DueQuestion:
     run_destination_id: int | None = None
     #: Every present version is listed.
     everything: bool = False
+    #: Every content is due, whatever another one says.
+    keeps_versions: bool = True
 
 
 def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]:
@@ -158,10 +160,11 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
                 holdings.c.destination_id == question.destination_id,
             ),
         )
-        .where(entries.c.state == EntryState.PRESENT)
     )
     if of_source:
-        query = query.where(entries.c.source_id == question.source_id)
+        query = query.where(
+            entries.c.state == EntryState.PRESENT, entries.c.source_id == question.source_id
+        )
     return _what_is_due(question, query, level)
 
 
@@ -212,11 +215,12 @@ def _plan_items(
         question.source_id,
         question.destination_id,
         {row.instance_id for row in rows if row.has_siblings},
+        keeps_versions=question.keeps_versions,
     )
     others_of = {
-        row.version_id: [one for one in beside[row.instance_id] if one.version_id != row.version_id]
-        for row in rows
-        if row.has_siblings
+        one.version_id: (one, [other for other in of_instance if other is not one])
+        for of_instance in beside.values()
+        for one in of_instance
     }
     if others_of:
         rows = _with_stand_ins(connection, question, rows, others_of)
@@ -224,18 +228,20 @@ def _plan_items(
     for row in rows:
         # What was found missing or damaged is looked for again where all is looked for.
         held = row.level >= Level.SENT or (question.everything and row.holding is not None)
-        others = others_of.get(row.version_id, ())
-        if not others:
+        if row.version_id not in others_of:
             found.append(plan_item_of(row, _reason(question, row, changed=False), held=held))
             continue
+        own, others = others_of[row.version_id]
         changed = any(one.version_id < row.version_id for one in others)
         found.append(
             plan_item_of(
                 row,
                 _reason(question, row, changed=changed),
                 held=held,
-                conflict=is_conflict(row, others),
-                earlier_version_there=any(one.there and not one.present for one in others),
+                conflict=is_conflict(own, others),
+                earlier_version_there=any(
+                    one.there and not one.present and differs(own, one) for one in others
+                ),
             )
         )
     return found
@@ -245,13 +251,14 @@ def _with_stand_ins(
     connection: sa.Connection,
     question: DueQuestion,
     rows: Sequence[Any],
-    others_of: Mapping[int, Sequence[Sibling]],
+    others_of: Mapping[int, tuple[Sibling, Sequence[Sibling]]],
 ) -> list[Any]:
     """Leave out what an equal content stands for; where all is looked for, look for that one."""
     level = Level.SENT if question.everything else question.level
     left, standing = [], set()
     for row in rows:
-        other = stand_in(row, others_of.get(row.version_id, ()), level)
+        beside = others_of.get(row.version_id)
+        other = stand_in(*beside, level) if beside is not None else None
         if other is None:
             left.append(row)
         else:
@@ -259,9 +266,14 @@ def _with_stand_ins(
     if not question.everything:
         return left
     for some in chunks(sorted(standing - {row.version_id for row in left})):
-        query = _query(question, of_source=False).where(versions.c.id.in_(some))
-        first = {row.version_id: row for row in connection.execute(query)}
-        left += first.values()
+        # Whichever entry it came from, though it is gone; the last one that counts is present.
+        query = (
+            _query(question, of_source=False)
+            .where(versions.c.id.in_(some))
+            .order_by(sa.case((entries.c.state == EntryState.PRESENT, 1), else_=0))
+        )
+        of_version = {row.version_id: row for row in connection.execute(query)}
+        left += of_version.values()
     return left
 
 

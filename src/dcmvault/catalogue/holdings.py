@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.rows import entry_of
+from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,
     entries,
@@ -34,16 +35,20 @@ class HoldingsInDatabase:
     def held_entries(
         self, source_id: SourceId, destination_id: DestinationId, level: Level
     ) -> Iterator[InstanceEntry]:
-        """List the present entries of a source whose version a destination holds at a level."""
+        """List the present entries of a source that a destination holds at a level.
+
+        It holds their versions, or what stands for these there.
+        """
         last = 0
         while True:
             with self.database.read() as connection:
                 page = connection.execute(
                     sa.select(entries)
+                    .join(versions, versions.c.id == entries.c.version_id)
                     .join(
                         holdings,
                         sa.and_(
-                            holdings.c.version_id == entries.c.version_id,
+                            holdings.c.version_id == version_there(destination_id),
                             holdings.c.destination_id == destination_id,
                         ),
                     )

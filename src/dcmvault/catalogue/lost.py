@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import entries, holdings, run_unreadable, versions
 from dcmvault.errors import EntryLostError
 from dcmvault.model.evidence import Level
@@ -33,7 +34,7 @@ def held_everywhere(
                 .join(
                     holdings,
                     sa.and_(
-                        holdings.c.version_id == versions.c.id,
+                        holdings.c.version_id == version_there(destination_id),
                         holdings.c.destination_id == destination_id,
                     ),
                 )

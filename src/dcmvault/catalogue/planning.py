@@ -15,6 +15,7 @@ from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
 from dcmvault.catalogue.due import DueQuestion, pages
 from dcmvault.catalogue.rows import job_of
+from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
@@ -72,10 +73,20 @@ class PlansInDatabase:
 
     database: Database
 
-    def destination(self, name: str) -> DestinationId:
+    def destination(self, name: str, *, keeps_versions: bool | None = None) -> DestinationId:
         """Return the id of the destination with this canonical address, made at first sight."""
         with self.database.write() as connection:
-            return DestinationId(named_id(connection, destinations, name))
+            destination_id = named_id(connection, destinations, name)
+            if keeps_versions is not None:
+                connection.execute(
+                    sa.update(destinations)
+                    .where(
+                        destinations.c.id == destination_id,
+                        destinations.c.keeps_versions.is_not(keeps_versions),
+                    )
+                    .values(keeps_versions=keeps_versions)
+                )
+            return DestinationId(destination_id)
 
     def due(
         self,
@@ -100,6 +111,7 @@ class PlansInDatabase:
             held_after = 0
             if strategy is Strategy.DIFFERENTIAL:
                 held_after = _newest_version_of_full(connection, source_id, destination_id)
+            keeps_versions = _keeps_versions(connection, destination_id)
         question = DueQuestion(
             source_id,
             destination_id,
@@ -107,6 +119,7 @@ class PlansInDatabase:
             held_reason="" if strategy is Strategy.INCREMENTAL else strategy.value,
             held_after=held_after,
             run_destination_id=run_destination_id,
+            keeps_versions=keeps_versions,
         )
         for page in pages(self.database, question):
             yield from page
@@ -116,7 +129,15 @@ class PlansInDatabase:
 
         What a verification found missing is looked for again: a peer may have found it meanwhile.
         """
-        question = DueQuestion(source_id, destination_id, Level.PROVEN, everything=True)
+        with self.database.read() as connection:
+            keeps_versions = _keeps_versions(connection, destination_id)
+        question = DueQuestion(
+            source_id,
+            destination_id,
+            Level.PROVEN,
+            everything=True,
+            keeps_versions=keeps_versions,
+        )
         for page in pages(self.database, question):
             yield from page
 
@@ -152,14 +173,29 @@ class PlansInDatabase:
                 )
             )
 
-    def present_versions(self, source_id: SourceId) -> int:
-        """Count distinct present versions (what `selected + already_held` adds up to)."""
+    def held_versions(
+        self, source_id: SourceId, destination_id: DestinationId, level: Level
+    ) -> int:
+        """Count distinct present versions that are held at a level, or what stands for them."""
         with self.database.read() as connection:
-            found = connection.scalar(
-                sa.select(sa.func.count(sa.distinct(entries.c.version_id))).where(
-                    entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT
-                )
+            there: sa.ColumnElement[int] = entries.c.version_id
+            query = sa.select(sa.func.count(sa.distinct(entries.c.version_id)))
+            if _keeps_versions(connection, destination_id):
+                query = query.select_from(entries)
+            else:
+                there = version_there(destination_id)
+                query = query.join(versions, versions.c.id == entries.c.version_id)
+            query = query.join(
+                holdings,
+                sa.and_(
+                    holdings.c.version_id == there, holdings.c.destination_id == destination_id
+                ),
+            ).where(
+                entries.c.source_id == source_id,
+                entries.c.state == EntryState.PRESENT,
+                holdings.c.level >= level,
             )
+            found = connection.scalar(query)
         return int(found or 0)
 
     def add_jobs(
@@ -204,6 +240,11 @@ class PlansInDatabase:
             ).all()
             for some in chunks(unstarted):
                 _drop_jobs(connection, some)
+
+
+def _keeps_versions(connection: sa.Connection, destination_id: DestinationId) -> bool:
+    query = sa.select(destinations.c.keeps_versions).where(destinations.c.id == destination_id)
+    return bool(connection.scalar(query))
 
 
 def _find_run_destination(

@@ -220,7 +220,10 @@ class _Pass:
     def versions(
         self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
-        """List versions that present entries of any source have under these identities."""
+        """List versions that present entries of any source have under these identities.
+
+        And those whose data set was digested, though their entries are gone.
+        """
         found: dict[InstanceIdentity, list[KnownVersion]] = {}
         with self._database.read() as connection:
             keys = find_instances(connection, set(identities))
@@ -238,7 +241,10 @@ class _Pass:
                     .join(sources, sources.c.id == entries.c.source_id)
                     .where(
                         among(connection, versions.c.instance_id, identity_of),
-                        entries.c.state == EntryState.PRESENT,
+                        sa.or_(
+                            entries.c.state == EntryState.PRESENT,
+                            versions.c.data_set_digest.is_not(None),
+                        ),
                     )
                     .order_by(versions.c.id, entries.c.id)
                 )

@@ -1,41 +1,60 @@
 """Versions of one instance beside each other: which differ, and which stand for another.
 
-Contents whose data sets are equal though their bytes are not (a PACS wrote one of them anew) are
-one instance: the version that is at the destination, else the one seen first, stands for the other.
-It does so only as long as some source still lists it: what took the place of a file that is gone
-is backed up byte for byte.
+Where a destination keeps versions, every content is kept byte for byte: nothing stands for another.
+At a PACS, which has one place for each identity, contents whose data sets are equal though their
+bytes are not (a PACS wrote one of them anew) are one instance, and one of them is delivered: a
+second would be refused or change nothing. One stands for the other while it is there, or as long as
+it is due itself and no delivery of it failed since one of the other.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
-from dcmvault.catalogue.tables import EntryState, entries, holdings, versions
+from dcmvault.catalogue.tables import (
+    EntryState,
+    destinations,
+    entries,
+    holdings,
+    items,
+    jobs,
+    run_destinations,
+    versions,
+)
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
+from dcmvault.model.job import ItemState
+
+_NOT_DELIVERED = (ItemState.FAILED, ItemState.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """Another version of an instance."""
+    """One of the versions of an instance."""
 
     version_id: int
     file_sha256: bytes  #: empty until read once
-    data_set_digest: bytes  #: empty unless two contents were compared
+    #: Empty unless two contents were compared, and where the destination keeps versions.
+    data_set_digest: bytes
+    listed: bool  #: by any source, now or before
     present: bool  #: in any source
     present_here: bool  #: in the source that is asked about
     level: int  #: of what is held or sent at the destination
+    failed: int  #: the newest item at the destination that was not delivered; 0 for none
 
     @property
     def there(self) -> bool:
         """Whether it is held or sent at the destination."""
         return self.level >= Level.SENT
+
+    def is_equal(self, other: Sibling) -> bool:
+        """Say whether two contents are known to be one instance to the destination."""
+        return bool(self.data_set_digest) and self.data_set_digest == other.data_set_digest
 
 
 def siblings(
@@ -43,28 +62,28 @@ def siblings(
     source_id: SourceId,
     destination_id: DestinationId,
     of_instances: Collection[int],
+    *,
+    keeps_versions: bool,
 ) -> dict[int | None, list[Sibling]]:
     """Return the versions of instances, as they stand at a destination."""
     found: dict[int | None, list[Sibling]] = defaultdict(list)
-    present = sa.exists().where(
-        entries.c.version_id == versions.c.id, entries.c.state == EntryState.PRESENT
+    listed = sa.exists().where(entries.c.version_id == versions.c.id)
+    present = listed.where(entries.c.state == EntryState.PRESENT)
+    level = (
+        sa.select(holdings.c.level)
+        .where(holdings.c.version_id == versions.c.id, holdings.c.destination_id == destination_id)
+        .scalar_subquery()
     )
     query = sa.select(
         versions.c.id,
         versions.c.instance_id,
         versions.c.file_sha256,
         versions.c.data_set_digest,
+        listed.label("listed"),
         present.label("present"),
         present.where(entries.c.source_id == source_id).label("present_here"),
-        sa.func.coalesce(
-            sa.select(holdings.c.level)
-            .where(
-                holdings.c.version_id == versions.c.id,
-                holdings.c.destination_id == destination_id,
-            )
-            .scalar_subquery(),
-            0,
-        ).label("level"),
+        sa.func.coalesce(level, 0).label("level"),
+        sa.func.coalesce(_newest_failure(destination_id), 0).label("failed"),
     )
     for some in chunks(sorted(of_instances)):
         for row in connection.execute(query.where(versions.c.instance_id.in_(some))):
@@ -72,55 +91,77 @@ def siblings(
                 Sibling(
                     row.id,
                     row.file_sha256 or b"",
-                    row.data_set_digest or b"",
+                    b"" if keeps_versions else row.data_set_digest or b"",
+                    bool(row.listed),
                     bool(row.present),
                     bool(row.present_here),
                     row.level,
+                    row.failed,
                 )
             )
     return found
 
 
-def stand_in(row: Any, others: Sequence[Sibling], level: int) -> int | None:
-    """Return the version that stands for the one of `row`: equal in its data set, and present.
+def _newest_failure(destination_id: DestinationId) -> sa.ScalarSelect[int]:
+    return (
+        sa.select(sa.func.max(items.c.id))
+        .join(jobs, jobs.c.id == items.c.job_id)
+        .join(run_destinations, run_destinations.c.id == jobs.c.run_destination_id)
+        .where(
+            items.c.version_id == versions.c.id,
+            items.c.state.in_(_NOT_DELIVERED),
+            run_destinations.c.destination_id == destination_id,
+        )
+        .correlate(versions)
+        .scalar_subquery()
+    )
 
-    One that is held at `level` or above comes first; else one that the same source has, and was
-    seen before. None where the version stands for itself, also because it is there already.
+
+def stand_in(own: Sibling, others: Iterable[Sibling], level: int) -> int | None:
+    """Return the version that stands for this one: equal in its data set.
+
+    One that is there comes first, though no source lists it any more if it is held at `level` or
+    above; else one that is due in the same source. Of these it is the one that did not fail, or
+    failed longest ago: what cannot be delivered keeps nobody out. None where the version stands
+    for itself, also because it is there already.
     """
-    if not row.data_set_digest or row.level >= Level.SENT:
+    if own.there:
         return None
-    equal = [one for one in others if one.present and one.data_set_digest == row.data_set_digest]
-    held = [one.version_id for one in equal if one.level >= level]
-    first = [
-        one.version_id for one in equal if one.present_here and one.version_id < row.version_id
-    ]
-    return min(held or first, default=None)
+    equal = [one for one in others if one.is_equal(own) and one.listed]
+    there = [one for one in equal if one.level >= level or (one.there and one.present)]
+    if there:
+        return max(there, key=lambda one: (one.level, -one.version_id)).version_id
+    first = min((one for one in (own, *equal) if one.present_here), key=_turn, default=own)
+    return first.version_id if _turn(first) < _turn(own) else None
 
 
-def is_conflict(row: Any, others: Sequence[Sibling]) -> bool:
+def _turn(one: Sibling) -> tuple[int, int]:
+    return one.failed, one.version_id
+
+
+def is_conflict(own: Sibling, others: Sequence[Sibling]) -> bool:
     """Say whether other content has, or comes first for, the one place under this identity.
 
     In the source itself the version seen first comes first; contents that nobody read yet count
     as different. Another source's content counts only where it is at the destination already,
     and is known to be different: a source that goes elsewhere takes nobody's place.
     """
-    digest = row.file_sha256
     if any(
-        one.present and one.there and digest and one.file_sha256 and _differs(row, one)
+        one.present and one.there and own.file_sha256 and one.file_sha256 and differs(own, one)
         for one in others
     ):
         return True
-    before = [one for one in others if one.present_here and one.version_id < row.version_id]
+    before = [one for one in others if one.present_here and one.version_id < own.version_id]
     if not before:
         return False
-    return _differs(row, min(before, key=lambda one: one.version_id))
+    return differs(own, min(before, key=lambda one: one.version_id))
 
 
-def _differs(row: Any, other: Sibling) -> bool:
+def differs(own: Sibling, other: Sibling) -> bool:
     """Say whether contents differ; those that nobody read count as different."""
-    if row.data_set_digest and row.data_set_digest == other.data_set_digest:
+    if own.is_equal(other):
         return False
-    return not row.file_sha256 or bool(row.file_sha256 != other.file_sha256)
+    return not own.file_sha256 or own.file_sha256 != other.file_sha256
 
 
 def version_there(destination_id: int) -> sa.ColumnElement[int]:
@@ -128,25 +169,30 @@ def version_there(destination_id: int) -> sa.ColumnElement[int]:
 
     That is one that is held or sent at the destination; see `stand_in`.
     """
-    other, other_entries = versions.alias("equal"), entries.alias("equal_entries")
+    other, other_holdings = versions.alias("equal"), holdings.alias("equal_holdings")
     equal = (
-        sa.select(sa.func.min(other.c.id))
-        .join(holdings, holdings.c.version_id == other.c.id)
+        sa.select(other.c.id)
+        .join(other_holdings, other_holdings.c.version_id == other.c.id)
         .where(
             other.c.instance_id == versions.c.instance_id,
             other.c.data_set_digest == versions.c.data_set_digest,
-            holdings.c.destination_id == destination_id,
-            holdings.c.level >= Level.SENT,
-            sa.exists().where(
-                other_entries.c.version_id == other.c.id,
-                other_entries.c.state == EntryState.PRESENT,
-            ),
+            other_holdings.c.destination_id == destination_id,
+            other_holdings.c.level >= Level.SENT,
+            sa.exists().where(entries.c.version_id == other.c.id).correlate(other),
         )
+        .order_by(other_holdings.c.level.desc(), other.c.id)
+        .limit(1)
         .correlate(versions)
+        .scalar_subquery()
+    )
+    keeps_versions = (
+        sa.select(destinations.c.keeps_versions)
+        .where(destinations.c.id == destination_id)
         .scalar_subquery()
     )
     return sa.case(
         (versions.c.data_set_digest.is_(None), versions.c.id),
+        (keeps_versions, versions.c.id),
         (_is_there(destination_id), versions.c.id),
         else_=sa.func.coalesce(equal, versions.c.id),
     )

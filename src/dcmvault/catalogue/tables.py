@@ -157,6 +157,8 @@ destinations = sa.Table(
     metadata,
     _key(),
     sa.Column("name", sa.Text, nullable=False, unique=True),
+    # Until a plan says otherwise: nothing then stands for what only looks equal to it.
+    sa.Column("keeps_versions", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 studies = sa.Table(

@@ -68,7 +68,8 @@ def select_from(
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
-    contents = EqualContents(source, source_id, scan_pass, open_other)
+    passes_through = is_passed_through(source)
+    contents = EqualContents(source, source_id, scan_pass, open_other, alone_too=passes_through)
     selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
     bookmark = ""
     if isinstance(source, KeepsChanges):
@@ -80,7 +81,6 @@ def select_from(
                 return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
         bookmark = source.bookmark()
     readable = selection.list_studies(source.studies(), listed)
-    passes_through = is_passed_through(source)
     if known_before and not readable and not passes_through:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
@@ -152,7 +152,10 @@ class _Selection:
 
     def _record(self, scanned: Sequence[ScannedEntry]) -> None:
         self.scan_pass.record(scanned)
-        compared = {one.header.identity for one in scanned if one.header and one.file_sha256}
+        alone_too = self.contents.alone_too
+        compared = {
+            one.header.identity for one in scanned if one.header and (one.file_sha256 or alone_too)
+        }
         self.contents.compare(compared)
 
     def _is_fresh(self, entry: InstanceEntry, before: KnownEntry | None) -> bool:

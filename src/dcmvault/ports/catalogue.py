@@ -76,7 +76,10 @@ class Scan(Protocol):
     def versions(
         self, identities: Collection[InstanceIdentity]
     ) -> Mapping[InstanceIdentity, list[KnownVersion]]:
-        """List versions that present entries of any source have under these identities."""
+        """List versions that present entries of any source have under these identities.
+
+        And those whose data set was digested, though their entries are gone.
+        """
         ...
 
     def set_digest(
@@ -146,8 +149,12 @@ class SourceCatalogue(Protocol):
 class PlanCatalogue(Protocol):
     """What is due, and plans written down."""
 
-    def destination(self, name: str) -> DestinationId:
-        """Return the id of the destination with this canonical address, made at first sight."""
+    def destination(self, name: str, *, keeps_versions: bool | None = None) -> DestinationId:
+        """Return the id of the destination with this canonical address, made at first sight.
+
+        Whether it keeps several contents under one identity is written down where it is said.
+        Until then it counts as if it did: every content is due, and held by itself only.
+        """
         ...
 
     def due(
@@ -166,8 +173,10 @@ class PlanCatalogue(Protocol):
         Versions that already are items of `run_id` at this destination are left out.
         Sent but not verified: due with `held` set (a run first tries to raise the evidence).
         Found missing or damaged by a verification: due for delivery.
-        A version whose data set equals that of another that is present is left out if that one is
-        held at `level`, or was seen before in the same source: one of them is delivered.
+        At a destination that keeps no versions, of those with equal data sets one is delivered: a
+        version is left out while another one is held there at `level`, is sent there and present,
+        or is due in the same source. Of several that are due it is the one seen first, among those
+        that did not fail there; else the one that failed longest ago.
         `conflict` is set on every version but the first seen where several present versions of
         the source share an identity, and where a present version of any source, with other
         content, is held or sent there. `earlier_version_there` where another, no longer present
@@ -178,7 +187,8 @@ class PlanCatalogue(Protocol):
     def expected(self, source_id: SourceId, destination_id: DestinationId) -> Iterator[PlanItem]:
         """List every present version; `held` is set where one was sent or held at any time.
 
-        Of versions with equal data sets the one that is there is listed, whichever source has it.
+        At a destination that keeps no versions, of those with equal data sets the one that is there
+        is listed, whichever source has or had it.
         """
         ...
 
@@ -193,8 +203,13 @@ class PlanCatalogue(Protocol):
         """
         ...
 
-    def present_versions(self, source_id: SourceId) -> int:
-        """Count distinct present versions (what `selected + already_held` adds up to)."""
+    def held_versions(
+        self, source_id: SourceId, destination_id: DestinationId, level: Level
+    ) -> int:
+        """Count distinct present versions that are held at a level, or what stands for them.
+
+        Those that FULL or DIFFERENTIAL lists all the same are among them.
+        """
         ...
 
     def add_jobs(

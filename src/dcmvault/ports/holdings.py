@@ -16,7 +16,10 @@ class HoldingCatalogue(Protocol):
     def held_entries(
         self, source_id: SourceId, destination_id: DestinationId, level: Level
     ) -> Iterator[InstanceEntry]:
-        """List the present entries of a source whose version a destination holds at a level."""
+        """List the present entries of a source that a destination holds at a level.
+
+        It holds their versions, or what stands for these there.
+        """
         ...
 
     def held_sop_classes(

@@ -210,7 +210,7 @@ class History:
             for item in world.catalogue.plans.expected(world.source, world.destination)
         }
         assert expected == {version: version in levels for version in present}
-        assert world.catalogue.plans.present_versions(world.source) == len(present)
+        assert world.present_versions() == len(present)
 
 
 class HistorySuite(CatalogueCases):

@@ -8,8 +8,8 @@ from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.instance import ScannedEntry
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.ports.catalogue import Item, Outcome
+from dcmvault.testing.catalogue_equality_suite import EqualitySuite
 from dcmvault.testing.catalogue_world import (
-    CatalogueCases,
     World,
     digest,
     entry,
@@ -19,7 +19,7 @@ from dcmvault.testing.catalogue_world import (
 )
 
 
-class IndexSuite(CatalogueCases):
+class IndexSuite(EqualitySuite):
     """Tests of `Outcome.found`: reading a file finds more, or something else, than was told."""
 
     def test_a_file_that_is_what_was_told_completes_what_is_known(self) -> None:
@@ -33,7 +33,7 @@ class IndexSuite(CatalogueCases):
         assert sent.plan.version_id == item.plan.version_id
         report = world.catalogue.runs.report(_run_id(world))
         assert [study.patient_name for study in report.study_reports] == ["Doe^Jane"]
-        assert world.catalogue.plans.present_versions(world.source) == 1
+        assert world.present_versions() == 1
 
     def test_a_file_that_holds_another_instance_is_known_as_that(self) -> None:
         """The item ends as what was planned, and what the file holds is due in the next run."""
@@ -62,7 +62,7 @@ class IndexSuite(CatalogueCases):
         _end(world, item, found, ItemState.UNREADABLE)
         (due,) = world.due(world.run())
         assert due.identity == identity(2, 1, 7)
-        assert world.catalogue.plans.present_versions(world.source) == 1
+        assert world.present_versions() == 1
 
     def test_a_file_that_does_not_parse_is_known_as_opaque(self) -> None:
         """A place that takes any file is due to get it."""

@@ -71,7 +71,7 @@ class ScanSuite(BookmarkSuite):
         assert (second.instances, second.new, second.changed, second.gone) == (3, 0, 0, 0)
         assert (second.known_before, second.not_dicom, second.unreadable) == (3, 1, 1)
         assert world.catalogue.sources.present_instances(world.source) == 3
-        assert world.catalogue.plans.present_versions(world.source) == 2
+        assert world.present_versions() == 2
 
     def test_what_an_index_told_is_completed_by_a_scan_and_never_takes_its_place(self) -> None:
         """A told header makes an instance to plan by; texts of a file win, whoever comes first."""
@@ -107,7 +107,7 @@ class ScanSuite(BookmarkSuite):
         world.scan(world.run(), listed)
         assert world.scan(world.run(), [], believe_absence=False).gone == 0
         assert world.catalogue.sources.present_instances(world.source) == 3
-        assert world.catalogue.plans.present_versions(world.source) == 3
+        assert world.present_versions() == 3
         assert world.scan(world.run(), listed[:1]).gone == 2
         assert world.catalogue.sources.present_instances(world.source) == 1
         assert len(world.due(world.run())) == 1
@@ -149,7 +149,7 @@ class ScanSuite(BookmarkSuite):
         scan_pass.news([entry("a", "x")])
         scan_pass.record([scanned(name, "x", head, compared=True) for name in ("b", "c")])
         scan_pass.finish(believe_absence=True)
-        assert world.catalogue.plans.present_versions(world.source) == 1
+        assert world.present_versions() == 1
         assert len(world.due(world.run())) == 1
 
     def test_a_digest_read_for_comparison_is_kept(self) -> None:

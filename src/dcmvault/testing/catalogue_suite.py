@@ -118,7 +118,7 @@ class JobSuite(CatalogueCases):
         assert item.plan.file_sha256 == digest("real")
         world.verify(job, [item])
         assert world.due(world.run()) == []
-        assert world.catalogue.plans.present_versions(world.source) == 1
+        assert world.present_versions() == 1
 
     def test_whether_a_destination_holds_copies(self) -> None:
         """A receipt counts until evidence refutes it."""

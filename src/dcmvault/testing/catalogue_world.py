@@ -161,6 +161,7 @@ class World:
     source_name: str = "/library"
     destination_name: str = "dicom://PACS@peer:104?calling=DCMVAULT"
     now: datetime = START
+    keeps_versions: bool = True
     #: Part of the runs' names; worlds over one catalogue need different ones.
     label: str = "first"
     _runs: int = 0
@@ -173,7 +174,9 @@ class World:
     @property
     def destination(self) -> DestinationId:
         """The destination's id."""
-        return self.catalogue.plans.destination(self.destination_name)
+        return self.catalogue.plans.destination(
+            self.destination_name, keeps_versions=self.keeps_versions
+        )
 
     def tick(self) -> datetime:
         """Advance the clock."""
@@ -228,6 +231,10 @@ class World:
             )
         )
 
+    def present_versions(self) -> int:
+        """Count the versions that the source has."""
+        return len(list(self.catalogue.plans.expected(self.source, self.destination)))
+
     def plan(
         self, run_id: RunId, items: Sequence[PlanItem], level: Level = Level.COMPLETE
     ) -> list[Job]:
@@ -242,7 +249,9 @@ class World:
             self.destination,
             [PlannedJob(*key, tuple(some)) for key, some in by_series.items()],
         )
-        held = self.catalogue.plans.present_versions(self.source) - len(items)
+        plans = self.catalogue.plans
+        held = plans.held_versions(self.source, self.destination, level)
+        held -= sum(item.reason in ("full", "differential") for item in items)
         self.catalogue.runs.record_plan(
             run_id,
             counts=None,

@@ -92,6 +92,7 @@ class DicomwebSource:
         with _unavailable(), self._asking() as inventory:
             uids = sorted(inventory.studies(self._known_studies()))
         self._doubts.clear()
+        self._refused = 0
         # Who gives no UIDs cannot be asked by UID either.
         self._is_complete = not inventory.nameless
         if inventory.nameless:

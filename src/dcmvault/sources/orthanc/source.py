@@ -76,7 +76,7 @@ class OrthancSource:
         """List the studies, all in one answer: pages would shift when one is deleted meanwhile."""
         with self._connection() as rest, _whole():
             found = _study_ids(rest)
-            self._doubts = []
+            self._doubts, self._refused = [], 0
             for study_id in found:
                 yield StudyRef(study_id)
 

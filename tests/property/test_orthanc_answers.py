@@ -33,7 +33,8 @@ SECTION = OrthancSourceSection(url="http://127.0.0.1:9")
 ACCESS = look_up_access(SECTION, SystemClock().monotonic)
 STUDY, SERIES = "a" * 8 + "-bbbbbbbb" * 4, "c" * 8 + "-bbbbbbbb" * 4
 ONE, OTHER = "d" * 8 + "-bbbbbbbb" * 4, "e" * 8 + "-bbbbbbbb" * 4
-LOCATOR = re.compile(r"[0-9a-f-]{44}/[0-9a-f-]{44}\.dcm\Z")
+#: An instance; or a study that could not be listed.
+LOCATOR = re.compile(r"[0-9a-f-]{44}(?:/[0-9a-f-]{44}\.dcm)?\Z")
 
 
 def _instance(instance_id: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_an_index_that_is_being_written_is_read_200_times(
             assert numbers == list(range(first * IMAGES, (first + STUDIES) * IMAGES))
             assert set(written) == {study_uid(first + number) for number in range(STUDIES)}
             seen.add(frozenset(written))
-    assert report.transactions >= 20
+    assert report.transactions > 10
     assert len(seen) > 10, "the index did change while it was read"
     assert report.locked == 0, "no lock was ever held on the live index"
     assert not [path for path in opened if path.endswith("(as a database)")]

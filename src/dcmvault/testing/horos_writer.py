@@ -24,7 +24,7 @@ FIRST_NUMBER = 700
 STUDIES = 3
 IMAGES = 2
 #: Seconds between two transactions: a viewer is not always writing.
-_PAUSE_S = 0.1
+_PAUSE_S = 0.05
 _REMOVALS = (
     "DELETE FROM ZIMAGE WHERE ZSERIES IN (SELECT se.Z_PK FROM ZSERIES se"
     " JOIN ZSTUDY st ON st.Z_PK = se.ZSTUDY WHERE st.ZSTUDYINSTANCEUID = ?)",

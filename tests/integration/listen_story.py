@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +69,9 @@ def held_in(folder: Path) -> set[str]:
 
 
 def in_spool(home: Path) -> list[Path]:
-    """List what is in the spool."""
-    return list((home / "spool").glob("studies/*/*"))
+    """List what is in the spool, though folders go while they are looked at."""
+    found: list[Path] = []
+    for study in (home / "spool" / "studies").glob("*"):
+        with suppress(FileNotFoundError):
+            found += study.iterdir()
+    return found

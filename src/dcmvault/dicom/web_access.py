@@ -1,4 +1,4 @@
-"""How a DICOMweb service is reached: its section with secrets and certificates looked up."""
+"""How a service on the web is reached: its section with secrets and certificates looked up."""
 
 from __future__ import annotations
 

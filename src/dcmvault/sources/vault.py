@@ -35,6 +35,7 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.sources.sentences import sentence
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.reading import FileReader
@@ -161,7 +162,7 @@ class _Lookup:
             try:
                 records = self.state.records(uid)
             except DestinationError as error:
-                return _refusal(entry, EntryUnreadableError, _sentence(error.message))
+                return _refusal(entry, EntryUnreadableError, sentence(error.message))
             self._word = found[1]
             self._records = {_entry(uid, record).locator: record for record in records}
         record = self._records.get(entry.locator)
@@ -183,7 +184,7 @@ def _answers(
     """Answer for some entries, with files at the next of these paths."""
     if isinstance(lookup, DcmvaultError):
         for entry in batch:
-            yield _refusal(entry, EntryUnreadableError, _sentence(lookup.message))
+            yield _refusal(entry, EntryUnreadableError, sentence(lookup.message))
         return
     found = [(entry, lookup.record(entry)) for entry in batch]
     records = [record for _entry, record in found if isinstance(record, InstanceRecord)]
@@ -197,7 +198,7 @@ def _answers(
         try:
             _write(path, record, reader)
         except DestinationError as error:
-            yield _refusal(entry, EntryUnreadableError, _sentence(error.message))
+            yield _refusal(entry, EntryUnreadableError, sentence(error.message))
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             message = f"The file cannot be rebuilt on this machine: {reason}."
@@ -281,10 +282,5 @@ def _unavailable() -> Iterator[None]:
         if out_of_reach(error):
             hint = error.hint or "Check that it is reachable, then run again."
         raise SourceUnavailableError(
-            f"The vault cannot be read: {_sentence(error.message)}", hint=hint
+            f"The vault cannot be read: {sentence(error.message)}", hint=hint
         ) from error
-
-
-def _sentence(message: str) -> str:
-    """End a message as sentences end."""
-    return message if message.endswith((".", "!", "?")) else f"{message}."

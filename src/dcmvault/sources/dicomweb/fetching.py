@@ -39,6 +39,7 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
+from dcmvault.sources.sentences import sentence
 
 #: Instances on their way or waiting to be handed out, for each connection.
 _AHEAD = 2
@@ -285,11 +286,6 @@ def refusal(
 ) -> UnreadableEntry:
     """Answer for an entry that cannot be had."""
     return UnreadableEntry(entry, kind.code, message)
-
-
-def sentence(message: str) -> str:
-    """End a message as sentences end."""
-    return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
 def _no_room(error: OSError) -> str:

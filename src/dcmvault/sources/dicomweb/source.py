@@ -31,8 +31,9 @@ from dcmvault.model.instance import (
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.clock import Clock
-from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal, sentence
+from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
+from dcmvault.sources.sentences import sentence
 
 #: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)

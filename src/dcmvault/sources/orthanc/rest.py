@@ -22,6 +22,7 @@ from dcmvault.errors import (
     SourceUnavailableError,
     TlsRefusedError,
 )
+from dcmvault.sources.sentences import sentence
 
 #: Bytes of an answer that describes resources; an instance takes about 450.
 LONGEST_ROWS = 16 << 20
@@ -169,11 +170,11 @@ class OrthancRest:
         except TlsRefusedError as error:
             raise unavailable(error) from error
         except DestinationUnreachableError as error:
-            raise OrthancBusyError(_sentence(error.message), hint=_hint(error)) from error
+            raise OrthancBusyError(sentence(error.message), hint=_hint(error)) from error
         except DestinationStoppedError as error:
             raise unavailable(error) from error
         except DestinationError as error:
-            raise ResourceUnreadableError(_sentence(error.message), hint=error.hint) from error
+            raise ResourceUnreadableError(sentence(error.message), hint=error.hint) from error
         self._check_status(answer.status)
         self.patience.answered()
         return answer
@@ -283,13 +284,8 @@ def _hand_over(stream: HttpStream, take: Take, longest: int) -> None:
 
 def unavailable(error: DestinationError) -> SourceUnavailableError:
     """Say of Orthanc as a source what was said of a peer."""
-    return SourceUnavailableError(_sentence(error.message), hint=_hint(error))
+    return SourceUnavailableError(sentence(error.message), hint=_hint(error))
 
 
 def _hint(error: DestinationError) -> str:
     return error.hint or "Check that Orthanc runs, and the address."
-
-
-def _sentence(message: str) -> str:
-    """End a message as sentences end."""
-    return message if message.endswith((".", "!", "?")) else f"{message}."

@@ -206,6 +206,10 @@ class _Retrieval:
             except DestinationUnreachableError as error:
                 if not self._goes_on_without(lane):
                     self._failed(error)
+            except BaseException:
+                # Whoever waits for a lane would wait for ever.
+                self._lanes.put(lane)
+                raise
             else:
                 self._failures = 0
                 self._lanes.put(lane)

@@ -40,6 +40,7 @@ from dcmvault.errors import (
     EntryVanishedError,
 )
 from dcmvault.model.instance import InstanceEntry, InstanceIdentity, UnreadableEntry
+from dcmvault.sources.sentences import sentence
 
 #: How often what is lacking is asked for, unless something came the time before.
 _ATTEMPTS = 2
@@ -229,7 +230,7 @@ class Lane:
             return True
         reason = reasons.get(uid) or reasons.get("") or "it sends nothing, and does not say why"
         batch.refuse(
-            uid, EntryUnreadableError.code, _sentence(f"The PACS did not send it: {reason}")
+            uid, EntryUnreadableError.code, sentence(f"The PACS did not send it: {reason}")
         )
         return False
 
@@ -326,15 +327,10 @@ def _answering(refuse: Callable[[str, str], None]) -> Iterator[None]:
     except DestinationUnreachableError:
         raise
     except DestinationError as error:
-        refuse(EntryUnreadableError.code, _sentence(error.message))
+        refuse(EntryUnreadableError.code, sentence(error.message))
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         refuse(
             EntryUnreadableError.code,
             f"What the PACS sends cannot be kept on this machine (TMPDIR): {reason}.",
         )
-
-
-def _sentence(message: str) -> str:
-    """End a message as sentences end."""
-    return message if message.endswith((".", "!", "?")) else f"{message}."

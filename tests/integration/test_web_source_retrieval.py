@@ -345,10 +345,17 @@ def test_what_lies_here_is_bounded_in_bytes(
         read.append(answer.entry)
     assert read == entries
     assert len(archive.retrieved()) > len(entries), "some were put off"
-    assert max(seen) <= 4 * mib + 4 * mib
+    instance = 3 * mib + (64 << 10)
+    # Beside the room: the one that is handed out, and the one that is waited for.
+    assert max(seen) <= 4 * mib + 2 * instance
 
 
 def _bytes_in(folder: Path) -> int:
+    """Return the bytes there; the least of three looks, as files come and go during each."""
+    return min(_look(folder) for _ in range(3))
+
+
+def _look(folder: Path) -> int:
     count = 0
     for path in folder.rglob("*"):
         with suppress(OSError):  # removed meanwhile

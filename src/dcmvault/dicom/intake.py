@@ -65,6 +65,11 @@ class Room:
             self._taken += count
             return True
 
+    def take_beyond(self, count: int) -> None:
+        """Count so many bytes more, whether there is room for them or not."""
+        with self._lock:
+            self._taken += count
+
     def give_back(self, count: int) -> None:
         """Say that so many bytes are gone."""
         with self._lock:

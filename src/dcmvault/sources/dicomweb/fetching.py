@@ -75,7 +75,8 @@ class WebFetching:
     access: WebAccess
     idle: IdleConnections
     connections: int
-    #: For all files together that are on their way or handed out; one more may be beside them.
+    #: For all files together that are on their way or handed out. No file begins to come without
+    #: room but the one that is waited for: beyond it are that one and those handed out, at most.
     room: Room
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -103,9 +104,9 @@ class WebFetching:
                 answer = self._answer(one, files, pool)
                 if isinstance(answer, InstanceFile):
                     in_use.append(one.file)
+                    files.hand_out(answer.path)
                     while len(in_use) > kept:
                         in_use.popleft().give_back()
-                    files.hand_out(answer.path)
                 return answer
 
             try:
@@ -145,7 +146,7 @@ class WebFetching:
                 one.file.file = files.new()
             except OSError as error:
                 return refusal(one.wanted.entry, EntryUnreadableError, _no_room(error))
-            one.file.room = None
+            one.file.is_waited_for = True
             return pool.submit(self._fetch, one.wanted, one.file).result()
 
     def _abandon(self) -> None:
@@ -226,18 +227,20 @@ class WebFetching:
 
 @dataclass(slots=True)
 class _File:
-    """A file on its way, and the room that it takes; without a room it is beside the others."""
+    """A file on its way, and the room that it takes: what is waited for, whatever is left."""
 
     file: FetchedFile
-    room: Room | None
+    room: Room
+    is_waited_for: bool = False
     _taken: int = 0
 
     def write(self, piece: memoryview) -> None:
         """Append; _PutOffError, and nothing written, where there is no room."""
-        if self.room is not None:
-            if not self.room.take(len(piece)):
-                raise _PutOffError
-            self._taken += len(piece)
+        if self.is_waited_for:
+            self.room.take_beyond(len(piece))
+        elif not self.room.take(len(piece)):
+            raise _PutOffError
+        self._taken += len(piece)
         self.file.write(piece)
 
     def empty(self) -> None:
@@ -252,8 +255,7 @@ class _File:
 
     def give_back(self) -> None:
         """Say that its bytes do not lie here any more."""
-        if self.room is not None:
-            self.room.give_back(self._taken)
+        self.room.give_back(self._taken)
         self._taken = 0
 
 

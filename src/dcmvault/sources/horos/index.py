@@ -139,18 +139,19 @@ def _open_copy(path: str) -> sqlite3.Connection | None:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     # What a damaged row claims to hold must not decide how much memory is taken.
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    # A path in the index need not be UTF-8, nor a name in a verdict on damage; surrogates (PEP 383)
+    # keep the bytes.
+    connection.text_factory = _text
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        _log.warning("the copy of the library's index cannot be opened: %s", error.args[0])
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # its message need not be UTF-8
+        _log.warning("the copy of the library's index cannot be opened: %s", error)
         connection.close()
         return None
     if verdict != ("ok",):
         connection.close()
         return None
-    # A path in the index need not be UTF-8; surrogates (PEP 383) keep its bytes.
-    connection.text_factory = _text
     return connection
 
 

@@ -39,6 +39,7 @@ def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]
             size=item.plan.entry.fingerprint.size or sizes.get(item.plan.version_id, 0),
             file_sha256=item.plan.file_sha256,
             object_key=item.plan.object_key,
+            sop_class_uid=item.plan.kind.sop_class_uid,
         )
         for item in of_items
     }

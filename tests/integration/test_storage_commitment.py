@@ -176,7 +176,7 @@ def test_failures_are_told_one_by_one(world: _Worlds) -> None:
     ]
     assert list(verification.reasons.values()) == [
         "the peer does not commit to it: no such object instance (0112)",
-        "the peer does not commit to it: class and instance conflict (0119)",
+        "the peer does not commit to it: it has another SOP class (0119)",
         "the peer does not commit to it: processing failure (0110)",
     ]
     transaction = _only_transaction(verification)

@@ -15,7 +15,7 @@ from dcmvault.dicom.commitment_coding import (
     CLASS_INSTANCE_CONFLICT,
     NO_SUCH_OBJECT_INSTANCE,
     Reference,
-    failure_words,
+    explain_failure,
 )
 from dcmvault.dicom.commitment_receiver import CommitmentReceiver
 from dcmvault.dicom.commitment_scu import (
@@ -122,10 +122,7 @@ def _finding(asked: AskedFor, reference: Reference, timeout_s: float) -> tuple[F
     reason = reported.failed.get(reference)
     if reason is None:
         return Finding.UNKNOWN, "the peer's report of storage commitment does not name it"
-    return (
-        _FINDINGS.get(reason, Finding.UNKNOWN),
-        f"the peer does not commit to it: {failure_words(reason)}",
-    )
+    return _FINDINGS.get(reason, Finding.UNKNOWN), explain_failure(reason)
 
 
 def _why_no_report(asked: AskedFor, timeout_s: float) -> str:

@@ -27,12 +27,12 @@ FAILURES_EXIST = 2
 NO_SUCH_OBJECT_INSTANCE = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
 _FAILURE_REASONS = {
-    0x0110: "processing failure",
-    NO_SUCH_OBJECT_INSTANCE: "no such object instance",
-    0x0213: "resource limitation",
-    0x0122: "referenced SOP class not supported",
-    CLASS_INSTANCE_CONFLICT: "class and instance conflict",
-    0x0131: "duplicate transaction UID",
+    0x0110: "the peer does not commit to it: processing failure (0110)",
+    NO_SUCH_OBJECT_INSTANCE: "the peer does not commit to it: no such object instance (0112)",
+    0x0213: "the peer does not commit to it: resource limitation (0213)",
+    0x0122: "the peer does not commit to it: its SOP class is not supported (0122)",
+    CLASS_INSTANCE_CONFLICT: "the peer does not commit to it: it has another SOP class (0119)",
+    0x0131: "the peer does not commit to it: duplicate transaction UID (0131)",
 }
 
 _TRANSACTION_UID = (0x0008, 0x1195)
@@ -64,9 +64,11 @@ class Outcome:
     failed: tuple[tuple[Reference, int], ...]
 
 
-def failure_words(reason: int) -> str:
-    """Return a Failure Reason in words, with its number as the Standard writes it."""
-    return f"{_FAILURE_REASONS.get(reason, 'a reason of its own')} ({reason:04X})"
+def explain_failure(reason: int) -> str:
+    """Say a Failure Reason in words, with its number as the Standard writes it."""
+    return _FAILURE_REASONS.get(
+        reason, f"the peer does not commit to it, for a reason of its own ({reason:04X})"
+    )
 
 
 def encode_references(transaction_uid: str, references: Iterable[Reference]) -> bytes:

@@ -72,7 +72,7 @@ class CommitmentReceiver:
                 senders,
                 self._timeout_s,
                 self._serve,
-                "reports of storage commitment",
+                "commitment",
             )
             try:
                 self._open.enter_context(port)

@@ -52,7 +52,7 @@ class MoveReceiver:
         self._ae_title = ae_title
         self._number = port
         self._port = CallbackPort(
-            ae_title, (host, port), senders, dimse_timeout_s, self._take, "what a C-MOVE brings"
+            ae_title, (host, port), senders, dimse_timeout_s, self._take, "C-MOVE"
         )
         self._expected: list[Wanted] = []
         self._lock = threading.Lock()

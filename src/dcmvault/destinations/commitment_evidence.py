@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dcmvault.config.peer_sections import DimseDestinationSection
-from dcmvault.destinations.read_back import Way
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.commitment_coding import (
@@ -22,6 +21,7 @@ from dcmvault.dicom.commitment_scu import (
     NEW_ASSOCIATION,
     AskedFor,
     CommitmentWaiting,
+    Way,
     ask_for_commitment,
 )
 from dcmvault.dicom.commitment_transactions import CommitmentTransactions, Reported

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -73,6 +74,14 @@ class CallbackPort:
         """The port it listens on."""
         assert self._listening is not None
         return int(self._listening.getsockname()[1])
+
+    def await_ends(self, timeout_s: float) -> None:
+        """Wait until every association that stands has ended, at most for so long."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            standing = list(self._open)
+        for thread in standing:
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def __enter__(self) -> Self:
         both = not self._address[0] and socket.has_dualstack_ipv6()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 from dcmvault.dicom import command as commands
@@ -25,6 +25,8 @@ from dcmvault.errors import DestinationError, MalformedDicomError
 _LONGEST_S = 600.0
 #: Seconds between tries for a port that somebody else has.
 _PORT_PAUSE_S = 0.1
+#: Seconds that peers have to end their associations when nothing is awaited any more.
+_COURTESY_S = 1.0
 _SUCCESS = 0x0000
 
 
@@ -46,7 +48,7 @@ class CommitmentReceiver:
         self._timeout_s = dimse_timeout_s
         self._sink = sink
         self._waiting = 0
-        self._open = ExitStack()
+        self._port: CallbackPort | None = None
         self._lock = threading.Lock()
 
     @contextmanager
@@ -62,7 +64,7 @@ class CommitmentReceiver:
             with self._lock:
                 self._waiting -= 1
                 if not self._waiting:
-                    self._open.close()
+                    self._close()
 
     def _listen(self, senders: Collection[str], deadline: float) -> None:
         while True:
@@ -75,7 +77,7 @@ class CommitmentReceiver:
                 "commitment",
             )
             try:
-                self._open.enter_context(port)
+                port.__enter__()
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise DestinationError(
@@ -86,7 +88,15 @@ class CommitmentReceiver:
                     ) from error
                 time.sleep(_PORT_PAUSE_S)
             else:
+                self._port = port
                 return
+
+    def _close(self) -> None:
+        """Stop listening; who brought a report may hear that it was taken, and release."""
+        assert self._port is not None
+        port, self._port = self._port, None
+        port.await_ends(_COURTESY_S)
+        port.__exit__(None, None, None)
 
     def _serve(self, peer: Peer, channel: Channel) -> None:
         named = welcome(channel, self._ae_title, _chosen, {COMMITMENT})

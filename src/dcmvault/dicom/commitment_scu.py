@@ -27,13 +27,14 @@ from dcmvault.dicom.commitment_receiver import CommitmentReceiver
 from dcmvault.dicom.commitment_transactions import CommitmentTransactions, Reported
 from dcmvault.dicom.messages import Action
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.errors import DestinationError, DestinationUnreachableError
+from dcmvault.errors import AssociationLostError, DestinationError, DestinationUnreachableError
 
 #: Instances named in one request: some peers have limits, and a lost report costs less.
 MOST_IN_ONE = 500
 #: Seconds for which the association is kept for a report where it may also come to our port: some
 #: peers report only when it has ended.
 _LINGER_S = 5.0
+_NOT_KNOWN = "Enter our AE title with address and port at the peer; some give up at others."
 SAME_ASSOCIATION = "on the association of the request"
 NEW_ASSOCIATION = "on an association of the peer's"
 
@@ -143,7 +144,7 @@ class _Requests:
                 self.asked[uid] = AskedFor(uid, some, self._act(association, uid, some))
             except DestinationUnreachableError as error:
                 if not start:
-                    raise
+                    raise AssociationLostError(error.message, hint=_NOT_KNOWN) from error
                 self.asked[uid] = AskedFor(uid, some, lost=error.message)
         self.missing = len(self._open())
         self.ends_at = time.monotonic() + self.waiting.timeout_s

@@ -42,32 +42,7 @@ def command() -> click.Command:
                 help=_("Where: an address or a configured name. May be given several times."),
             ),
             level_option("--level"),
-            click.Option(
-                ["--sample"],
-                metavar="SHARE|NUMBER",
-                default="",
-                help=_(
-                    "Verify only so many studies, those with the oldest evidence first: “5%” of "
-                    "all, or a number."
-                ),
-            ),
-            click.Option(
-                ["--older-than"],
-                metavar="AGE",
-                default="",
-                help=_(
-                    "Verify only studies without evidence of the level that is younger: “30d”, "
-                    "“12h” or “8w”."
-                ),
-            ),
-            click.Option(
-                ["--due"],
-                is_flag=True,
-                help=_(
-                    "Verify what the configuration says is due: “reverify_after” and "
-                    "“reverify_share” of each destination."
-                ),
-            ),
+            *_sample_options(),
             json_option(),
             progress_option(),
         ],
@@ -86,6 +61,38 @@ def command() -> click.Command:
             ),
         ],
     )
+
+
+def _sample_options() -> list[click.Parameter]:
+    """Build the options that choose studies by the age of their evidence."""
+    return [
+        click.Option(
+            ["--sample"],
+            metavar="SHARE|NUMBER",
+            default="",
+            help=_(
+                "Verify only so many studies, those with the oldest evidence first: “5%” of "
+                "all, or a number."
+            ),
+        ),
+        click.Option(
+            ["--older-than"],
+            metavar="AGE",
+            default="",
+            help=_(
+                "Verify only studies without evidence of the level that is younger: “30d”, "
+                "“12h” or “8w”."
+            ),
+        ),
+        click.Option(
+            ["--due"],
+            is_flag=True,
+            help=_(
+                "Verify what the configuration says is due: “reverify_after” and "
+                "“reverify_share” of each destination."
+            ),
+        ),
+    ]
 
 
 def _verify(

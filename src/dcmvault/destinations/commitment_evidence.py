@@ -83,7 +83,7 @@ def ask_to_commit(
         level=Level.COMMITTED,
         study_instance_uid=study.study_instance_uid,
         observed_at=observed_at,
-        findings=asking.findings,
+        findings={one.version_id: asking.findings[one.version_id] for one in study.instances},
         proof={
             "peer": peer.name,
             "method": "storage commitment",

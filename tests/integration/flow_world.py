@@ -155,6 +155,7 @@ class Flow:
             jobs=cast(Any, death.guard(catalogue.jobs)),
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
+            reverification=catalogue.reverification,
             open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,

@@ -54,6 +54,8 @@ _WORDS = {
     "strategy": STRATEGY_WORDS,
     "priority": PRIORITY_WORDS,
 }
+#: Keys of a destination about the age of its evidence.
+_AGEING = ("reverify_after", "reverify_share")
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
@@ -114,6 +116,7 @@ def effective(settings: Settings) -> dict[str, object]:
         options = _options(destination.section)
         if destination.level is not None:
             options["level"] = destination.level.word
+        options |= {name: getattr(destination, name) for name in _AGEING}
         destinations[name] = options
     values["destinations"] = destinations
     values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
@@ -201,7 +204,9 @@ class _Reader:
                 self._add((*path, "level"), _one_of(LEVEL_WORDS, str(level)))
             else:
                 asked = Level.from_word(str(level))
-        return {"section": self._merged(path, options, section, ("level",)), "level": asked}
+        ages = {name: options.pop(name) for name in _AGEING if name in options}
+        merged = self._merged(path, options, section, ("level", *_AGEING))
+        return {"section": merged, "level": asked, **ages}
 
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)

@@ -65,8 +65,9 @@ def render_template(
         *_comment(
             _(
                 "Destinations: where copies go. “level” is the evidence asked by default: sent, "
-                "present, complete, or proven (folder, vault: read back and compared). What opens "
-                "a vault is referred to: “env:NAME” or “file:PATH”."
+                "present, complete, committed (storage commitment of a PACS, checksums of S3), or "
+                "proven (read back and compared); “reverify_after” is how old it may be. What "
+                "opens a vault is referred to: “env:NAME” or “file:PATH”."
             )
         ),
         *_destination_tables(destinations),
@@ -194,6 +195,9 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "# [destinations.pacs]",
             '# address = "dicom://ORTHANC@pacs.example:4242?calling=DCMVAULT"',
             '# level = "complete"',
+            '# reverify_after = "30d"',
+            '# reverify_share = "5%"',
+            "# commitment_port = 11114",
             "# max_associations = 4",
             '# network = "ethernet"',
             "# async_window = 8",

@@ -43,6 +43,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -81,6 +82,11 @@ class OpenedCatalogue(Protocol):
     @property
     def holdings(self) -> HoldingCatalogue:
         """What is held by evidence."""
+        ...
+
+    @property
+    def reverification(self) -> ReverificationCatalogue:
+        """Ages of evidence."""
         ...
 
     @property

@@ -196,6 +196,7 @@ class Workplace:
             jobs=self.catalogue.jobs,
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
+            reverification=self.catalogue.reverification,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

@@ -265,10 +265,17 @@ def test_a_locator_is_three_uids_or_none(locator: str) -> None:
 class Scripted(Questions):
     """Answers from a list, again and again."""
 
-    def __init__(self, answers: list[Answers]) -> None:
+    needs_patient = False
+
+    def __init__(self, answers: list[Answers], *, relational: bool) -> None:
         super().__init__(PEER)
         self.answers = answers
+        self.relational = relational
         self.asked = 0
+
+    @property
+    def is_relational(self) -> bool:
+        return self.relational
 
     def ask(self, level: str, keys: object, returned: object) -> Answers:
         self.asked += 1
@@ -284,12 +291,17 @@ told = st.dictionaries(
 )
 
 
-@given(st.lists(st.builds(Answers, st.lists(told, max_size=5), st.booleans()), min_size=1))
+@given(
+    st.lists(st.builds(Answers, st.lists(told, max_size=5), st.booleans()), min_size=1),
+    st.booleans(),
+)
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-def test_a_study_is_listed_whatever_is_told_of_it(answers: list[Answers]) -> None:
+def test_a_study_is_listed_whatever_is_told_of_it(answers: list[Answers], relational: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dcmvault.sources.query_retrieve.listing._MOST_NUMBERS", 200)
-        listing = StudyListing(Scripted(answers), "1.2", study_attributes({}))
+        listing = StudyListing(
+            Scripted(answers, relational=relational), "1.2", study_attributes({})
+        )
         entries = list(listing.entries())
     locators = [entry.locator for entry in entries]
     assert len(set(locators)) == len(locators)

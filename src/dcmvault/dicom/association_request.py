@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import pdu
@@ -35,6 +35,8 @@ class AssociationRequest:
     calling_ae_title: str
     contexts: Sequence[ProposedContext]
     maximum_length: int
+    #: Models for which relational queries are asked for.
+    relational: frozenset[str]
     #: The fixed part, of which the answer repeats most.
     head: bytes
 
@@ -45,6 +47,7 @@ def read_request(body: bytes) -> AssociationRequest:
         raise MalformedDicomError("an A-ASSOCIATE-RQ is cut short")
     contexts: list[ProposedContext] = []
     maximum_length = 0
+    relational: frozenset[str] = frozenset()
     for kind, value in pdu.items(body[_ITEMS:]):
         if kind == _CONTEXT_RQ and len(value) >= 4:
             inner = [(item, text.rstrip(b"\0 ")) for item, text in pdu.items(value[4:])]
@@ -57,7 +60,9 @@ def read_request(body: bytes) -> AssociationRequest:
                     ProposedContext(value[0], abstract[0].decode("ascii", "replace"), syntaxes)
                 )
         elif kind == _USER_INFORMATION:
-            for inner_kind, number in pdu.items(value):
+            user_items = list(pdu.items(value))
+            relational |= pdu.relational_in(user_items)
+            for inner_kind, number in user_items:
                 if inner_kind == _MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
     return AssociationRequest(
@@ -65,6 +70,7 @@ def read_request(body: bytes) -> AssociationRequest:
         body[_CALLING].decode("ascii", "replace").strip("\0 "),
         contexts,
         maximum_length,
+        relational,
         body[:_ITEMS],
     )
 
@@ -76,16 +82,19 @@ def acceptance(
     maximum_length: int,
     implementation_class_uid: str,
     implementation_version: str,
+    relational: Collection[str] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-AC (PS3.8 section 9.3.3).
 
     `chosen` are the transfer syntaxes of accepted contexts by their id; the others are refused.
+    `relational` are the models in which queries may be relational.
     """
     contexts = b"".join(_answer(one, chosen.get(one.context_id)) for one in request.contexts)
     user = (
         _item(_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
         + _item(_CLASS, implementation_class_uid.encode("ascii"))
         + _item(_VERSION, implementation_version.encode("ascii"))
+        + pdu.relational_queries(relational)
     )
     application = _item(0x10, b"1.2.840.10008.3.1.1.1")
     body = request.head + application + contexts + _item(_USER_INFORMATION, user)

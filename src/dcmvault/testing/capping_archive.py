@@ -27,6 +27,7 @@ from dcmvault.dicom.inbox import Inbox
 from dcmvault.errors import DcmvaultError
 
 _Tag = tuple[int, int]
+_CHARACTER_SET: _Tag = (0x0008, 0x0005)
 _LEVEL: _Tag = (0x0008, 0x0052)
 _UID: _Tag = (0x0020, 0x000D)
 _DATE: _Tag = (0x0008, 0x0020)
@@ -253,6 +254,7 @@ class CappingArchive:
         asked = {
             tag: value.decode().strip("\0 ") for tag, value in commands.decode_flat(identifier)
         }
+        asked.pop(_CHARACTER_SET, None)
         keys = {tag: value for tag, value in asked.items() if value and tag != _LEVEL}
         if self._refuses or (self._needs_keys and not keys):
             yield _response(context_id, command, self._refuses or _UNABLE)
@@ -272,6 +274,8 @@ class CappingArchive:
             elements = {
                 tag: row.get(tag, "") for tag in asked if tag != _LEVEL and tag not in self._untold
             }
+            if not all(map(str.isascii, elements.values())):
+                elements[_CHARACTER_SET] = "ISO_IR 192"
             data_set = commands.encode_identifier(
                 (*tag, _padded(value, b"\0" if tag in _UIDS else b" "))
                 for tag, value in elements.items()

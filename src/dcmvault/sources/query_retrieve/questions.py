@@ -11,6 +11,7 @@ from typing import Self
 
 from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.attribute_query import (
+    SERIES_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Answers,
     AttributeQuery,
@@ -19,7 +20,7 @@ from dcmvault.dicom.attribute_query import (
 )
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.query_model import open_for_queries
-from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
+from dcmvault.dicom.told_studies import PATIENT_KEYS, STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
 #: Seconds that all questions for the list of studies may take, and those about one of them.
@@ -68,8 +69,21 @@ class Questions:
             return self._standing().ask(level, keys, returned)
         return self._standing().ask(level, keys, returned)
 
+    def patients(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for patients, by their IDs, with all that is told of them."""
+        return self.ask("PATIENT", keys, PATIENT_KEYS)
+
+    def studies_of_series(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for the UIDs of studies by what is told of their series: a relational question."""
+        return self.ask("SERIES", keys, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
+
     def studies(self, keys: Mapping[Tag, str]) -> Answers:
-        """Ask for studies with all that is told of them."""
+        """Ask for studies with all that is told of them.
+
+        Where questions name the patient, what is told of that is asked at PATIENT level only.
+        """
+        if self.needs_patient:
+            return self.ask("STUDY", keys, [tag for tag in STUDY_KEYS if tag not in PATIENT_KEYS])
         return self.ask("STUDY", keys, STUDY_KEYS)
 
     def study(self, study_instance_uid: str) -> Row:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pynetdicom import AE, evt
@@ -195,10 +195,10 @@ def test_a_patient_with_more_studies_than_the_archive_tells_at_once() -> None:
 
 def test_an_archive_that_does_not_split_its_patients_is_doubted() -> None:
     studies = [
-        replace(one, patient_id=f"A{number:03}") for number, one in enumerate(archived(100, 1))
+        replace(one, patient_id=f"A{number:03}") for number, one in enumerate(archived(30, 1))
     ]
     ignored = [(0x0010, 0x0020)]
-    with CappingArchive(studies, models="P", cap=50, ignores=ignored) as archive:
+    with CappingArchive(studies, models="P", cap=16, ignores=ignored) as archive:
         source = source_at(archive)
         list(source.studies())
     assert any("split its patients by ID" in one for one in source.remarks().warnings)
@@ -240,7 +240,7 @@ def test_by_the_modality_of_series_where_the_modalities_of_studies_are_not_match
 @pytest.mark.peers
 @pytest.mark.parametrize("options", [(), ("--no-study-root",)])
 @pytest.mark.parametrize("retrieve", ["get", "move"])
-def test_dcmtk_in_both_models(options: tuple[str, ...], retrieve: str, tmp_path: Path) -> None:
+def test_dcmtk_in_both_models(options: tuple[str, ...], retrieve: Literal["get", "move"], tmp_path: Path) -> None:
     made = [
         one
         for key in ("one", "two")

@@ -59,7 +59,7 @@ _LOCATOR = re.compile(r"([0-9.]{1,64})/([0-9.]{1,64})/([0-9.]{1,64})\Z", re.ASCI
 _NUMBERS_IN_VAIN = 3
 _MOST_NUMBERS = 100_000
 #: Under this name `largest` keeps how many answers about all series at once were too many.
-_AT_ONCE = "IMAGE of a study"
+_AT_ONCE = "at-once"
 #: More instances in one study are a peer without end.
 _MOST_INSTANCES = 250_000
 

@@ -240,7 +240,9 @@ def test_by_the_modality_of_series_where_the_modalities_of_studies_are_not_match
 @pytest.mark.peers
 @pytest.mark.parametrize("options", [(), ("--no-study-root",)])
 @pytest.mark.parametrize("retrieve", ["get", "move"])
-def test_dcmtk_in_both_models(options: tuple[str, ...], retrieve: Literal["get", "move"], tmp_path: Path) -> None:
+def test_dcmtk_in_both_models(
+    options: tuple[str, ...], retrieve: Literal["get", "move"], tmp_path: Path
+) -> None:
     made = [
         one
         for key in ("one", "two")

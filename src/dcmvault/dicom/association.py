@@ -2,7 +2,8 @@
 
 One blocking socket and one thread each; every wait is finite. Data sets are streamed as they
 are, never decoded. Some equipment drops the connection when extended negotiation is proposed,
-hence there is none but what was asked for, and role selection for C-GET, which needs it.
+hence there is none but what was asked for, role selection for C-GET, which needs it, and relational
+queries, for which who proposes them must be ready to do without.
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ class NegotiatedContexts:
     ) -> None:
         #: What was asked for.
         self.proposed = frozenset(proposals)
+        #: Models in which the peer grants relational queries that were asked for.
+        self.relational = acceptance.relational & {
+            one.abstract_syntax_uid for one in proposals if one.relational
+        }
         self._accepted: dict[tuple[str, str], int] = {}
         self._named: dict[int, tuple[str, str]] = {}
         self._refused: dict[tuple[str, str], int] = {}

@@ -36,6 +36,8 @@ class AssociationRequest:
     calling_ae_title: str
     contexts: Sequence[ProposedContext]
     maximum_length: int
+    #: Models for which relational queries are asked for.
+    relational: frozenset[str]
     #: The fixed part, of which the answer repeats most.
     head: bytes
     #: SOP classes whose SCP the requestor proposes to be (PS3.7 Annex D.3.3.4).
@@ -49,6 +51,7 @@ def read_request(body: bytes) -> AssociationRequest:
     contexts: list[ProposedContext] = []
     maximum_length = 0
     served: set[str] = set()
+    relational: frozenset[str] = frozenset()
     for kind, value in pdu.items(body[_ITEMS:]):
         if kind == _CONTEXT_RQ and len(value) >= 4:
             inner = [(item, text.rstrip(b"\0 ")) for item, text in pdu.items(value[4:])]
@@ -61,7 +64,9 @@ def read_request(body: bytes) -> AssociationRequest:
                     ProposedContext(value[0], abstract[0].decode("ascii", "replace"), syntaxes)
                 )
         elif kind == _USER_INFORMATION:
-            for inner_kind, number in pdu.items(value):
+            user_items = list(pdu.items(value))
+            relational |= pdu.relational_in(user_items)
+            for inner_kind, number in user_items:
                 if inner_kind == _MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
                 elif inner_kind == _ROLE_SELECTION and len(number) > 4 and number[-1]:
@@ -71,6 +76,7 @@ def read_request(body: bytes) -> AssociationRequest:
         body[_CALLING].decode("ascii", "replace").strip("\0 "),
         contexts,
         maximum_length,
+        relational,
         body[:_ITEMS],
         frozenset(served),
     )
@@ -84,11 +90,13 @@ def acceptance(
     implementation_class_uid: str,
     implementation_version: str,
     scp_of: Collection[str] = (),
+    relational: Collection[str] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-AC (PS3.8 section 9.3.3).
 
     `chosen` are the transfer syntaxes of accepted contexts by their id; the others are refused.
     Of the SOP classes in `scp_of` the requestor may be SCP, and not SCU, where it proposed so.
+    `relational` are the models in which queries may be relational.
     """
     contexts = b"".join(_answer(one, chosen.get(one.context_id)) for one in request.contexts)
     user = (
@@ -96,6 +104,7 @@ def acceptance(
         + _item(_CLASS, implementation_class_uid.encode("ascii"))
         + _item(_VERSION, implementation_version.encode("ascii"))
         + b"".join(map(_role_of_sender, sorted(request.served.intersection(scp_of))))
+        + pdu.relational_queries(relational)
     )
     application = _item(0x10, b"1.2.840.10008.3.1.1.1")
     body = request.head + application + contexts + _item(_USER_INFORMATION, user)

@@ -1,4 +1,4 @@
-"""Opening the catalogue: one database, eight narrow ports."""
+"""Opening the catalogue: one database, narrow ports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
+from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.migrate import migrate
@@ -25,6 +26,7 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.status import StatusCatalogue
@@ -41,6 +43,7 @@ class Catalogue:
     status: StatusCatalogue
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
+    deletion: DeletionCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -85,6 +88,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         status=StatusInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
+        deletion=DeletionInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -42,6 +42,7 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
@@ -81,6 +82,11 @@ class OpenedCatalogue(Protocol):
     @property
     def holdings(self) -> HoldingCatalogue:
         """What is held by evidence."""
+        ...
+
+    @property
+    def deletion(self) -> DeletionCatalogue:
+        """Facts for whoever wants to delete originals."""
         ...
 
     @property

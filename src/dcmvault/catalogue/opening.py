@@ -12,6 +12,7 @@ from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
@@ -28,6 +29,7 @@ from dcmvault.ports.catalogue import (
 )
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.status import StatusCatalogue
 
@@ -44,6 +46,7 @@ class Catalogue:
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
     deletion: DeletionCatalogue
+    manifests: ManifestCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -89,6 +92,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
         deletion=DeletionInDatabase(database),
+        manifests=ManifestsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

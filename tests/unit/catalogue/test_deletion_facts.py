@@ -14,13 +14,9 @@ from dcmvault.model.instance import ScannedEntry
 from dcmvault.testing.catalogue_world import World, header, scanned, unreadable
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    embedded = request.param == "sqlite"
-    place = (
-        tmp_path / "catalogue.sqlite3" if embedded else request.getfixturevalue("postgresql_url")
-    )
-    opened = open_catalogue(str(place))
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
     yield World(opened)
     opened.close()
 
@@ -146,3 +142,29 @@ def test_every_destination_is_listed(world: World) -> None:
     copies = {copy.destination: copy for copy in _facts(world)["2.25.1"].copies}
     assert set(copies) == {world.destination_name, "/backup"}
     assert [part.level for part in copies["/backup"].parts] == [Level.NONE]
+
+
+@pytest.mark.peers
+def test_the_same_in_postgresql(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held, changed, in conflict, unreadable and claimed only, over several pages."""
+    monkeypatch.setattr(deletion, "_PAGE", 1)
+    opened = open_catalogue(postgresql_url)
+    try:
+        world = World(opened)
+        listed = [*_files(1, 2), *_files(1, 2, study=2)]
+        world.backup(listed, _contents(listed))
+        now = [
+            scanned("1-1", "other", header(1, 1, 1)),
+            listed[1],
+            unreadable("2-1"),
+            listed[3],
+            scanned("2-2b", "two", header(2, 1, 2), compared=True),
+        ]
+        world.scan(world.run(), now)
+        one, two = _facts(world).values()
+        assert (one.instances, one.changed, one.conflicts, one.unreadable) == (2, 1, 0, 0)
+        assert _held(one) == [(Level.NONE, 1), (Level.COMPLETE, 1)]
+        assert (two.instances, two.conflicts, two.unreadable) == (2, 1, 1)
+        assert _held(two) == [(Level.NONE, 1), (Level.COMPLETE, 1)]
+    finally:
+        opened.close()

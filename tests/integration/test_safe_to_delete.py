@@ -154,13 +154,14 @@ def test_locked_copies_and_levels_by_name(
 ) -> None:
     """Nothing locks a folder; a configured name's level is that of its address."""
     folder = tmp_path / "copy"
-    _back_up(run_dcmvault, source, folder)
+    done = run_dcmvault("backup", source, "--to", folder, "--verify", "complete")
+    assert done.returncode == 0
     policy(1, "immutable = 1\n")
     assert _reasons(ask(source)) == {"not_immutable"}
-    disk = f'levels = {{disk = "committed"}}\n[destinations.disk]\naddress = "{folder}"\n'
+    disk = f'levels = {{disk = "proven"}}\n[destinations.disk]\naddress = "{folder}"\n'
     policy(1, disk)
     assert _reasons(ask(source)) == {"too_few_copies", "not_held"}
-    policy(1, disk.replace("committed", "proven"))
+    policy(1, disk.replace("proven", "complete"))
     assert _reasons(ask(source)) == set()
 
 

@@ -187,7 +187,8 @@ def _checked(paths: Sequence[Path], public: bytes) -> Chain:
         if not is_signed(content, _signature(path), public):
             faults.append(f"the signature of link {number} is wrong or missing")
         if number != before[0] + 1:
-            faults.append(f"links {before[0] + 1} to {number - 1} are missing")
+            missing = number - before[0] - 1
+            faults.append(f"{missing} links before link {number} are missing")
         try:
             document = read_document(content, LINK_FORMAT)
             link = Link(

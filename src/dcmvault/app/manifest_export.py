@@ -49,7 +49,7 @@ class ExportRequest:
     place: str
     out: Path
     studies: tuple[str, ...] = ()
-    depth: Depth = Depth.DATA_SET
+    depth: Depth = Depth.PIXELS
     #: Lines for `sha256sum -c` instead of a document for each study.
     checksums: bool = False
 

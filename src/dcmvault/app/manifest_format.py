@@ -64,6 +64,8 @@ def _instance(one: ListedInstance) -> dict[str, object]:
         written["data_set"] = one.data_set
     if one.pixels:
         written["pixels"] = one.pixels
+    if one.attributes:
+        written["attributes"] = one.attributes
     return written
 
 
@@ -133,6 +135,7 @@ def _read_instance(study: str, series: str, item: Mapping[str, Any]) -> ListedIn
         str(item["transfer_syntax_uid"]),
         str(item.get("data_set", "")),
         str(item.get("pixels", "")),
+        str(item.get("attributes", "")),
     )
 
 

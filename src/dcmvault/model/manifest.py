@@ -25,7 +25,8 @@ class Depth(StrEnum):
 class ListedInstance:
     """One instance of a manifest: what it is, and digests of its content.
 
-    `data_set` and `pixels` are digests with their names (`dsd1:`, `px1:`), empty where not known.
+    `data_set`, `pixels` and `attributes` are digests with their names (`dsd1:`, `px1:`, `at1:`),
+    empty where not known.
     """
 
     identity: InstanceIdentity
@@ -35,6 +36,7 @@ class ListedInstance:
     transfer_syntax_uid: str = ""
     data_set: str = ""
     pixels: str = ""
+    attributes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Match(StrEnum):
 
     #: The file's SHA-256 is equal.
     IDENTICAL = "identical"
-    #: Another file, but its canonical data set digest is equal.
+    #: Another file, but its canonical data set digest is equal, or in another transfer syntax the
+    #: decoded pixels and all attributes that it does not dictate.
     IDENTICAL_DATA_SET = "identical_data_set"
     DIFFERENT = "different"
     #: It is there, but could not be read.

@@ -47,13 +47,15 @@ def _of_identity(
     for match, digest, alike in (
         (Match.IDENTICAL, "sha256", _same_file),
         (Match.IDENTICAL_DATA_SET, "dsd1", _same_data_set),
+        (Match.IDENTICAL_DATA_SET, "px1", _same_in_another_syntax),
     ):
         for one in list(open_ones):
             partner = next((other for other in left if alike(one, other)), None)
             if partner is not None:
                 left.remove(partner)
                 open_ones.remove(one)
-                yield InstanceMatch(identity, match, digest)
+                how = _syntaxes(one, partner) if digest == "px1" else ""
+                yield InstanceMatch(identity, match, digest, how)
     for one in open_ones:
         if left:
             yield _different(one, left.pop(0))
@@ -73,32 +75,35 @@ def _same_data_set(one: ListedInstance, other: ListedInstance) -> bool:
     return bool(one.data_set) and one.data_set == other.data_set
 
 
+def _same_in_another_syntax(one: ListedInstance, other: ListedInstance) -> bool:
+    return (
+        one.transfer_syntax_uid != other.transfer_syntax_uid
+        and bool(one.pixels and one.attributes)
+        and (one.pixels, one.attributes) == (other.pixels, other.attributes)
+    )
+
+
+def _syntaxes(one: ListedInstance, other: ListedInstance) -> str:
+    return f"in transfer syntax {other.transfer_syntax_uid} instead of {one.transfer_syntax_uid}"
+
+
 def _different(one: ListedInstance, other: ListedInstance) -> InstanceMatch:
     """Say how they differ, as far as digests tell."""
-    identity = one.identity
-    if not one.data_set:
-        size = f"{other.size:,} bytes instead of {one.size:,}"
-        if one.size == other.size:
-            size = "other bytes of the same number"
-        return InstanceMatch(
-            identity,
-            Match.DIFFERENT,
-            "sha256",
-            f"{size}; the manifest has no data set digest to compare",
-        )
-    if not other.data_set:
-        return InstanceMatch(
-            identity, Match.DIFFERENT, "sha256", "it does not parse as DICOM to its end"
-        )
-    syntax = ""
+    decided_by, how = _difference(one, other)
     if one.transfer_syntax_uid != other.transfer_syntax_uid:
-        syntax = (
-            f", in transfer syntax {other.transfer_syntax_uid} instead of {one.transfer_syntax_uid}"
-        )
+        how = f"{how}; {_syntaxes(one, other)}"
+    return InstanceMatch(one.identity, Match.DIFFERENT, decided_by, how)
+
+
+def _difference(one: ListedInstance, other: ListedInstance) -> tuple[str, str]:
+    if not one.data_set:
+        return "sha256", "other bytes; the manifest has no digest of the data set to compare"
+    if not other.data_set:
+        return "sha256", "it does not parse as DICOM to its end"
     if not (one.pixels and other.pixels):
-        return InstanceMatch(identity, Match.DIFFERENT, "dsd1", f"another data set{syntax}")
+        return "dsd1", "another data set; decoded pixels could not be compared"
     if one.pixels == other.pixels:
-        return InstanceMatch(
-            identity, Match.DIFFERENT, "px1", f"other attributes, the same decoded pixels{syntax}"
-        )
-    return InstanceMatch(identity, Match.DIFFERENT, "px1", f"other decoded pixels{syntax}")
+        return "px1", "other attributes, the same decoded pixels"
+    if one.attributes == other.attributes:
+        return "px1", "other decoded pixels, the same attributes"
+    return "px1", "other decoded pixels, and other attributes"

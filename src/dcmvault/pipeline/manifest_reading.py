@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
-from dcmvault.dicom.content_digests import file_pixels_digest
+from dcmvault.dicom.content_digests import attributes_digest, file_pixels_digest
 from dcmvault.dicom.digest import data_set_digest, file_sha256, merkle_root
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import (
@@ -48,7 +48,7 @@ class ManifestReading:
     """
 
     source: Source
-    depth: Depth = Depth.DATA_SET
+    depth: Depth = Depth.PIXELS
     wanted: Collection[str] = ()
     by_uid: bool = False
     #: Told how many instances were read.
@@ -137,32 +137,30 @@ class ManifestReading:
         return FoundInstance(listed, answer.entry.locator, answer.path)
 
     def _digested(self, path: Path, header: InstanceHeader) -> ListedInstance:
-        data_set = pixels = ""
+        data_set = attributes = pixels = ""
         # What does not parse to its end has no such digest; its bytes have.
         with suppress(MalformedDicomError):
             if self.depth.includes(Depth.DATA_SET):
                 data_set = data_set_digest(path)
             if self.depth.includes(Depth.PIXELS):
+                attributes = attributes_digest(path)
                 pixels = file_pixels_digest(path)
         size = path.stat().st_size
-        return _listed(header, file_sha256(path), size, data_set=data_set, pixels=pixels)
+        return replace(
+            _listed(header, file_sha256(path), size),
+            data_set=data_set,
+            pixels=pixels,
+            attributes=attributes,
+        )
 
     def _note(self, code: str, message: str, entry: InstanceEntry) -> None:
         identity = entry.indexed.identity if entry.indexed is not None else None
         self.problems.append(ManifestProblem(code, message, entry.locator, identity))
 
 
-def _listed(
-    header: InstanceHeader, sha256: bytes, size: int, *, data_set: str = "", pixels: str = ""
-) -> ListedInstance:
+def _listed(header: InstanceHeader, sha256: bytes, size: int) -> ListedInstance:
     return ListedInstance(
-        header.identity,
-        sha256,
-        size,
-        header.sop_class_uid,
-        header.transfer_syntax_uid,
-        data_set,
-        pixels,
+        header.identity, sha256, size, header.sop_class_uid, header.transfer_syntax_uid
     )
 
 

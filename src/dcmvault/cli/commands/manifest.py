@@ -78,12 +78,12 @@ def _export_command() -> click.Command:
             click.Option(
                 ["--digests"],
                 type=click.Choice([depth.value for depth in Depth]),
-                default=Depth.DATA_SET.value,
+                default=Depth.PIXELS.value,
                 show_default=True,
                 help=_(
-                    "What is computed: of the file (a vault need not be read for that), also of "
-                    "the data set (a PACS can be compared), also of the decoded pixels (whatever "
-                    "their transfer syntax)."
+                    "What is computed: of the file alone (a vault need not be read for that), "
+                    "also of the data set (a PACS can be compared), also of the decoded pixels "
+                    "(a PACS that stores or sends in another transfer syntax, too)."
                 ),
             ),
             json_option(),

@@ -12,7 +12,8 @@ from typing import Any
 
 import pydicom
 import pytest
-from tests.conftest import RunDcmvault
+from tests.conftest import RunDcmvault, StartOrthanc
+from tests.peer_files import send
 
 from dcmvault import i18n
 from dcmvault.cli.main import run
@@ -75,7 +76,7 @@ def _uid(folder: Path) -> str:
     return str(pydicom.dcmread(next(folder.glob("**/*.dcm"))).StudyInstanceUID)
 
 
-def _back_up(run_dcmvault: RunDcmvault, source: Path, *places: str | Path) -> None:
+def _back_up(run_dcmvault: RunDcmvault, source: str | Path, *places: str | Path) -> None:
     to = [part for place in places for part in ("--to", place)]
     done = run_dcmvault("backup", source, *to, "--json", env={"DCMVAULT_PASSPHRASE": _PASSPHRASE})
     assert done.returncode == 0, done.stderr + done.stdout
@@ -163,6 +164,37 @@ def test_locked_copies_and_levels_by_name(
     assert _reasons(ask(source)) == {"too_few_copies", "not_held"}
     policy(1, disk.replace("proven", "complete"))
     assert _reasons(ask(source)) == set()
+
+
+@pytest.mark.peers
+def test_a_pacs_that_shows_what_changed_and_one_that_does_not(
+    run_dcmvault: RunDcmvault,
+    ask: Ask,
+    policy: Policy,
+    source: Path,
+    tmp_path: Path,
+    start_orthanc: StartOrthanc,
+) -> None:
+    """What a listing cannot show is not believed, unless somebody says so."""
+    orthanc = start_orthanc(OverwriteInstances=True)
+    send(orthanc, source)
+    policy(1)
+    by_query, by_rest = orthanc.address, f"orthanc+{orthanc.http_url}"
+    _back_up(run_dcmvault, by_query, tmp_path / "queried")
+    _back_up(run_dcmvault, by_rest, tmp_path / "read")
+    assert _reasons(ask(by_query)) == {"changes_unseen"}
+    assert _reasons(ask(by_rest)) == set()
+    policy(1, "require_unchanged = false\n")
+    assert _reasons(ask(by_query)) == set()
+
+    file = source / "one" / "s01" / "i0001.dcm"
+    changed = pydicom.dcmread(file)
+    changed.ImageComments = "corrected at the archive"
+    changed.save_as(file)
+    send(orthanc, file.parent)
+    answer = ask(by_rest)
+    assert _reasons(answer, _uid(source / "one")) == {"changed", "too_few_copies", "not_held"}
+    assert _reasons(answer, _uid(source / "two")) == set()
 
 
 def test_files_and_words(

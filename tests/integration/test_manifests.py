@@ -16,13 +16,13 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
+from tests.integration.cloud_vault_world import PASSPHRASE, make_vault
 from tests.peer_files import send
 
 from dcmvault import i18n
 from dcmvault.cli.main import run
+from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
-
-_PASSPHRASE = "correct horse battery staple"
 
 #: Runs a command in this process, and returns its JSON object; the exit status is checked.
 Ask = Callable[..., dict[str, Any]]
@@ -34,7 +34,7 @@ def ask(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Ask:
-    monkeypatch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
+    monkeypatch.setenv("DCMVAULT_PASSPHRASE", PASSPHRASE)
     i18n.use_language("en")
 
     def call(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
@@ -68,16 +68,16 @@ def source(tmp_path: Path) -> Path:
 
 def _back_up(run_dcmvault: RunDcmvault, source: Path, *places: str | Path) -> None:
     to = [part for place in places for part in ("--to", place)]
-    done = run_dcmvault("backup", source, *to, "--json", env={"DCMVAULT_PASSPHRASE": _PASSPHRASE})
+    done = run_dcmvault("backup", source, *to, "--json", env={"DCMVAULT_PASSPHRASE": PASSPHRASE})
     assert done.returncode == 0, done.stderr + done.stdout
 
 
 @pytest.fixture
-def vault(run_dcmvault: RunDcmvault, tmp_path: Path) -> str:
-    address = f"vault:{tmp_path / 'vault'}"
-    done = run_dcmvault("vault", "init", address, env={"DCMVAULT_PASSPHRASE": _PASSPHRASE})
-    assert done.returncode == 0, done.stderr
-    return address
+def vault(tmp_path: Path) -> str:
+    """A vault whose passphrase costs little."""
+    section = VaultDestinationSection(location=str(tmp_path / "vault"))
+    make_vault(section)
+    return section.address
 
 
 def _counts(report: dict[str, Any]) -> dict[str, int]:
@@ -115,7 +115,7 @@ def test_one_manifest_against_every_place(
     manifest = tmp_path / "manifest"
     written = ask("manifest", "export", "--from", source, "--out", manifest)
     assert (written["studies"], written["instances"], written["problems"]) == (2, 7, [])
-    env = {"DCMVAULT_PASSPHRASE": _PASSPHRASE}
+    env = {"DCMVAULT_PASSPHRASE": PASSPHRASE}
     assert run_dcmvault("restore", vault, tmp_path / "back", env=env).returncode == 0
     for place in (source, copy, vault, f"{vault}#latest", tmp_path / "back"):
         report = ask("manifest", "validate", manifest, place)
@@ -157,7 +157,7 @@ def test_sha256sum_checks_what_was_written_for_it(
     """A source's checksums hold for what is restored of it, a folder's own for that folder."""
     copy, back = tmp_path / "copy", tmp_path / "back"
     _back_up(run_dcmvault, source, copy, vault)
-    env = {"DCMVAULT_PASSPHRASE": _PASSPHRASE}
+    env = {"DCMVAULT_PASSPHRASE": PASSPHRASE}
     assert run_dcmvault("restore", vault, back, env=env).returncode == 0
     for place, folder in ((source, source), (copy, copy)):
         out = tmp_path / f"sums-{place.name}"

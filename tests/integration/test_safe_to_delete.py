@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import pydicom
 import pytest
 from tests.conftest import RunDcmvault, StartOrthanc
+from tests.integration.cloud_vault_world import PASSPHRASE, make_vault
 from tests.peer_files import send
 
 from dcmvault import i18n
 from dcmvault.cli.main import run
+from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 
-_PASSPHRASE = "correct horse battery staple"
 _POLICY = '[safe_to_delete]\ncopies = {copies}\nlevel = "complete"\nmin_age_days = 0\n'
 
 #: Writes the policy: so many copies, and more lines of the configuration.
@@ -46,7 +48,7 @@ def policy(home: Path) -> Policy:
 
 @pytest.fixture
 def ask(policy: Policy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    monkeypatch.setenv("DCMVAULT_PASSPHRASE", _PASSPHRASE)
+    monkeypatch.setenv("DCMVAULT_PASSPHRASE", PASSPHRASE)
     i18n.use_language("en")
 
     def call(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
@@ -78,16 +80,16 @@ def _uid(folder: Path) -> str:
 
 def _back_up(run_dcmvault: RunDcmvault, source: str | Path, *places: str | Path) -> None:
     to = [part for place in places for part in ("--to", place)]
-    done = run_dcmvault("backup", source, *to, "--json", env={"DCMVAULT_PASSPHRASE": _PASSPHRASE})
+    done = run_dcmvault("backup", source, *to, "--json", env={"DCMVAULT_PASSPHRASE": PASSPHRASE})
     assert done.returncode == 0, done.stderr + done.stdout
 
 
 @pytest.fixture
-def vault(run_dcmvault: RunDcmvault, tmp_path: Path) -> str:
-    address = f"vault:{tmp_path / 'vault'}"
-    done = run_dcmvault("vault", "init", address, env={"DCMVAULT_PASSPHRASE": _PASSPHRASE})
-    assert done.returncode == 0, done.stderr
-    return address
+def vault(tmp_path: Path) -> str:
+    """A vault whose passphrase costs little."""
+    section = VaultDestinationSection(location=str(tmp_path / "vault"))
+    make_vault(section)
+    return section.address
 
 
 def test_from_backup_to_deletion(
@@ -140,12 +142,17 @@ def test_legal_hold_and_a_vault_that_is_away(
     """A study under legal hold stays; so does everything while nobody can ask for holds."""
     _back_up(run_dcmvault, source, tmp_path / "copy", vault)
     one, two = _uid(source / "one"), _uid(source / "two")
-    env = {"DCMVAULT_PASSPHRASE": _PASSPHRASE}
+    env = {"DCMVAULT_PASSPHRASE": PASSPHRASE}
+    shutil.copytree(tmp_path / "vault", tmp_path / "older")
     hold = ("vault", "hold", vault, "--study", one, "--reason", "case 12")
     assert run_dcmvault(*hold, env=env).returncode == 0
     answer = ask(source)
     assert _reasons(answer, one) == {"legal_hold"}
     assert _reasons(answer, two) == set()
+    # Somebody put an older copy of the vault in its place: the hold is gone, and it shows.
+    (tmp_path / "vault").rename(tmp_path / "newer")
+    (tmp_path / "older").rename(tmp_path / "vault")
+    assert _reasons(ask(source, "--study", two, status=3)) == {"too_few_copies", "set_back"}
     (tmp_path / "vault").rename(tmp_path / "away")
     assert _reasons(ask(source, "--study", two, status=3)) == {"vault_unasked"}
 

@@ -89,7 +89,8 @@ def _seal(
         listed = _what_is_held(catalogue, run_id)
         if not listed:
             return
-        number = len(known) and _number(known[-1])
+        number = _number(known[-1]) if known else 0
+        key = signing_key(home)
         content = document_bytes(
             {
                 "format": LINK_FORMAT,
@@ -99,12 +100,13 @@ def _seal(
                 "run": run_id,
                 "made_at": clock().isoformat(timespec="milliseconds"),
                 "made_by": f"dcmvault {__version__}",
+                "key": key.fingerprint,
                 "manifests": listed,
             }
         )
         path = folder / f"{number + 1:08}-{run_id}.json"
         # The link comes last: what a crash left before it is replaced.
-        _replace(path.with_name(path.name + SIGNATURE), signing_key(home).sign(content))
+        _replace(path.with_name(path.name + SIGNATURE), key.sign(content))
         _replace(path, content)
 
 

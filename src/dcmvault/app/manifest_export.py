@@ -79,7 +79,7 @@ def export_manifests(
     settings: Settings,
     home: Path,
     request: ExportRequest,
-    told: Callable[[int], None] = lambda _instances: None,
+    told: Callable[[int], None],
 ) -> ExportReport:
     """Read a place, and write what it holds into a new folder; `told` counts instances.
 

@@ -162,7 +162,7 @@ def validate_manifest(
     home: Path,
     manifest: Path,
     against: str,
-    told: Callable[[int], None] = lambda _instances: None,
+    told: Callable[[int], None],
 ) -> ValidationReport:
     """Read the manifest's studies at a place, and compare each instance.
 

@@ -12,7 +12,12 @@ from pathlib import Path
 from dcmvault.app.verify import refuse_unknown_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import DicomwebSourceSection, DimseSourceSection
+from dcmvault.config.peer_sections import (
+    DicomwebSourceSection,
+    DimseDestinationSection,
+    DimseSourceSection,
+    StowDestinationSection,
+)
 from dcmvault.config.sections import HorosSourceSection, VaultDestinationSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError, UsageError
@@ -52,11 +57,11 @@ def deletion_policy(settings: Settings) -> DeletionPolicy:
 
 def safe_to_delete(
     workplace: Workplace,
-    source: str = "",
-    studies: Sequence[str] = (),
-    listed: Callable[[int], None] = lambda _entries: None,
+    source: str,
+    studies: Sequence[str],
+    listed: Callable[[int], None],
 ) -> DeletionReport:
-    """Look at a source, or at every one that was ever backed up, and judge its studies.
+    """Look at a source, or (empty) at every one that was ever backed up, and judge its studies.
 
     The source is listed anew, and what is new or changed there is read: nothing is concluded from
     memory. `listed` is told how many entries were seen. Raises UsageError for an unknown source
@@ -123,20 +128,33 @@ def _of_source(
     )
     source_id = catalogue.sources.source(name)
     facts = list(catalogue.deletion.study_facts(source_id, studies))
-    places = {copy.destination for study in facts for copy in study.copies}
-    vaults = _ask_vaults(workplace, places)
+    addresses = {copy.destination for study in facts for copy in study.copies}
+    vaults = _ask_vaults(workplace, addresses)
+    places = {address: _place(workplace, address) for address in addresses}
     section = workplace.source_section(name)
     about = SourceFacts(
         name,
         shows_changes=not isinstance(section, DimseSourceSection | DicomwebSourceSection),
         lists_all=remarks_of(opened).lists_all,
-        unreadable=catalogue.deletion.unplaced_unreadable(source_id),
+        unplaced=catalogue.deletion.unplaced(source_id),
         holds=vaults.holds,
         unasked=vaults.unasked,
+        set_back=vaults.set_back,
     )
     now = workplace.clock.now()
-    verdicts = tuple(judge(vaults.with_locks(study), about, policy, now) for study in facts)
+    verdicts = tuple(judge(vaults.completed(study, places), about, policy, now) for study in facts)
     return SourceVerdicts(about, looked_at, verdicts)
+
+
+def _place(workplace: Workplace, address: str) -> str:
+    """Return what two addresses of one place have in common."""
+    section = workplace.destination_section(address)
+    if isinstance(section, DimseDestinationSection):
+        # Whatever we call ourselves there.
+        return f"{section.called_ae_title}@{section.host.lower()}:{section.port}"
+    if isinstance(section, StowDestinationSection) or section.path is None:
+        return address
+    return str(section.path.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +163,19 @@ class _Vaults:
 
     holds: Mapping[str, tuple[str, ...]]
     unasked: tuple[str, ...]
+    set_back: tuple[str, ...]
     #: By address: until when what it names is locked, and studies that no snapshot names wholly.
     locks: Mapping[str, tuple[datetime, Collection[str]]]
 
-    def with_locks(self, study: StudyFacts) -> StudyFacts:
-        """Add until when the study's copies are locked."""
-        if not self.locks:
-            return study
+    def completed(self, study: StudyFacts, places: Mapping[str, str]) -> StudyFacts:
+        """Add where the study's copies are, and until when they are locked."""
         copies = []
         for copy in study.copies:
             until, pending = self.locks.get(copy.destination, (None, ()))
             if study.study_instance_uid in pending:
                 until = None
-            copies.append(replace(copy, immutable_until=until))
+            place = places[copy.destination]
+            copies.append(replace(copy, immutable_until=until, place=place))
         return replace(study, copies=tuple(copies))
 
 
@@ -165,6 +183,7 @@ def _ask_vaults(workplace: Workplace, addresses: Collection[str]) -> _Vaults:
     """Ask every vault for legal holds and locks; one that cannot be asked is named."""
     holds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     unasked: list[str] = []
+    set_back: list[str] = []
     locks: dict[str, tuple[datetime, Collection[str]]] = {}
     for address in sorted(addresses):
         section = workplace.destination_section(address)
@@ -176,13 +195,18 @@ def _ask_vaults(workplace: Workplace, addresses: Collection[str]) -> _Vaults:
             for uid in state.holds():
                 holds[uid] += (address,)
             until = locked_until(vault, state)
+            there = {link.name for link in vault.links()} | state.forgotten.snapshots
         except DcmvaultError as error:
             _log.warning("a vault cannot be asked for legal holds: %s", error.code)
             unasked.append(address)
             continue
+        destination = workplace.catalogue.plans.destination(address)
+        known = workplace.catalogue.snapshots.known_snapshots(destination)
+        if any(ref.snapshot_id not in there for ref in known):
+            set_back.append(address)
         if until is not None:
             pending = {
                 ref.study_instance_uid for journal in state.journals for ref in journal.records
             }
             locks[address] = (until, pending)
-    return _Vaults(holds, tuple(unasked), locks)
+    return _Vaults(holds, tuple(unasked), tuple(set_back), locks)

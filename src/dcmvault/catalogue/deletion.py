@@ -68,21 +68,25 @@ class DeletionInDatabase:
             yield from found
             last = page[-1]
 
-    def unplaced_unreadable(self, source_id: SourceId) -> int:
-        """Count the source's entries that could not be read and whose study is not known."""
-        with self.database.read() as connection:
-            return int(
-                connection.scalar(
-                    sa.select(sa.func.count())
-                    .select_from(entries)
-                    .where(
-                        entries.c.source_id == source_id,
-                        entries.c.state == EntryState.UNREADABLE,
-                        entries.c.study_id.is_(None),
-                    )
-                )
-                or 0
+    def unplaced(self, source_id: SourceId) -> int:
+        """Count the source's entries whose study is not known and that no destination holds."""
+        is_held = sa.exists().where(
+            holdings.c.version_id == entries.c.version_id, holdings.c.level >= Level.PRESENT
+        )
+        is_opaque = sa.and_(
+            entries.c.state == EntryState.PRESENT, entries.c.version_id.is_not(None), ~is_held
+        )
+        query = (
+            sa.select(sa.func.count())
+            .select_from(entries)
+            .where(
+                entries.c.source_id == source_id,
+                entries.c.study_id.is_(None),
+                sa.or_(entries.c.state == EntryState.UNREADABLE, is_opaque),
             )
+        )
+        with self.database.read() as connection:
+            return int(connection.scalar(query) or 0)
 
 
 def _facts(

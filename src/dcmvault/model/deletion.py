@@ -58,6 +58,8 @@ class CopyFacts:
     parts: tuple[HeldPart, ...] = ()
     #: Until when nobody can remove it; None where it can be removed, or that is not known.
     immutable_until: datetime | None = None
+    #: What two addresses of one place have in common; empty: the address.
+    place: str = ""
 
     @property
     def instances(self) -> int:
@@ -96,12 +98,15 @@ class SourceFacts:
     #: Whether looking at a listing tells that an instance was replaced by another of its UID.
     shows_changes: bool = True
     lists_all: bool = True
-    #: Files that could not be read and whose study is not known: it may be any.
-    unreadable: int = 0
+    #: Files whose study nobody knows: it may be any. They could not be read, or are no valid DICOM
+    #: and held nowhere.
+    unplaced: int = 0
     #: By Study Instance UID: destinations at which it is under legal hold.
     holds: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     #: Vaults that could not be asked for legal holds and locks.
     unasked: tuple[str, ...] = ()
+    #: Vaults that lost snapshots: evidence from before may be of what is there no more.
+    set_back: tuple[str, ...] = ()
 
 
 class NotYet(StrEnum):
@@ -109,7 +114,7 @@ class NotYet(StrEnum):
 
     ABSENT = "absent"
     UNREADABLE = "unreadable"
-    UNREADABLE_SOMEWHERE = "unreadable_somewhere"
+    UNPLACED = "unplaced"
     LISTING_INCOMPLETE = "listing_incomplete"
     CONFLICT = "conflict"
     CHANGED = "changed"
@@ -118,6 +123,7 @@ class NotYet(StrEnum):
     VAULT_UNASKED = "vault_unasked"
     TOO_FEW_COPIES = "too_few_copies"
     NOT_HELD = "not_held"
+    SET_BACK = "set_back"
     EVIDENCE_TOO_OLD = "evidence_too_old"
     BACKED_UP_TOO_LATELY = "backed_up_too_lately"
     NOT_IMMUTABLE = "not_immutable"

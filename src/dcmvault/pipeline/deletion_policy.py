@@ -23,7 +23,8 @@ def judge(
 ) -> DeletionVerdict:
     """Say whether a study's original may be deleted, with every reason why not.
 
-    What is wrong with single copies is told only while too few others count.
+    What is wrong with single copies is told only while too few others count. One place under two
+    addresses is one copy.
     """
     reasons = [
         *_of_source(study, source, policy),
@@ -32,14 +33,15 @@ def judge(
     counting: list[CopyFacts] = []
     flaws: list[Reason] = []
     for copy in study.copies:
-        found = _flaws(copy, policy, now)
+        found = _flaws(copy, source, policy, now)
         flaws += found
         if not found:
             counting.append(copy)
-    if len(counting) < policy.copies:
-        reasons.append(Reason(NotYet.TOO_FEW_COPIES, "", len(counting), policy.copies))
+    places = {copy.place or copy.destination for copy in counting}
+    if len(places) < policy.copies:
+        reasons.append(Reason(NotYet.TOO_FEW_COPIES, "", len(places), policy.copies))
         reasons += flaws
-    locked = sum(_is_locked(copy, now) for copy in counting)
+    locked = len({copy.place or copy.destination for copy in counting if _is_locked(copy, now)})
     if locked < policy.immutable:
         reasons.append(Reason(NotYet.NOT_IMMUTABLE, "", locked, policy.immutable))
     return DeletionVerdict(study, tuple(reasons), tuple(copy.destination for copy in counting))
@@ -49,7 +51,7 @@ def _of_source(study: StudyFacts, source: SourceFacts, policy: DeletionPolicy) -
     facts = [
         (not study.instances, NotYet.ABSENT, 0),
         (study.unreadable, NotYet.UNREADABLE, study.unreadable),
-        (source.unreadable, NotYet.UNREADABLE_SOMEWHERE, source.unreadable),
+        (source.unplaced, NotYet.UNPLACED, source.unplaced),
         (not source.lists_all, NotYet.LISTING_INCOMPLETE, 0),
         (study.conflicts, NotYet.CONFLICT, study.conflicts),
         (study.changed, NotYet.CHANGED, study.changed),
@@ -66,8 +68,12 @@ def _of_holds(study: StudyFacts, source: SourceFacts) -> list[Reason]:
     ]
 
 
-def _flaws(copy: CopyFacts, policy: DeletionPolicy, now: datetime) -> list[Reason]:
+def _flaws(
+    copy: CopyFacts, source: SourceFacts, policy: DeletionPolicy, now: datetime
+) -> list[Reason]:
     """Return why a copy does not count."""
+    if copy.destination in source.set_back:
+        return [Reason(NotYet.SET_BACK, copy.destination)]
     level = policy.level_at(copy.destination)
     held = copy.held(level)
     count = sum(part.instances for part in held)

@@ -22,6 +22,9 @@ class DeletionCatalogue(Protocol):
         """
         ...
 
-    def unplaced_unreadable(self, source_id: SourceId) -> int:
-        """Count the source's entries that could not be read and whose study is not known."""
+    def unplaced(self, source_id: SourceId) -> int:
+        """Count the source's entries whose study is not known and that no destination holds.
+
+        They could not be read when they were listed last, or are no valid DICOM.
+        """
         ...

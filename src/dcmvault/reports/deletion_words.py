@@ -30,7 +30,7 @@ def reason_title(kind: NotYet) -> str:
     titles: Mapping[NotYet, str] = {
         NotYet.ABSENT: _("with nothing that can be read"),
         NotYet.UNREADABLE: _("with files that could not be read"),
-        NotYet.UNREADABLE_SOMEWHERE: _("that unreadable files of the source may belong to"),
+        NotYet.UNPLACED: _("that files of unknown studies may belong to"),
         NotYet.LISTING_INCOMPLETE: _("of a source that may not have listed everything"),
         NotYet.CONFLICT: _("with different contents under one UID"),
         NotYet.CHANGED: _("changed since they were backed up"),
@@ -39,6 +39,7 @@ def reason_title(kind: NotYet) -> str:
         NotYet.VAULT_UNASKED: _("of which a vault could not be asked for legal holds"),
         NotYet.TOO_FEW_COPIES: _("with too few copies that count"),
         NotYet.NOT_HELD: _("with a copy that is not whole at its level"),
+        NotYet.SET_BACK: _("with a copy in a vault that lost snapshots"),
         NotYet.EVIDENCE_TOO_OLD: _("with evidence that is too old"),
         NotYet.BACKED_UP_TOO_LATELY: _("backed up too lately"),
         NotYet.NOT_IMMUTABLE: _("with too few locked copies"),
@@ -137,9 +138,11 @@ def _of_study(reason: Reason, gettext: _One, ngettext: _Counted) -> str:
             "%(n)s files of it could not be read, and are not backed up as they are now.",
             reason.count,
         ),
-        NotYet.UNREADABLE_SOMEWHERE: ngettext(
-            "%(n)s file of the source could not be read; it may be of this study.",
-            "%(n)s files of the source could not be read; they may be of this study.",
+        NotYet.UNPLACED: ngettext(
+            "%(n)s file of the source is not backed up, for it could not be read as DICOM; it may "
+            "be of this study.",
+            "%(n)s files of the source are not backed up, for they could not be read as DICOM; "
+            "they may be of this study.",
             reason.count,
         ),
         NotYet.LISTING_INCOMPLETE: gettext("The source may not have listed all that it holds."),
@@ -159,6 +162,9 @@ def _of_study(reason: Reason, gettext: _One, ngettext: _Counted) -> str:
         NotYet.LEGAL_HOLD: gettext("It is under legal hold at %(destination)s."),
         NotYet.VAULT_UNASKED: gettext(
             "%(destination)s could not be asked whether it is under legal hold."
+        ),
+        NotYet.SET_BACK: gettext(
+            "%(destination)s lost snapshots: what is known of its copies may be true no more."
         ),
         NotYet.TOO_FEW_COPIES: ngettext(
             "%(n)s of %(wanted)s copy counts.", "%(n)s of %(wanted)s copies count.", reason.wanted

@@ -11,7 +11,7 @@ from dcmvault.catalogue import deletion, open_catalogue
 from dcmvault.model.deletion import StudyFacts
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import ScannedEntry
-from dcmvault.testing.catalogue_world import World, header, scanned, unreadable
+from dcmvault.testing.catalogue_world import World, entry, header, scanned, unreadable
 
 
 @pytest.fixture
@@ -110,8 +110,15 @@ def test_unreadable_files(world: World) -> None:
     world.scan(world.run(), [listed[0], unreadable("1-2"), unreadable("new")])
     facts = _facts(world)["2.25.1"]
     assert (facts.instances, facts.unreadable) == (1, 1)
-    catalogue = world.catalogue.deletion
-    assert catalogue.unplaced_unreadable(world.source) == 1
+    assert world.catalogue.deletion.unplaced(world.source) == 1
+
+
+def test_opaque_files_are_of_any_study_until_they_are_held(world: World) -> None:
+    opaque = ScannedEntry(entry("cut.dcm"), opaque_reason="it ends in its header")
+    world.scan(world.run(), [opaque, ScannedEntry(entry("notes.txt"))])
+    assert world.catalogue.deletion.unplaced(world.source) == 1
+    world.backup([opaque], {"cut.dcm": "1"})
+    assert world.catalogue.deletion.unplaced(world.source) == 0
 
 
 def test_what_is_gone_is_not_asked_about(world: World) -> None:

@@ -151,8 +151,8 @@ TABLE: Mapping[str, tuple[DeletionPolicy, StudyFacts, SourceFacts, list[NotYet]]
         [N.CHANGED, N.TOO_FEW_COPIES, N.NOT_HELD],
     ),
     "an unreadable file of it": (ONE, study(copy(), unreadable=1), SOURCE, [N.UNREADABLE]),
-    "an unreadable file of any study": (
-        ONE, study(copy()), replace(SOURCE, unreadable=2), [N.UNREADABLE_SOMEWHERE],
+    "a file of a study that nobody knows": (
+        ONE, study(copy()), replace(SOURCE, unplaced=2), [N.UNPLACED],
     ),
     "two contents under one UID": (ONE, study(copy(), conflicts=1), SOURCE, [N.CONFLICT]),
     "nothing of it can be read": (
@@ -185,6 +185,27 @@ TABLE: Mapping[str, tuple[DeletionPolicy, StudyFacts, SourceFacts, list[NotYet]]
     "a vault that cannot be asked for holds": (
         ONE, study(copy("a"), copy("b")), replace(SOURCE, unasked=("b",)), [N.VAULT_UNASKED],
     ),
+    "one place under two addresses": (
+        TWO,
+        study(replace(copy("a"), place="pacs"), replace(copy("b"), place="pacs")),
+        SOURCE,
+        [N.TOO_FEW_COPIES],
+    ),
+    "one locked place under two addresses": (
+        replace(ONE, immutable=2),
+        study(replace(copy("a", locked=5), place="v"), replace(copy("b", locked=5), place="v")),
+        SOURCE,
+        [N.NOT_IMMUTABLE],
+    ),
+    "a vault that lost snapshots": (
+        TWO,
+        study(copy("a"), copy("b")),
+        replace(SOURCE, set_back=("b",)),
+        [N.TOO_FEW_COPIES, N.SET_BACK],
+    ),
+    "a vault that lost snapshots, beside enough others": (
+        ONE, study(copy("a"), copy("b")), replace(SOURCE, set_back=("b",)), [],
+    ),
     "everything at once": (
         replace(TWO, immutable=1),
         study(
@@ -192,11 +213,11 @@ TABLE: Mapping[str, tuple[DeletionPolicy, StudyFacts, SourceFacts, list[NotYet]]
             changed=1, unreadable=1, conflicts=1,
         ),
         SourceFacts(
-            "/library", shows_changes=False, lists_all=False, unreadable=1,
+            "/library", shows_changes=False, lists_all=False, unplaced=1,
             holds={"1.2.3": ("a",)}, unasked=("b",),
         ),
         [
-            N.UNREADABLE, N.UNREADABLE_SOMEWHERE, N.LISTING_INCOMPLETE, N.CONFLICT, N.CHANGED,
+            N.UNREADABLE, N.UNPLACED, N.LISTING_INCOMPLETE, N.CONFLICT, N.CHANGED,
             N.CHANGES_UNSEEN, N.LEGAL_HOLD, N.VAULT_UNASKED, N.TOO_FEW_COPIES, N.NOT_HELD,
             N.EVIDENCE_TOO_OLD, N.BACKED_UP_TOO_LATELY, N.NOT_IMMUTABLE,
         ],

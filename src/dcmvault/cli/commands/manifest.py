@@ -12,6 +12,7 @@ from dcmvault.app.manifest_export import ExportReport, ExportRequest, export_man
 from dcmvault.app.manifest_signing import signing_key
 from dcmvault.app.manifest_validation import Signed, ValidationReport, validate_manifest
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
+from dcmvault.cli.counting import tell_count
 from dcmvault.cli.output import mark, print_json, say, tell
 from dcmvault.cli.session import begin_log, current_settings
 from dcmvault.config.places import state_folder
@@ -158,7 +159,7 @@ def _export(
     request = ExportRequest(
         place, Path(out).absolute(), studies, Depth(digests), checksums=format_ == "sha256sum"
     )
-    report = export_manifests(current_settings(), home, request)
+    report = export_manifests(current_settings(), home, request, tell_count())
     if as_json:
         print_json(
             {
@@ -213,7 +214,8 @@ def _problem_object(problem: ManifestProblem) -> dict[str, object]:
 def _validate(manifest: str, against: str, as_json: bool) -> int:
     home = state_folder()
     begin_log(home)
-    report = validate_manifest(current_settings(), home, Path(manifest).absolute(), against)
+    path = Path(manifest).absolute()
+    report = validate_manifest(current_settings(), home, path, against, tell_count())
     if as_json:
         print_json(_validation_object(report))
     else:

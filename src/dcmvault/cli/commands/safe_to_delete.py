@@ -9,6 +9,7 @@ import click
 
 from dcmvault.app.safe_to_delete import safe_to_delete
 from dcmvault.cli.building import ExampleCommand, json_option
+from dcmvault.cli.counting import tell_count
 from dcmvault.cli.output import mark, print_json, say, tell, write_private
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.errors import StateError
@@ -78,7 +79,7 @@ def _safe_to_delete(
 ) -> int:
     settings = current_settings()
     with opened(settings) as session:
-        report = safe_to_delete(session.workplace, source, studies)
+        report = safe_to_delete(session.workplace, source, studies, tell_count())
     if csv_file is not None:
         _write(csv_file, as_csv(report))
     if html_file is not None:

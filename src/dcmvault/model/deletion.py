@@ -174,9 +174,11 @@ class SourceVerdicts:
         counts = Counter(
             kind
             for verdict in self.verdicts
-            for kind in {reason.kind for reason in verdict.reasons}
+            for kind in NotYet
+            if any(reason.kind is kind for reason in verdict.reasons)
         )
-        return dict(counts.most_common())
+        ordered = sorted(NotYet, key=lambda kind: -counts[kind])
+        return {kind: counts[kind] for kind in ordered if counts[kind]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,9 @@ def _seal(
     home: Path, catalogue: ManifestCatalogue, run_id: RunId, clock: Callable[[], datetime]
 ) -> None:
     folder = home / MANIFEST_FOLDER / _CHAIN
-    folder.mkdir(0o700, parents=True, exist_ok=True)
+    # One by one: parents that are made along the way would be open to others.
+    folder.parent.mkdir(0o700, exist_ok=True)
+    folder.mkdir(0o700, exist_ok=True)
     with _alone(folder):
         known = _links(folder)
         if any(path.stem.endswith(f"-{run_id}") for path in known):

@@ -42,6 +42,7 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         open_destination=lambda _address: destination,
         policy=RetryPolicy(),
         clock=clock,
+        seal_run=lambda _run_id: None,
         stopping=threading.Event(),
     )
     wanted = DestinationRequest(destination.name, Level.PROVEN)

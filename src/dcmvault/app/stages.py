@@ -96,6 +96,8 @@ class BackupStages:
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
     clock: Clock
+    #: Told of a backup that ended, to write down what its destinations hold.
+    seal_run: Callable[[RunId], None]
     stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
@@ -196,7 +198,10 @@ class BackupStages:
             Closing(
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
-        return self.runs.finish_run(run_id, self.clock.now())
+        ended = self.runs.finish_run(run_id, self.clock.now())
+        if ended and request.kind is RunKind.BACKUP:
+            self.seal_run(run_id)
+        return ended
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error; what it left undone is due in the next run."""

@@ -18,6 +18,7 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
@@ -79,6 +80,8 @@ class Settings(Section):
     bandwidth: BandwidthSection = BandwidthSection()
     #: Our storage service, for what is pushed to us.
     listener: ListenerSection = ListenerSection()
+    #: When an original may be deleted.
+    safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

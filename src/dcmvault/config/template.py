@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
@@ -54,6 +55,8 @@ def render_template(
         *_bandwidth_table(),
         "",
         *_listener_table(),
+        "",
+        *_deletion_table(),
         "",
         *_comment(
             _(
@@ -155,6 +158,28 @@ def _listener_table() -> list[str]:
         f"settle_s = {listener.settle_s}",
         f"keep_days = {listener.keep_days}",
         '# peers = [{ae_title = "MR1", network = "192.168.1.20"}]',
+    ]
+
+
+def _deletion_table() -> list[str]:
+    asked = SafeToDeleteSection()
+    return [
+        *_comment(
+            _(
+                "When dcmvault safe-to-delete says yes: how many destinations must hold every "
+                "instance of a study at which level, how many of these copies must be locked "
+                "(Object Lock), days that evidence may be old and that copies must be old. "
+                "dcmvault itself never deletes at a source."
+            )
+        ),
+        "[safe_to_delete]",
+        f"copies = {asked.copies}",
+        f"level = {_text(asked.level)}",
+        '# levels = {pacs = "complete", vault = "proven"}',
+        f"immutable = {asked.immutable}",
+        f"evidence_max_age_days = {asked.evidence_max_age_days}",
+        f"min_age_days = {asked.min_age_days}",
+        f"require_unchanged = {str(asked.require_unchanged).lower()}",
     ]
 
 

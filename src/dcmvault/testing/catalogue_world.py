@@ -42,6 +42,7 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
@@ -87,6 +88,11 @@ class OpenedCatalogue(Protocol):
     @property
     def reverification(self) -> ReverificationCatalogue:
         """Ages of evidence."""
+        ...
+
+    @property
+    def deletion(self) -> DeletionCatalogue:
+        """Facts for whoever wants to delete originals."""
         ...
 
     @property

@@ -224,6 +224,17 @@ def test_a_misspelt_name_is_not_a_folder(
         ("retry = 3", "line 1, retry: This must be a table."),
         ("retry = {attempts = 0}", "line 1, retry.attempts: This must be at least 1."),
         ("retry.attempts = 0", "line 1, retry.attempts: This must be at least 1."),
+        ("[safe_to_delete]\ncopys = 3", "line 2, safe_to_delete.copys: There is no such key."),
+        ("[safe_to_delete]\ncopies = 0", "line 2, safe_to_delete.copies: This must be at least 1."),
+        (
+            "[safe_to_delete]\nlevel = 'sent'",
+            "line 2, safe_to_delete.level: Write one of: complete, committed, proven.",
+        ),
+        (
+            "[safe_to_delete.levels]\n'/backup' = 'present'",
+            "safe_to_delete.levels./backup: Write one of: complete, committed, proven.",
+        ),
+        ("[safe_to_delete.levels]\n'nfs:x' = 'proven'", "is no kind of address"),
         ("privacy = 'some'", "line 1, privacy: Write one of: off, ids, full."),
         ("language = 'fr'", "line 1, language: Write one of: en, pt-BR."),
         ("sources = 1", "line 1, sources: This must be a table"),

@@ -125,7 +125,7 @@ class InflatedBytes:
     inflate to a gigabyte. What was inflated waits in memory, then in an unlinked temporary file.
     """
 
-    def __init__(self, deflated: FileBytes, start: int, bound: int) -> None:
+    def __init__(self, deflated: ByteSource, start: int, bound: int) -> None:
         self._deflated = deflated
         self._next = start
         self._bound = bound

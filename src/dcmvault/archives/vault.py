@@ -1,0 +1,182 @@
+"""A vault as an archive: at one of its snapshots, or at present, which is followed as it goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from dcmvault.archives.finding import Finding, StateView
+from dcmvault.archives.read_ahead import read_ahead, record_of
+from dcmvault.archives.study_cards import StudyCards
+from dcmvault.archives.study_table import StudyRow, StudyTable
+from dcmvault.errors import DestinationError
+from dcmvault.model.query import (
+    ArchiveAnswer,
+    ArchivedInstance,
+    ArchiveQuery,
+    InstanceBytes,
+    QueryLevel,
+    Selection,
+    UnreadableInstance,
+)
+from dcmvault.ports.archive import HeaderBytes
+from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.legible import LegibleState
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.skeletons import SkeletonBytes
+from dcmvault.vault.state import VaultState
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between looks whether there is a new snapshot.
+_LOOK_S = 15.0
+#: Seconds between two cards that are read ahead, so that whoever asks goes first.
+_PAUSE_S = 0.0005
+#: The pseudo study of files that are no instances.
+_NO_STUDY = ""
+
+
+class VaultArchive:
+    """An Archive over a vault. Used as a context: inside, it follows the vault in the background.
+
+    `choose` looks at the vault and returns the state that is meant; `follows` says that it may be
+    another one when a snapshot comes. Files that belong to no study are not shown.
+    """
+
+    def __init__(
+        self, vault: Vault, choose: Callable[[], VaultState], *, follows: bool = True
+    ) -> None:
+        """Read the lists of studies; DestinationError where the vault cannot be read."""
+        self._vault = vault
+        self._choose = choose
+        self._follows = follows
+        self._cards = StudyCards(vault)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        read_in_spite_of_damage(vault)
+        self._seen = self._snapshots()
+        self._view = self._look()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._follow, name="archive", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def studies(self) -> int:
+        """How many studies it has."""
+        return len(self._view.table)
+
+    def find(self, query: ArchiveQuery) -> Iterator[ArchiveAnswer]:
+        """Yield what matches, the newest studies first."""
+        return Finding(self._view, query).answers()
+
+    def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
+        """List the instances of a selection, by study, series and Instance Number.
+
+        Raises QueryTooBroadError where it names neither patient nor study and there are too many.
+        """
+        view = self._view
+        series_uids = frozenset(selection.series_instance_uids)
+        return [
+            instance
+            for row in self._selected(view, selection)
+            for series in self._cards.contents(row, view.legible)
+            if not series_uids or series.series_instance_uid in series_uids
+            for instance in series.instances(
+                row.study_instance_uid, frozenset(selection.sop_instance_uids)
+            )
+        ]
+
+    def read(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Iterator[InstanceBytes | UnreadableInstance]:
+        """Yield the file of each instance in turn."""
+        return read_ahead(self._vault, instances)
+
+    def headers(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Iterator[tuple[ArchivedInstance, HeaderBytes | None]]:
+        """Yield the header of each instance in turn, from its skeleton."""
+        for instance in instances:
+            try:
+                yield instance, SkeletonBytes(self._vault, record_of(instance))
+            except DestinationError as error:
+                if out_of_reach(error):
+                    raise
+                yield instance, None
+
+    def _selected(self, view: StateView, selection: Selection) -> Iterator[StudyRow]:
+        keys = {}
+        if selection.study_instance_uids:
+            keys[0x0020000D] = "\\".join(selection.study_instance_uids)
+        if selection.patient_ids:
+            keys[0x00100020] = "\\".join(selection.patient_ids)
+        return Finding(view, ArchiveQuery(QueryLevel.STUDY, keys)).studies()
+
+    # In the background
+
+    def _follow(self) -> None:
+        """Take up new snapshots, and look into studies before somebody asks."""
+        self._read_cards()
+        while self._follows and not self._stopping.wait(_LOOK_S):
+            try:
+                seen = self._snapshots()
+                if seen == self._seen:
+                    continue
+                self._view = self._look()
+                self._seen = seen
+            except DestinationError as error:
+                _log.warning("the vault could not be looked at again: %s", error.message)
+                continue
+            self._read_cards()
+
+    def _read_cards(self) -> None:
+        view = self._view
+        for row in reversed(view.table.rows):
+            if self._stopping.is_set():
+                return
+            if not row.manifest or self._cards.kept(row) is not None:
+                continue
+            try:
+                self._cards.card(row, view.legible)
+            except DestinationError as error:
+                _log.warning("studies could not be looked into: %s", error.message)
+                return
+            self._stopping.wait(_PAUSE_S)
+
+    def _snapshots(self) -> frozenset[str]:
+        return frozenset(self._vault.objects.keys("snapshots/"))
+
+    def _look(self) -> StateView:
+        state = self._choose()
+        legible = LegibleState(state, _tell_loss)
+        self._cards.forget_contents()
+        return StateView(StudyTable(_rows(legible)), legible, self._cards)
+
+
+def _rows(legible: LegibleState) -> Iterator[StudyRow]:
+    for uid, entry in legible.overview():
+        if uid == _NO_STUDY:
+            continue
+        if entry is not None:
+            yield StudyRow.of(uid, entry.about, entry.manifest, entry.instances)
+        elif records := legible.records(uid):
+            yield StudyRow.of(uid, legible.about(uid), b"", len(records))
+
+
+def _tell_loss(study_instance_uid: str, error: DestinationError) -> None:
+    _log.warning("not to be read of study %s: %s", study_instance_uid or "-", error.message)

@@ -16,10 +16,11 @@ from tests.integration.raw_peer import read_pdu
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from dcmvault.dicom.association_scp import ScpRules, Secures
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import Spool
-from dcmvault.dicom.storage_scp import ScpRules, Secures, StorageScp
+from dcmvault.dicom.storage_scp import StorageScp
 
 AE_TITLE = "DCMVAULT"
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -1,4 +1,4 @@
-"""A vault as an archive: at one of its snapshots, or at present, which is followed as it goes on."""
+"""A vault as an archive: at one of its snapshots, or at present, which goes on."""
 
 from __future__ import annotations
 

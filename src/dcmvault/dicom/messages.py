@@ -56,6 +56,8 @@ class Request:
     pacer: Pacer | None = None
     #: C-MOVE: the AE title of whom the peer is to send to.
     move_destination: str = ""
+    #: C-STORE as part of a C-MOVE: who asked for that, and its message id.
+    move_originator: tuple[str, int] | None = None
 
 
 class Messages:
@@ -93,6 +95,7 @@ class Messages:
             request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
             move_destination=request.move_destination,
+            move_originator=request.move_originator,
             has_data_set=request.length > 0,
         )
         context_id = request.context_id

@@ -9,7 +9,7 @@ import mmap
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from dcmvault.errors import DestinationError
@@ -30,7 +30,7 @@ _LARGE_BYTES = 32 << 20
 Read = InstanceBytes | UnreadableInstance
 
 
-def read_ahead(vault: Vault, instances: Iterable[ArchivedInstance]) -> Iterator[Read]:
+def read_ahead(vault: Vault, instances: Iterable[ArchivedInstance]) -> Generator[Read, None, None]:
     """Yield the file of each instance in turn. Raises DestinationError for the place as a whole."""
     cores = os.cpu_count() or 1
     chunks = _chunks(instances)

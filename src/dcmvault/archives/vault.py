@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,7 @@ from dcmvault.archives.finding import Finding, StateView
 from dcmvault.archives.read_ahead import read_ahead, record_of
 from dcmvault.archives.study_cards import StudyCards
 from dcmvault.archives.study_table import StudyRow, StudyTable
+from dcmvault.dicom import attributes as tags
 from dcmvault.errors import DestinationError
 from dcmvault.model.query import (
     ArchiveAnswer,
@@ -91,19 +92,18 @@ class VaultArchive:
         """
         view = self._view
         series_uids = frozenset(selection.series_instance_uids)
+        instance_uids = frozenset(selection.sop_instance_uids)
         return [
             instance
-            for row in self._selected(view, selection)
+            for row in _selected(view, selection)
             for series in self._cards.contents(row, view.legible)
             if not series_uids or series.series_instance_uid in series_uids
-            for instance in series.instances(
-                row.study_instance_uid, frozenset(selection.sop_instance_uids)
-            )
+            for instance in series.instances(row.study_instance_uid, instance_uids)
         ]
 
     def read(
         self, instances: Iterable[ArchivedInstance]
-    ) -> Iterator[InstanceBytes | UnreadableInstance]:
+    ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
         """Yield the file of each instance in turn."""
         return read_ahead(self._vault, instances)
 
@@ -118,14 +118,6 @@ class VaultArchive:
                 if out_of_reach(error):
                     raise
                 yield instance, None
-
-    def _selected(self, view: StateView, selection: Selection) -> Iterator[StudyRow]:
-        keys = {}
-        if selection.study_instance_uids:
-            keys[0x0020000D] = "\\".join(selection.study_instance_uids)
-        if selection.patient_ids:
-            keys[0x00100020] = "\\".join(selection.patient_ids)
-        return Finding(view, ArchiveQuery(QueryLevel.STUDY, keys)).studies()
 
     # In the background
 
@@ -166,6 +158,29 @@ class VaultArchive:
         legible = LegibleState(state, _tell_loss)
         self._cards.forget_contents()
         return StateView(StudyTable(_rows(legible)), legible, self._cards)
+
+
+def _selected(view: StateView, selection: Selection) -> Iterator[StudyRow]:
+    """Yield the studies that may hold what is selected."""
+    named = {
+        tags.STUDY_INSTANCE_UID: selection.study_instance_uids,
+        tags.PATIENT_ID: selection.patient_ids,
+    }
+    level = QueryLevel.STUDY
+    if not any(named.values()):
+        # Only a look into studies tells which of them holds it.
+        named[tags.SERIES_INSTANCE_UID] = selection.series_instance_uids
+        named[tags.SOP_INSTANCE_UID] = selection.sop_instance_uids
+        level = QueryLevel.IMAGE if selection.sop_instance_uids else QueryLevel.SERIES
+    keys = {tag: "\\".join(values) for tag, values in named.items() if values}
+    if level is QueryLevel.STUDY:
+        yield from Finding(view, ArchiveQuery(level, keys)).studies()
+        return
+    answers = Finding(view, ArchiveQuery(level, keys)).answers()
+    uids = dict.fromkeys(answer.attributes[tags.STUDY_INSTANCE_UID] for answer in answers)
+    for row in map(view.table.study, uids):
+        if row is not None:
+            yield row
 
 
 def _rows(legible: LegibleState) -> Iterator[StudyRow]:

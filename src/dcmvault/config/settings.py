@@ -22,6 +22,7 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
+from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
@@ -63,6 +64,8 @@ class Settings(Section):
     bandwidth: BandwidthSection = BandwidthSection()
     #: Our storage service, for what is pushed to us.
     listener: ListenerSection = ListenerSection()
+    #: Our query and retrieve service, for a vault that answers as a PACS.
+    serve: ServeSection = ServeSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -13,6 +13,7 @@ from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
+from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -54,6 +55,8 @@ def render_template(
         *_bandwidth_table(),
         "",
         *_listener_table(),
+        "",
+        *_serve_table(),
         "",
         *_comment(
             _(
@@ -154,6 +157,24 @@ def _listener_table() -> list[str]:
         f"settle_s = {listener.settle_s}",
         f"keep_days = {listener.keep_days}",
         '# peers = [{ae_title = "MR1", network = "192.168.1.20"}]',
+    ]
+
+
+def _serve_table() -> list[str]:
+    serve = ServeSection()
+    return [
+        *_comment(
+            _(
+                "A vault that answers as a PACS (dcmvault serve). For other machines, set “host” "
+                "to “0.0.0.0” and say in “peers” who may ask, and where C-MOVE sends to."
+            )
+        ),
+        "[serve]",
+        f"ae_title = {_text(serve.ae_title)}",
+        f"host = {_text(serve.host)}",
+        f"dicom_port = {serve.dicom_port}",
+        '# peers = [{ae_title = "HOROS", network = "192.168.1.20", move_host = "192.168.1.20", '
+        "move_port = 11112}]",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from dcmvault.model.query import (
@@ -44,17 +44,26 @@ class Archive(Protocol):
     """
 
     def find(self, query: ArchiveQuery) -> Iterator[ArchiveAnswer]:
-        """Yield what matches, as it is found; who has enough closes the iterator."""
+        """Yield what matches, as it is found.
+
+        Raises QueryTooBroadError, also in the middle, for what would take too long.
+        """
         ...
 
     def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
-        """List the instances of a selection, by study, series and Instance Number."""
+        """List the instances of a selection, by study, series and Instance Number.
+
+        Raises QueryTooBroadError.
+        """
         ...
 
     def read(
         self, instances: Iterable[ArchivedInstance]
-    ) -> Iterator[InstanceBytes | UnreadableInstance]:
-        """Yield the file of each instance in turn, prepared ahead while others are in hand."""
+    ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
+        """Yield the file of each instance in turn, made ready ahead while others are in hand.
+
+        Who has enough closes the generator.
+        """
         ...
 
     def headers(

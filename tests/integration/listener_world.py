@@ -65,7 +65,9 @@ def receiving(
             yield Receiving(spool, scp.port, arrived)
 
 
-def dcmtk(program: str, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
+def dcmtk(
+    program: str, *arguments: str | Path | int, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program of DCMTK to its end."""
     found = shutil.which(program)
     assert found is not None, f"{program} is not installed: apt-get install dcmtk"
@@ -76,6 +78,7 @@ def dcmtk(program: str, *arguments: str | Path | int) -> subprocess.CompletedPro
         encoding="utf-8",
         timeout=120,
         env={**os.environ, "TCP_NODELAY": "1"},
+        cwd=cwd,
     )
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pydicom
+from pynetdicom import AE
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from tests.integration.listener_world import dcmtk
 
 from dcmvault.dicom.archive_association import ArchiveAssociation, ArchiveService
 from dcmvault.dicom.association_scp import AssociationScp, Connected, ScpRules, Secures
 from dcmvault.dicom.channel import Peer
 from dcmvault.model.access import Access
-from dcmvault.ports.archive import Archive
+from dcmvault.model.query import (
+    ArchiveAnswer,
+    ArchivedInstance,
+    ArchiveQuery,
+    InstanceBytes,
+    Selection,
+    UnreadableInstance,
+)
+from dcmvault.ports.archive import Archive, HeaderBytes
 from dcmvault.testing.clock import FakeClock
 
 AE_TITLE = "DCMVAULT"
@@ -78,7 +88,9 @@ def findscu(
         "findscu", "-aec", called, *options, "-X", "-od", folder, *arguments, "127.0.0.1", port
     )
     assert ran.returncode == 0, ran.stderr
-    answers = [pydicom.dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))]
+    answers: list[pydicom.Dataset] = [
+        pydicom.dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))
+    ]
     for path in folder.glob("rsp*.dcm"):
         path.unlink()
     return answers
@@ -104,10 +116,88 @@ def movescu(
     title: str = "MOVER",
     called: str = AE_TITLE,
 ) -> subprocess.CompletedProcess[str]:
-    """Retrieve by DCMTK's movescu, which takes the instances itself, bit for bit."""
+    """Retrieve by DCMTK's movescu, which takes the instances itself, bit for bit.
+
+    It writes what it takes bit for bit to its working directory, whatever it is told.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [part for key in keys for part in ("-k", key)]
+    titles = ("-aet", title, "-aem", title, "-aec", called)
     return dcmtk(
-        "movescu", "-v", "-aet", title, "-aem", title, "-aec", called, *options,
-        "+P", str(receives_at), "+B", "-od", folder, *arguments, "127.0.0.1", port,
-    )  # fmt: skip
+        "movescu",
+        "-v",
+        *titles,
+        *options,
+        "+P",
+        receives_at,
+        "+B",
+        *arguments,
+        "127.0.0.1",
+        port,
+        cwd=folder,
+    )
+
+
+def find(
+    port: int,
+    level: str,
+    statuses: list[int] | None = None,
+    *,
+    relational: bool = False,
+    cancel_after: int = 0,
+    **keys: str,
+) -> list[pydicom.Dataset]:
+    """Ask by pynetdicom in the Study Root model; `statuses` are told all that came."""
+    asked = pydicom.Dataset()
+    asked.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(asked, keyword, value)
+    entity = AE(ae_title="READER")
+    model = "1.2.840.10008.5.1.4.1.2.2.1"
+    entity.add_requested_context(model)
+    negotiation = SOPClassExtendedNegotiation()
+    negotiation.sop_class_uid = model
+    negotiation.service_class_application_information = b"\x01\x00\x00"
+    association = entity.associate(
+        "127.0.0.1", port, ae_title=AE_TITLE, ext_neg=[negotiation] if relational else []
+    )
+    assert association.is_established
+    found: list[pydicom.Dataset] = []
+    for status, answer in association.send_c_find(asked, model, msg_id=7):
+        if statuses is not None:
+            statuses.append(status.Status)
+        if answer is not None:
+            found.append(answer)
+        if cancel_after and len(found) == cancel_after:
+            association.send_c_cancel(7, query_model=model)
+    association.release()
+    return found
+
+
+class EndlessArchive:
+    """An Archive that never comes to an end."""
+
+    def find(self, query: ArchiveQuery) -> Iterator[ArchiveAnswer]:
+        """Yield the same answer again and again."""
+        while True:
+            yield ArchiveAnswer({0x0020000D: "1.2.3"})
+
+    def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
+        """List nothing."""
+        return ()
+
+    def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
+        """Know none."""
+        return ()
+
+    def read(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
+        """Give nothing."""
+        yield from ()
+
+    def headers(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Iterator[tuple[ArchivedInstance, HeaderBytes | None]]:
+        """Give nothing."""
+        yield from ()

@@ -7,7 +7,7 @@ the study stays what it is.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,7 +36,8 @@ class SeriesCount(NamedTuple):
 
     series_instance_uid: str
     instances: int
-    sop_classes: tuple[str, ...]
+    #: SOP classes with transfer syntaxes.
+    kinds: tuple[tuple[str, str], ...]
 
 
 class StudyCard(NamedTuple):
@@ -53,7 +54,7 @@ class StudyCard(NamedTuple):
     @property
     def sop_classes(self) -> list[str]:
         """The SOP classes of its instances."""
-        return sorted({uid for one in self.series for uid in one.sop_classes})
+        return sorted({uid for one in self.series for uid, _syntax in one.kinds})
 
 
 class StudyCards:
@@ -64,6 +65,8 @@ class StudyCards:
         self._lock = threading.Lock()
         #: By study and manifest: a study that changed has another.
         self._cards: OrderedDict[tuple[str, bytes], StudyCard] = OrderedDict()
+        #: By SOP class, in how many series of cards each transfer syntax was met.
+        self._syntaxes: dict[str, Counter[str]] = {}
         self._contents: OrderedDict[tuple[str, LegibleState], Sequence[HeldSeries]] = OrderedDict()
 
     def kept(self, row: StudyRow) -> StudyCard | None:
@@ -81,6 +84,8 @@ class StudyCards:
         if row.manifest:  # else nothing tells when it changes
             with self._lock:
                 self._cards[row.study_instance_uid, row.manifest] = card
+                for sop_class, syntax in (kind for one in card.series for kind in one.kinds):
+                    self._syntaxes.setdefault(sop_class, Counter())[syntax] += 1
                 if len(self._cards) > _KEPT_CARDS:
                     self._cards.popitem(last=False)
         return card
@@ -99,6 +104,12 @@ class StudyCards:
             if len(self._contents) > _KEPT_STUDIES:
                 self._contents.popitem(last=False)
         return series
+
+    def syntaxes(self, sop_class_uid: str) -> list[str]:
+        """Return the transfer syntaxes of a class in all cards, the commonest first."""
+        with self._lock:
+            met = self._syntaxes.get(sop_class_uid, Counter[str]())
+            return [syntax for syntax, _count in met.most_common()]
 
     def forget_contents(self) -> None:
         """Let go of what belongs to another state."""
@@ -124,7 +135,7 @@ class StudyCards:
                 SeriesCount(
                     one.series_instance_uid,
                     len(one.records),
-                    tuple(sorted({record.sop_class_uid for record in one.records})),
+                    tuple(sorted({(r.sop_class_uid, r.transfer_syntax_uid) for r in one.records})),
                 )
                 for one in series
             ),

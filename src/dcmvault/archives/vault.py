@@ -101,6 +101,10 @@ class VaultArchive:
             for instance in series.instances(row.study_instance_uid, instance_uids)
         ]
 
+    def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
+        """Return what transfer syntaxes instances of a class are held in, as cards have it."""
+        return self._cards.syntaxes(sop_class_uid)
+
     def read(
         self, instances: Iterable[ArchivedInstance]
     ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:

@@ -6,7 +6,7 @@ One thread each. C-ECHO, C-FIND, C-GET and C-MOVE; nothing is ever stored (PS3.4
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -129,12 +129,19 @@ class ArchiveAssociation:
                 IMPLICIT_VR_LITTLE_ENDIAN,
             )
         else:
-            # In a native one whatever we hold can be sent.
-            usable = [uid for uid in NATIVE_TARGETS if uid in usable] or usable
+            usable = self._preferred(abstract, usable)
         if not usable:
             result = pdu_accepting.TRANSFER_SYNTAXES_NOT_SUPPORTED
             return pdu.ContextAnswer(offered.context_id, result, IMPLICIT_VR_LITTLE_ENDIAN)
         return pdu.ContextAnswer(offered.context_id, pdu_accepting.ACCEPTED, usable[0])
+
+    def _preferred(self, sop_class_uid: str, usable: Sequence[str]) -> Sequence[str]:
+        """Put first what instances can be sent in as they stand, and all of them in any case."""
+        held = self._service.archive.syntaxes(sop_class_uid)
+        native = [uid for uid in NATIVE_TARGETS if uid in usable]
+        if len(held) == 1 and held[0] in usable:
+            return held
+        return [uid for uid in held if uid in native] or native or usable
 
     def _model(self, context: AgreedContext) -> QueryModel:
         asked = self._request.extended.get(context.abstract_syntax_uid, b"")

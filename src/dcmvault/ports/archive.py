@@ -57,6 +57,13 @@ class Archive(Protocol):
         """
         ...
 
+    def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
+        """Return what transfer syntaxes instances of a class are held in, the commonest first.
+
+        A hint, as far as is known by now.
+        """
+        ...
+
     def read(
         self, instances: Iterable[ArchivedInstance]
     ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:

@@ -129,7 +129,7 @@ class ArchiveAssociation:
                 IMPLICIT_VR_LITTLE_ENDIAN,
             )
         else:
-            usable = self._preferred(abstract, usable)
+            usable = list(self._preferred(abstract, usable))
         if not usable:
             result = pdu_accepting.TRANSFER_SYNTAXES_NOT_SUPPORTED
             return pdu.ContextAnswer(offered.context_id, result, IMPLICIT_VR_LITTLE_ENDIAN)

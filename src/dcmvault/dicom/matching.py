@@ -20,6 +20,8 @@ _SINGLE_VRS = frozenset(["LT", "ST", "UT", "UR"])
 _DIGITS = {"DA": 8, "TM": 12, "DT": 20}
 _PUNCTUATION = re.compile(r"[.:]")
 _OFFSET = re.compile(r"[+-]\d{4}$")
+#: From UTC (PS3.5 section 6.2); what is more is a year, and the end of a range.
+_LARGEST_OFFSET = "1400"
 
 Test = Callable[[str], bool]
 
@@ -137,7 +139,7 @@ def _time_test(vr: str, key: str) -> Test:
     """Test a date or time by a single value or a range (C.2.2.2.1, C.2.2.2.5)."""
     digits = _DIGITS[vr]
     first, is_range, last = key.partition("-")
-    if vr == "DT" and _OFFSET.search(key) and key.count("-") == 1 and not key.endswith("-"):
+    if vr == "DT" and key.count("-") == 1 and _OFFSET.search(key) and last <= _LARGEST_OFFSET:
         first, is_range, last = key, "", ""
     low = _digits(first, vr).ljust(digits, "0")
     if not is_range:

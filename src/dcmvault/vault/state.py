@@ -67,6 +67,8 @@ class VaultState:
     #: Of the present: what a snapshot of it names as parents.
     parents: Sequence[Link] = ()
     _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)
+    #: What journals say, by study; made when it is first needed.
+    _fresh: dict[str, list[RecordsRef]] | None = field(init=False, default=None, repr=False)
 
     def shard_names(self) -> list[str]:
         """List the shards that hold any study."""
@@ -112,9 +114,7 @@ class VaultState:
         for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
             for ref in self.manifest(entry):
                 found[ref.id] = ref
-        for ref in self._journal_refs():
-            if ref.study_instance_uid == study_instance_uid:
-                found[ref.id] = ref
+        found |= {ref.id: ref for ref in self._refs_in_journals(study_instance_uid)}
         return list(found.values())
 
     def manifest(self, entry: StudyEntry) -> list[RecordsRef]:
@@ -184,6 +184,15 @@ class VaultState:
     def _journal_refs(self) -> Iterator[RecordsRef]:
         for journal in self.journals:
             yield from journal.records
+
+    def _refs_in_journals(self, study_instance_uid: str) -> Sequence[RecordsRef]:
+        """Look up what journals say of a study: a first backup has all its studies in them."""
+        if self._fresh is None:
+            fresh: dict[str, list[RecordsRef]] = {}
+            for ref in self._journal_refs():
+                fresh.setdefault(ref.study_instance_uid, []).append(ref)
+            self._fresh = fresh
+        return self._fresh.get(study_instance_uid, ())
 
     def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
         if blob not in self._shards:

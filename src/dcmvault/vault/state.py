@@ -79,14 +79,26 @@ class VaultState:
     def entries(self, shard: str) -> dict[str, list[StudyEntry]]:
         """Return the entries of one shard, by study; several where heads differ."""
         found: dict[str, list[StudyEntry]] = {}
+        for listed in self._lists(shard):
+            for uid, entry in listed.items():
+                found.setdefault(uid, []).append(entry)
+        return found
+
+    def entries_of(self, study_instance_uid: str) -> list[StudyEntry]:
+        """Return the entries of one study; several where heads differ."""
+        return [
+            listed[study_instance_uid]
+            for listed in self._lists(shard_of(study_instance_uid))
+            if study_instance_uid in listed
+        ]
+
+    def _lists(self, shard: str) -> Iterator[dict[str, StudyEntry]]:
+        """Read what each head says of a shard; what was given up says nothing."""
         for blob in dict.fromkeys(
             state.shards[shard] for state in self.states if shard in state.shards
         ):
-            if self.is_given_up(BlobType.STATE, blob):
-                continue
-            for uid, entry in self._shard(blob).items():
-                found.setdefault(uid, []).append(entry)
-        return found
+            if not self.is_given_up(BlobType.STATE, blob):
+                yield self._shard(blob)
 
     def studies(self) -> Iterator[str]:
         """List the UIDs of all studies that hold any record, by shard."""
@@ -102,7 +114,7 @@ class VaultState:
 
     def about(self, study_instance_uid: str) -> Mapping[str, str]:
         """Return the attributes that a study is found by."""
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             return entry.about
         for stored in self.stored(study_instance_uid):
             return about(stored.attributes._asdict(), stored.series)
@@ -111,7 +123,7 @@ class VaultState:
     def refs(self, study_instance_uid: str) -> list[RecordsRef]:
         """List the blobs of records of one study."""
         found: dict[bytes, RecordsRef] = {}
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             for ref in self.manifest(entry):
                 found[ref.id] = ref
         found |= {ref.id: ref for ref in self._refs_in_journals(study_instance_uid)}

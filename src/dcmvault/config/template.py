@@ -51,16 +51,7 @@ def render_template(
         ),
         'database = ""',
         "",
-        *_retry_table(),
-        "",
-        *_bandwidth_table(),
-        "",
-        *_listener_table(),
-        "",
-        *_deletion_table(),
-        "",
-        *_serve_table(),
-        "",
+        *_tables_of_how(),
         *_comment(
             _(
                 "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
@@ -81,6 +72,12 @@ def render_template(
         *_plan_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _tables_of_how() -> list[str]:
+    """Return what holds for all sources and destinations."""
+    tables = (_retry_table, _bandwidth_table, _listener_table, _deletion_table, _serve_table)
+    return [line for table in tables for line in (*table(), "")]
 
 
 def write_template(path: Path, text: str, *, force: bool = False) -> None:

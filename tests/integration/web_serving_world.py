@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tests.integration.serving_world import Journal
 from dcmvault.dicom.association_scp import Secures
 from dcmvault.dicomweb.server import WebParts, WebRules, web_serving
 from dcmvault.dicomweb.service import ROOT, ArchiveService, WebAccess
+from dcmvault.model.access import Access
 from dcmvault.ports.archive import Archive
 from dcmvault.testing.clock import FakeClock
 
@@ -43,6 +45,18 @@ class WebAnswering:
     def url(self) -> str:
         """Its root."""
         return f"http://127.0.0.1:{self.port}{ROOT}"
+
+    def noted(self, count: int) -> list[Access]:
+        """Return the last entries of the journal, once the last request is one of them.
+
+        It is written down when the answer was sent, and so after we have it.
+        """
+        self.get("/end-of-test")
+        for _ in range(1000):
+            if self.journal.accesses and self.journal.accesses[-1].outcome == "404":
+                return self.journal.accesses[-count - 1 : -1]
+            time.sleep(0.01)
+        raise AssertionError("a request was not written down")
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Got:
         """Ask for a path below the root; underscores in names of headers stand for hyphens."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 DICOM_JSON = "application/dicom+json"
@@ -50,6 +50,8 @@ class Outcome:
     answers: int = 0
     sent: int = 0
     failed: int = 0
+    #: Of those that failed: what is not damaged, but cannot be given as it is accepted.
+    unaccepted: int = 0
     bytes: int = 0
 
 
@@ -61,6 +63,8 @@ class Reply:
     content_type: str = ""
     pieces: Iterator[bytes | memoryview] | Sequence[bytes] = ()
     headers: dict[str, str] = field(default_factory=dict)
+    #: Asked after the body for what could not be known before: a value of Warning, or nothing.
+    warning: Callable[[], str] | None = None
 
     def close(self) -> None:
         """Stop making the body."""

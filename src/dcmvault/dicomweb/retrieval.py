@@ -57,10 +57,17 @@ def retrieve(archive: Archive, request: Request, outcome: Outcome) -> Reply:
     found = selected(archive, request, outcome)
     syntaxes = _syntaxes(dicom)
     parts = _instances(archive, found, syntaxes, outcome)
-    first = _first_of(parts, found)
+    first = _first_of(parts, found, outcome)
     if dicom[0].name == DICOM and len(found) == 1:
         return Reply(200, DICOM, _alone(first, parts))
-    return multipart(DICOM, _chained(first, parts))
+    reply = multipart(DICOM, _chained(first, parts))
+    reply.warning = lambda: _left_out(outcome)
+    return reply
+
+
+def _left_out(outcome: Outcome) -> str:
+    """Say at the end that not all came: at the beginning nobody knows."""
+    return f'299 dcmvault "instances left out: {outcome.failed}"' if outcome.failed else ""
 
 
 def _syntaxes(ranges: Sequence[MediaRange]) -> frozenset[str]:
@@ -92,6 +99,7 @@ def _instances(
                 yield from _turned(read, syntaxes)
             except InstanceUnsendableError:
                 outcome.failed += 1
+                outcome.unaccepted += 1
             else:
                 outcome.sent += 1
 
@@ -114,15 +122,15 @@ def _part(syntax: str, pieces: Iterator[bytes] | list[memoryview]) -> Part:
     return Part(f"{DICOM}; transfer-syntax={syntax}", pieces)
 
 
-def _first_of(parts: Iterator[Part], found: Sequence[ArchivedInstance]) -> Part:
+def _first_of(parts: Iterator[Part], found: Sequence[ArchivedInstance], outcome: Outcome) -> Part:
     """Make the first part, so that what fails wholly fails with a status."""
     first = next(parts, None)
     if first is None:
+        if not outcome.unaccepted:
+            raise RefusedError(500, "what was asked for is damaged, and cannot be read")
         held = ", ".join(sorted({one.transfer_syntax_uid for one in found}))
         raise RefusedError(
-            406,
-            "what was asked for is damaged, or cannot be given in an accepted transfer syntax; "
-            f"it is held in {held}",
+            406, f"it cannot be given in an accepted transfer syntax; it is held in {held}"
         )
     return first
 
@@ -148,7 +156,7 @@ def metadata(archive: Archive, request: Request, outcome: Outcome) -> Reply:
     first = next(rows, None)
     if first is None:
         raise RefusedError(500, "what was asked for is damaged, and cannot be read")
-    return Reply(200, media_type, _listed(chain([first], rows)))
+    return Reply(200, media_type, _listed(chain([first], rows)), warning=lambda: _left_out(outcome))
 
 
 def _headers(

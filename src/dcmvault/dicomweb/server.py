@@ -13,15 +13,17 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import itemgetter
 from typing import Any
 
 from dcmvault.dicom.association_scp import Secures, subject_of
+from dcmvault.dicom.tls import hang_up
 from dcmvault.dicomweb.replies import Outcome, RefusedError, Reply, refusal
 from dcmvault.dicomweb.service import ROOT, ArchiveService, WebAccess, read_target
 from dcmvault.errors import StateError
@@ -62,6 +64,19 @@ class WebParts:
     tls: Secures | None = None
 
 
+@dataclass(slots=True)
+class _Connection:
+    """One open connection; `idle_since` is 0 while a request is in hand."""
+
+    socket: socket.socket
+    address: str
+    idle_since: float
+
+    def end(self) -> None:
+        """Wake up the thread that waits for it."""
+        hang_up(self.socket)
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -70,7 +85,7 @@ class _Server(ThreadingHTTPServer):
         self.rules = rules
         self.parts = parts
         self._lock = threading.Lock()
-        self._open: dict[socket.socket, str] = {}
+        self._open: dict[socket.socket, _Connection] = {}
         if ":" in rules.host:
             self.address_family = socket.AF_INET6
         super().__init__((rules.host, rules.port), _Handler)
@@ -93,14 +108,40 @@ class _Server(ThreadingHTTPServer):
             )
             return False
         with self._lock:
-            from_there = Counter(self._open.values())[address]
-            if (
-                len(self._open) >= self.rules.max_connections
-                or from_there >= self.rules.max_connections_per_peer
+            from_there = {at: one for at, one in self._open.items() if one.address == address}
+            for some, most in (
+                (from_there, self.rules.max_connections_per_peer),
+                (self._open, self.rules.max_connections),
             ):
-                return False
-            self._open[request] = address
+                if len(some) >= most and not self._make_room(some):
+                    return False
+            self._open[request] = _Connection(request, address, time.monotonic())
         return True
+
+    def _make_room(self, some: Mapping[socket.socket, _Connection]) -> bool:
+        """End the connection that has been without a request for longest; False if all have one.
+
+        Browsers keep connections open for later: they must not keep others out.
+        """
+        idle = [(one.idle_since, at) for at, one in some.items() if one.idle_since]
+        if not idle:
+            return False
+        _since, oldest = min(idle, key=itemgetter(0))
+        self._open.pop(oldest).end()
+        return True
+
+    def note_secured(self, request: socket.socket, secured: socket.socket) -> None:
+        """Note what stands for a connection from now on."""
+        with self._lock:
+            if request not in self._open:
+                raise ConnectionAbortedError
+            self._open[request].socket = secured
+
+    def note_idle(self, request: socket.socket, since: float) -> None:
+        """Note since when a connection has no request in hand; 0: it has one."""
+        with self._lock:
+            if request in self._open:
+                self._open[request].idle_since = since
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection, and give its place to another."""
@@ -115,25 +156,26 @@ class _Server(ThreadingHTTPServer):
     def hang_up(self) -> None:
         """End every connection."""
         with self._lock:
-            connections = list(self._open)
+            connections = list(self._open.values())
         for connection in connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it ended by itself
-                continue
+            connection.end()
 
 
 class _Head(io.RawIOBase):
     """Reads requests' heads: each within a time that begins with its first byte."""
 
-    def __init__(self, connection: socket.socket, rules: WebRules) -> None:
+    def __init__(
+        self, connection: socket.socket, rules: WebRules, note_idle: Callable[[float], None]
+    ) -> None:
         self._connection = connection
         self._rules = rules
+        self._note_idle = note_idle
         self._deadline = time.monotonic() + rules.head_timeout_s
 
     def between(self) -> None:
         """Wait for the next request from now on."""
         self._deadline = 0.0
+        self._note_idle(time.monotonic())
 
     def readable(self) -> bool:
         return True
@@ -147,6 +189,7 @@ class _Head(io.RawIOBase):
             return self._connection.recv_into(buffer)
         self._connection.settimeout(self._rules.idle_timeout_s)
         read = self._connection.recv_into(buffer)
+        self._note_idle(0.0)
         self._deadline = time.monotonic() + self._rules.head_timeout_s
         return read
 
@@ -176,16 +219,17 @@ class _Handler(BaseHTTPRequestHandler):
         connection: socket.socket = self.request
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            connection = tls.secured(connection)
             connection.settimeout(rules.head_timeout_s)
+            connection = tls.secured(connection)
         self.connection = connection
-        self._head = _Head(connection, rules)
+        self._head = _Head(connection, rules, partial(self.server.note_idle, self.request))
         self.rfile = io.BufferedReader(self._head)
         self.wfile = _Tail(connection)
 
     def handle(self) -> None:
         try:
             if self.server.parts.tls is not None:
+                self.server.note_secured(self.request, self.connection)
                 self.connection.do_handshake()
             super().handle()
         except OSError:  # too slow, or gone
@@ -237,6 +281,9 @@ class _Handler(BaseHTTPRequestHandler):
                 reply = parts.service.answer(request, outcome)
         except RefusedError as error:
             reply = refusal(error)
+        except Exception as error:  # noqa: BLE001 - the frame of a request: others go on
+            _log.error("a request failed with %s", type(error).__name__)
+            reply = refusal(RefusedError(500, "the request could not be carried out"))
         status = str(reply.status)
         try:
             outcome.bytes = self._send(reply)
@@ -295,6 +342,8 @@ class _Handler(BaseHTTPRequestHandler):
         is_chunked = has_body and "Content-Length" not in reply.headers
         if is_chunked and self.request_version >= "HTTP/1.1":
             headers["Transfer-Encoding"] = "chunked"
+            if reply.warning is not None:
+                headers["Trailer"] = "Warning"
         elif is_chunked:
             is_chunked, self.close_connection = False, True
         if self.close_connection:
@@ -321,7 +370,9 @@ class _Handler(BaseHTTPRequestHandler):
         if gathered:
             self._write(gathered, is_chunked=is_chunked)
         if is_chunked:
-            self.connection.sendall(b"0\r\n\r\n")
+            warning = reply.warning() if reply.warning is not None else ""
+            trailer = f"Warning: {warning}\r\n" if warning else ""
+            self.connection.sendall(f"0\r\n{trailer}\r\n".encode("ascii"))
         return sent
 
     def _write(self, data: bytearray, *, is_chunked: bool) -> None:

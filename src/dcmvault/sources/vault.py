@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dcmvault.config.sections import VaultSection, VaultSourceSection
+from dcmvault.dicom.sentences import sentence
 from dcmvault.errors import (
     DcmvaultError,
     DestinationError,
@@ -35,7 +36,6 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
-from dcmvault.sources.sentences import sentence
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.reading import FileReader

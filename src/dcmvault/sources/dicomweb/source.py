@@ -10,6 +10,7 @@ from dcmvault.config.peer_sections import DicomwebSourceSection
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.intake import Room
 from dcmvault.dicom.qido_inventory import WebInventory
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
@@ -33,7 +34,6 @@ from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
-from dcmvault.sources.sentences import sentence
 
 #: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)

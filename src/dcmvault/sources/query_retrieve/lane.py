@@ -32,6 +32,7 @@ from dcmvault.dicom.intake import IncomingFile, Received, Room, Wanted
 from dcmvault.dicom.move_receiver import MoveReceiver
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.retrieval_contexts import CLASSES_AT_ONCE, retrieval_contexts
+from dcmvault.dicom.sentences import sentence
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -40,7 +41,6 @@ from dcmvault.errors import (
     EntryVanishedError,
 )
 from dcmvault.model.instance import InstanceEntry, InstanceIdentity, UnreadableEntry
-from dcmvault.sources.sentences import sentence
 
 #: How often what is lacking is asked for, unless something came the time before.
 _ATTEMPTS = 2

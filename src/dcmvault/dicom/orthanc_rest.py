@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dcmvault.dicom.http_connection import HttpConnection, HttpRequest, HttpStream
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import (
     DestinationError,
@@ -22,7 +23,6 @@ from dcmvault.errors import (
     SourceUnavailableError,
     TlsRefusedError,
 )
-from dcmvault.sources.sentences import sentence
 
 #: Bytes of an answer that describes resources; an instance takes about 450.
 LONGEST_ROWS = 16 << 20

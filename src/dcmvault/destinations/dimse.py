@@ -1,4 +1,4 @@
-"""A PACS as a destination: C-STORE delivers, C-FIND and C-GET give evidence, C-ECHO probes."""
+"""A PACS as a destination: C-STORE delivers, C-FIND and read-back give evidence, C-ECHO probes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Self
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
+from dcmvault.destinations.dimse_proof import DimseProof
 from dcmvault.destinations.query_evidence import find_evidence
-from dcmvault.destinations.read_back import Way, read_back
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
@@ -65,13 +65,15 @@ class DimseDestination:
         self._name = section.address
         self._peer = peer_of(section, async_window=section.async_window)
         self._transcodes = section.transcode == "lossless"
-        self._coerced = section.coerced_tags
         self._clock = clock
         self._pacing = pacing
         self._max_associations = section.max_associations
         self._network = section.network
         self._slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
+        self._proof = DimseProof(
+            section, self._peer, self._associated, self._slots.give_back, clock
+        )
 
     @property
     def name(self) -> str:
@@ -128,7 +130,7 @@ class DimseDestination:
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
         """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series.
 
-        PROVEN reads back by C-GET and compares with `study.originals`, which it needs.
+        PROVEN reads back and compares with `study.originals`, which it needs.
         """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
@@ -140,8 +142,7 @@ class DimseDestination:
             listed = find_evidence(query, study, listed_level, self._clock)
         if level is not Level.PROVEN:
             return listed
-        way = Way(self._associated, self._slots.give_back)
-        return read_back(way, study, listed, self._clock, self._coerced)
+        return self._proof.read_back(study, listed)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""

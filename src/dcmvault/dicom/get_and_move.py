@@ -9,14 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
 from dcmvault.dicom.intake import Intake, Wanted
 from dcmvault.dicom.messages import Request
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.retrieve import STUDY_ROOT_GET, refusal_of_retrieval
-from dcmvault.errors import AssociationLostError, DestinationError
+from dcmvault.dicom.retrieve import (
+    STUDY_ROOT_GET,
+    Retrieved,
+    image_identifier,
+    refusal_of_retrieval,
+    retrieved,
+)
+from dcmvault.errors import AssociationLostError, DestinationError, RetrievalNotOfferedError
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 MOVE_PROPOSAL = ContextProposal(STUDY_ROOT_MOVE, (IMPLICIT_VR_LITTLE_ENDIAN,))
@@ -40,18 +47,19 @@ class InstancesOfSeries:
 
     @property
     def identifier(self) -> bytes:
-        """What a C-GET or C-MOVE for them asks (PS3.4 section C.4.2.1.4)."""
-        uids = {
-            (0x0008, 0x0018): "\\".join(self.sop_instance_uids),
-            (0x0020, 0x000D): self.study_instance_uid,
-            (0x0020, 0x000E): self.series_instance_uid,
-        }
-        return commands.encode_identifier(
-            [
-                (0x0008, 0x0052, b"IMAGE "),
-                *((*tag, commands.encode_uid(value)) for tag, value in uids.items()),
-            ]
+        """What a C-GET or C-MOVE for them asks."""
+        return image_identifier(
+            self.study_instance_uid, self.series_instance_uid, self.sop_instance_uids
         )
+
+
+class Arriving(Protocol):
+    """What comes while a peer is asked to send."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that came so far."""
+        ...
 
 
 def get_instances(
@@ -63,7 +71,7 @@ def get_instances(
     """
     context_id = association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN)
     if context_id is None:
-        raise DestinationError(
+        raise RetrievalNotOfferedError(
             f"{association.peer.name} offers no retrieval by C-GET (Study Root)",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "move".',
         )
@@ -78,16 +86,17 @@ def get_instances(
 
 
 def move_instances(
-    association: PeerAssociation, instances: InstancesOfSeries, destination: str, wanted: Wanted
-) -> str:
-    """Retrieve by C-MOVE to the AE title `destination`, at which somebody takes for `wanted`.
+    association: PeerAssociation, instances: InstancesOfSeries, destination: str, wanted: Arriving
+) -> Retrieved:
+    """Retrieve by C-MOVE to the AE title `destination`, at which somebody takes what is wanted.
 
-    Returns and raises as `get_instances` does. As long as bytes arrive the peer need not answer.
+    Raises AssociationLostError, RetrievalNotOfferedError for no C-MOVE there, and DestinationError
+    where the peer does not know that title. As long as bytes arrive the peer need not answer.
     """
     context_id = association.contexts.id_of(STUDY_ROOT_MOVE, IMPLICIT_VR_LITTLE_ENDIAN)
     peer = association.peer
     if context_id is None:
-        raise DestinationError(
+        raise RetrievalNotOfferedError(
             f"{peer.name} offers no retrieval by C-MOVE (Study Root)",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "get".',
         )
@@ -102,10 +111,8 @@ def move_instances(
     )
     progress = _Progress(wanted, peer.dimse_timeout_s)
     most = _MAX_PENDING + len(instances.sop_instance_uids)
-    status = 0
     for number, answer in enumerate(association.ask(request, progress.goes_on)):
-        status = answer.status
-        if status not in _PENDING:
+        if answer.status not in _PENDING:
             break
         if number > most or progress.is_over():
             association.abort()
@@ -113,18 +120,18 @@ def move_instances(
                 f"{peer.name} says without end that it goes on",
                 hint="Look for a defect of the peer.",
             )
-    if status == _UNKNOWN_DESTINATION:
+    if answer.status == _UNKNOWN_DESTINATION:
         raise DestinationError(
             f"{peer.name} does not know the AE title {destination} that it is to send to",
             hint="Enter it there with the address of this machine and the port (move_port).",
         )
-    return refusal_of_retrieval(status)
+    return retrieved(answer)
 
 
 class _Progress:
     """Whether something arrived within the time that a peer may be silent."""
 
-    def __init__(self, wanted: Wanted, patience_s: float) -> None:
+    def __init__(self, wanted: Arriving, patience_s: float) -> None:
         self._wanted = wanted
         self._patience_s = patience_s
         self._seen = wanted.arrived

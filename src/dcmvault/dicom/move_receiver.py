@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.association import (
@@ -31,8 +31,8 @@ from dcmvault.dicom.association_request import (
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.inbox import Inbox
-from dcmvault.dicom.intake import Intake, NamedContext, Wanted
-from dcmvault.dicom.taking_in import take_stores
+from dcmvault.dicom.intake import NamedContext
+from dcmvault.dicom.taking_in import StoreSink, take_stores
 from dcmvault.dicom.transfer_syntaxes import (
     HTJ2K,
     JPEG_2000,
@@ -65,6 +65,27 @@ _NOT_OUR_NAME = 7
 _MAYBE_LOSSY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR_LOSSLESS, JPEG_2000, HTJ2K})
 
 
+class DroppingSink(StoreSink, Protocol):
+    """A StoreSink that can be ended in the midst of an instance."""
+
+    def drop(self) -> None:
+        """Give up what was begun and does not end; harmless otherwise."""
+        ...
+
+
+class Expected(Protocol):
+    """Instances that somebody asked a peer to send; safe for threads."""
+
+    @property
+    def uids(self) -> Collection[str]:
+        """The UIDs that were asked for."""
+        ...
+
+    def sink(self, named: NamedContext) -> DroppingSink:
+        """Make what takes the next instance of an association."""
+        ...
+
+
 class MoveReceiver:
     """Listens as `ae_title` while it is used as a context.
 
@@ -83,7 +104,7 @@ class MoveReceiver:
         self._acceptor: threading.Thread | None = None
         self._is_closing = threading.Event()
         self._open: dict[threading.Thread, socket.socket] = {}
-        self._expected: list[Wanted] = []
+        self._expected: list[Expected] = []
         self._lock = threading.Lock()
 
     @property
@@ -93,7 +114,7 @@ class MoveReceiver:
         return int(self._listening.getsockname()[1])
 
     @contextmanager
-    def expecting(self, wanted: Wanted) -> Iterator[None]:
+    def expecting(self, wanted: Expected) -> Iterator[None]:
         """Take these instances, from whichever association they come."""
         with self._lock:
             self._expected.append(wanted)
@@ -226,7 +247,7 @@ class MoveReceiver:
         finally:
             intake.drop()
 
-    def _wanted_for(self, uid: str) -> Wanted | None:
+    def _wanted_for(self, uid: str) -> Expected | None:
         """Return who waits for a UID, else anybody who waits, else nobody."""
         with self._lock:
             for wanted in self._expected:
@@ -238,17 +259,17 @@ class MoveReceiver:
 class _SharedIntake:
     """A StoreSink that gives each instance to whoever waits for it."""
 
-    def __init__(self, named: NamedContext, wanted_for: Callable[[str], Wanted | None]) -> None:
+    def __init__(self, named: NamedContext, wanted_for: Callable[[str], Expected | None]) -> None:
         self._named = named
         self._wanted_for = wanted_for
-        self._intake: Intake | None = None
+        self._intake: DroppingSink | None = None
 
     def begin(self, context_id: int, sop_class_uid: str, sop_instance_uid: str) -> None:
         """Begin an instance."""
         wanted = self._wanted_for(sop_instance_uid)
         if wanted is None:
             raise AssociationLostError("nothing is being fetched any more")
-        self._intake = Intake(self._named, wanted)
+        self._intake = wanted.sink(self._named)
         self._intake.begin(context_id, sop_class_uid, sop_instance_uid)
 
     def write(self, data: bytes) -> None:

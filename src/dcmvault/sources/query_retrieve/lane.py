@@ -274,7 +274,8 @@ class Lane:
                 if self.receiver is None:
                     refusal = get_instances(association, asked, wanted)
                 else:
-                    refusal = move_instances(association, asked, self.move_to, wanted)
+                    moved = move_instances(association, asked, self.move_to, wanted)
+                    refusal = moved.refusal
         except AssociationLostError as error:
             refusal = error.message
         finally:

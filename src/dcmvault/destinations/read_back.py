@@ -160,10 +160,12 @@ class ReadBack:
             raise
         self.way.end(sound=True)
         if self._returned:
-            # It does send back what it has; these it only says to have.
+            # It does send back what it can; these it only says to have.
             for version_id, why in self._withheld.items():
                 self.findings[version_id] = Finding.DAMAGED
-                self.reasons[version_id] = f"the peer names it, but cannot send it back: {why}"
+                self.reasons[version_id] = (
+                    f"the peer sends others of its study back, not this: {why}"
+                )
 
     def verification(self) -> Verification:
         """Say what was found."""
@@ -226,6 +228,9 @@ class ReadBack:
                     self._open(one.instance, "more comes back than an instance of its size can be")
                 elif returned.of(one.uid):
                     self._judge(one, returned.of(one.uid))
+                elif one.uid in got.gone and not self._is_listed(one):
+                    self.findings[one.instance.version_id] = Finding.MISSING
+                    self.reasons[one.instance.version_id] = got.refused[one.uid]
                 else:
                     self._open(one.instance, _not_returned(one.uid, got))
                     lacking.append(one)
@@ -283,6 +288,9 @@ class ReadBack:
                 self._hold(original, best.likeness)
                 self.coercions.update(best.coercions)
 
+    def _is_listed(self, original: _Original) -> bool:
+        return self.listed.findings.get(original.instance.version_id) is Finding.HELD
+
     def _hold(self, original: _Original, likeness: Likeness) -> None:
         self.findings[original.instance.version_id] = Finding.HELD
         self.likeness[likeness.value] += 1
@@ -301,7 +309,7 @@ def _refusal_of_one(status: str) -> str:
 
 def _not_returned(uid: str, got: Retrieved) -> str:
     if uid in got.refused:
-        return f"the peer did not send it back: {got.refused[uid]}"
+        return f"the peer did not send it back: {got.refused[uid].rstrip('.')}"
     if got.refusal:
         return f"the peer answered {got.status} to the request to send it back: {got.refusal}"
     return "the peer names it, but did not send it back"

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.peer_sections import StowDestinationSection
-from dcmvault.destinations.query_evidence import find_evidence
+from dcmvault.destinations.query_evidence import find_evidence, nothing_listed
 from dcmvault.destinations.read_back import read_back
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
 from dcmvault.destinations.ways_back import ByWado
-from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
@@ -37,6 +37,8 @@ from dcmvault.ports.pacing import Pacer, Pacing
 
 #: Read and sent at once.
 _CHUNK = 256 * 1024
+#: What a service answers that has what was asked for, and cannot say so.
+_CANNOT_LIST = 500
 #: Deliveries at once before anything was measured.
 _FIRST_DELIVERIES = 2
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
@@ -127,8 +129,14 @@ class StowDestination:
                 f"{self.name} cannot give evidence of the level `{level.word}` by DICOMweb",
                 hint="Ask for `present`, `complete` or `proven`.",
             )
-        with self._question() as query:
-            listed = find_evidence(query, study, min(level, Level.COMPLETE), self._clock)
+        try:
+            with self._question() as query:
+                listed = find_evidence(query, study, min(level, Level.COMPLETE), self._clock)
+        except ServiceBusyError as error:
+            # Some read the files to answer a search, and fail for one that is broken.
+            if level is not Level.PROVEN or error.status != _CANNOT_LIST:
+                raise
+            listed = nothing_listed(study, self.name, error.message, self._clock)
         if level is not Level.PROVEN:
             return listed
         way = ByWado(self._service)

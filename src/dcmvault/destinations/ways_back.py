@@ -240,6 +240,7 @@ class _OneByOne:
     def fetch(self, asked: Asked, returning: Returning) -> Retrieved:
         """Ask for each; what one request brings has nothing to do with the others."""
         refused: dict[str, str] = {}
+        gone: set[str] = set()
         completed = 0
         for one in returning.wanted:
             uid = one.sop_instance_uid
@@ -260,9 +261,12 @@ class _OneByOne:
                 refused[uid] = error.message
             except (NotKeptError, DestinationUnreachableError, DestinationStoppedError):
                 raise
-            except (DestinationError, EntryVanishedError, EntryUnreadableError) as error:
+            except EntryVanishedError as error:
+                gone.add(uid)
                 refused[uid] = error.message
-        return Retrieved("", "", completed, len(refused), refused)
+            except (DestinationError, EntryUnreadableError) as error:
+                refused[uid] = error.message
+        return Retrieved("", "", completed, len(refused), refused, frozenset(gone))
 
     def _fetch_one(self, identity: InstanceIdentity, returning: Returning) -> int:
         """Hand on the copies of one instance; return how many there are."""

@@ -49,6 +49,8 @@ class Retrieved:
     failed: int
     #: Why single instances did not come, by UID, where the peer said so.
     refused: Mapping[str, str] = field(default_factory=dict)
+    #: UIDs of those that the peer says not to have.
+    gone: frozenset[str] = frozenset()
 
 
 def retrieval_proposals(kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:

@@ -1,0 +1,87 @@
+"""A PACS that answers success and lies: each lie is found at the first look that can see it.
+
+Beside each instance lied about stands an honest one, some with attributes that a PACS may write
+itself: none of these is ever reported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.integration.flow_world import Flow
+
+from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.destinations.dimse import DimseDestination
+from dcmvault.model.evidence import Level
+from dcmvault.model.plan import RunKind
+from dcmvault.model.report import RunReport
+from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.dicom_files import make_instance, make_uid
+from dcmvault.testing.lies import Lie
+from dcmvault.testing.lying_pacs import LyingPacs
+
+#: The lowest level that can see a lie; one that is not here needs the bytes.
+SEEN_AT = {Lie.DROPS: Level.PRESENT, Lie.COUNTS: Level.COMPLETE, Lie.COMMITS: Level.COMPLETE}
+COERCIONS = {"InstitutionName": "The PACS's own", "StationName": "STORE-7"}
+COERCED = "(0008,0080) (0008,1010)"
+#: 9 kinds of 12 lies, and as many honest instances.
+LIES = 12
+MANY_LIES = 112
+
+
+def _studies(folder: Path, count: int) -> Path:
+    """Make studies of two series with `count` instances in all, decimals in each."""
+    for number in range(count):
+        study, series = number // 24, number // 12
+        make_instance(
+            folder / f"{study:03d}" / f"{number:05d}.dcm",
+            make_uid(folder, study),
+            make_uid(folder, study, series),
+            make_uid(folder, study, series, number),
+            rows=32,
+            columns=32,
+            instance_number=number,
+            elements={"SliceLocation": f"{number + 0.8473625:.7f}", "KVP": "119.75"},
+        )
+    return folder
+
+
+def _campaign(folder: Path, lie: Lie, lies: int) -> tuple[RunReport, LyingPacs]:
+    """Back up, asking for the level that can see the lie; return the report and the liar."""
+    source = _studies(folder / "source", 2 * lies)
+    level = SEEN_AT.get(lie, Level.PROVEN)
+    with LyingPacs(lie, every=2, coerces=3, coercions=COERCIONS) as pacs:
+        section = DimseDestinationSection(
+            host="127.0.0.1", port=pacs.port, called_ae_title=pacs.ae_title, coerced=COERCED
+        )
+        destination = DimseDestination(section, FakeClock())
+        flow = Flow(folder, FakeClock())
+        flow.destinations[destination.name] = destination
+        report = flow.backup(source, destination.name, level=level)
+        if lie is Lie.CACHE:
+            # What comes from its memory is honest: nobody could know.
+            assert report.failures == ()
+            report = flow.backup(source, destination.name, level=level, kind=RunKind.VERIFY)
+        destination.close_idle()
+    assert len(pacs.lied_about) == lies
+    assert pacs.coerced
+    return report, pacs
+
+
+def _judge(report: RunReport, pacs: LyingPacs) -> None:
+    assert {failure.sop_instance_uid for failure in report.failures} == pacs.lied_about
+    assert {failure.code for failure in report.failures} <= {"missing", "damaged"}
+    assert report.exit_status == 3
+    assert report.counts.stored == 2 * len(pacs.lied_about) - len(pacs.lied_about)
+
+
+@pytest.mark.parametrize("lie", Lie)
+def test_each_lie_is_found_and_nothing_else(tmp_path: Path, lie: Lie) -> None:
+    _judge(*_campaign(tmp_path, lie, LIES))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("lie", Lie)
+def test_a_thousand_lies(tmp_path: Path, lie: Lie) -> None:
+    _judge(*_campaign(tmp_path, lie, MANY_LIES))

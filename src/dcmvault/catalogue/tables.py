@@ -402,6 +402,8 @@ holdings = sa.Table(
     _reference("receipt_run_id", "runs", nullable=True),
     sa.Column("verified_at", Moment),
     _reference("evidence_id", "evidence", nullable=True),
+    # Proven, but for attributes that the destination writes itself: the evidence lists them.
+    sa.Column("coerced", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index(None, "version_id"),
     sqlite_with_rowid=False,
 )

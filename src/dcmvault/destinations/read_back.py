@@ -32,6 +32,8 @@ from dcmvault.ports.clock import Clock
 _BYTES_AT_ONCE = 256 << 20
 #: Coercions of one study that the proof lists, at most.
 _COERCIONS = 500
+#: Attributes that are named of one instance.
+_NAMED = 8
 #: Instances asked for alone that do not come before a peer that sent nothing is asked no more.
 _IN_VAIN = 3
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
@@ -143,6 +145,8 @@ class ReadBack:
     likeness: Counter[str] = field(default_factory=Counter)
     #: What the peer wrote itself, and in how many instances.
     coercions: Counter[Coercion] = field(default_factory=Counter)
+    #: In which instances it did so, in words.
+    coerced_in: dict[VersionId, str] = field(default_factory=dict)
     bytes_read: int = 0
     #: Copies that came, whatever they are worth.
     _returned: int = 0
@@ -194,6 +198,7 @@ class ReadBack:
             proof=proof,
             extras=self.listed.extras,
             reasons=self.reasons,
+            coerced=self.coerced_in,
         )
 
     def _ask(self, originals: Sequence[_Original]) -> None:
@@ -286,10 +291,18 @@ class ReadBack:
                 )
             else:
                 self._hold(original, best.likeness)
-                self.coercions.update(best.coercions)
+                self._note(instance, best.coercions)
 
     def _is_listed(self, original: _Original) -> bool:
         return self.listed.findings.get(original.instance.version_id) is Finding.HELD
+
+    def _note(self, instance: ExpectedInstance, coercions: Sequence[Coercion]) -> None:
+        """Write down what the peer wrote itself."""
+        self.coercions.update(coercions)
+        if coercions:
+            attributes = ", ".join(one.attribute for one in coercions[:_NAMED])
+            more = f", and {len(coercions) - _NAMED} more" if len(coercions) > _NAMED else ""
+            self.coerced_in[instance.version_id] = f"proven, with coercions: {attributes}{more}"
 
     def _hold(self, original: _Original, likeness: Likeness) -> None:
         self.findings[original.instance.version_id] = Finding.HELD

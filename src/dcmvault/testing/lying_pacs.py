@@ -19,7 +19,6 @@ import random
 import sys
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -78,6 +77,8 @@ class LyingPacs:
         #: SOP Instance UIDs about which it lies, and those that it altered as a PACS may.
         self.lied_about: set[str] = set()
         self.coerced: set[str] = set()
+        #: SOP Instance UIDs of all that it sent back, in order.
+        self.sent_back: list[str] = []
         self._lie = lie
         self._every = every
         self._coerces = coerces
@@ -87,7 +88,6 @@ class LyingPacs:
         self._disk: dict[str, StoredInstance] = {}
         self._came: dict[str, StoredInstance] = {}
         self._known: list[str] = []
-        self._read: Counter[str] = Counter()
         #: Waits for the one to exchange pixels with.
         self._unpaired: StoredInstance | None = None
         self._lock = threading.RLock()
@@ -228,8 +228,8 @@ class LyingPacs:
     def _as_read(self, stored: StoredInstance) -> StoredInstance:
         uid = stored.sop_instance_uid
         with self._lock:
-            self._read[uid] += 1
-            is_cached = self._lie is Lie.CACHE and self._read[uid] == 1
+            is_cached = self._lie is Lie.CACHE and uid not in self.sent_back
+            self.sent_back.append(uid)
             return self._came[uid] if is_cached else stored
 
     def _commit(self, event: evt.Event) -> tuple[int, Dataset | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.stow import StowDestination
 from dcmvault.errors import DestinationUnreachableError
 from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.model.identifiers import VersionId
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import MadeInstance, make_study
 
@@ -132,7 +134,7 @@ def test_what_the_disk_lost_is_found(world: World, tmp_path: Path, way: str) -> 
     damaged = [version for version, what in found.findings.items() if what is Finding.DAMAGED]
     assert damaged == [1, 2, 3, 4, 5], (found.findings, found.reasons)
     for version, (_damage, said) in enumerate(DAMAGES, start=1):
-        assert found.reasons[version].startswith(said)  # type: ignore[index]
+        assert found.reasons[VersionId(version)].startswith(said)
     assert [what for what in found.findings.values() if what is not Finding.DAMAGED] == (
         [Finding.HELD] * (len(made) - len(DAMAGES))
     )
@@ -149,6 +151,20 @@ def test_declared_coercions_are_listed(world: World, tmp_path: Path, way: str) -
     assert found.proof["coercions"] == [
         {"attribute": "(0008,103E)", "old": "CT series 1", "new": "CT SERIES 1", "instances": 1}
     ]
+
+
+def test_compressed_with_and_without_loss(world: World, tmp_path: Path) -> None:
+    """What a PACS compressed without loss is proven; with loss it is damaged, and said to be so."""
+    made = _stored(world, tmp_path / "source", "compressed")
+    for one, options in zip(made, (["+el"], ["+en", "--max-deviation", "9"]), strict=False):
+        compressed = tmp_path / "compressed.dcm"
+        command = ["dcmcjpls", *options, "--uid-never", str(one.path), str(compressed)]
+        subprocess.run(command, check=True)
+        world.stored_file(one).write_bytes(compressed.read_bytes())
+    found = world.prove("orthanc", made)
+    assert found.proof["likeness"] == {"transcoded": 1, "equal": len(made) - 2}
+    assert "pixel data, which were compressed with loss" in found.reasons[VersionId(2)]
+    assert set(found.reasons) == {2}
 
 
 def test_nobody_who_answers_by_rest(world: World, tmp_path: Path) -> None:

@@ -167,9 +167,7 @@ class ReadBack:
             # It does send back what it can; these it only says to have.
             for version_id, why in self._withheld.items():
                 self.findings[version_id] = Finding.DAMAGED
-                self.reasons[version_id] = (
-                    f"the peer sends others of its study back, not this: {why}"
-                )
+                self.reasons[version_id] = why
 
     def verification(self) -> Verification:
         """Say what was found."""
@@ -245,7 +243,7 @@ class ReadBack:
         """Ask for fewer at once: peers refuse all that is asked for together for one of it."""
         if alone:
             for one in lacking:
-                if why := got.refused.get(one.uid) or _refusal_of_one(got.status):
+                if why := _withheld(one.uid, got):
                     self._withheld[one.instance.version_id] = why
         elif self._returned or len(self._withheld) < _IN_VAIN:
             middle = (len(lacking) + 1) // 2
@@ -314,10 +312,17 @@ class ReadBack:
         self.reasons[instance.version_id] = why
 
 
-def _refusal_of_one(status: str) -> str:
-    """Explain the status of a request for one instance; empty where it is not about that one."""
-    is_about_it = status in ("0000", "B000", "A702") or status.startswith("C")
-    return f"it answers {status} to who asks for it alone" if is_about_it else ""
+def _withheld(uid: str, got: Retrieved) -> str:
+    """Explain why one instance does not come alone; empty where it may have other reasons."""
+    if uid in got.refused:
+        why = got.refused[uid].rstrip(".")
+        return f"the peer sends others of its study back, but not this one: {why}"
+    if got.status not in ("0000", "B000", "A702") and not got.status.startswith("C"):
+        return ""
+    return (
+        "the peer sends others of its study back, but not this one: asked for it alone, it "
+        f"answered {got.status}"
+    )
 
 
 def _not_returned(uid: str, got: Retrieved) -> str:

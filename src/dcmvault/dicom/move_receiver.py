@@ -33,13 +33,7 @@ from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.inbox import Inbox
 from dcmvault.dicom.intake import NamedContext
 from dcmvault.dicom.taking_in import StoreSink, take_stores
-from dcmvault.dicom.transfer_syntaxes import (
-    HTJ2K,
-    JPEG_2000,
-    JPEG_BASELINE,
-    JPEG_EXTENDED,
-    JPEG_LS_NEAR_LOSSLESS,
-)
+from dcmvault.dicom.transfer_syntaxes import MAYBE_LOSSY
 from dcmvault.errors import (
     AssociationLostError,
     ConfigurationError,
@@ -61,8 +55,6 @@ _JOIN_S = 5.0
 _PAUSE_S = 0.2
 #: Reasons of a rejection (PS3.8 table 9-21): called AE title not recognised.
 _NOT_OUR_NAME = 7
-#: Syntaxes that may be lossy: taken where nothing else is proposed with them.
-_MAYBE_LOSSY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR_LOSSLESS, JPEG_2000, HTJ2K})
 
 
 class DroppingSink(StoreSink, Protocol):
@@ -300,6 +292,6 @@ def _chosen(request: AssociationRequest) -> Mapping[int, str]:
         if one.abstract_syntax_uid == VERIFICATION:
             usable = [uid for uid in usable if uid == IMPLICIT_VR_LITTLE_ENDIAN]
         if usable:
-            lossless = [uid for uid in usable if uid not in _MAYBE_LOSSY]
+            lossless = [uid for uid in usable if uid not in MAYBE_LOSSY]
             chosen[one.context_id] = (lossless or usable)[0]
     return chosen

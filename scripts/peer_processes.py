@@ -265,15 +265,19 @@ def storescp(*options: str) -> Iterator[DicomPeer]:
 
 
 @contextmanager
-def dcmqrscp(*options: str) -> Iterator[DicomPeer]:
-    """Run DCMTK's dcmqrscp: a small archive with C-STORE, C-FIND, C-GET and C-MOVE."""
+def dcmqrscp(*options: str, sends_to: str = "") -> Iterator[DicomPeer]:
+    """Run DCMTK's dcmqrscp: a small archive with C-STORE, C-FIND, C-GET and C-MOVE.
+
+    `sends_to` is whom a C-MOVE may name, as `AE title, host, port`.
+    """
+    hosts = f"one = ({sends_to})\n" if sends_to else ""
     program = require(find_program("dcmqrscp"), "dcmtk")
 
     def prepare(folder: Path, port: int) -> list[str]:
         (folder / "storage").mkdir(exist_ok=True)
         (folder / "dcmqrscp.cfg").write_text(
             f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\nDCMQRSCP {folder / 'storage'} RW (2000, 4096mb) ANY\nAETable END\n",
             encoding="utf-8",
         )

@@ -12,14 +12,14 @@ import pytest
 from scripts import peer_processes
 from scripts.peer_launch import free_port
 from scripts.peer_processes import Orthanc
-from tests.integration.dimse_story import expected, file_of
+from tests.integration.dimse_story import expected, file_of, put_each
 from tests.integration.stow_story import web_destination
 from tests.integration.test_dimse_read_back import MadeOriginals
 
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.stow import StowDestination
-from dcmvault.errors import DestinationUnreachableError
+from dcmvault.errors import DestinationUnreachableError, RetrievalNotOfferedError
 from dcmvault.model.evidence import Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.testing.clock import FakeClock
@@ -165,6 +165,40 @@ def test_compressed_with_and_without_loss(world: World, tmp_path: Path) -> None:
     assert found.proof["likeness"] == {"transcoded": 1, "equal": len(made) - 2}
     assert "pixel data, which were compressed with loss" in found.reasons[VersionId(2)]
     assert set(found.reasons) == {2}
+
+
+def test_a_pacs_without_c_get(tmp_path: Path) -> None:
+    """Where a port of ours is configured, C-MOVE is used instead; else the claim stays one."""
+    made = make_study(tmp_path, key=str(tmp_path), instances=3)
+    port = free_port()
+    with peer_processes.dcmqrscp(
+        "--disable-get", sends_to=f"DCMVAULT, 127.0.0.1, {port}"
+    ) as archive:
+        options: dict[str, object]
+        for options in ({}, {"move_port": port, "move_host": "127.0.0.1"}):
+            section = DimseDestinationSection.model_validate(
+                {
+                    "host": "127.0.0.1",
+                    "port": archive.dicom_port,
+                    "called_ae_title": archive.ae_title,
+                    "max_associations": 1,
+                    **options,
+                }
+            )
+            destination = DimseDestination(section, FakeClock())
+            files = [file_of(one.path) for one in made]
+            study = replace(expected(files), originals=MadeOriginals(made))
+            try:
+                if not options:
+                    put_each(destination, files)
+                    with pytest.raises(RetrievalNotOfferedError, match="offers no retrieval"):
+                        destination.verify(study, Level.PROVEN)
+                    continue
+                found = destination.verify(study, Level.PROVEN)
+                assert set(found.findings.values()) == {Finding.HELD}
+                assert found.proof["method"] == "C-MOVE"
+            finally:
+                destination.close_idle()
 
 
 def test_nobody_who_answers_by_rest(world: World, tmp_path: Path) -> None:

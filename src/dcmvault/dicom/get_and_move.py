@@ -19,8 +19,8 @@ from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.retrieve import (
     STUDY_ROOT_GET,
     Retrieved,
-    image_identifier,
     refusal_of_retrieval,
+    retrieval_identifier,
     retrieved,
 )
 from dcmvault.errors import AssociationLostError, DestinationError, RetrievalNotOfferedError
@@ -48,7 +48,7 @@ class InstancesOfSeries:
     @property
     def identifier(self) -> bytes:
         """What a C-GET or C-MOVE for them asks."""
-        return image_identifier(
+        return retrieval_identifier(
             self.study_instance_uid, self.series_instance_uid, self.sop_instance_uids
         )
 

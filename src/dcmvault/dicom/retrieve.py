@@ -99,7 +99,7 @@ def retrieve(
     context_id = association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN)
     assert context_id is not None
     assert 0 < len(returning.wanted) <= MAX_ASKED
-    identifier = image_identifier(
+    identifier = retrieval_identifier(
         study_instance_uid,
         series_instance_uid,
         [one.sop_instance_uid for one in returning.wanted],
@@ -112,7 +112,7 @@ def retrieve(
     return retrieved(answer)
 
 
-def image_identifier(
+def retrieval_identifier(
     study_instance_uid: str, series_instance_uid: str, sop_instance_uids: Sequence[str]
 ) -> bytes:
     """Encode what asks for instances of one series (PS3.4 section C.4.2.1.4)."""

@@ -6,9 +6,17 @@ itself: none of these is ever reported.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    StorageCommitmentPushModel,
+)
 from tests.integration.flow_world import Flow
 
 from dcmvault.config.peer_sections import DimseDestinationSection
@@ -85,3 +93,36 @@ def test_each_lie_is_found_and_nothing_else(tmp_path: Path, lie: Lie) -> None:
 @pytest.mark.parametrize("lie", Lie)
 def test_a_thousand_lies(tmp_path: Path, lie: Lie) -> None:
     _judge(*_campaign(tmp_path, lie, MANY_LIES))
+
+
+def test_it_commits_what_it_lost() -> None:
+    """The commitment is a whole one: the request is accepted, and the report says yes to all."""
+    reported: list[tuple[int, list[str]]] = []
+    heard = threading.Event()
+
+    def report(event: evt.Event) -> tuple[int, None]:
+        uids = [
+            one.ReferencedSOPInstanceUID for one in event.event_information.ReferencedSOPSequence
+        ]
+        reported.append((cast(int, event.request.EventTypeID), uids))
+        heard.set()
+        return 0x0000, None
+
+    request = Dataset()
+    request.TransactionUID = "1.2.3"
+    one = Dataset()
+    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = CTImageStorage, "1.2.3.4"
+    request.ReferencedSOPSequence = [one]
+    entity = AE()
+    entity.add_requested_context(StorageCommitmentPushModel)
+    with LyingPacs(Lie.COMMITS) as pacs:
+        association = entity.associate(
+            "127.0.0.1", pacs.port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)]
+        )
+        status, _answer = association.send_n_action(
+            request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+        )
+        assert status.Status == 0x0000
+        assert heard.wait(10)
+        association.release()
+    assert reported == [(1, ["1.2.3.4"])]

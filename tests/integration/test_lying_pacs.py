@@ -7,25 +7,30 @@ itself: none of these is ever reported.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_GET, N_EVENT_REPORT
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
 )
+from tests.integration.dimse_story import destination_at, expected, file_of, put_each
 from tests.integration.flow_world import Flow
+from tests.integration.test_dimse_read_back import MadeOriginals
 
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.plan import RunKind
 from dcmvault.model.report import RunReport
 from dcmvault.testing.clock import FakeClock
-from dcmvault.testing.dicom_files import make_instance, make_uid
+from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 from dcmvault.testing.lies import Lie
 from dcmvault.testing.lying_pacs import LyingPacs
 
@@ -101,10 +106,9 @@ def test_it_commits_what_it_lost() -> None:
     heard = threading.Event()
 
     def report(event: evt.Event) -> tuple[int, None]:
-        uids = [
-            one.ReferencedSOPInstanceUID for one in event.event_information.ReferencedSOPSequence
-        ]
-        reported.append((cast(int, event.request.EventTypeID), uids))
+        committed = event.event_information.ReferencedSOPSequence
+        uids = [one.ReferencedSOPInstanceUID for one in committed]
+        reported.append((cast(int, cast(N_EVENT_REPORT, event.request).EventTypeID), uids))
         heard.set()
         return 0x0000, None
 
@@ -126,3 +130,33 @@ def test_it_commits_what_it_lost() -> None:
         assert heard.wait(10)
         association.release()
     assert reported == [(1, ["1.2.3.4"])]
+
+
+class _AbortingPacs(LyingPacs):
+    """Aborts the association whenever one instance is among those asked for."""
+
+    poison = ""
+
+    def _get(self, event: evt.Event) -> Iterator[Any]:
+        identifier = cast(C_GET, event.request).Identifier
+        if identifier is not None and self.poison.encode() in identifier.getvalue():
+            event.assoc.abort()
+            yield 0
+            return
+        yield from super()._get(event)
+
+
+def test_an_instance_over_which_the_peer_aborts(tmp_path: Path) -> None:
+    """The others of its study are proven, and it is named."""
+    made = make_study(tmp_path, instances=6)
+    files = [file_of(one.path) for one in made]
+    study = replace(expected(files), originals=MadeOriginals(made))
+    with _AbortingPacs(Lie.DROPS, every=0) as pacs:
+        destination = destination_at(pacs.port, pacs.ae_title, max_associations=1)
+        put_each(destination, files)
+        pacs.poison = made[4].sop_instance_uid
+        found = destination.verify(study, Level.PROVEN)
+        destination.close_idle()
+    damaged = [version for version, what in found.findings.items() if what is Finding.DAMAGED]
+    assert damaged == [5], found.reasons
+    assert list(found.findings.values()).count(Finding.HELD) == 5

@@ -15,7 +15,7 @@ from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.retrieve import Retrieved
 from dcmvault.dicom.returning import Returning, WantedInstance
-from dcmvault.errors import LevelNotSupportedError, MalformedDicomError
+from dcmvault.errors import AssociationLostError, LevelNotSupportedError, MalformedDicomError
 from dcmvault.model.evidence import (
     ExpectedInstance,
     ExpectedStudy,
@@ -36,6 +36,9 @@ _COERCIONS = 500
 _NAMED = 8
 #: Instances asked for alone that do not come before a peer that sent nothing is asked no more.
 _IN_VAIN = 3
+#: Associations lost over one study before the peer is given up: enough to find one instance of
+#: those that are asked for together.
+_MOST_LOST = 10
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
 _OTHER_ORIGINAL = "its file at the source is not any more what was sent"
 
@@ -150,8 +153,10 @@ class ReadBack:
     bytes_read: int = 0
     #: Copies that came, whatever they are worth.
     _returned: int = 0
-    #: What did not come although it was asked for alone: why, by version.
-    _withheld: dict[VersionId, str] = field(default_factory=dict)
+    #: What did not come although it was asked for alone, and why, by version.
+    _withheld: dict[VersionId, tuple[_Original, str]] = field(default_factory=dict)
+    #: Associations that were lost.
+    _lost: int = 0
 
     def run(self, instances: Sequence[ExpectedInstance]) -> None:
         """Look at every instance; raises as `WayBack.fetch`."""
@@ -159,13 +164,15 @@ class ReadBack:
             for some in _batches(instances, self.way.most):
                 if originals := list(self._read(some)):
                     self._ask(originals)
+            if self._returned:
+                self._ask_for_withheld()
         except BaseException:
             self.way.end(sound=False)
             raise
         self.way.end(sound=True)
         if self._returned:
             # It does send back what it can; these it only says to have.
-            for version_id, why in self._withheld.items():
+            for version_id, (_original, why) in self._withheld.items():
                 self.findings[version_id] = Finding.DAMAGED
                 self.reasons[version_id] = why
 
@@ -199,13 +206,20 @@ class ReadBack:
             coerced=self.coerced_in,
         )
 
+    def _ask_for_withheld(self) -> None:
+        """Ask once more for what did not come: the peer may have been busy with others."""
+        withheld = [original for original, _why in self._withheld.values()]
+        self._withheld.clear()
+        for original in withheld:
+            self._ask([original])
+
     def _ask(self, originals: Sequence[_Original]) -> None:
         """Ask for a few instances of one series, and judge what comes."""
         of = originals[0].instance.identity
         wanted = [WantedInstance(one.uid, one.instance.size) for one in originals]
         with closing(_Returned(originals)) as returned:
             returning = Returning(wanted, returned.take)
-            got = self.way.fetch(
+            got = self._fetch(
                 Asked(
                     self.study.study_instance_uid,
                     of.series_instance_uid,
@@ -239,12 +253,23 @@ class ReadBack:
                     lacking.append(one)
         self._ask_again(lacking, got, alone=self.way.singly or len(originals) == 1)
 
+    def _fetch(self, asked: Asked, returning: Returning) -> Retrieved:
+        """Fetch; an association that is lost over one instance is not the end of the others."""
+        try:
+            return self.way.fetch(asked, returning)
+        except AssociationLostError as error:
+            self._lost += 1
+            if self._lost >= (_MOST_LOST if self._returned else _IN_VAIN):
+                raise
+            uids = [one.sop_instance_uid for one in returning.wanted]
+            return Retrieved("", error.message, 0, 0, dict.fromkeys(uids, error.message))
+
     def _ask_again(self, lacking: Sequence[_Original], got: Retrieved, *, alone: bool) -> None:
         """Ask for fewer at once: peers refuse all that is asked for together for one of it."""
         if alone:
             for one in lacking:
                 if why := _withheld(one.uid, got):
-                    self._withheld[one.instance.version_id] = why
+                    self._withheld[one.instance.version_id] = (one, why)
         elif self._returned or len(self._withheld) < _IN_VAIN:
             middle = (len(lacking) + 1) // 2
             for part in (lacking[:middle], lacking[middle:]):

@@ -205,7 +205,10 @@ class ByMove:
             [one.sop_instance_uid for one in returning.wanted],
         )
         with self._receiver.expecting(returning):
-            return move_instances(association, instances, self._port.ae_title, returning)
+            moved = move_instances(association, instances, self._port.ae_title, returning)
+        if returning.failure is not None:
+            raise returning.failure
+        return moved
 
     def end(self, *, sound: bool) -> None:
         """Release the association, or abort it, and close the port if nobody else uses it."""

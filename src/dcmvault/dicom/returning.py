@@ -61,6 +61,8 @@ class Returning:
     take: TakeCopy
     #: UIDs of copies that were larger than can be taken.
     too_large: set[str] = field(default_factory=set)
+    #: Why this machine could not keep a copy; whoever asked may be another thread.
+    failure: NotKeptError | None = None
     #: Bytes that came so far: for whoever watches whether it goes on.
     arrived: int = 0
     _copies: Counter[str] = field(default_factory=Counter)
@@ -104,6 +106,14 @@ class Returning:
                 raise TooLargeError("more comes back than instances of that size can be")
             self._room -= count
 
+    def failed(self, error: OSError) -> NotKeptError:
+        """Note that this machine cannot keep what comes; return the error to raise."""
+        self.failure = NotKeptError(
+            f"what came back could not be kept ({error.strerror or type(error).__name__})",
+            hint="Check the room in the folder for temporary files (TMPDIR).",
+        )
+        return self.failure
+
     def hand_on(self, uid: str, file: BinaryIO) -> None:
         """Give a finished copy to whoever asked for it."""
         with self._taking:
@@ -121,7 +131,7 @@ class ReturnedFile:
         try:
             file = tempfile.TemporaryFile(prefix="dcmvault-")  # noqa: SIM115 - `take` owns it
         except OSError as error:
-            raise _not_kept(error) from error
+            raise returning.failed(error) from error
         self._file = cast(BinaryIO, file)
 
     def write(self, piece: bytes | memoryview) -> None:
@@ -130,7 +140,7 @@ class ReturnedFile:
         try:
             self._file.write(piece)
         except OSError as error:
-            raise _not_kept(error) from error
+            raise self._returning.failed(error) from error
 
     def finish(self, uid: str) -> None:
         """Hand it on."""
@@ -138,7 +148,7 @@ class ReturnedFile:
             self._file.flush()
         except OSError as error:
             self.drop()
-            raise _not_kept(error) from error
+            raise self._returning.failed(error) from error
         self._returning.hand_on(uid, self._file)
 
     def drop(self) -> None:
@@ -192,10 +202,3 @@ class ReturnSink:
         if self._file is not None:
             self._file.drop()
             self._file = None
-
-
-def _not_kept(error: OSError) -> NotKeptError:
-    return NotKeptError(
-        f"what came back could not be kept ({error.strerror or type(error).__name__})",
-        hint="Check the room in the folder for temporary files (TMPDIR).",
-    )

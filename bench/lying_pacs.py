@@ -161,13 +161,13 @@ def _by_dcmsend(port: int, source: Path) -> int:
 
 
 def _by_storescu(port: int, source: Path) -> int:
-    command = ["storescu", "-v", "--scan-directories", "--recurse", "-aec", "LYING"]
+    command = ["storescu", "-v", "--no-halt", "--scan-directories", "--recurse", "-aec", "LYING"]
     done = subprocess.run(
         [*command, "127.0.0.1", str(port), str(source)], capture_output=True, check=False
     )
     said = (done.stdout + done.stderr).decode(errors="replace").splitlines()
     answers = [line for line in said if "Received Store Response" in line]
-    return sum("Success" not in line for line in answers) + int(done.returncode != 0)
+    return sum("Success" not in line for line in answers) or int(done.returncode != 0)
 
 
 def _by_orthanc(orthanc: Orthanc, port: int, source: Path) -> int:
@@ -182,7 +182,7 @@ def _by_orthanc(orthanc: Orthanc, port: int, source: Path) -> int:
     said = orthanc.rest(
         "/modalities/lying/store",
         method="POST",
-        body={"Resources": resources, "Synchronous": True},
+        body={"Resources": resources, "Synchronous": True, "Permissive": True},
     )
     return int(said["FailedInstancesCount"])
 

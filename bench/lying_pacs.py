@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -179,11 +180,11 @@ def _by_orthanc(orthanc: Orthanc, port: int, source: Path) -> int:
         method="PUT",
         body={"AET": "LYING", "Host": "127.0.0.1", "Port": port},
     )
-    said = orthanc.rest(
-        "/modalities/lying/store",
-        method="POST",
-        body={"Resources": resources, "Synchronous": True, "Permissive": True},
-    )
+    job = {"Resources": resources, "Synchronous": True}
+    try:
+        said = orthanc.rest("/modalities/lying/store", method="POST", body=job)
+    except urllib.error.HTTPError:
+        return 1  # it ends at the first instance that is refused, and does not say how many are
     return int(said["FailedInstancesCount"])
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scripts.peer_clouds import azurite, gcs_server, s3_server
@@ -265,12 +266,14 @@ def storescp(*options: str) -> Iterator[DicomPeer]:
 
 
 @contextmanager
-def dcmqrscp(*options: str, sends_to: str = "") -> Iterator[DicomPeer]:
+def dcmqrscp(
+    *options: str, move_to: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[DicomPeer]:
     """Run DCMTK's dcmqrscp: a small archive with C-STORE, C-FIND, C-GET and C-MOVE.
 
-    `sends_to` is whom a C-MOVE may name, as `AE title, host, port`.
+    `move_to` are ports of this machine by AE titles.
     """
-    hosts = f"one = ({sends_to})\n" if sends_to else ""
+    hosts = "".join(f"{name} = ({name}, 127.0.0.1, {port})\n" for name, port in move_to.items())
     program = require(find_program("dcmqrscp"), "dcmtk")
 
     def prepare(folder: Path, port: int) -> list[str]:

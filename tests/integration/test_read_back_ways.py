@@ -171,9 +171,7 @@ def test_a_pacs_without_c_get(tmp_path: Path) -> None:
     """Where a port of ours is configured, C-MOVE is used instead; else the claim stays one."""
     made = make_study(tmp_path, key=str(tmp_path), instances=3)
     port = free_port()
-    with peer_processes.dcmqrscp(
-        "--disable-get", sends_to=f"DCMVAULT, 127.0.0.1, {port}"
-    ) as archive:
+    with peer_processes.dcmqrscp("--disable-get", move_to={"DCMVAULT": port}) as archive:
         options: dict[str, object]
         for options in ({}, {"move_port": port, "move_host": "127.0.0.1"}):
             section = DimseDestinationSection.model_validate(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.facts import FACTS
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,
+    Moment,
     entries,
     evidence,
     holdings,
@@ -68,6 +71,7 @@ def _reports_of(
             coercions=_coercions(connection, study.id, part.destination_id)
             if found.coerced
             else (),
+            facts=_facts(found),
         )
 
 
@@ -99,6 +103,8 @@ def _evidence(
             sa.func.min(level).label("level"),
             sa.func.min(sa.case((is_held, holdings.c.verified_at))).label("verified_at"),
             sa.func.count(sa.case((is_coerced, 1))).label("coerced"),
+            *(sa.func.count(fact).label(f"n_{fact.name}") for fact in FACTS.values()),
+            *(sa.func.min(fact, type_=Moment).label(fact.name) for fact in FACTS.values()),
         )
         .select_from(shown.outerjoin(holdings, there))
         .group_by(shown.c.study_id)
@@ -128,6 +134,15 @@ def _coercions(
         for one in json.loads(proof).get("coercions", []):
             found[one["attribute"], one["old"], one["new"]] += one["instances"]
     return tuple(AttributeCoercion(*what, count) for what, count in found.items())
+
+
+def _facts(found: Any) -> Mapping[Level, datetime]:
+    """Return the levels of which all instances have evidence, with the oldest time of each."""
+    return {
+        level: getattr(found, fact.name)
+        for level, fact in FACTS.items()
+        if getattr(found, f"n_{fact.name}") == found.instances
+    }
 
 
 def _modalities(connection: sa.Connection, study_ids: Sequence[int]) -> Mapping[int, list[str]]:

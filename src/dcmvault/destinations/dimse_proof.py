@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.read_back import read_back
 from dcmvault.destinations.ways_back import (
-    Associate,
     ByGet,
     ByMove,
     ByOrthancRest,
+    Lending,
     MovePort,
     WayBack,
 )
@@ -28,13 +26,11 @@ class DimseProof:
         self,
         section: DimseDestinationSection,
         peer: Peer,
-        associate: Associate,
-        give_back: Callable[[], None],
+        lending: Lending,
         clock: Clock,
     ) -> None:
         """Connect nothing and open no port yet."""
-        self._associate = associate
-        self._give_back = give_back
+        self._lending = lending
         self._clock = clock
         self._coerced = section.coerced_tags
         orthanc = section.orthanc
@@ -61,5 +57,5 @@ class DimseProof:
         if self._orthanc is not None:
             return ByOrthancRest(self._orthanc)
         if self._moves and self._move_port is not None:
-            return ByMove(self._associate, self._give_back, self._move_port)
-        return ByGet(self._associate, self._give_back)
+            return ByMove(self._lending, self._move_port)
+        return ByGet(self._lending)

@@ -15,7 +15,7 @@ from typing import Protocol
 from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.channel import Peer, resolve
 from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
-from dcmvault.dicom.get_and_move import MOVE_PROPOSAL, InstancesOfSeries, move_instances
+from dcmvault.dicom.get_and_move import MOVE_PROPOSALS, InstancesOfSeries, move_instances
 from dcmvault.dicom.move_receiver import MoveReceiver
 from dcmvault.dicom.orthanc_rest import OrthancRest, Patience
 from dcmvault.dicom.pdu import ContextProposal
@@ -47,7 +47,9 @@ from dcmvault.errors import (
 )
 from dcmvault.model.instance import InstanceIdentity, InstanceKind
 
-#: Gives an association with the peer; each is given back when it has ended.
+#: Study Root alone: in the other model a patient would have to be named.
+_STUDY_ROOT_MOVE = MOVE_PROPOSALS[:1]
+#: Gives an association with the peer.
 Associate = Callable[[Sequence[ContextProposal]], PeerAssociation]
 #: Instances asked for one after the other over HTTP, before any is judged.
 _WEB_BATCH = 40
@@ -92,12 +94,19 @@ class WayBack(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """How to come by an association with the peer; each is given back when it has ended."""
+
+    associate: Associate
+    give_back: Callable[[], None]
+
+
 @dataclass(slots=True)
 class _Lent:
     """The association that a way uses, made anew if need be."""
 
-    associate: Associate
-    give_back: Callable[[], None]
+    lending: Lending
     association: PeerAssociation | None = None
 
     def standing(self, serves: Callable[[PeerAssociation], bool]) -> PeerAssociation | None:
@@ -106,7 +115,7 @@ class _Lent:
 
     def make(self, proposals: Sequence[ContextProposal]) -> PeerAssociation:
         self.end(sound=True)
-        self.association = self.associate(proposals)
+        self.association = self.lending.associate(proposals)
         return self.association
 
     def end(self, *, sound: bool) -> None:
@@ -118,7 +127,7 @@ class _Lent:
                 else:
                     association.abort()
             finally:
-                self.give_back()
+                self.lending.give_back()
 
 
 class ByGet:
@@ -128,8 +137,8 @@ class ByGet:
     most = MAX_ASKED
     singly = False
 
-    def __init__(self, associate: Associate, give_back: Callable[[], None]) -> None:
-        self._lent = _Lent(associate, give_back)
+    def __init__(self, lending: Lending) -> None:
+        self._lent = _Lent(lending)
 
     def fetch(self, asked: Asked, returning: Returning) -> Retrieved:
         """Ask; RetrievalNotOfferedError where the peer offers no C-GET."""
@@ -186,10 +195,8 @@ class ByMove:
     most = MAX_ASKED
     singly = False
 
-    def __init__(
-        self, associate: Associate, give_back: Callable[[], None], move_port: MovePort
-    ) -> None:
-        self._lent = _Lent(associate, give_back)
+    def __init__(self, lending: Lending, move_port: MovePort) -> None:
+        self._lent = _Lent(lending)
         self._port = move_port
         self._stack = ExitStack()
         self._receiver: MoveReceiver | None = None
@@ -198,7 +205,7 @@ class ByMove:
         """Ask; RetrievalNotOfferedError where the peer offers no C-MOVE."""
         if self._receiver is None:
             self._receiver = self._stack.enter_context(self._port.used())
-        association = self._lent.standing(lambda _one: True) or self._lent.make((MOVE_PROPOSAL,))
+        association = self._lent.standing(lambda _one: True) or self._lent.make(_STUDY_ROOT_MOVE)
         instances = InstancesOfSeries(
             asked.study_instance_uid,
             asked.series_instance_uid,

@@ -11,6 +11,8 @@ from typing import Self
 
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.attribute_query import (
+    SERIES_INSTANCE_UID,
+    SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Answers,
     AttributeQuery,
@@ -18,12 +20,15 @@ from dcmvault.dicom.attribute_query import (
     Tag,
 )
 from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.find import FIND_PROPOSAL
 from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
 #: Seconds that all questions for the list of studies may take, and those about one of them.
 _LONGEST_LIST_S, _LONGEST_STUDY_S = 12 * 3600.0, 3600.0
+#: UIDs in one question.
+_UIDS_PER_QUESTION = 50
 
 
 @dataclass(slots=True)
@@ -60,6 +65,25 @@ class Questions:
         return telling_most(
             row for row in rows if row.get(STUDY_INSTANCE_UID) == study_instance_uid
         )
+
+    def instances_among(
+        self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
+    ) -> frozenset[str]:
+        """Return which of these instances a series has, asked for by lists of UIDs and one by one.
+
+        Some peers do not know lists (PS3.4 section C.2.2.2.2), or cut what they answer to them.
+        """
+        place = {STUDY_INSTANCE_UID: study_instance_uid, SERIES_INSTANCE_UID: series_instance_uid}
+        wanted = sorted(uid for uid in among if is_usable_uid(uid))
+        found: set[str] = set()
+        for start in range(0, len(wanted), _UIDS_PER_QUESTION):
+            some = wanted[start : start + _UIDS_PER_QUESTION]
+            for asked in (some, *([uid] for uid in some)):
+                if not found.issuperset(asked):
+                    keys = {**place, SOP_INSTANCE_UID: "\\".join(asked)}
+                    rows = self.ask("IMAGE", keys, (SOP_INSTANCE_UID,)).rows
+                    found.update(row.get(SOP_INSTANCE_UID, "") for row in rows)
+        return frozenset(found.intersection(wanted))
 
     def _standing(self) -> AttributeQuery:
         if time.monotonic() > self._deadline:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from dcmvault.app.study_list import StudyList
+from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.config.readable import readable_section
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.certificate import Sample, SideReport
+from dcmvault.model.certificate import Delivered, Sample, SideReport
 from dcmvault.model.comparison import Depth, SideNotes, StudyComparison, StudySummary, Verdict
 from dcmvault.pipeline.compared import Compared
 from dcmvault.pipeline.comparing import Comparing
@@ -36,6 +39,20 @@ class CompareRequest:
     b: str
     depth: Depth = Depth.STUDY
     only: StudyList | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSize:
+    """How many studies are read back: a number, or else a share of those that both sides have."""
+
+    count: int | None = None
+    share: float = 0.0
+
+    def of(self, candidates: int) -> int:
+        """Return the number; a share is one study at least."""
+        if self.count is not None:
+            return min(self.count, candidates)
+        return min(candidates, max(1, math.ceil(candidates * self.share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class Outcome:
     #: Names of the list of which neither side has a study.
     not_found: tuple[str, ...] = ()
     sample: Sample | None = None
+    began_at: datetime | None = None
+    delivered: list[Delivered] = field(default_factory=list)
     _opened: _Opened | None = field(default=None, repr=False)
 
     @property
@@ -81,17 +100,16 @@ class Outcome:
         """Yield the studies that are not the same."""
         return (one for one in self.compared.studies() if one.verdict is not Verdict.SAME)
 
-    def read_sample(self, count: int | None, share: float, seed: str, watch: Watch) -> None:
-        """Read studies back that both sides have, and compare what comes; a `share` without count.
+    def read_sample(self, size: SampleSize, seed: str, watch: Watch) -> None:
+        """Read studies back that both sides have, and compare what comes.
 
-        Raises SourceUnavailableError.
+        A seed is made up where none is given. Raises SourceUnavailableError.
         """
         assert self._opened is not None
         verdicts = self.compared.tally.verdicts
         candidates = verdicts[Verdict.SAME] + verdicts[Verdict.DIFFERENT]
         seed = seed or secrets.token_hex(_SEED_BYTES)
-        wanted = max(1, round(candidates * share)) if count is None else count
-        uids = choose(self.compared.studies(), wanted, seed)
+        uids = choose(self.compared.studies(), size.of(candidates), seed)
         opened = self._opened
         reading = ContentSample(opened.sides, opened.sources, opened.coerced)
 
@@ -103,12 +121,16 @@ class Outcome:
     def sides(self) -> tuple[SideReport, SideReport]:
         """Return what there is to say of each side, with a digest over all its studies."""
         digests = (hashlib.sha256(), hashlib.sha256())
+        # Where one side tells counts only, the other's roots would make equal lists differ.
+        by_instances = self.request.depth is not Depth.STUDY
         for study in self.compared.studies():
             for digest, summary, root in zip(
                 digests, (study.a, study.b), (study.root_a, study.root_b), strict=True
             ):
                 if summary is not None:
-                    digest.update(_line(study.study_instance_uid, summary, root))
+                    digest.update(
+                        _line(study.study_instance_uid, summary, root if by_instances else "")
+                    )
         return (
             _report(self.address_a, digests[0].hexdigest(), self.notes_a),
             _report(self.address_b, digests[1].hexdigest(), self.notes_b),
@@ -152,6 +174,7 @@ def comparison(settings: Settings, request: CompareRequest, watch: Watch) -> Ite
             compared,
             opened.sides[0].notes,
             opened.sides[1].notes,
+            began_at=SystemClock().now(),
             _opened=opened,
         )
         found: set[str] = set()

@@ -12,7 +12,10 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strateg
 
 def to_text(request: RunRequest) -> str:
     """Write a request as canonical JSON."""
-    return json.dumps(asdict(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    fields = asdict(request)
+    if not request.studies:
+        del fields["studies"]  # as earlier releases wrote the same request
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def from_text(text: str) -> RunRequest:
@@ -25,4 +28,5 @@ def from_text(text: str) -> RunRequest:
         DestinationRequest(one["address"], None if one["level"] is None else Level(one["level"]))
         for one in fields["destinations"]
     )
+    fields["studies"] = tuple(fields.get("studies", ()))
     return RunRequest(**fields)

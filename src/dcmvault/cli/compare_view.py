@@ -140,8 +140,11 @@ def _say_sample(sample: Sample) -> None:
 
 
 def _verdict(outcome: Outcome) -> str:
+    tally = outcome.compared.tally
     if outcome.exit_status:
         return click.style(_("They differ, or not everything could be found out."), fg="red")
-    if not outcome.compared.tally.total.studies_a:
+    if not tally.total.studies_a:
         return _("Neither has any study.")
+    if tally.same_by[Basis.COUNT]:
+        return _("They hold the same by count, which is no proof: --depth instance looks closer.")
     return click.style(_("They hold the same."), fg="green", bold=True)

@@ -23,7 +23,8 @@ class SampledStudy:
     coerced: int  #: the same but for attributes that a peer is expected to write itself
     different: int
     unreadable: int
-    not_in_both: int
+    missing_in_b: int
+    extra_in_b: int
     coerced_attributes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
@@ -39,8 +40,8 @@ class SampledStudy:
 
     @property
     def is_proven(self) -> bool:
-        """Whether everything that one of the two has came back the same from both."""
-        return bool(self.same) and not (self.different or self.unreadable or self.not_in_both)
+        """Whether everything that A has came back the same from both."""
+        return bool(self.same) and not (self.different or self.unreadable or self.missing_in_b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ class Certificate:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing was found that differs, is missing, or could not be found out."""
+        """Whether B has everything that A has, as far as was looked, whatever it has beside."""
         sampled = self.sample is None or self.sample.proven == len(self.sample.studies)
-        read = not (self.a.unreadable or self.b.unreadable)
+        read = not self.a.unreadable
         listed = self.listed is None or not self.listed.not_found
-        return self.tally.is_same and sampled and read and listed
+        return not self.tally.not_whole_in_b and sampled and read and listed

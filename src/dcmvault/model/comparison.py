@@ -101,6 +101,14 @@ class StudyComparison:
         return self.verdict is Verdict.ONLY_A or any(one.only_a for one in self.series)
 
     @property
+    def is_whole_in_b(self) -> bool:
+        """Whether B certainly has all that A has of it, and the same, whatever it has beside."""
+        if self.verdict is Verdict.DIFFERENT:
+            lacks = any(one.only_a or one.other_content for one in self.series)
+            return bool(self.series) and not lacks and not self.reason
+        return self.verdict in (Verdict.SAME, Verdict.ONLY_B)
+
+    @property
     def month(self) -> str:
         """The month of the study, as 2026-01; empty where neither side knows it."""
         for side in (self.a, self.b):
@@ -151,10 +159,13 @@ class Tally:
     instances_only_a: int = 0
     instances_only_b: int = 0
     other_content: int = 0
+    #: Studies of which B lacks something, has something else, or nothing is known.
+    not_whole_in_b: int = 0
 
     def add(self, compared: StudyComparison) -> None:
         """Count one study."""
         self.verdicts[compared.verdict] += 1
+        self.not_whole_in_b += not compared.is_whole_in_b
         if compared.verdict is Verdict.SAME:
             self.same_by[compared.basis] += 1
         self.total.add(compared)

@@ -75,7 +75,8 @@ class ContentSample:
     ) -> SampledStudy:
         result = _Result(uid)
         in_both = sorted(a.keys() & b.keys())
-        result.not_in_both = len(a.keys() ^ b.keys())
+        result.missing_in_b = len(a.keys() - b.keys())
+        result.extra_in_b = len(b.keys() - a.keys())
         for start in range(0, len(in_both), _AT_ONCE):
             some = in_both[start : start + _AT_ONCE]
             # Of several files under one UID the first of each side is compared: `Comparing` has
@@ -88,7 +89,7 @@ class ContentSample:
     def _compare(self, a: list[InstanceEntry], b: list[InstanceEntry], result: _Result) -> None:
         first, second = self.sources
         for one, other in zip(first.read(a), second.read(b), strict=True):
-            sop_uid = (one.entry.expected_sop_instance_uid) or ""
+            sop_uid = one.entry.expected_sop_instance_uid
             if isinstance(one, UnreadableEntry) or isinstance(other, UnreadableEntry):
                 answers = (("A", one), ("B", other))
                 for name, answer in answers:
@@ -122,7 +123,8 @@ class _Result:
     """What was found of one study so far."""
 
     uid: str
-    not_in_both: int = 0
+    missing_in_b: int = 0
+    extra_in_b: int = 0
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("identical", "equal", "transcoded", "coerced", "different", "unreadable"), 0
@@ -147,7 +149,8 @@ class _Result:
         return SampledStudy(
             self.uid,
             **self.counts,
-            not_in_both=self.not_in_both,
+            missing_in_b=self.missing_in_b,
+            extra_in_b=self.extra_in_b,
             coerced_attributes=tuple(sorted(self.coercions)[:_MOST_COERCIONS]),
             reasons=tuple(self.reasons),
         )

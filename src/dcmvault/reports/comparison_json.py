@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import IO
 
 from dcmvault.model.certificate import (
     Certificate,
@@ -44,6 +46,7 @@ def tally_object(tally: Tally) -> dict[str, object]:
             "only_b": tally.instances_only_b,
             "other_content": tally.other_content,
         },
+        "not_whole_in_b": tally.not_whole_in_b,
     }
 
 
@@ -116,11 +119,11 @@ def delivered_objects(delivered: Sequence[Delivered]) -> list[dict[str, object]]
     ]
 
 
-def certificate_object(
-    certificate: Certificate, studies: Iterable[StudyComparison]
-) -> dict[str, object]:
-    """Return a certificate with every study of the comparison."""
-    return {
+def write_certificate(
+    stream: IO[str], certificate: Certificate, studies: Iterable[StudyComparison]
+) -> None:
+    """Write a certificate with every study of the comparison, one after the other."""
+    head = {
         "format": CERTIFICATE_FORMAT,
         "complete": certificate.is_complete,
         "question": certificate.question,
@@ -140,8 +143,20 @@ def certificate_object(
         "listed": listed_object(certificate.listed),
         "sample": sample_object(certificate.sample),
         "delivered": delivered_objects(certificate.delivered),
-        "compared": [study_object(study, with_instances=True) for study in studies],
     }
+    objects = (study_object(study, with_instances=True) for study in studies)
+    write_object(stream, head, "compared", objects)
+
+
+def write_object(
+    stream: IO[str], head: Mapping[str, object], last: str, items: Iterable[Mapping[str, object]]
+) -> None:
+    """Write one JSON object whose `last` member is a list that need not fit into memory."""
+    text = json.dumps(dict(head), indent=2)
+    stream.write(f'{text.removesuffix("}").rstrip()},\n  "{last}": [')
+    for number, item in enumerate(items):
+        stream.write(f"{',' if number else ''}\n    {json.dumps(item)}")
+    stream.write("\n  ]\n}\n")
 
 
 def _summary(summary: StudySummary | None, root: str) -> dict[str, object] | None:
@@ -167,7 +182,8 @@ def _sampled(study: SampledStudy) -> dict[str, object]:
         "coerced": study.coerced,
         "different": study.different,
         "unreadable": study.unreadable,
-        "not_in_both": study.not_in_both,
+        "missing_in_b": study.missing_in_b,
+        "extra_in_b": study.extra_in_b,
         "coerced_attributes": list(study.coerced_attributes),
         "reasons": list(study.reasons),
     }

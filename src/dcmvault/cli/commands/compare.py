@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import click
 
-from dcmvault.app.compare import CompareRequest, Outcome, comparison
+from dcmvault.app.certificate import require_writable, write_certificates, write_privately
+from dcmvault.app.compare import (
+    CompareProgress,
+    CompareRequest,
+    Outcome,
+    SampleSize,
+    compare_again,
+    comparison,
+)
+from dcmvault.app.compare_act import delivery_requests, require_deliverable
 from dcmvault.app.study_list import read_study_list
 from dcmvault.cli.building import ExampleCommand, json_option, progress_option
 from dcmvault.cli.compare_progress import compare_watch
 from dcmvault.cli.compare_view import say_outcome
-from dcmvault.cli.output import print_json, say
-from dcmvault.cli.session import current_settings
-from dcmvault.errors import StateError
+from dcmvault.cli.output import say
+from dcmvault.cli.runs import carry_out
+from dcmvault.cli.session import current_settings, opened
+from dcmvault.config.settings import Settings
+from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.certificate import Delivered
 from dcmvault.model.comparison import Depth
 from dcmvault.reports import comparison_csv
-from dcmvault.reports.comparison_json import sample_object, side_object, study_object, tally_object
+from dcmvault.reports.comparison_json import (
+    delivered_objects,
+    sample_object,
+    side_object,
+    study_object,
+    tally_object,
+    write_object,
+)
+from dcmvault.reports.escaping import visible
+
+#: Studies that are read back for a certificate, where nothing else is said.
+_CERTIFIED = 10
 
 
 def command() -> click.Command:
@@ -64,6 +86,38 @@ def command() -> click.Command:
                 type=click.Path(path_type=Path),
                 help=_("Write every study, and what differs in it, into this CSV file."),
             ),
+            click.Option(
+                ["--sample"],
+                metavar="N|P%|all",
+                default="",
+                help=_(
+                    "Read so many studies back from both, chosen at random, and compare files, "
+                    "data sets and pixels. With --certificate 10 where nothing else is said."
+                ),
+            ),
+            click.Option(
+                ["--seed"],
+                metavar="TEXT",
+                default="",
+                help=_("Choose the sample by this seed, as an earlier one was; else at random."),
+            ),
+            click.Option(
+                ["--act"],
+                is_flag=True,
+                help=_(
+                    "Back up to B what it lacks of A, then compare those studies again. A is a "
+                    "source then, and B a destination."
+                ),
+            ),
+            click.Option(
+                ["--certificate"],
+                metavar="FILE|FOLDER",
+                type=click.Path(path_type=Path),
+                help=_(
+                    "Write a migration certificate: a file that ends in .html, .pdf or .json, or "
+                    "all three into a folder."
+                ),
+            ),
             json_option(),
             progress_option(),
         ],
@@ -71,6 +125,10 @@ def command() -> click.Command:
             (
                 _("An old and a new PACS"),
                 "dcmvault compare dicom://OLD@old:104 dicom://NEW@new:104 --csv differences.csv",
+            ),
+            (
+                _("A migration: deliver what is missing, then certify what is there"),
+                "dcmvault compare old new --depth instance --act --certificate ./certificate",
             ),
             (
                 _("A folder with what a vault held a while ago"),
@@ -86,20 +144,86 @@ def _compare(
     depth: str,
     only: Path | None,
     csv_file: Path | None,
+    sample: str,
+    seed: str,
+    act: bool,
+    certificate: Path | None,
     as_json: bool,
     progress: str,
 ) -> int:
+    settings = current_settings()
+    size = _sample_size(sample, has_certificate=certificate is not None)
+    if certificate is not None:
+        require_writable(certificate)
+    if act:
+        require_deliverable(settings, a, b)
     request = CompareRequest(a, b, Depth(depth), read_study_list(only) if only else None)
-    with comparison(current_settings(), request, compare_watch(progress)) as outcome:
-        if csv_file is not None:
-            _write(csv_file, lambda stream: _write_csv(outcome, stream))
+    watch = compare_watch(progress)
+    with comparison(settings, request, watch) as outcome:
+        if act:
+            _deliver(settings, outcome, watch, as_json=as_json, progress=progress)
+        if size is not None:
+            outcome.read_sample(size, seed, watch)
+        written = _write_files(outcome, csv_file, certificate)
         if as_json:
-            print_json(_object(outcome))
+            _print_object(outcome, written)
         else:
             say_outcome(outcome)
-            if csv_file is not None:
-                say(_("Written: %s") % csv_file)
+            for path in written:
+                say(_("Written: %s") % visible(str(path)))
         return outcome.exit_status
+
+
+def _deliver(
+    settings: Settings,
+    outcome: Outcome,
+    watch: Callable[[CompareProgress], None],
+    *,
+    as_json: bool,
+    progress: str,
+) -> None:
+    """Deliver what is missing in B, and look again."""
+    missing = outcome.missing_in_b()
+    if not missing:
+        return
+    requests = delivery_requests(settings, outcome.request.a, outcome.request.b, missing)
+    with opened(settings) as session:
+        for request in requests:
+            done = carry_out(session, request, as_json=as_json, progress=progress)
+            run = str(done.summary["run"])
+            outcome.delivered.append(Delivered(run, len(request.studies), done.exit_status))
+    compare_again(settings, outcome, missing, watch)
+    if not as_json:
+        say()
+
+
+def _sample_size(text: str, *, has_certificate: bool) -> SampleSize | None:
+    """Read --sample; None where nothing is to be read back."""
+    if not text:
+        return SampleSize(_CERTIFIED) if has_certificate else None
+    if text == "all":
+        return SampleSize(share=1.0)
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.replace(".", "", 1).isdecimal()) or (
+        number == text and not text.isdecimal()
+    ):
+        raise UsageError(
+            _("“%s” is no size of a sample.") % text,
+            hint=_("Write a number of studies, a share as 5%, or all."),
+        )
+    if number != text:
+        return SampleSize(share=min(float(number), 100.0) / 100) if float(number) else None
+    return SampleSize(int(text)) if int(text) else None
+
+
+def _write_files(outcome: Outcome, csv_file: Path | None, certificate: Path | None) -> list[Path]:
+    written = []
+    if csv_file is not None:
+        write_privately(csv_file, lambda stream: _write_csv(outcome, stream))
+        written.append(csv_file)
+    if certificate is not None:
+        written += write_certificates(outcome, certificate)
+    return written
 
 
 def _write_csv(outcome: Outcome, stream: IO[str]) -> None:
@@ -108,31 +232,23 @@ def _write_csv(outcome: Outcome, stream: IO[str]) -> None:
     )
 
 
-def _write(path: Path, write: Callable[[IO[str]], object]) -> None:
-    """Write a file of ours as it comes, readable by nobody else."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123
-            write(stream)
-    except OSError as error:
-        raise StateError(
-            _("%s cannot be written.") % path, hint=error.strerror or type(error).__name__
-        ) from None
-
-
-def _object(outcome: Outcome) -> dict[str, object]:
+def _print_object(outcome: Outcome, written: list[Path]) -> None:
+    """Print the one object, its differences one after the other: there may be many."""
     with_instances = outcome.request.depth is Depth.INSTANCE
     side_a, side_b = outcome.sides()
-    return {
+    head = {
         "a": side_object(side_a),
         "b": side_object(side_b),
         "depth": outcome.request.depth.value,
         **tally_object(outcome.compared.tally),
-        "differences": [
-            study_object(study, with_instances=with_instances) for study in outcome.exceptions()
-        ],
         "not_found": list(outcome.not_found),
         "sample": sample_object(outcome.sample),
+        "delivered": delivered_objects(outcome.delivered),
+        "written": [str(path) for path in written],
         "exit_status": outcome.exit_status,
         "error": None,
     }
+    differences = (
+        study_object(study, with_instances=with_instances) for study in outcome.exceptions()
+    )
+    write_object(click.get_text_stream("stdout"), head, "differences", differences)

@@ -139,8 +139,18 @@ def _say_sample(sample: Sample) -> None:
                 say(f"    {visible(reason)}")
 
 
+def _has_more(outcome: Outcome) -> bool:
+    """Say whether what only B has is all that differs."""
+    sample, notes = outcome.sample, (outcome.notes_a, outcome.notes_b)
+    fails = sample is not None and sample.proven < len(sample.studies)
+    unread = any(one.unreadable for one in notes)
+    return not (outcome.compared.tally.not_whole_in_b or outcome.not_found or fails or unread)
+
+
 def _verdict(outcome: Outcome) -> str:
     tally = outcome.compared.tally
+    if outcome.exit_status and _has_more(outcome):
+        return _("B has what A has, and more.")
     if outcome.exit_status:
         return click.style(_("They differ, or not everything could be found out."), fg="red")
     if not tally.total.studies_a:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dcmvault.i18n import format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.certificate import Certificate, Sample, SampledStudy, SideReport
-from dcmvault.model.comparison import Basis, Depth, SideCounts, Verdict
+from dcmvault.model.comparison import Basis, Depth, Verdict
 from dcmvault.reports.bars import Bar, bar
 from dcmvault.reports.comparison_words import how_it_differs, verdict_word
 from dcmvault.reports.times import utc
@@ -26,7 +26,13 @@ class MonthRow:
     studies_b: str
     instances_a: str
     instances_b: str
-    agrees: bool
+    studies_agree: bool
+    instances_agree: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both sides have as much."""
+        return self.studies_agree and self.instances_agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +269,9 @@ def _months(certificate: Certificate) -> Iterator[MonthRow]:
             format_number(counts.studies_b),
             format_number(counts.instances_a),
             format_number(counts.instances_b),
-            agrees=_agree(counts),
+            studies_agree=counts.studies_a == counts.studies_b,
+            instances_agree=counts.instances_a == counts.instances_b,
         )
-
-
-def _agree(counts: SideCounts) -> bool:
-    return counts.studies_a == counts.studies_b and counts.instances_a == counts.instances_b
 
 
 def _sample_method(sample: Sample | None) -> str:

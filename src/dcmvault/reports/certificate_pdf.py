@@ -11,7 +11,15 @@ from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.platypus import LongTable, Paragraph, SimpleDocTemplate, Spacer, TableStyle
+from reportlab.platypus import (
+    BaseDocTemplate,
+    Frame,
+    LongTable,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    TableStyle,
+)
 
 from dcmvault.model.certificate import Certificate
 from dcmvault.reports.certificate_page import CertificatePage, certificate_page, words
@@ -41,7 +49,7 @@ def render(certificate: Certificate, json_digest: str = "") -> bytes:
     """Render the certificate in the language in use; equal certificates are equal bytes."""
     page = certificate_page(certificate, json_digest)
     stream = io.BytesIO()
-    document = SimpleDocTemplate(
+    document = BaseDocTemplate(
         stream,
         pagesize=A4,
         leftMargin=_MARGIN,
@@ -52,6 +60,13 @@ def render(certificate: Certificate, json_digest: str = "") -> bytes:
         author="dcmvault",
         invariant=1,
     )
+    frame = Frame(
+        *(_MARGIN, _MARGIN, _WIDTH, A4[1] - 2 * _MARGIN),
+        leftPadding=0,
+        rightPadding=0,
+        topPadding=0,
+        bottomPadding=0,
+    )
     footer = words()["footer"]
 
     def on_page(canvas: Any, _document: Any) -> None:
@@ -60,7 +75,8 @@ def render(certificate: Certificate, json_digest: str = "") -> bytes:
         canvas.drawString(_MARGIN, 10 * mm, _plain(footer))
         canvas.drawRightString(A4[0] - _MARGIN, 10 * mm, str(canvas.getPageNumber()))
 
-    document.build(_story(page), onFirstPage=on_page, onLaterPages=on_page)
+    document.addPageTemplates([PageTemplate(frames=[frame], onPage=on_page)])
+    document.build(_story(page))
     return stream.getvalue()
 
 
@@ -144,7 +160,9 @@ def _verdict(page: CertificatePage) -> LongTable:
 def _figures(page: CertificatePage) -> LongTable:
     large = ParagraphStyle("figure", parent=_TITLE, fontSize=13, leading=16)
     cells = [[_text(value, large), _text(label, _QUIET)] for value, label in page.figures]
-    return LongTable([cells], colWidths=[_WIDTH / len(cells)] * len(cells))
+    table = LongTable([cells], colWidths=[_WIDTH / len(cells)] * len(cells))
+    table.setStyle(TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_PADDING]))
+    return table
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> LongTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -251,4 +252,4 @@ def _print_object(outcome: Outcome, written: list[Path]) -> None:
     differences = (
         study_object(study, with_instances=with_instances) for study in outcome.exceptions()
     )
-    write_object(click.get_text_stream("stdout"), head, "differences", differences)
+    write_object(sys.stdout, head, "differences", differences)

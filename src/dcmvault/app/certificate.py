@@ -140,7 +140,8 @@ def _digest(path: Path) -> str:
 
 def _question(outcome: Outcome) -> str:
     request = outcome.request
-    parts = [f"dcmvault compare {outcome.address_a} {outcome.address_b} --depth {request.depth}"]
+    parts = ["dcmvault", "compare", outcome.address_a, outcome.address_b]
+    parts += ["--depth", request.depth.value]
     if request.only is not None:
         parts.append("--only LIST")
     if outcome.delivered:

@@ -23,8 +23,9 @@ _UID_HEADS = frozenset({"studyinstanceuid", "studyuid", "uid", "0020000d"})
 _ACCESSION_HEADS = frozenset(
     {"accessionnumber", "accession", "accessionno", "numerodeacesso", "acesso", "00080050"}
 )
-#: A name with fewer dots may as well be an accession number.
+#: What has fewer dots, and not more characters, may as well be an accession number (SH, PS3.5 6.2).
 _DOTS_OF_A_UID = 3
+_LONGEST_ACCESSION_NUMBER = 16
 #: What spreadsheets, and our own reports, put around text that must not be calculated.
 _AS_TEXT = re.compile(r'=?"?(.*?)"?\Z', re.DOTALL)
 
@@ -114,4 +115,5 @@ def _names(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 def _is_certainly_uid(name: str) -> bool:
-    return name.count(".") >= _DOTS_OF_A_UID and is_valid_uid(name)
+    is_long = name.count(".") >= _DOTS_OF_A_UID or len(name) > _LONGEST_ACCESSION_NUMBER
+    return is_long and is_valid_uid(name)

@@ -36,6 +36,7 @@ _SERIES_UID: _Tag = (0x0020, 0x000E)
 _SOP_UID: _Tag = (0x0008, 0x0018)
 _NUMBER: _Tag = (0x0020, 0x0013)
 _SERIES_OF_STUDY: _Tag = (0x0020, 0x1206)
+_INSTANCES_OF_STUDY: _Tag = (0x0020, 0x1208)
 _INSTANCES_OF_SERIES: _Tag = (0x0020, 0x1209)
 _UIDS = frozenset({_UID, _SERIES_UID, _SOP_UID})
 _PENDING, _SUCCESS, _UNABLE = 0xFF00, 0x0000, 0xC001
@@ -56,12 +57,15 @@ class ArchivedStudy:
     #: How many series it has, and instances each of them, numbered from 1.
     series: int = 0
     instances: int = 1
+    #: How many more it says that the study has: some peers count frames, or objects of their own.
+    miscounted: int = 0
 
     @property
     def row(self) -> Mapping[_Tag, str]:
         """Its attributes by tag."""
         return {
             _SERIES_OF_STUDY: str(self.series),
+            _INSTANCES_OF_STUDY: str(self.series * self.instances + self.miscounted),
             _UID: self.study_instance_uid,
             _DATE: self.study_date,
             _TIME: self.study_time,
@@ -102,8 +106,8 @@ class CappingArchive:
 
     Of all that match it tells the first `cap` (0: all), with `cap_status` at the end. Keys in
     `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
-    `refuses` every one. Studies in `hidden` are named only by UID, as those whose attributes do
-    not match what lists ask for. Without `tells_counts` it says of no study and series how much
+    `refuses` every one. Studies and instances in `hidden` are named only by UID, as those whose
+    attributes do not match what lists ask for. Without `tells_counts` it says of no study and series how much
     it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
     `breaks_at` ends the association.
     """
@@ -123,7 +127,8 @@ class CappingArchive:
     ) -> None:
         self._breaks_at = frozenset(breaks_at)
         self._studies = {study.study_instance_uid: study for study in studies}
-        self._untold = frozenset() if tells_counts else {_SERIES_OF_STUDY, _INSTANCES_OF_SERIES}
+        counts = {_SERIES_OF_STUDY, _INSTANCES_OF_STUDY, _INSTANCES_OF_SERIES}
+        self._untold = frozenset() if tells_counts else counts
         self._rows = [study.row for study in studies]
         self._by_uid = {row[_UID]: row for row in self._rows}
         self._cap = cap
@@ -250,7 +255,13 @@ class CappingArchive:
         study = self._studies.get(keys.get(_UID, ""))
         if study is None or level == "SERIES":
             return study.series_rows() if study else []
-        rows = study.instance_rows(keys.get(_SERIES_UID, ""))
+        if keys.get(_SERIES_UID, "") not in (row[_SERIES_UID] for row in study.series_rows()):
+            return []
+        rows = study.instance_rows(keys[_SERIES_UID])
+        if asked := keys.get(_SOP_UID):
+            rows = [row for row in rows if row[_SOP_UID] in asked.split("\\")]
+        else:
+            rows = [row for row in rows if row[_SOP_UID] not in self._hidden]
         return [row for row in rows if keys.get(_NUMBER, row[_NUMBER]) == row[_NUMBER]]
 
     def _matching(self, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:

@@ -107,9 +107,9 @@ class CappingArchive:
     Of all that match it tells the first `cap` (0: all), with `cap_status` at the end. Keys in
     `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
     `refuses` every one. Studies and instances in `hidden` are named only by UID, as those whose
-    attributes do not match what lists ask for. Without `tells_counts` it says of no study and series how much
-    it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
-    `breaks_at` ends the association.
+    attributes do not match what lists ask for. Without `tells_counts` it says of no study and
+    series how much it has (PS3.4 section C.3.4 makes that optional). A question about the parts of
+    a study in `breaks_at` ends the association.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def test_a_file_in_a_single_byte_encoding_is_read(tmp_path: Path) -> None:
 def test_uids_are_known_as_such_only_where_all_certainly_are(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text(f"{UID}\n")
-    assert read_study_list(path).uids == {UID}
+    assert read_study_list(path).uids == frozenset({UID})
     path.write_text(f"{UID}\n20.17\n")
     assert read_study_list(path).uids is None
 

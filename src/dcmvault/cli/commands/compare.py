@@ -59,69 +59,7 @@ def command() -> click.Command:
             "for by its UID before it counts as missing. Exit status: 0 if everything is the "
             "same, 3 if something differs or could not be found out."
         ),
-        params=[
-            click.Argument(["a"], metavar="A"),
-            click.Argument(["b"], metavar="B"),
-            click.Option(
-                ["--depth"],
-                type=click.Choice([depth.value for depth in Depth]),
-                default=Depth.STUDY.value,
-                show_default=True,
-                help=_(
-                    "study: a PACS's own counts, and instances where they differ. series, "
-                    "instance: the instances of every study, reported by series or one by one."
-                ),
-            ),
-            click.Option(
-                ["--only"],
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help=_(
-                    "Only the studies of this CSV file: Study Instance UIDs or accession numbers, "
-                    "one in a row."
-                ),
-            ),
-            click.Option(
-                ["--csv", "csv_file"],
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help=_("Write every study, and what differs in it, into this CSV file."),
-            ),
-            click.Option(
-                ["--sample"],
-                metavar="N|P%|all",
-                default="",
-                help=_(
-                    "Read so many studies back from both, chosen at random, and compare files, "
-                    "data sets and pixels. With --certificate 10 where nothing else is said."
-                ),
-            ),
-            click.Option(
-                ["--seed"],
-                metavar="TEXT",
-                default="",
-                help=_("Choose the sample by this seed, as an earlier one was; else at random."),
-            ),
-            click.Option(
-                ["--act"],
-                is_flag=True,
-                help=_(
-                    "Back up to B what it lacks of A, then compare those studies again. A is a "
-                    "source then, and B a destination."
-                ),
-            ),
-            click.Option(
-                ["--certificate"],
-                metavar="FILE|FOLDER",
-                type=click.Path(path_type=Path),
-                help=_(
-                    "Write a migration certificate: a file that ends in .html, .pdf or .json, or "
-                    "all three into a folder."
-                ),
-            ),
-            json_option(),
-            progress_option(),
-        ],
+        params=_params(),
         examples=[
             (
                 _("An old and a new PACS"),
@@ -137,6 +75,78 @@ def command() -> click.Command:
             ),
         ],
     )
+
+
+def _params() -> list[click.Parameter]:
+    return [
+        click.Argument(["a"], metavar="A"),
+        click.Argument(["b"], metavar="B"),
+        click.Option(
+            ["--depth"],
+            type=click.Choice([depth.value for depth in Depth]),
+            default=Depth.STUDY.value,
+            show_default=True,
+            help=_(
+                "study: a PACS's own counts, and instances where they differ. series, "
+                "instance: the instances of every study, reported by series or one by one."
+            ),
+        ),
+        click.Option(
+            ["--only"],
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help=_(
+                "Only the studies of this CSV file: Study Instance UIDs or accession numbers, "
+                "one in a row."
+            ),
+        ),
+        click.Option(
+            ["--csv", "csv_file"],
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help=_("Write every study, and what differs in it, into this CSV file."),
+        ),
+        *_options_beyond_comparing(),
+        json_option(),
+        progress_option(),
+    ]
+
+
+def _options_beyond_comparing() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--sample"],
+            metavar="N|P%|all",
+            default="",
+            help=_(
+                "Read so many studies back from both, chosen at random, and compare files, "
+                "data sets and pixels. With --certificate 10 where nothing else is said."
+            ),
+        ),
+        click.Option(
+            ["--seed"],
+            metavar="TEXT",
+            default="",
+            help=_("Choose the sample by this seed, as an earlier one was; else at random."),
+        ),
+        click.Option(
+            ["--act"],
+            is_flag=True,
+            help=_(
+                "Back up to B what it lacks of A, then compare those studies again. A is a "
+                "source then, and B a destination."
+            ),
+        ),
+        click.Option(
+            ["--certificate"],
+            metavar="FILE|FOLDER",
+            type=click.Path(path_type=Path),
+            help=_(
+                "Write a migration certificate: a file that ends in .html, .pdf or .json, or "
+                "all three into a folder."
+            ),
+        ),
+    ]
 
 
 def _compare(

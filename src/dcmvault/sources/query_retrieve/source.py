@@ -21,7 +21,6 @@ from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
     InstanceFile,
-    StudyAttributes,
     StudyRef,
     UnreadableEntry,
 )
@@ -132,7 +131,10 @@ class QueryRetrieveSource:
         self._doubts = []
         self._lost = 0
         with self._unavailable():
-            inventory = self._inventory(ask)
+            inventory = _take_inventory(ask, self._section, self._known_studies())
+        for doubt in inventory.doubts:
+            # Studies known before were asked for by UID, so what is gone is still told rightly.
+            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
         self._told = inventory.found
         self._cap = inventory.cap
         uids = sorted(self._told)
@@ -142,23 +144,6 @@ class QueryRetrieveSource:
             yield from uids
         finally:
             self._questions = None
-
-    def _inventory(self, ask: Ask) -> StudyInventory:
-        inventory = StudyInventory(ask, self._section.max_answers)
-        inventory.collect()
-        found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
-        if found_by_uid:
-            _log.warning(
-                "%s: %d studies are there that its lists left out", self._peer.name, found_by_uid
-            )
-        if inventory.nameless:
-            inventory.doubts.append(
-                f"{inventory.nameless:,} answers are about studies that no question can name"
-            )
-        for doubt in inventory.doubts:
-            # Studies known before were asked for by UID, so what is gone is still told rightly.
-            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
-        return inventory
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study: a question for its series, and one for each of them."""
@@ -182,8 +167,9 @@ class QueryRetrieveSource:
             return []
         with self._unavailable():
             try:
-                told = self._attributes(questions, uid)
-                listing = StudyListing(questions, uid, told, self._cap, self._largest)
+                told = unpacked(self._told[uid]) if uid in self._told else questions.study(uid)
+                attributes = study_attributes(told)
+                listing = StudyListing(questions, uid, attributes, self._cap, self._largest)
                 found = list(listing.entries())
             except AssociationLostError as error:
                 self._lost += 1
@@ -204,11 +190,6 @@ class QueryRetrieveSource:
         self._doubt(f"the study {uid} cannot be listed: {error.message}")
         self._is_complete = False
         return [InstanceEntry(uid, _NO_FINGERPRINT)]
-
-    def _attributes(self, questions: Questions, uid: str) -> StudyAttributes:
-        if uid in self._told:
-            return study_attributes(unpacked(self._told[uid]))
-        return study_attributes(questions.study(uid))
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -231,3 +212,19 @@ class QueryRetrieveSource:
                 f"The PACS cannot be read: {message}.",
                 hint=error.hint or "Check that it is reachable, then run again.",
             ) from error
+
+
+def _take_inventory(ask: Ask, section: DimseSourceSection, known: Iterable[str]) -> StudyInventory:
+    """Find all studies, those that are `known` by their UIDs if no list names them."""
+    inventory = StudyInventory(ask, section.max_answers)
+    inventory.collect()
+    found_by_uid = sum(1 for _uid in inventory.confirm(known))
+    if found_by_uid:
+        _log.warning(
+            "%s: %d studies are there that its lists left out", section.address, found_by_uid
+        )
+    if inventory.nameless:
+        inventory.doubts.append(
+            f"{inventory.nameless:,} answers are about studies that no question can name"
+        )
+    return inventory

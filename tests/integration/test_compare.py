@@ -252,6 +252,30 @@ def test_what_is_missing_is_delivered_and_looked_at_again(
     assert summary_of(run_dcmvault(*command), 3)["delivered"] == []
 
 
+def test_places_are_named_as_they_are_configured(
+    run_dcmvault: RunDcmvault,
+    home: Path,
+    made: dict[str, tuple[MadeInstance, ...]],
+    tmp_path: Path,
+) -> None:
+    """What was delivered just now is in the sample, too."""
+    (home / "config.toml").write_text(
+        f"""
+        [sources.old]
+        address = "{tmp_path / "a"}"
+        [destinations.copies]
+        address = "{tmp_path / "copies"}"
+        """
+    )
+    (tmp_path / "copies").mkdir()
+    command = ("compare", "old", "copies", "--act", "--sample", "all", "--json")
+    found = summary_of(run_dcmvault(*command))
+    assert verdicts(found) == {"same": 3}
+    assert (found["sample"]["read"], found["sample"]["proven"]) == (3, 3)
+    refused = run_dcmvault("compare", "copies", "old", "--act")
+    assert (refused.returncode, "as a source only" in refused.stderr) == (2, True), refused.stderr
+
+
 def test_a_migration_is_certified_as_html_pdf_and_json(
     run_here: RunHere,
     old: Orthanc,

@@ -114,7 +114,7 @@ def test_a_list_of_uids_asks_for_nothing_else() -> None:
 @pytest.mark.nightly
 def test_many_studies_take_little_memory() -> None:
     """Of a study that is the same nothing is kept; the peers' lists are, while they are told."""
-    studies = whole(19_997)  # a round number would be looked into as if it were a cap
+    studies = whole(5_003)  # a round number would be looked into as if it were a cap
     with CappingArchive(studies) as a, CappingArchive(studies[:-10]) as b:
         tracemalloc.start()
         try:
@@ -122,6 +122,6 @@ def test_many_studies_take_little_memory() -> None:
             _now, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert tally.verdicts[Verdict.SAME] == 19_987
+    assert tally.verdicts[Verdict.SAME] == 4_993
     assert len(exceptions) == 10
-    assert most < 256 << 20
+    assert most < 64 << 20

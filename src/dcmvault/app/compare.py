@@ -83,6 +83,8 @@ class Outcome:
     began_at: datetime | None = None
     delivered: list[Delivered] = field(default_factory=list)
     _opened: _Opened | None = field(default=None, repr=False)
+    #: What is opened meanwhile stays open as long as what was found.
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def exit_status(self) -> int:
@@ -176,6 +178,7 @@ def comparison(settings: Settings, request: CompareRequest, watch: Watch) -> Ite
             opened.sides[1].notes,
             began_at=SystemClock().now(),
             _opened=opened,
+            _stack=stack,
         )
         found: set[str] = set()
         for study in _studies(opened, request, found):
@@ -186,12 +189,15 @@ def comparison(settings: Settings, request: CompareRequest, watch: Watch) -> Ite
 
 
 def compare_again(settings: Settings, outcome: Outcome, uids: Sequence[str], watch: Watch) -> None:
-    """Compare some studies once more, down to instances, and have that stand for what was found."""
+    """Compare some studies once more, down to instances, and have that stand for what was found.
+
+    A sample is then read from both places as they are now.
+    """
     only = StudyList(frozenset(uids))
     request = replace(outcome.request, depth=Depth.INSTANCE, only=only)
-    with ExitStack() as stack:
-        opened = _open(settings, request, only.names, stack, watch)
-        outcome.compared.replace(list(_studies(opened, request, set())))
+    opened = _open(settings, request, only.names, outcome._stack, watch)  # noqa: SLF001 - as above
+    outcome.compared.replace(list(_studies(opened, request, set())))
+    outcome._opened = opened  # noqa: SLF001
 
 
 def _studies(

@@ -70,9 +70,9 @@ def _destination(settings: Settings, name: str) -> str:
     known = any(one.section.address == section.address for one in settings.destinations.values())
     if not known:
         destination_section(section.address)  # raises where it can be none
-        if source_section(section.address) != section:
-            raise UsageError(
-                _("“%s” is configured as a source only, so nothing can be delivered to it.") % name,
-                hint=_("Configure it as a destination, too: [destinations.NAME]."),
-            )
+        # Nothing is ever written to what is only read.
+        raise UsageError(
+            _("“%s” is configured as a source only, so nothing can be delivered to it.") % name,
+            hint=_("Configure it as a destination, too: [destinations.NAME]."),
+        )
     return section.address

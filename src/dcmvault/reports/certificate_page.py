@@ -139,7 +139,9 @@ def words() -> dict[str, str]:
 def _tone(certificate: Certificate) -> str:
     if not certificate.is_complete:
         return "bad"
-    return "claim" if certificate.tally.same_by[Basis.COUNT] else "good"
+    # What A may have besides, nobody looked for.
+    is_claim = certificate.tally.same_by[Basis.COUNT] or certificate.a.remarks
+    return "claim" if is_claim else "good"
 
 
 def _headline(certificate: Certificate, tone: str) -> str:
@@ -147,8 +149,10 @@ def _headline(certificate: Certificate, tone: str) -> str:
         return _("A has no study that was to be compared")
     if tone == "bad":
         return _("Not everything of A is certainly in B")
-    if tone == "claim":
+    if certificate.tally.same_by[Basis.COUNT]:
         return _("B has as much as A, by count")
+    if tone == "claim":
+        return _("Everything that A told of is in B; A may have more")
     return _("Everything of A is in B")
 
 

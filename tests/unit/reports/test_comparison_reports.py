@@ -154,6 +154,8 @@ def test_only_what_was_looked_into_is_green() -> None:
     by_count = replace(SAME, basis=Basis.COUNT, series=(), root_a="", root_b="")
     assert 'verdict good"' in certificate_html.render(whole())
     assert 'verdict claim"' in certificate_html.render(whole((by_count,)))
+    remarked = whole(a=SideReport("/a", "", remarks=("It may have more.",)))
+    assert 'verdict claim"' in certificate_html.render(remarked)
     # What only B has does not count against a migration.
     assert 'verdict good"' in certificate_html.render(whole((SAME, ONLY_B)))
     for changed in (

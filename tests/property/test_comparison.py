@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dcmvault.model.comparison import (
@@ -19,6 +19,8 @@ from dcmvault.model.comparison import (
 )
 from dcmvault.pipeline.comparison import compare_study, paired
 
+#: No test asserts how long it takes.
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 UIDS = st.sampled_from([f"1.2.{number}" for number in range(6)])
 CONTENTS = st.frozensets(st.sampled_from([b"x" * 32, b"y" * 32]), max_size=2)
 SERIES = st.dictionaries(UIDS, st.dictionaries(UIDS, CONTENTS, min_size=1, max_size=5), max_size=4)
@@ -64,6 +66,7 @@ def mirrored(compared: StudyComparison) -> StudyComparison:
     )
 
 
+@QUICK
 @given(SERIES, SERIES)
 def test_what_is_told_is_what_sets_say(
     here: dict[str, dict[str, Contents]], there: dict[str, dict[str, Contents]]
@@ -84,6 +87,7 @@ def test_what_is_told_is_what_sets_say(
     assert found.is_whole_in_b == (pairs_of(a) <= pairs_of(b) and not other)
 
 
+@QUICK
 @given(SERIES, SERIES)
 def test_content_is_claimed_only_where_both_know_all_of_it(
     here: dict[str, dict[str, Contents]], there: dict[str, dict[str, Contents]]
@@ -93,6 +97,7 @@ def test_content_is_claimed_only_where_both_know_all_of_it(
     assert (found.basis is Basis.CONTENT) == known
 
 
+@QUICK
 @given(st.none() | SERIES, st.none() | SERIES, st.booleans(), st.booleans())
 def test_it_is_the_same_the_other_way_round(
     here: dict[str, dict[str, Contents]] | None,
@@ -111,6 +116,7 @@ def test_it_is_the_same_the_other_way_round(
     assert compare_study("1.2.3", b, a) == mirrored(compare_study("1.2.3", a, b))
 
 
+@QUICK
 @given(SERIES, SERIES)
 def test_what_a_side_may_not_have_told_is_never_missing_there(
     here: dict[str, dict[str, Contents]], there: dict[str, dict[str, Contents]]
@@ -122,6 +128,7 @@ def test_what_a_side_may_not_have_told_is_never_missing_there(
     assert not found.is_whole_in_b
 
 
+@QUICK
 @given(st.integers(0, 3), st.integers(0, 3), st.none() | st.integers(0, 3))
 def test_counts_are_never_more_than_counts(series: int, here: int, there: int | None) -> None:
     a = HeldStudy(StudySummary("1.2.3", series, here))
@@ -134,6 +141,7 @@ def test_counts_are_never_more_than_counts(series: int, here: int, there: int | 
         assert (found.verdict, found.basis) == (expected, Basis.COUNT)
 
 
+@QUICK
 @given(st.sets(UIDS), st.sets(UIDS))
 def test_every_study_of_either_side_is_compared_once(here: set[str], there: set[str]) -> None:
     def side(uids: set[str]) -> list[HeldStudy]:

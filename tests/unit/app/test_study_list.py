@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmvault.app.study_list import read_study_list
@@ -76,6 +76,7 @@ def test_a_list_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
         read_study_list(tmp_path / "none.csv")
 
 
+@settings(max_examples=60, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_whatever_the_file_holds_it_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmvault.pipeline.sorted_spill import SortedSpill
@@ -10,6 +10,7 @@ from dcmvault.pipeline.sorted_spill import SortedSpill
 KEYS = st.text(alphabet="0123456789.", max_size=6)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(KEYS, st.text(max_size=5))), st.integers(1, 4))
 def test_rows_come_back_in_order_of_their_keys(rows: list[tuple[str, str]], at_once: int) -> None:
     with SortedSpill(at_once) as spill:

@@ -101,6 +101,15 @@ def test_a_study_that_a_peer_has_and_does_not_list_is_not_known() -> None:
     assert tally.not_whole_in_b == 1
 
 
+def test_where_only_patients_can_be_asked_for_what_is_not_listed_is_not_known() -> None:
+    """A question by UID alone is none that a Patient Root archive must answer."""
+    studies = whole(6)
+    with CappingArchive(studies) as a, CappingArchive(studies[2:], models="P") as b:
+        tally, exceptions = compared(a, b)
+    assert [one.verdict for one in exceptions] == [Verdict.UNKNOWN] * 2
+    assert tally.verdicts[Verdict.SAME] == 4
+
+
 def test_a_list_of_uids_asks_for_nothing_else() -> None:
     studies = whole(400)
     only = StudyList(frozenset(one.study_instance_uid for one in studies[:5]) | {"1.2.3.4.5"})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import Any, Protocol
 
-from dcmvault.errors import SourceUnavailableError
+from dcmvault.errors import DestinationUnreachableError, SourceUnavailableError
 from dcmvault.model.comparison import Contents, HeldStudy, SideNotes, StudySummary
 from dcmvault.model.instance import (
     Claim,
@@ -25,8 +25,8 @@ from dcmvault.ports.source import IndexMayErr, Source, Summarises
 _AT_ONCE = 500
 #: The fingerprint of what is listed, but cannot be examined.
 _ABSENT = Fingerprint(0, 0, 0)
-#: Studies, one after the other, over which a peer fails before it is given up.
-_MOST_REFUSED = 3
+#: Questions, one after the other, over which a peer is lost before it is given up.
+_MOST_LOST = 3
 
 #: Is told how many studies were listed so far, and how many files.
 Progress = Callable[[int, int], None]
@@ -210,7 +210,7 @@ class AskedSide:
         self._asked: Summarises = source
         self._only = only
         self._progress = progress
-        self._refused = 0
+        self._lost = 0
 
     def studies(self) -> Iterator[HeldStudy]:
         """Tell of the studies as the peer's lists do."""
@@ -221,8 +221,11 @@ class AskedSide:
             self.notes.tell(warning)
 
     def look(self, study_instance_uid: str) -> HeldStudy | None:
-        """Ask for one study by its UID alone."""
-        summary = None if self._only is not None else self._asked.summary(study_instance_uid)
+        """Ask for one study by its UID alone; a peer that refuses that leaves it in doubt."""
+        try:
+            summary = None if self._only is not None else self._asked.summary(study_instance_uid)
+        except SourceUnavailableError as error:
+            return HeldStudy(StudySummary(study_instance_uid), {}, self._doubt(error))
         return None if summary is None else HeldStudy(summary)
 
     def listed(self, study: HeldStudy) -> HeldStudy:
@@ -254,15 +257,20 @@ class AskedSide:
                 for found in self._asked.instances_among(uid, series_uid, wanted):
                     series.setdefault(series_uid, {})[found] = frozenset()
         except SourceUnavailableError as error:
-            self._refused += 1
-            if self._refused >= _MOST_REFUSED:
-                raise
-            return HeldStudy(study.summary, study.series, error.message)
-        self._refused = 0
+            return HeldStudy(study.summary, study.series, self._doubt(error))
+        self._lost = 0
         summary = study.summary._replace(
             series=len(series), instances=sum(map(len, series.values()))
         )
         return HeldStudy(summary, series, study.doubt)
+
+    def _doubt(self, error: SourceUnavailableError) -> str:
+        """Return why a question has no answer; raise it of a peer that is there no more."""
+        if isinstance(error.__cause__, DestinationUnreachableError):
+            self._lost += 1
+            if self._lost >= _MOST_LOST:
+                raise error
+        return error.message
 
     def entries(self, study_instance_uids: Collection[str]) -> Iterator[tuple[str, InstanceEntry]]:
         """List the studies anew."""

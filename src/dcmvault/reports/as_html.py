@@ -1,4 +1,4 @@
-"""A report as one HTML page."""
+"""A report as one HTML page that needs nothing else: no script, no font, no request."""
 
 from __future__ import annotations
 

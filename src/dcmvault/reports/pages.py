@@ -1,7 +1,7 @@
-"""HTML pages that need nothing else: no script, no font, no request.
+"""What every HTML page of ours has in common: templates, style, and a policy that forbids the rest.
 
-A page carries its own Content Security Policy: even if a value slipped through the escaping,
-the browser would run nothing and fetch nothing.
+A page carries its own Content Security Policy: even if a value slipped through the escaping, the
+browser would run nothing and fetch nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ from dcmvault.reports.escaping import visible
 
 
 def render_page(template: str, **values: object) -> str:
-    """Render a template of ours in the language in use, with the style that all pages have."""
-    environment = _environment()
-    # Only these two files of ours are trusted as they are.
+    """Render a template of ours in the language in use; every value is escaped."""
+    environment = Environment(
+        loader=PackageLoader("dcmvault.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalised,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Only these files of ours are trusted as they are.
     style = Markup(environment.get_template("style.css").render())  # noqa: S704
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template(template).render(
@@ -27,17 +34,6 @@ def render_page(template: str, **values: object) -> str:
         style=style,
         policy=f"default-src 'none'; style-src 'sha256-{digest}'",
         **values,
-    )
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("dcmvault.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalised,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 

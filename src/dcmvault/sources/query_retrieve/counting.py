@@ -17,7 +17,7 @@ from dcmvault.dicom.attribute_query import (
     Tag,
 )
 from dcmvault.dicom.command import is_usable_uid
-from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
+from dcmvault.dicom.told_studies import PATIENT_KEYS, STUDY_KEYS, telling_most
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.comparison import StudySummary
 from dcmvault.sources.query_retrieve.questions import Questions
@@ -40,7 +40,10 @@ class Counting:
         if self._is_refused:
             return self.questions.studies(keys)
         try:
-            answers = self.questions.ask("STUDY", keys, _COUNTED_KEYS)
+            # Of whom it is, a peer that is asked by patient tells at PATIENT level.
+            left_out = PATIENT_KEYS if self.questions.needs_patient else ()
+            returned = [tag for tag in _COUNTED_KEYS if tag not in left_out]
+            answers = self.questions.ask("STUDY", keys, returned)
         except DestinationUnreachableError:
             raise
         except DestinationError:
@@ -66,6 +69,11 @@ class Counting:
         """Ask for one study by its UID alone; None where the peer does not know it."""
         if not is_usable_uid(uid):
             return None
+        if self.questions.needs_patient:
+            raise DestinationError(
+                f"{self.questions.peer.name} must be asked by patient, not by study alone",
+                hint="Allow our AE title to query in the Study Root model.",
+            )
         rows = self.studies({STUDY_INSTANCE_UID: uid}).rows
         row = telling_most(row for row in rows if row.get(STUDY_INSTANCE_UID) == uid)
         return self.summary(uid, row) if row else None

@@ -7,9 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom.attribute_query import PATIENT_ID, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
-from dcmvault.dicom.study_inventory import Ask, StudyInventory, unpacked
+from dcmvault.dicom.patient_inventory import PatientInventory
+from dcmvault.dicom.study_inventory import Ask, StudyInventory
+from dcmvault.dicom.told_studies import patient_id_in, unpacked
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -41,7 +44,10 @@ _MOST_DOUBTS = 20
 
 
 class QueryRetrieveSource:
-    """A Source over a PACS (DIMSE query/retrieve, Study Root, hierarchical).
+    """A Source over a PACS (DIMSE query/retrieve).
+
+    In the Study Root model; in the Patient Root model where the PACS serves only that. Questions
+    are hierarchical; where it grants relational ones, those save some, or find more.
 
     A StudyRef is a study; its locator is the Study Instance UID. An entry's locator is made of the
     three UIDs. The PACS tells neither sizes nor when something changed: the fingerprint is made of
@@ -122,8 +128,11 @@ class QueryRetrieveSource:
         self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
     ) -> frozenset[str]:
         """Ask for instances of a series by their UIDs, and for each that a list did not bring."""
+        place = {STUDY_INSTANCE_UID: study_instance_uid, SERIES_INSTANCE_UID: series_instance_uid}
         with self._asking() as questions:
-            return questions.instances_among(study_instance_uid, series_instance_uid, among)
+            if questions.needs_patient:
+                place[PATIENT_ID] = patient_id_in(self._told.get(study_instance_uid, ""))
+            return questions.instances_among(place, among)
 
     def _list(self, questions: Questions, ask: Ask) -> Iterator[str]:
         """Take the inventory, and yield its UIDs; the questions stay open meanwhile."""
@@ -131,7 +140,7 @@ class QueryRetrieveSource:
         self._doubts = []
         self._lost = 0
         with self._unavailable():
-            inventory = _take_inventory(ask, self._section, self._known_studies())
+            inventory = self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
             self._doubt(f"the PACS may have studies that it did not name: {doubt}")
@@ -144,6 +153,30 @@ class QueryRetrieveSource:
             yield from uids
         finally:
             self._questions = None
+
+    def _take_inventory(self, questions: Questions, ask: Ask) -> StudyInventory:
+        inventory = StudyInventory(ask, self._section.max_answers)
+        if questions.is_relational:
+            inventory.ask_series = questions.studies_of_series
+        if questions.needs_patient:
+            by_patient = PatientInventory(questions.patients, inventory)
+            by_patient.collect()
+            found_by_uid = sum(1 for _uid in by_patient.confirm(self._known_studies()))
+            if by_patient.unconfirmed:
+                # A question by UID alone is none that it must answer.
+                self._is_complete = False
+        else:
+            inventory.collect()
+            found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
+        if found_by_uid:
+            _log.warning(
+                "%s: %d studies are there that its lists left out", self._peer.name, found_by_uid
+            )
+        if inventory.nameless:
+            inventory.doubts.append(
+                f"{inventory.nameless:,} answers are about studies that no question can name"
+            )
+        return inventory
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study: a question for its series, and one for each of them."""
@@ -212,19 +245,3 @@ class QueryRetrieveSource:
                 f"The PACS cannot be read: {message}.",
                 hint=error.hint or "Check that it is reachable, then run again.",
             ) from error
-
-
-def _take_inventory(ask: Ask, section: DimseSourceSection, known: Iterable[str]) -> StudyInventory:
-    """Find all studies, those that are `known` by their UIDs if no list names them."""
-    inventory = StudyInventory(ask, section.max_answers)
-    inventory.collect()
-    found_by_uid = sum(1 for _uid in inventory.confirm(known))
-    if found_by_uid:
-        _log.warning(
-            "%s: %d studies are there that its lists left out", section.address, found_by_uid
-        )
-    if inventory.nameless:
-        inventory.doubts.append(
-            f"{inventory.nameless:,} answers are about studies that no question can name"
-        )
-    return inventory

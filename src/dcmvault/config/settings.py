@@ -18,14 +18,17 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
+from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
+from dcmvault.model.plan import Sample
 from dcmvault.model.report import Privacy
 
 _POSTGRESQL = "postgresql://"
@@ -38,6 +41,20 @@ class ConfiguredDestination(Section):
 
     section: DestinationSection
     level: Level | None = None
+    #: How old evidence may be; then it is due again, and counts as verification debt.
+    reverify_after: EvidenceAge = ""
+    #: How much is verified again at once, by `verify --due`.
+    reverify_share: SampleSize = ""
+
+    @property
+    def due(self) -> Sample:
+        """What is to be verified again."""
+        return sample_of(self.reverify_share, self.oldest_s)
+
+    @property
+    def oldest_s(self) -> int:
+        """How old evidence may be (seconds); 0: as old as it gets."""
+        return age_s(self.reverify_after) if self.reverify_after else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,8 @@ class Settings(Section):
     listener: ListenerSection = ListenerSection()
     #: Our query and retrieve service, for a vault that answers as a PACS.
     serve: ServeSection = ServeSection()
+    #: When an original may be deleted.
+    safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
@@ -92,6 +111,13 @@ class Settings(Section):
         _refuse_misspelt(name_or_address, self.destinations, _("a configured destination"))
         section = destination_section(name_or_address)
         return NamedDestination(section.address, section, None)
+
+    def configured(self, address: str) -> ConfiguredDestination | None:
+        """Return the configured destination with this canonical address; None for none."""
+        for destination in self.destinations.values():
+            if destination.section.address == address:
+                return destination
+        return None
 
     def plan(self, name: str) -> PlanSection:
         """Return the plan of this name; AddressError where none is configured."""

@@ -1,4 +1,4 @@
-"""What goes to and fro while one request of an association is answered: C-CANCEL, sub-operations."""
+"""What goes to and fro while one request of an association is answered: its C-CANCEL, too."""
 
 from __future__ import annotations
 

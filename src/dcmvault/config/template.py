@@ -51,16 +51,7 @@ def render_template(
         ),
         'database = ""',
         "",
-        *_retry_table(),
-        "",
-        *_bandwidth_table(),
-        "",
-        *_listener_table(),
-        "",
-        *_serve_table(),
-        "",
-        *_deletion_table(),
-        "",
+        *_option_tables(),
         *_comment(
             _(
                 "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
@@ -81,6 +72,11 @@ def render_template(
         *_plan_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _option_tables() -> list[str]:
+    tables = (_retry_table, _bandwidth_table, _listener_table, _serve_table, _deletion_table)
+    return [line for table in tables for line in (*table(), "")]
 
 
 def write_template(path: Path, text: str, *, force: bool = False) -> None:

@@ -20,7 +20,8 @@ from tests.integration.raw_peer import data_pdu
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu, pdu_accepting
-from dcmvault.dicom.commitment_scp import COMMITMENT, CommitmentScp
+from dcmvault.dicom.commitment_coding import COMMITMENT
+from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.spool import Spool
 from dcmvault.dicom.storage_scp import ScpRules, StorageScp, _Connection
 from dcmvault.errors import MalformedDicomError

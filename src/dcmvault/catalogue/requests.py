@@ -7,12 +7,16 @@ from dataclasses import asdict
 
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
-from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Sample, Strategy
 
 
 def to_text(request: RunRequest) -> str:
     """Write a request as canonical JSON."""
-    return json.dumps(asdict(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    fields = asdict(request)
+    for destination in fields["destinations"]:
+        if destination["sample"] is None:  # as before there were samples
+            del destination["sample"]
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def from_text(text: str) -> RunRequest:
@@ -22,7 +26,11 @@ def from_text(text: str) -> RunRequest:
     fields["strategy"] = Strategy(fields["strategy"])
     fields["priority"] = Priority(fields["priority"])
     fields["destinations"] = tuple(
-        DestinationRequest(one["address"], None if one["level"] is None else Level(one["level"]))
+        DestinationRequest(
+            one["address"],
+            None if one["level"] is None else Level(one["level"]),
+            Sample(**one["sample"]) if one.get("sample") else None,
+        )
         for one in fields["destinations"]
     )
     return RunRequest(**fields)

@@ -120,6 +120,9 @@ class StudyReport:
     patient_name: str = ""
     patient_id: str = ""
     study_description: str = ""
+    #: Levels of which every instance has evidence, each with the oldest of its times: facts are
+    #: independent, and a weaker one may be newer.
+    facts: Mapping[Level, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ COLUMNS = (
     "patient_id",
     "patient_name",
     "study_description",
+    "facts",
 )
 
 
@@ -61,6 +62,7 @@ def _study(study: StudyReport) -> dict[str, str]:
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
         "study_description": study.study_description,
+        "facts": "; ".join(f"{level.word} {_time(at)}" for level, at in study.facts.items()),
     }
 
 

@@ -25,6 +25,7 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
+from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
@@ -190,16 +191,23 @@ class Workplace:
         def source_of(request: RunRequest) -> Source:
             return self.source(request.source)
 
+        def seal(run_id: RunId) -> None:
+            from dcmvault.app.manifest_chain import seal_run  # noqa: PLC0415 - when needed
+
+            seal_run(self.home, self.catalogue.manifests, run_id, self.clock.now)
+
         return BackupStages(
             sources=self.catalogue.sources,
             plans=self.catalogue.plans,
             jobs=self.catalogue.jobs,
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
+            reverification=self.catalogue.reverification,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
+            seal_run=seal,
         )
 
     def __enter__(self) -> Self:

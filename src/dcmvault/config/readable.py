@@ -1,0 +1,68 @@
+"""A place that is read, whether it is a source, a destination, or an address of either."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from dcmvault.config.options import Section
+from dcmvault.config.peer_sections import (
+    DicomwebPeerSection,
+    DicomwebSourceSection,
+    DimseDestinationSection,
+    DimsePeerSection,
+    DimseSourceSection,
+    StowDestinationSection,
+)
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderSourceSection,
+    SourceSection,
+    VaultDestinationSection,
+    VaultSection,
+    VaultSourceSection,
+)
+from dcmvault.config.settings import Settings
+
+_Source = TypeVar("_Source", bound=Section)
+
+
+def readable_section(settings: Settings, name_or_address: str) -> SourceSection:
+    """Return how a place is read: a configured source or destination, or an address.
+
+    Of an address that is configured, the options count. Raises AddressError as
+    `Settings.source` does.
+    """
+    if found := settings.sources.get(name_or_address):
+        return found
+    if named := settings.destinations.get(name_or_address):
+        return _configured_source(settings, as_source(named.section))
+    return _configured_source(settings, settings.source(name_or_address))
+
+
+def as_source(section: DestinationSection) -> SourceSection:
+    """Make of a destination's section how the same place is read."""
+    if isinstance(section, DimseDestinationSection):
+        return _shared(section, DimsePeerSection, DimseSourceSection)
+    if isinstance(section, StowDestinationSection):
+        return _shared(section, DicomwebPeerSection, DicomwebSourceSection)
+    if isinstance(section, VaultDestinationSection):
+        return _shared(section, VaultSection, VaultSourceSection)
+    return FolderSourceSection(path=section.path)
+
+
+def _shared(section: Section, peer: type[Section], source: type[_Source]) -> _Source:
+    """Take over what both roles of a peer have in common."""
+    names = [name for name in peer.model_fields if name != "kind"]
+    return source.model_validate({name: getattr(section, name) for name in names})
+
+
+def _configured_source(settings: Settings, section: SourceSection) -> SourceSection:
+    """Prefer what the configuration says of the same address."""
+    for configured in settings.sources.values():
+        if configured.address == section.address:
+            return configured
+    for named in settings.destinations.values():
+        of_destination = as_source(named.section)
+        if of_destination.address == section.address:
+            return of_destination
+    return section

@@ -81,6 +81,7 @@ def make_request(
     strategy: Strategy = Strategy.INCREMENTAL,
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
+    studies: Sequence[str] = (),
     sample: Sample | None = None,
     due: bool = False,
 ) -> RunRequest:
@@ -113,6 +114,7 @@ def make_request(
         priority=priority,
         include_other_files=include_other_files
         or (isinstance(section, FolderSourceSection) and section.include_other_files),
+        studies=tuple(sorted(set(studies))),
     )
 
 
@@ -364,6 +366,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         include_other_files=request.include_other_files,
         listed=lambda _entries: None,
         open_other=workplace.source,
+        only=request.studies,
     )
     source_id = catalogue.sources.source(request.source)
     held = _held_versions(workplace, request, source_id)

@@ -18,7 +18,14 @@ from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
-from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample
+from dcmvault.model.plan import (
+    DestinationRequest,
+    PlanItem,
+    RunKind,
+    RunRequest,
+    Sample,
+    Strategy,
+)
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.concurrency import ConcurrencyController
 from dcmvault.pipeline.lanes import LaneGate
@@ -129,6 +136,7 @@ class BackupStages:
                     listed=self._counting(run_id),
                     open_other=lambda address: self.open_source(replace(request, source=address)),
                     held_at=[self.plans.destination(w.address) for w in request.destinations],
+                    only=request.studies,
                 )
                 warnings = _warnings(source, counts)
         # Jobs in the middle are there only when the engine lost the run's work.
@@ -305,20 +313,26 @@ class BackupStages:
         level = wanted.level or destination.default_level
         items: Iterator[PlanItem]
         held = 0
+        strategy = Strategy.FULL if request.studies else request.strategy
         if request.kind is RunKind.VERIFY:
             items = self._expected(source_id, destination_id, level, wanted.sample)
         else:
-            held = self.plans.held_versions(source_id, destination_id, level)
+            if not request.studies:
+                held = self.plans.held_versions(source_id, destination_id, level)
             items = self.plans.due(
-                source_id, destination_id, strategy=request.strategy, level=level, run_id=run_id
+                source_id, destination_id, strategy=strategy, level=level, run_id=run_id
             )
+        if request.studies:
+            studies = frozenset(request.studies)
+            items = (item for item in items if item.identity.study_instance_uid in studies)
         planned = slice_into_jobs(
             items, priority=request.priority, keeps_versions=destination.keeps_versions
         )
         jobs: list[Job] = []
         while some := list(islice(planned, _JOBS_AT_ONCE)):
             jobs += self.plans.add_jobs(run_id, destination_id, some)
-            held -= sum(item.reason == request.strategy for job in some for item in job.items)
+            if not request.studies:
+                held -= sum(item.reason == strategy for job in some for item in job.items)
             self._check_stop(run_id)
         return jobs, held
 

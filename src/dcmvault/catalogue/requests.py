@@ -13,6 +13,8 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Sample,
 def to_text(request: RunRequest) -> str:
     """Write a request as canonical JSON."""
     fields = asdict(request)
+    if not request.studies:
+        del fields["studies"]  # as earlier releases wrote the same request
     for destination in fields["destinations"]:
         if destination["sample"] is None:  # as before there were samples
             del destination["sample"]
@@ -33,4 +35,5 @@ def from_text(text: str) -> RunRequest:
         )
         for one in fields["destinations"]
     )
+    fields["studies"] = tuple(fields.get("studies", ()))
     return RunRequest(**fields)

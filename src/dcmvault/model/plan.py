@@ -60,6 +60,8 @@ class RunRequest:
     strategy: Strategy = Strategy.INCREMENTAL
     priority: Priority = Priority.NORMAL
     include_other_files: bool = False
+    #: Study Instance UIDs: only these, and what is held of them is looked for anew. Empty: all.
+    studies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import HasRemarks, KeepsChanges, PassingThrough, Source
+from dcmvault.ports.source import HasRemarks, KeepsChanges, PassingThrough, Source, Summarises
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -56,6 +56,7 @@ def select_from(
     listed: Callable[[int], None],
     open_other: OpenSource,
     held_at: Collection[DestinationId] = (),
+    only: Collection[str] = (),
 ) -> ScanCounts:
     """Make one pass over a source: what is new or changed is read and written down.
 
@@ -63,7 +64,8 @@ def select_from(
     the number of entries seen so far, batch by batch. Raises SourceUnavailableError, and
     SourceEmptyError when nothing is left of a source that had instances: then absence is not
     believed, and nothing is recorded as gone. Of a source that instances only pass through, what
-    not all of `held_at` hold is gone; a pass without a run does not look for it.
+    not all of `held_at` hold is gone; a pass without a run does not look for it. Where `only` some
+    studies are wanted, a source that can be asked for them lists no others.
     """
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
@@ -71,6 +73,9 @@ def select_from(
     passes_through = is_passed_through(source)
     contents = EqualContents(source, source_id, scan_pass, open_other, alone_too=passes_through)
     selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
+    if only and isinstance(source, Summarises):
+        selection.list_studies((StudyRef(uid, uid) for uid in only), listed)
+        return scan_pass.finish(believe_absence=False)
     bookmark = ""
     if isinstance(source, KeepsChanges):
         before = sources.bookmark(source_id)

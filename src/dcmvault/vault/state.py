@@ -67,29 +67,43 @@ class VaultState:
     #: Of the present: what a snapshot of it names as parents.
     parents: Sequence[Link] = ()
     _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)
+    #: What journals say, by study; made when it is first needed.
+    _fresh: dict[str, list[RecordsRef]] | None = field(init=False, default=None, repr=False)
 
     def shard_names(self) -> list[str]:
         """List the shards that hold any study."""
         names = {name for state in self.states for name in state.shards}
-        names |= {shard_of(ref.study_instance_uid) for ref in self._journal_refs()}
+        names |= {shard_of(ref.study_instance_uid) for ref in _refs_of(self.journals)}
         return sorted(names)
 
     def entries(self, shard: str) -> dict[str, list[StudyEntry]]:
         """Return the entries of one shard, by study; several where heads differ."""
         found: dict[str, list[StudyEntry]] = {}
+        for listed in self._lists(shard):
+            for uid, entry in listed.items():
+                found.setdefault(uid, []).append(entry)
+        return found
+
+    def entries_of(self, study_instance_uid: str) -> list[StudyEntry]:
+        """Return the entries of one study; several where heads differ."""
+        return [
+            listed[study_instance_uid]
+            for listed in self._lists(shard_of(study_instance_uid))
+            if study_instance_uid in listed
+        ]
+
+    def _lists(self, shard: str) -> Iterator[dict[str, StudyEntry]]:
+        """Read what each head says of a shard; what was given up says nothing."""
         for blob in dict.fromkeys(
             state.shards[shard] for state in self.states if shard in state.shards
         ):
-            if self.is_given_up(BlobType.STATE, blob):
-                continue
-            for uid, entry in self._shard(blob).items():
-                found.setdefault(uid, []).append(entry)
-        return found
+            if not self.is_given_up(BlobType.STATE, blob):
+                yield self._shard(blob)
 
     def studies(self) -> Iterator[str]:
         """List the UIDs of all studies that hold any record, by shard."""
         pending: dict[str, set[str]] = {}
-        for ref in self._journal_refs():
+        for ref in _refs_of(self.journals):
             uid = ref.study_instance_uid
             pending.setdefault(shard_of(uid), set()).add(uid)
         for shard in self.shard_names():
@@ -100,7 +114,7 @@ class VaultState:
 
     def about(self, study_instance_uid: str) -> Mapping[str, str]:
         """Return the attributes that a study is found by."""
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             return entry.about
         for stored in self.stored(study_instance_uid):
             return about(stored.attributes._asdict(), stored.series)
@@ -109,12 +123,15 @@ class VaultState:
     def refs(self, study_instance_uid: str) -> list[RecordsRef]:
         """List the blobs of records of one study."""
         found: dict[bytes, RecordsRef] = {}
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             for ref in self.manifest(entry):
                 found[ref.id] = ref
-        for ref in self._journal_refs():
-            if ref.study_instance_uid == study_instance_uid:
-                found[ref.id] = ref
+        if self._fresh is None:
+            # A first backup has all its studies in journals: none is gone through for each.
+            self._fresh = {}
+            for ref in _refs_of(self.journals):
+                self._fresh.setdefault(ref.study_instance_uid, []).append(ref)
+        found |= {ref.id: ref for ref in self._fresh.get(study_instance_uid, ())}
         return list(found.values())
 
     def manifest(self, entry: StudyEntry) -> list[RecordsRef]:
@@ -142,16 +159,11 @@ class VaultState:
             try:
                 part = read_records(self.vault, ref.id)
             except VaultDamagedError:
-                if since and not self._is_in_a_pack(ref):
+                if since and not _is_in_a_pack(self.vault, ref):
                     continue  # forgotten, and pruned
                 raise
             if part.stored_at > since:
                 yield ref, part
-
-    def _is_in_a_pack(self, ref: RecordsRef) -> bool:
-        """Ask the store: an index may name packs that a prune has removed, or removes just now."""
-        places = self.vault.index.places(BlobType.RECORDS, ref.id)
-        return any(self.vault.packs.size(place.pack) is not None for place in places)
 
     def is_given_up(self, kind: BlobType, blob: bytes) -> bool:
         """Say whether a blob was lost, and nobody stored it anew since."""
@@ -181,14 +193,21 @@ class VaultState:
             found |= _state_blob(self.vault, blob).get("studies", {})
         return found
 
-    def _journal_refs(self) -> Iterator[RecordsRef]:
-        for journal in self.journals:
-            yield from journal.records
-
     def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
         if blob not in self._shards:
             self._shards[blob] = decode_shard(self.vault.read_blob(BlobType.STATE, blob))
         return self._shards[blob]
+
+
+def _refs_of(journals: Iterable[Journal]) -> Iterator[RecordsRef]:
+    for journal in journals:
+        yield from journal.records
+
+
+def _is_in_a_pack(vault: Vault, ref: RecordsRef) -> bool:
+    """Ask the store: an index may name packs that a prune has removed, or removes just now."""
+    places = vault.index.places(BlobType.RECORDS, ref.id)
+    return any(vault.packs.size(place.pack) is not None for place in places)
 
 
 def present_state(vault: Vault, forgotten: Forgotten | None = None) -> VaultState:

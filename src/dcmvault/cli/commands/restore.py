@@ -12,7 +12,6 @@ from dcmvault.app.restore import (
     RestoreRequest,
     restore,
 )
-from dcmvault.app.restore_plan import Selection
 from dcmvault.cli.building import ExampleCommand, json_option, progress_option
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import is_operators_screen, print_json, say
@@ -27,6 +26,7 @@ from dcmvault.cli.vault_views import (
 )
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
+from dcmvault.model.selection import Selection
 from dcmvault.reports.escaping import locator_token, visible
 
 #: Failures that are shown by name on a terminal; `--json` has all.

@@ -66,7 +66,7 @@ class RestoreFolder:
                 _("The folder to restore into cannot be made: the one above it does not exist."),
                 hint=_("Is the disk mounted? If the path is right, make that folder."),
             )
-        with _all_files():
+        with all_files():
             try:
                 made = not self.root.exists()
                 self.root.mkdir(0o700, exist_ok=True)
@@ -79,7 +79,7 @@ class RestoreFolder:
             self._empty_unfinished()
         try:
             yield
-            with _all_files():
+            with all_files():
                 _make_durable(self.root)
         finally:
             with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ class RestoreFolder:
     def folds_case(self) -> bool:
         """Say whether names that differ in case only name one file here."""
         probe = self._unfinished / f"probe-{secrets.token_hex(4)}"
-        with _all_files():
+        with all_files():
             probe.touch(0o600)
             folds = os.path.lexists(probe.with_name(probe.name.upper()))
             probe.unlink()
@@ -109,7 +109,7 @@ class RestoreFolder:
         something else has the name, DestinationError if this file cannot be written, and
         DestinationStoppedError if none can.
         """
-        with _one_file():
+        with one_file():
             folder = self._folder(parts[:-1])
             path = os.path.join(folder, parts[-1])  # noqa: PTH118 - ten thousands of files
             if _is_same(path, size, sha256):
@@ -211,7 +211,7 @@ def _something_else() -> ObjectExistsError:
 
 
 @contextlib.contextmanager
-def _one_file() -> Iterator[None]:
+def one_file() -> Iterator[None]:
     """Turn the system's errors into those of one file, or of all."""
     try:
         yield
@@ -226,7 +226,7 @@ def _one_file() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _all_files() -> Iterator[None]:
+def all_files() -> Iterator[None]:
     """Turn the system's errors into one that ends the restore."""
     try:
         yield

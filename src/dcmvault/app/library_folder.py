@@ -1,0 +1,156 @@
+"""A whole library in a new folder: its files, its index, and everything beside them.
+
+The folder becomes a library at the end only, when its index is put in: until then no viewer opens
+it, and a restore that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dcmvault.app.library_check import LibraryCheck, compare_sidecars, new_report_path
+from dcmvault.app.library_places import (
+    COMPANION_FOLDER,
+    DESCRIPTION_PARTS,
+    INDEX_FILE,
+    INDEX_PARTS,
+    library_parts,
+    linked_parts,
+)
+from dcmvault.app.library_readme import OF_A_NEW_LIBRARY, README_FILE
+from dcmvault.app.restored_files import RestoreFolder, all_files
+from dcmvault.app.restored_names import UNFINISHED_FOLDER
+from dcmvault.app.wiring.library import library_sidecar, repoint_library
+from dcmvault.errors import SourceError, UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import FileToRestore, Restored
+
+#: Addresses of libraries as sources begin so.
+LIBRARY_SCHEME = "horos:"
+#: Folders that the viewer expects; it makes the others itself.
+_EXPECTED = ("DATABASE.noindex", "INCOMING.noindex")
+
+
+class LibraryFolder:
+    """Implements `ports.restore_target.RestoreTarget`: a new folder that becomes a library."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = RestoreFolder(root)
+        self._lock = threading.Lock()
+        #: SHA-256 of the files of the sidecar, by name.
+        self._sidecar: dict[str, bytes] = {}
+        #: What was found at the end.
+        self.check: LibraryCheck | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's path."""
+        return self._folder.name
+
+    def require_sources(self, sources: Collection[str]) -> None:
+        """Raise UsageError unless all comes from one library."""
+        others = sorted(one for one in sources if not one.startswith(LIBRARY_SCHEME))
+        if others or not sources:
+            raise UsageError(
+                _("Only what was backed up from an OsiriX or Horos library can become one again."),
+                hint=_("Restore without --layout library."),
+            )
+        if len(sources) > 1:
+            raise UsageError(
+                _("These are the files of several libraries, and a folder can be one only."),
+                hint=_("Name the one to restore with --source: %s") % ", ".join(sorted(sources)),
+            )
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the folder; when left without an error it is a library, and was read as one."""
+        index = self.root / INDEX_FILE
+        if os.path.lexists(index) and not (self.root / COMPANION_FOLDER).is_dir():
+            raise UsageError(
+                _("There is an OsiriX or Horos library in this folder, which stays as it is."),
+                hint=_("Name a new folder."),
+            )
+        with self._folder.open():
+            yield
+            self.check = self._complete()
+
+    def folds_case(self) -> bool:
+        """Say whether names that differ in case only name one file here."""
+        return self._folder.folds_case()
+
+    def write(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
+        """Write one file to the place that the library had it in."""
+        became = self._folder.write(replace(file, parts=library_parts(file)), pieces)
+        if file.of_library:
+            with self._lock:
+                self._sidecar[file.locator] = file.file_sha256
+        return became
+
+    def read_back(self, file: FileToRestore) -> Iterator[bytes]:
+        """Yield what is there now."""
+        return self._folder.read_back(replace(file, parts=library_parts(file)))
+
+    def _complete(self) -> LibraryCheck:
+        """Put the index in, and read the library as any other."""
+        with all_files():
+            for name in _EXPECTED:
+                (self.root / name).mkdir(0o700, exist_ok=True)
+            readme = self.root / COMPANION_FOLDER / README_FILE
+            readme.parent.mkdir(0o700, exist_ok=True)
+            readme.write_text(OF_A_NEW_LIBRARY, encoding="utf-8", newline="\n")
+            repointed = self._put_index_in()
+        if repointed is None:
+            return LibraryCheck(has_index=False)
+        return compare_sidecars(
+            self._sidecar,
+            library_sidecar(self.root),
+            self.root.joinpath(*DESCRIPTION_PARTS),
+            repointed,
+        )
+
+    def _put_index_in(self) -> int | None:
+        """Make the library's index of that of the vault; None where there is none.
+
+        Answers how many rows lead to where files are now. One that is there stays: the viewer may
+        have worked with it.
+        """
+        stored, place = self.root.joinpath(*INDEX_PARTS), self.root / INDEX_FILE
+        if not stored.is_file():
+            return None
+        staged = self.root / UNFINISHED_FOLDER / INDEX_FILE
+        shutil.copyfile(stored, staged)
+        staged.chmod(0o600)
+        repointed = 0
+        # One that was never at rest lies there with its journal, and says nothing yet.
+        journals = [one for one in stored.parent.iterdir() if one.name != INDEX_FILE]
+        if not journals:
+            with contextlib.suppress(SourceError):
+                repointed = repoint_library(staged, self._find_linked, self._find_report())
+        if not os.path.lexists(place):
+            for journal in journals:
+                shutil.copyfile(journal, self.root / journal.name)
+            staged.rename(place)
+        return repointed
+
+    def _find_linked(self, path: str) -> str | None:
+        new = self.root.joinpath(*linked_parts(path))
+        return str(new) if new.is_file() else None
+
+    def _find_report(self) -> Callable[[str], str | None]:
+        """Return what finds a report's new place by the old one."""
+        moved: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            description = json.loads(self.root.joinpath(*DESCRIPTION_PARTS).read_bytes())
+            for study in description["studies"]:
+                report = study.get("report")
+                if (new := new_report_path(report)) and (self.root / new).exists():
+                    moved[report["location"]] = new
+        return moved.get

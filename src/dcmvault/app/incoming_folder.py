@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcmvault.app.restored_files import Restored, all_files, one_file
+from dcmvault.app.restored_files import all_files, one_file
 from dcmvault.errors import DestinationStoppedError, UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import FileToRestore, Restored
 
 INCOMING_FOLDER = "INCOMING.noindex"
 #: Files that may wait there: the import of a fuller folder takes the viewer ever longer.
@@ -108,22 +109,22 @@ class IncomingFolder:
                 self._remove_unfinished()
             os.close(descriptor)
 
-    def write(self, size: int, sha256: bytes, pieces: Iterable[bytes]) -> Restored:
+    def write(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
         """Write one file, whole or not at all; the same one that waits there already is left.
 
         `pieces` raises when the bytes are not the right ones. Waits while the folder is full.
         Raises DestinationStoppedError when the disk has too little room, or the viewer takes
         nothing from a full folder.
         """
-        name = incoming_name(sha256)
+        name = incoming_name(file.file_sha256)
         path = os.path.join(self.folder, name)  # noqa: PTH118 - ten thousands of files
         with one_file():
-            if _is_whole(path, size, sha256):
+            if _is_whole(path, file.size, file.file_sha256):
                 return Restored.ALREADY_THERE
             self._wait_for_room()
             staged = os.path.join(self.folder, f".{name.removesuffix('.dcm')}.part")  # noqa: PTH118
             try:
-                self._require_space(size)
+                self._require_space(file.size)
                 self._write(staged, pieces)
                 os.rename(staged, path)  # noqa: PTH104
             except BaseException:

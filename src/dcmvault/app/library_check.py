@@ -33,6 +33,8 @@ class LibraryCheck:
     #: Whether the vault had an index to restore.
     has_index: bool = True
     differences: tuple[str, ...] = ()
+    #: Files that the index names and that are not there: the vault had none of them.
+    missing: int = 0
 
     @property
     def is_complete(self) -> bool:

@@ -27,8 +27,9 @@ from dcmvault.app.library_places import (
 from dcmvault.app.library_readme import OF_A_NEW_LIBRARY, README_FILE
 from dcmvault.app.restored_files import RestoreFolder, all_files
 from dcmvault.app.restored_names import UNFINISHED_FOLDER
-from dcmvault.app.wiring.library import library_sidecar, repoint_library
-from dcmvault.errors import SourceError, UsageError
+from dcmvault.app.wiring.library import files_missing, library_sidecar, repoint_library
+from dcmvault.errors import DestinationError, LibraryIncompleteError, SourceError, UsageError
+from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.restored import FileToRestore, Restored
 
@@ -48,7 +49,7 @@ class LibraryFolder:
         #: SHA-256 of the files of the sidecar, by name.
         self._sidecar: dict[str, bytes] = {}
         #: What was found at the end.
-        self.check: LibraryCheck | None = None
+        self._check = LibraryCheck(has_index=False)
 
     @property
     def name(self) -> str:
@@ -80,7 +81,7 @@ class LibraryFolder:
             )
         with self._folder.open():
             yield
-            self.check = self._complete()
+            self._check = self._complete()
 
     def folds_case(self) -> bool:
         """Say whether names that differ in case only name one file here."""
@@ -98,6 +99,54 @@ class LibraryFolder:
         """Yield what is there now."""
         return self._folder.read_back(replace(file, parts=library_parts(file)))
 
+    def conclusion(self) -> tuple[list[str], list[DestinationError]]:
+        """Say whether the library, read back, has what its index knew."""
+        check = self._check
+        if not check.has_index:
+            return [], [
+                LibraryIncompleteError(
+                    "the vault has no index of this library: its files are there, albums and"
+                    " comments are not",
+                    hint="Let the viewer rebuild its database in that folder.",
+                )
+            ]
+        failures: list[DestinationError] = [
+            LibraryIncompleteError(
+                f"the restored library, read back, differs from what was backed up: {name}",
+                hint="If the viewer has worked with it since, restore into a new folder.",
+            )
+            for name in check.differences
+        ]
+        remarks = []
+        if not failures:
+            text = ngettext(
+                "The folder is a library again. Read back as one, %(files)s file of its own (its "
+                "index with albums, comments, states and key images, reports, regions of interest, "
+                "presets) says what was backed up, value by value.",
+                "The folder is a library again. Read back as one, %(files)s files of its own (its "
+                "index with albums, comments, states and key images, reports, regions of interest, "
+                "presets) say what was backed up, value by value.",
+                check.files,
+            )
+            remarks.append(text % {"files": format_number(check.files)})
+        if check.repointed:
+            text = ngettext(
+                "%s row of its index led out of the library and now leads to the restored file.",
+                "%s rows of its index led out of the library and now lead to the restored files.",
+                check.repointed,
+            )
+            remarks.append(text % format_number(check.repointed))
+        if check.missing:
+            text = ngettext(
+                "%s file that its index names was not in the vault: it was missing in the old "
+                "library, or is no DICOM and was backed up without --include-other-files.",
+                "%s files that its index names were not in the vault: they were missing in the old "
+                "library, or are no DICOM and were backed up without --include-other-files.",
+                check.missing,
+            )
+            remarks.append(text % format_number(check.missing))
+        return remarks, failures
+
     def _complete(self) -> LibraryCheck:
         """Put the index in, and read the library as any other."""
         with all_files():
@@ -109,12 +158,13 @@ class LibraryFolder:
             repointed = self._put_index_in()
         if repointed is None:
             return LibraryCheck(has_index=False)
-        return compare_sidecars(
+        check = compare_sidecars(
             self._sidecar,
             library_sidecar(self.root),
             self.root.joinpath(*DESCRIPTION_PARTS),
             repointed,
         )
+        return replace(check, missing=files_missing(self.root))
 
     def _put_index_in(self) -> int | None:
         """Make the library's index of that of the vault; None where there is none.

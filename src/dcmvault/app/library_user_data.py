@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: One object of `library.json`.
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 _FORMAT = "dcmvault library"
 _COMMENTS = ("comment", "comment2", "comment3", "comment4")
@@ -49,13 +49,12 @@ class LibraryData:
 
     def of_study(self, study_instance_uid: str) -> LibraryData:
         """Return what is said of one study."""
-        return LibraryData(
-            [album for album in self.albums if _has(album, study_instance_uid)],
-            *(
-                [row for row in rows if row.get("study_instance_uid") == study_instance_uid]
-                for rows in (self.studies, self.series, self.instances)
-            ),
+        studies, series, instances = (
+            [row for row in rows if row.get("study_instance_uid") == study_instance_uid]
+            for rows in (self.studies, self.series, self.instances)
         )
+        albums = [album for album in self.albums if _has(album, study_instance_uid)]
+        return LibraryData(albums, studies, series, instances)
 
 
 def read_library_json(text: bytes) -> LibraryData:
@@ -64,12 +63,11 @@ def read_library_json(text: bytes) -> LibraryData:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         message = "it is not a description of a library"
         raise ValueError(message)
-    return LibraryData(
-        *(
-            [row for row in _list(document.get(name)) if isinstance(row, dict)]
-            for name in ("albums", "studies", "series", "instances")
-        )
+    albums, studies, series, instances = (
+        [row for row in _list(document.get(name)) if isinstance(row, dict)]
+        for name in ("albums", "studies", "series", "instances")
     )
+    return LibraryData(albums, studies, series, instances)
 
 
 def importable_albums(
@@ -115,7 +113,7 @@ def albums_left_out(library: LibraryData) -> list[str]:
     ]
 
 
-def annotations(library: LibraryData, study_instance_uid: str) -> dict[str, Any]:
+def annotations_of(library: LibraryData, study_instance_uid: str) -> dict[str, Any]:
     """Return what the viewer's annotations SR says of a study; empty if there is nothing to say.
 
     Where the index has several rows of one Study Instance UID, what is said of any is in it: the
@@ -176,13 +174,12 @@ def _series(of: LibraryData) -> list[dict[str, Any]]:
         of_series = [one for one in series.values() if one["seriesDICOMUID"] == uid]
         # The viewer looks for the images in the whole study, whichever of its series says so.
         holder = of_series[0] if of_series else {"seriesInstanceUID": uid, "seriesDICOMUID": uid}
-        holder["images"] = list(images.values())
-        series.setdefault(str(holder["seriesInstanceUID"]), holder)
+        series.setdefault(holder["seriesInstanceUID"], holder)["images"] = [*images.values()]
     return list(series.values())
 
 
 def _commented(row: Row) -> dict[str, Any]:
-    said: dict[str, Any] = {name: row[name] for name in _COMMENTS if isinstance(row.get(name), str)}
+    said = {name: row[name] for name in _COMMENTS if isinstance(row.get(name), str)}
     state = row.get("state")
     return said | ({"stateText": state} if isinstance(state, int) else {})
 

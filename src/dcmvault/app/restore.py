@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from dcmvault.app.restore_plan import RestorePlan, RestoreTask, Selection
-from dcmvault.app.restored_files import Restored, RestoreFolder
+from dcmvault.app.restore_plan import RestorePlan, RestoreTask
+from dcmvault.app.restore_targets import restore_target
 from dcmvault.app.restored_names import PathRegister
 from dcmvault.app.vault_access import open_named_vault
-from dcmvault.config.addresses import is_library
 from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import Layout, Restored
+from dcmvault.model.selection import Selection
+from dcmvault.ports.restore_target import Concluding, RestoreTarget
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -43,6 +45,7 @@ class RestoreRequest:
     selection: Selection = field(default_factory=Selection)
     snapshot: str = ""
     as_of: datetime | None = None
+    layout: Layout = Layout.ORIGINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class RestoreReport:
     library_files: int = 0
     duration_s: float = 0.0
     failures: list[RestoreFailure] = field(default_factory=list)
+    #: Sentences that the target says of itself.
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -126,33 +131,23 @@ def restore(
     """
     if request.snapshot and request.as_of is not None:
         raise UsageError(_("Name a snapshot or a time, not both."))
+    if request.layout is Layout.LIBRARY and not request.selection.is_whole:
+        raise UsageError(
+            _("A library is restored whole, so that its index and its files fit together."),
+            hint=_("Restore a part of it into a folder, or into a library that is there."),
+        )
     section, vault = open_named_vault(settings, request.vault)
     read_in_spite_of_damage(vault)
     work = _Restore(
         request=request,
         vault=vault,
-        folder=RestoreFolder(_folder(request.folder, section)),
+        target=restore_target(request.folder, section, request.layout),
         workers=_workers(section),
         watch=watch,
         stop=stop,
         report=RestoreReport(section.address, request.folder, (), request.as_of),
     )
     return work.run()
-
-
-def _folder(path: Path, section: VaultSection) -> Path:
-    folder = Path(os.path.realpath(path.expanduser()))
-    if section.path is not None and folder.is_relative_to(section.path.resolve()):
-        raise UsageError(
-            _("The folder to restore into is inside the vault."),
-            hint=_("Name a folder outside of it."),
-        )
-    if any(is_library(one) for one in (folder, *folder.parents)):
-        raise UsageError(
-            _("An OsiriX or Horos library cannot be restored into: nothing is ever written there."),
-            hint=_("Restore into another folder, then import from it."),
-        )
-    return folder
 
 
 def _workers(section: VaultSection) -> int:
@@ -166,7 +161,7 @@ class _Restore:
 
     request: RestoreRequest
     vault: Vault
-    folder: RestoreFolder
+    target: RestoreTarget
     workers: int
     watch: WatchRestore
     stop: threading.Event
@@ -181,24 +176,36 @@ class _Restore:
         """Do it."""
         began = time.monotonic()
         state = self._choose()
-        with self.folder.open():
+        with self.target.open():
             plan = RestorePlan(
                 self.vault,
                 state,
                 LegibleState(state, self._lose),
                 self.request.selection,
-                PathRegister(self.folder.folds_case()),
+                PathRegister(self.target.folds_case()),
                 self._look,
             )
             plan.make()
+            if isinstance(self.target, Concluding):
+                self.target.require_sources(plan.sources)
             self.report.studies = plan.studies
             self.report.selected = Counted(plan.files, plan.bytes)
             self._progress = RestoreProgress(True, plan.files, plan.bytes)
             self._carry_out(plan.chunks())
+            # A library takes what belongs to its studies when it has them.
+            self._carry_out(plan.library_chunks())
+        if isinstance(self.target, Concluding):
+            self._conclude(self.target)
         self._look(at_once=True)
         self.report.failures[:0] = self._losses.values()
         self.report.duration_s = time.monotonic() - began
         return self.report
+
+    def _conclude(self, target: Concluding) -> None:
+        self.report.remarks, errors = target.conclusion()
+        self.report.failures += [
+            RestoreFailure(error.code, error.message, error.hint) for error in errors
+        ]
 
     def _choose(self) -> VaultState:
         """Choose the state, as far as it can be read."""
@@ -225,9 +232,10 @@ class _Restore:
                     pending.add(pool.submit(self._restore_chunk, chunk, decoders))
                     pending = self._wait(pending, most=2 * self.workers)
                 self._wait(pending, most=0)
-            finally:
-                # After an error, or Ctrl-C: the files under way are dropped.
+            except BaseException:
+                # An error, or Ctrl-C: the files under way are dropped.
                 self._ended.set()
+                raise
 
     def _wait(self, pending: set[Future[None]], most: int) -> set[Future[None]]:
         """Wait until no more than `most` chunks are under way."""
@@ -264,7 +272,7 @@ class _Restore:
             self._restore(task, reader)
 
     def _restore(self, task: RestoreTask, reader: FileReader) -> None:
-        record = task.record
+        record, file = task.record, task.file
         counted = Counted()
         pieces = reader.pieces(record)
         if record.size >= LARGE_BYTES:
@@ -272,9 +280,7 @@ class _Restore:
         failure = None
         became = Restored.WRITTEN
         try:
-            became = self.folder.write(
-                task.parts, record.size, record.file_sha256, record.mtime_ns, pieces
-            )
+            became = self.target.write(file, pieces)
         except DestinationError as error:
             if out_of_reach(error):
                 raise
@@ -282,16 +288,16 @@ class _Restore:
                 error.code,
                 error.message,
                 error.hint,
-                task.study_instance_uid,
-                record.sop_instance_uid,
-                record.locator,
+                file.study_instance_uid,
+                file.sop_instance_uid,
+                file.locator,
             )
         with self._lock:
             self._advance(record.size - counted.bytes, files=1, failed=failure is not None)
             if failure is not None:
                 self.report.failures.append(failure)
                 return
-            self.report.library_files += task.of_library
+            self.report.library_files += file.of_library
             written = became is Restored.WRITTEN
             (self.report.written if written else self.report.already_there).add(record.size)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dcmvault.app.restored_names import (
     LIBRARY_FOLDER,
-    Parts,
     PathRegister,
     safe_parts,
     source_folders,
 )
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import FileToRestore, Parts
+from dcmvault.model.selection import Selection
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import by_place
 from dcmvault.vault.records import BlobsValue, InstanceRecord, Skeleton
@@ -30,33 +31,11 @@ _FILES_IN_ORDER = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Studies and series that are wanted; none of both means everything."""
-
-    studies: tuple[str, ...] = ()
-    series: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is left out."""
-        return not (self.studies or self.series)
-
-    def of(self, study: str, records: list[InstanceRecord]) -> list[InstanceRecord]:
-        """Return the records of a study that are wanted."""
-        if self.is_whole or study_word(study) in self.studies:
-            return records
-        return [one for one in records if one.series_instance_uid in self.series]
-
-
-@dataclass(frozen=True, slots=True)
 class RestoreTask:
-    """One file to be made: of which study, how it comes about, and where it goes."""
+    """One file to be made: how it comes about, and where it goes."""
 
-    study_instance_uid: str
     record: InstanceRecord
-    parts: Parts
-    #: It belongs to a library as a whole, not to a study.
-    of_library: bool = False
+    file: FileToRestore
 
 
 @dataclass(slots=True)
@@ -94,6 +73,8 @@ class RestorePlan:
             raise _not_there(_("The vault holds no study %s.") % name)
         for name in sorted(missing_series):
             raise _not_there(_("The vault holds no series %s.") % name)
+        if not self.studies and self.selection.asks_attributes:
+            raise _not_there(_("The vault holds nothing that was asked for."))
         library = list(self._library())
         for record, parts in library:
             self._note(record, parts)
@@ -106,8 +87,16 @@ class RestorePlan:
             for record, parts in library:
                 self._contend(record, parts)
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """The addresses of the sources of what is to be restored, after `make`."""
+        return frozenset(self._sources)
+
     def chunks(self) -> Iterator[list[RestoreTask]]:
-        """Do the second pass: tasks in the order of the packs, as many as one worker takes."""
+        """Do the second pass: tasks in the order of the packs, as many as one worker takes.
+
+        Each call walks again, to the same tasks.
+        """
         waiting: list[RestoreTask] = []
         for study, records in self._selected():
             waiting += [self._task(study, record) for record in records]
@@ -115,24 +104,43 @@ class RestorePlan:
                 yield from self._divided(waiting)
                 waiting = []
         yield from self._divided(waiting)
-        yield from self._divided(
-            [
-                RestoreTask("", record, self._library_path(record, parts), of_library=True)
-                for record, parts in self._library()
-            ]
-        )
+
+    def library_chunks(self) -> Iterator[list[RestoreTask]]:
+        """Give out, in the same way, the files that belong to libraries as a whole."""
+        tasks = []
+        for record, parts in self._library():
+            file = _file("", record, self._library_path(record, parts))
+            tasks.append(RestoreTask(record, replace(file, of_library=True)))
+        yield from self._divided(tasks)
 
     def _selected(self) -> Iterator[tuple[str, list[InstanceRecord]]]:
         wanted = self.selection
-        only_named = wanted.studies and not wanted.series
-        uids = (
-            ["" if name == NO_STUDY else name for name in dict.fromkeys(wanted.studies)]
-            if only_named
-            else self.legible.studies()
-        )
-        for uid in uids:
-            if records := wanted.of(uid, self.legible.records(uid)):
-                yield uid, records
+        for uid, about in self._overview():
+            if about is not None and not wanted.describes(about):
+                continue
+            records = [
+                record
+                for record in self.legible.records(uid)
+                if wanted.names(study_word(uid), record.series_instance_uid)
+            ]
+            if not records:
+                continue
+            if about is None and wanted.asks_attributes:
+                about = self.legible.about(uid)
+                if not wanted.describes(about):
+                    continue
+            yield uid, records
+
+    def _overview(self) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+        """List studies that may be meant, each with what is known of it without its records."""
+        wanted = self.selection
+        if wanted.studies and not wanted.series and not wanted.asks_attributes:
+            for name in dict.fromkeys(wanted.studies):
+                yield "" if name == NO_STUDY else name, None
+            return
+        for uid, entry in self.legible.overview():
+            if wanted.may_name(study_word(uid)):
+                yield uid, None if entry is None else entry.about
 
     def _note(self, record: InstanceRecord, parts: Parts) -> None:
         self.files += 1
@@ -148,7 +156,7 @@ class RestorePlan:
         parts = self.paths.place(key, record.file_sha256)[1:]
         if self._folders:
             parts = (self._folders[record.source], *parts)
-        return RestoreTask(study, record, parts)
+        return RestoreTask(record, _file(study, record, parts))
 
     def _divided(self, tasks: list[RestoreTask]) -> Iterator[list[RestoreTask]]:
         chunk: list[RestoreTask] = []
@@ -188,6 +196,22 @@ class RestorePlan:
         if self._folders:
             placed = (LIBRARY_FOLDER, self._folders[record.source], *placed[2:])
         return placed
+
+
+def _file(study: str, record: InstanceRecord, parts: Parts) -> FileToRestore:
+    return FileToRestore(
+        parts=parts,
+        size=record.size,
+        file_sha256=record.file_sha256,
+        mtime_ns=record.mtime_ns,
+        study_instance_uid=study,
+        series_instance_uid=record.series_instance_uid,
+        sop_instance_uid=record.sop_instance_uid,
+        sop_class_uid=record.sop_class_uid,
+        transfer_syntax_uid=record.transfer_syntax_uid,
+        source=record.source,
+        locator=record.locator,
+    )
 
 
 _NO_RECORD = InstanceRecord("", "", "", "", "", "", 0, 0, b"", Skeleton(b"", 0, 0, 0), ())

@@ -45,7 +45,7 @@ _OF_THE_STUDY = (
 )
 
 
-def property_list(value: object) -> bytes:
+def property_list(value: Mapping[str, Any] | list[Any]) -> bytes:
     """Write a property list as the viewer does, in XML; it has no control characters but blanks."""
     return plistlib.dumps(_writable(value), fmt=plistlib.FMT_XML)
 
@@ -87,7 +87,7 @@ def make_annotations_sr(
     return uid, _written(dataset)
 
 
-def _writable(value: object) -> object:
+def _writable(value: Any) -> Any:
     """Replace what XML cannot hold by spaces."""
     if isinstance(value, str):
         return _CONTROLS.sub(" ", value)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
-from dcmvault.app.restored_files import Restored
 from dcmvault.errors import DestinationStoppedError, UsageError, VaultDamagedError
+from dcmvault.model.restored import FileToRestore, Restored
 from dcmvault.testing.dicom_files import make_instance
 from dcmvault.testing.horos_importer import import_incoming, importing
 from dcmvault.testing.horos_library import LibraryFacts, build_library, make_uid
@@ -29,7 +29,8 @@ def go_on() -> None:
 
 
 def put(folder: IncomingFolder, content: bytes) -> Restored:
-    return folder.write(len(content), hashlib.sha256(content).digest(), [content[:3], content[3:]])
+    file = FileToRestore((), len(content), hashlib.sha256(content).digest())
+    return folder.write(file, [content[:3], content[3:]])
 
 
 def names(facts: LibraryFacts) -> list[str]:
@@ -68,7 +69,7 @@ def test_viewer_never_sees_a_file_that_is_not_whole(facts: LibraryFacts) -> None
         raise VaultDamagedError(message)
 
     with folder.open(), pytest.raises(VaultDamagedError):
-        folder.write(8, bytes(32), damaged())
+        folder.write(FileToRestore((), 8, bytes(32)), damaged())
     assert names(facts) == []
 
 

@@ -18,7 +18,7 @@ from pydicom import dcmread
 from dcmvault.app.library_user_data import (
     LibraryData,
     albums_left_out,
-    annotations,
+    annotations_of,
     importable_albums,
     left_over,
     read_library_json,
@@ -75,7 +75,7 @@ def test_comments_states_key_images_and_albums_come_back_to_a_new_library(
     for study in (added.ct_study, added.us_study):
         example = next(x for x in facts.files.values() if x.study_instance_uid == study)
         _uid, content = make_annotations_sr(
-            example.path.read_bytes(), annotations(said, study), KNOWN_AT
+            example.path.read_bytes(), annotations_of(said, study), KNOWN_AT
         )
         (new / "INCOMING.noindex" / f"{study}.dcm").write_bytes(content)
     albums = importable_albums(said, lambda _uid: True, nothing_known, whole=True)
@@ -85,8 +85,8 @@ def test_comments_states_key_images_and_albums_come_back_to_a_new_library(
     imported = import_incoming(new)
     assert (imported.taken, imported.discarded) == (2, 0)
     back = read_library_json(library_json(new))
-    assert annotations(back, added.ct_study) == annotations(said, added.ct_study) | {
-        "patientUID": annotations(back, added.ct_study)["patientUID"]
+    assert annotations_of(back, added.ct_study) == annotations_of(said, added.ct_study) | {
+        "patientUID": annotations_of(back, added.ct_study)["patientUID"]
     }
     assert _of(back.instances, added.us_study, "key_image") == {added.cine}
     assert _members(back) == _members(said)
@@ -157,7 +157,7 @@ def test_part_of_a_library_makes_no_empty_studies(facts: LibraryFacts, added: Us
     assert [album["name"] for album in only] == ["Teaching"]
     assert [one["studyInstanceUID"] for one in only[0]["studies"]] == [added.ct_study]
     assert only[0]["studies"][0]["patientName"] == "Doe^Jane"
-    assert annotations(said, make_uid("library", "merged")) == {}
+    assert annotations_of(said, make_uid("library", "merged")) == {}
 
 
 def test_description_of_another_shape_is_passed_over() -> None:
@@ -175,7 +175,7 @@ def test_description_of_another_shape_is_passed_over() -> None:
     assert importable_albums(said, lambda _uid: True, nothing_known, whole=True) == [
         {"name": "a", "studies": []}
     ]
-    assert annotations(said, "1.2") == {}
+    assert annotations_of(said, "1.2") == {}
 
 
 def _of(rows: list[Any], study: str, member: str) -> set[str]:

@@ -23,3 +23,16 @@ def library_sidecar(base: Path) -> Iterator[SidecarFile | UnreadableSidecar]:
     from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - when needed
 
     return HorosSource(HorosSourceSection(path=base)).sidecar()
+
+
+def files_missing(base: Path) -> int:
+    """Count the files that a library's index names and that are not there."""
+    from dcmvault.sources.horos import HorosSource  # noqa: PLC0415 - when needed
+    from dcmvault.sources.local_files import NO_FINGERPRINT  # noqa: PLC0415 - when needed
+
+    source = HorosSource(HorosSourceSection(path=base))
+    return sum(
+        entry.fingerprint == NO_FINGERPRINT
+        for study in source.studies()
+        for entry in source.entries(study)
+    )

@@ -12,7 +12,6 @@ from dcmvault.app.restore import (
     RestoreRequest,
     restore,
 )
-from dcmvault.app.restore_plan import Selection
 from dcmvault.cli.building import ExampleCommand, json_option, progress_option
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import is_operators_screen, print_json, say
@@ -27,6 +26,8 @@ from dcmvault.cli.vault_views import (
 )
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import Layout
+from dcmvault.model.selection import Selection
 from dcmvault.reports.escaping import locator_token, visible
 
 #: Failures that are shown by name on a terminal; `--json` has all.
@@ -61,6 +62,13 @@ def command() -> click.Command:
                 metavar="UID",
                 help=_("Only this series, beside the studies asked for; may be repeated."),
             ),
+            click.Option(
+                ["--layout"],
+                type=click.Choice([Layout.ORIGINAL.value, Layout.LIBRARY.value]),
+                default=Layout.ORIGINAL.value,
+                show_default=True,
+                help=_("Names of the files: those below their source, or a library of the viewer."),
+            ),
             snapshot_option(),
             as_of_option(),
             json_option(),
@@ -79,12 +87,15 @@ def _restore(
     folder: Path,
     study: tuple[str, ...],
     series: tuple[str, ...],
+    layout: str,
     snapshot: str,
     as_of: str,
     as_json: bool,
     progress: str,
 ) -> int:
-    request = RestoreRequest(vault, folder, Selection(study, series), snapshot, asked_moment(as_of))
+    request = RestoreRequest(
+        vault, folder, Selection(study, series), snapshot, asked_moment(as_of), Layout(layout)
+    )
     settings = current_settings()
     with stoppable() as stop, restore_shown(progress) as watch:
         report = restore(settings, request, watch, stop)
@@ -121,6 +132,8 @@ def _say_report(report: RestoreReport) -> None:
         )
         say(click.style(text % words, fg="green", bold=True))
     say("  " + ", ".join(_figures(report)))
+    for remark in report.remarks:
+        say(visible(remark))
     if report.failures:
         _say_failures(report.failures)
 
@@ -186,6 +199,7 @@ def _object(report: RestoreReport) -> dict[str, object]:
         "library_files": report.library_files,
         "duration_s": round(report.duration_s, 3),
         "exit_status": report.exit_status,
+        "remarks": report.remarks,
         "failures": [
             {
                 "sop_instance_uid": failure.sop_instance_uid,

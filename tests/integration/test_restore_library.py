@@ -5,21 +5,28 @@ from __future__ import annotations
 import io
 import json
 import os
+import plistlib
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+import time
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import StartDcmvault
 
+from dcmvault.app.library_user_data import LibraryData, annotations_of, read_library_json
 from dcmvault.cli.main import run
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.horos_comparison import library_differences
+from dcmvault.testing.horos_importer import import_albums, import_incoming, importing
 from dcmvault.testing.horos_library import LibraryFacts, build_library
+from dcmvault.testing.horos_schema import create_index
 from dcmvault.testing.horos_user_data import UserData, add_user_data
 
 PASSPHRASE = "a library's passphrase"
@@ -158,3 +165,149 @@ def test_one_damaged_byte_is_named_and_nothing_wrong_is_restored(
     restored = [path for path in (other / "DATABASE.noindex").rglob("*") if path.is_file()]
     assert {path.read_bytes() for path in restored} <= right
     assert library_differences(story.kept, new, moved_paths(story, new)) == []
+
+
+# Into a library that is there
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library of the viewer's with nothing in it yet."""
+    monkeypatch.setattr("dcmvault.app.library_incoming.PATIENCE_S", 0.2)
+    base = tmp_path / "Documents" / "Horos Data"
+    for folder in ("DATABASE.noindex", "INCOMING.noindex"):
+        (base / folder).mkdir(parents=True)
+    with closing(sqlite3.connect(base / "Database.sql")) as connection, connection:
+        create_index(connection, "LIVE")
+    return base
+
+
+def sidecar_of(base: Path) -> LibraryData:
+    source = HorosSource(HorosSourceSection(path=base))
+    return read_library_json(
+        next(x.path.read_bytes() for x in source.sidecar() if x.name == "library.json")
+    )
+
+
+def wanted_contents(story: Story) -> dict[str, bytes]:
+    return {
+        file.sop_instance_uid: Path(
+            str(file.path).replace(str(story.base.parent), str(story.kept.parent))
+        ).read_bytes()
+        for file in story.facts.files.values()
+        if file.sop_instance_uid
+    }
+
+
+def test_viewer_takes_everything_back(story: Story, live: Path, restore: Any) -> None:
+    wanted = wanted_contents(story)
+    with importing(live) as imported:
+        summary = restore(story.vault, f"horos:{live}")
+    assert summary["failures"] == []
+    assert imported.deleted == imported.discarded == 0
+    stored = [path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")]
+    assert set(stored) >= set(wanted.values())
+    assert not list((live / "INCOMING.noindex").iterdir())
+    # Albums, by the list that the viewer reads; comments and the rest came by themselves.
+    beside = live.parent / "RESTORED LIBRARY"
+    import_albums(live, beside / "Albums.albums")
+    before, after = sidecar_of(story.kept), sidecar_of(live)
+    for study in (story.added.ct_study, story.added.us_study):
+        was, now = annotations_of(before, study), annotations_of(after, study)
+        assert {k: v for k, v in now.items() if k not in ("series", "patientUID")} == {
+            k: v for k, v in was.items() if k not in ("series", "patientUID")
+        }
+        assert [one.get("images") for one in now["series"]] == [
+            one.get("images") for one in was["series"]
+        ]
+    assert {album["name"] for album in after.albums} == {"Teaching", "Just opened", "Empty"}
+    rest = json.loads((beside / "Not imported.json").read_bytes())
+    assert {row["of"] for row in rest} == {"studies", "series", "instances"}
+    assert (beside / "READ ME.txt").is_file()
+    assert (beside / "Horos Data" / "reports" / "DOE JANE.pages" / "Index.zip").is_file()
+    # Once more: everything is there, and what people say now is kept.
+    with closing(sqlite3.connect(live / "Database.sql")) as connection, connection:
+        connection.execute(
+            "UPDATE ZSTUDY SET ZCOMMENT = 'written since' WHERE ZCOMMENT IS NOT NULL"
+        )
+    with importing(live) as imported:
+        again = restore(story.vault, f"horos:{live}")
+    assert again["failures"] == []
+    assert again["files"]["written"] == 0
+    assert (imported.taken, imported.discarded) == (0, 0)
+    assert annotations_of(sidecar_of(live), story.added.ct_study)["comment"] == "written since"
+
+
+def test_viewer_need_not_run(story: Story, live: Path, restore: Any) -> None:
+    study = story.added.ct_study
+    summary = restore(story.vault, f"horos:{live}", "--study", study)
+    assert "4 files wait in INCOMING.noindex" in summary["remarks"][0]
+    again = restore(story.vault, f"horos:{live}", "--study", study)
+    assert again["files"]["written"] <= 1  # the description of the library, which is kept nowhere
+    imported = import_incoming(live)
+    assert (imported.taken, imported.discarded, imported.deleted) == (4, 0, 0)
+    only = sidecar_of(live)
+    assert annotations_of(only, study)["comment"] == "Seen; “compare”"
+    beside = live.parent / "RESTORED LIBRARY"
+    assert {path.name for path in beside.iterdir()} == {
+        "Albums.albums",
+        "Not imported.json",
+        "READ ME.txt",
+    }
+    assert [one["name"] for one in plistlib.loads((beside / "Albums.albums").read_bytes())] == [
+        "Teaching"
+    ]
+    assert story.added.us_study.encode() not in (beside / "Not imported.json").read_bytes()
+
+
+def test_other_content_in_the_library_is_reported_and_left(
+    story: Story, live: Path, restore: Any
+) -> None:
+    study = story.added.ct_study
+    restore(story.vault, f"horos:{live}", "--study", study)
+    import_incoming(live)
+    changed = next((live / "DATABASE.noindex").rglob("*.dcm"))
+    changed.write_bytes(changed.read_bytes().replace(b"Doe^Jane", b"Doe^Joan"))
+    kept = changed.read_bytes()
+    summary = restore(story.vault, f"horos:{live}", "--study", study, status=3)
+    assert [one["code"] for one in summary["failures"]] == ["object_exists"]
+    assert changed.read_bytes() == kept
+    assert not list((live / "INCOMING.noindex").iterdir())
+
+
+def test_folder_must_be_a_library(story: Story, live: Path, tmp_path: Path, restore: Any) -> None:
+    for to, words in (
+        (f"horos:{tmp_path}", "no OsiriX or Horos library"),
+        (live, "no file is put there"),
+        (live / "DATABASE.noindex", "no file is put there"),
+    ):
+        summary = restore(story.vault, to, status=2)
+        assert words in summary["error"]["message"]
+    shutil.rmtree(live / "DATABASE.noindex")
+    assert restore(story.vault, f"horos:{live}", status=5)["error"]["code"] == "source_unavailable"
+
+
+def test_killed_in_the_middle_nothing_comes_twice(
+    story: Story, live: Path, restore: Any, start_dcmvault: StartDcmvault
+) -> None:
+    incoming = live / "INCOMING.noindex"
+    with importing(live) as imported:
+        for seen in (1, 4, 9):
+            process = start_dcmvault(
+                "restore", f"vault:{story.vault}", f"horos:{live}", "--progress", "none"
+            )
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                if imported.taken >= seen or any(incoming.glob(".*")):
+                    process.kill()
+                    break
+                time.sleep(0.001)
+            process.wait()
+        summary = restore(story.vault, f"horos:{live}")
+    assert summary["failures"] == []
+    assert (imported.discarded, imported.deleted) == (0, 0)
+    assert not list(incoming.iterdir())
+    stored = [path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")]
+    assert len(stored) == len(set(stored))
+    assert set(stored) >= set(wanted_contents(story).values())
+    assert annotations_of(sidecar_of(live), story.added.ct_study)["comment"] == "Seen; “compare”"

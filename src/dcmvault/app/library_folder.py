@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from dcmvault.app.wiring.library import files_missing, library_sidecar, repoint_
 from dcmvault.errors import DestinationError, LibraryIncompleteError, SourceError, UsageError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.restored import FileToRestore, Restored
+from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 
 #: Addresses of libraries as sources begin so.
 LIBRARY_SCHEME = "horos:"
@@ -56,8 +56,14 @@ class LibraryFolder:
         """The folder's path."""
         return self._folder.name
 
-    def require_sources(self, sources: Collection[str]) -> None:
+    @property
+    def keeps_versions(self) -> bool:
+        """True: an older version lies beside the library."""
+        return True
+
+    def prepare(self, scope: RestoreScope) -> None:
         """Raise UsageError unless all comes from one library."""
+        sources = scope.sources
         others = sorted(one for one in sources if not one.startswith(LIBRARY_SCHEME))
         if others or not sources:
             raise UsageError(

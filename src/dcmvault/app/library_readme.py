@@ -42,3 +42,55 @@ LINKED, ao lado de DATABASE.noindex, tem os arquivos que a biblioteca antiga ape
 os cita por esse caminho: se mover a biblioteca, reconstrua o banco de dados no visualizador, ou
 restaure de novo. Só esta pasta pode ser apagada quando tudo estiver bem.
 """
+
+#: Beside a library that files were restored into.
+OF_A_LIVE_LIBRARY = """\
+What dcmvault restored for your OsiriX or Horos library
+=======================================================
+
+(Em português: veja abaixo.)
+
+The images, and regions of interest, reports and window states that the viewer keeps as DICOM, are
+in the folder INCOMING.noindex of your library, and the viewer imports them while it runs. Comments,
+states, key images and membership in albums come back with them, as annotations SRs.
+
+WHAT IS LEFT FOR YOU TO DO, when all images are imported
+
+  Albums.albums       In the viewer: Albums menu, Add Albums, and choose this file. Smart albums
+                      come back with their conditions. Albums that are there already are kept.
+  Not imported.json   What the viewer has no door for: locks, comments of single images, zoom,
+                      window level and width, links to reports. To read, and to set by hand.
+  a folder named as   The old library's own files: reports/ (put them into REPORTS of the library,
+  the old library     or link them again), linked-reports/, rois/, library/ (presets, tables of
+                      colours, templates, 3D states: quit the viewer, then copy them to the same
+                      places in the new library), index/ (the old index), library.json.
+  other files         Files that are no DICOM: drag them into the viewer.
+
+A library with everything in its place, without any of this, comes back into a NEW folder:
+
+  dcmvault restore VAULT FOLDER --layout library
+
+This folder has patient data. Delete it when you need it no more.
+
+
+EM PORTUGUÊS
+
+As imagens, e as regiões de interesse, laudos e estados de janelas que o visualizador guarda em
+DICOM, estão na pasta INCOMING.noindex da biblioteca, e o visualizador os importa quando está
+aberto. Comentários, estados, imagens-chave e a participação em álbuns voltam com elas.
+
+O QUE FALTA FAZER, depois que todas as imagens forem importadas
+
+  Albums.albums       No visualizador: menu Álbuns, Adicionar álbuns, e escolha este arquivo.
+  Not imported.json   O que o visualizador não importa: bloqueios, comentários de imagens, zoom,
+                      janelas, vínculos com laudos. Para ler, e refazer à mão.
+  uma pasta com o     Os arquivos da própria biblioteca: reports/ (laudos), linked-reports/, rois/,
+  nome da antiga      library/ (predefinições, cores, modelos, estados 3D), index/, library.json.
+  other files         Arquivos que não são DICOM: arraste-os para o visualizador.
+
+Uma biblioteca completa, sem nada disso a fazer, volta para uma pasta NOVA:
+
+  dcmvault restore COFRE PASTA --layout library
+
+Esta pasta contém dados de pacientes. Apague-a quando não precisar mais dela.
+"""

@@ -19,7 +19,7 @@ from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.restored import Layout, Restored
+from dcmvault.model.restored import Layout, Restored, RestoreScope
 from dcmvault.model.selection import Selection
 from dcmvault.ports.restore_target import Concluding, RestoreTarget
 from dcmvault.vault.choosing import Choice
@@ -141,13 +141,21 @@ def restore(
     work = _Restore(
         request=request,
         vault=vault,
-        target=restore_target(request.folder, section, request.layout),
+        target=restore_target(request.folder, section, request.layout, lambda: _require(stop)),
         workers=_workers(section),
         watch=watch,
         stop=stop,
         report=RestoreReport(section.address, request.folder, (), request.as_of),
     )
     return work.run()
+
+
+def _require(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise RunInterruptedError(
+            _("The restore was stopped."),
+            hint=_("What is there stays; the same command goes on where this one stopped."),
+        )
 
 
 def _workers(section: VaultSection) -> int:
@@ -176,30 +184,41 @@ class _Restore:
         """Do it."""
         began = time.monotonic()
         state = self._choose()
-        with self.target.open():
+        target = self.target
+        with target.open():
             plan = RestorePlan(
                 self.vault,
                 state,
                 LegibleState(state, self._lose),
                 self.request.selection,
-                PathRegister(self.target.folds_case()),
+                PathRegister(target.folds_case()),
                 self._look,
+                newest_only=isinstance(target, Concluding) and not target.keeps_versions,
             )
             plan.make()
-            if isinstance(self.target, Concluding):
-                self.target.require_sources(plan.sources)
+            if isinstance(target, Concluding):
+                target.prepare(self._scope(plan))
             self.report.studies = plan.studies
             self.report.selected = Counted(plan.files, plan.bytes)
             self._progress = RestoreProgress(True, plan.files, plan.bytes)
             self._carry_out(plan.chunks())
             # A library takes what belongs to its studies when it has them.
             self._carry_out(plan.library_chunks())
-        if isinstance(self.target, Concluding):
-            self._conclude(self.target)
+        if isinstance(target, Concluding):
+            self._conclude(target)
         self._look(at_once=True)
         self.report.failures[:0] = self._losses.values()
         self.report.duration_s = time.monotonic() - began
         return self.report
+
+    def _scope(self, plan: RestorePlan) -> RestoreScope:
+        newest = max((link.created_at for link in self.report.snapshots), default="")
+        return RestoreScope(
+            sources=plan.sources,
+            is_whole=self.request.selection.is_whole,
+            known_at=datetime.fromisoformat(newest) if newest else None,
+            about=plan.legible.about,
+        )
 
     def _conclude(self, target: Concluding) -> None:
         self.report.remarks, errors = target.conclusion()
@@ -248,11 +267,8 @@ class _Restore:
         return pending
 
     def _require_going(self) -> None:
-        if self.stop.is_set() or self._ended.is_set():
-            raise RunInterruptedError(
-                _("The restore was stopped."),
-                hint=_("What is there stays; the same command goes on where this one stopped."),
-            )
+        _require(self._ended)
+        _require(self.stop)
 
     def _look(self, *, at_once: bool = False) -> None:
         now = time.monotonic()

@@ -23,6 +23,8 @@ from dcmvault.vault.state import VaultState
 
 #: How the pseudo study of files that are no instances is written where a UID stands.
 NO_STUDY = "-"
+#: What a library's index knew, in its sidecar.
+DESCRIPTION = "library.json"
 #: Files of one chunk at most, and their bytes: what one worker reads in few requests.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 4 << 20
@@ -52,6 +54,9 @@ class RestorePlan:
     paths: PathRegister
     #: Is called after each study of the first pass.
     looked_at: Callable[[], None]
+    #: Of several contents of one SOP Instance UID only the newest comes; of what belongs to a
+    #: library as a whole, even when only a part is restored, what its index knew of that.
+    newest_only: bool = False
     studies: int = 0
     files: int = 0
     bytes: int = 0
@@ -120,7 +125,7 @@ class RestorePlan:
                 continue
             records = [
                 record
-                for record in self.legible.records(uid)
+                for record in self._records(uid)
                 if wanted.names(study_word(uid), record.series_instance_uid)
             ]
             if not records:
@@ -130,6 +135,15 @@ class RestorePlan:
                 if not wanted.describes(about):
                     continue
             yield uid, records
+
+    def _records(self, uid: str) -> list[InstanceRecord]:
+        records = self.legible.records(uid)
+        if not self.newest_only:
+            return records
+        newest: dict[str, InstanceRecord] = {}
+        for record in sorted(records, key=lambda one: (one.stored_at, one.file_sha256)):
+            newest[record.sop_instance_uid or record.locator] = record
+        return list(newest.values())
 
     def _overview(self) -> Iterator[tuple[str, Mapping[str, str] | None]]:
         """List studies that may be meant, each with what is known of it without its records."""
@@ -174,13 +188,15 @@ class RestorePlan:
 
     def _library(self) -> Iterator[tuple[InstanceRecord, Parts]]:
         """List the files of sidecars as records, with the paths that they would like."""
-        if not self.selection.is_whole:
+        if not (self.selection.is_whole or self.newest_only):
             return
         newest: dict[str, tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]] = {}
         for state in sorted(self.state.states, key=lambda state: state.created_at):
             newest |= state.sidecars
         for source, files in sorted(newest.items()):
             for name, size, sha256, blobs in files:
+                if not self.selection.is_whole and name != DESCRIPTION:
+                    continue
                 record = replace(
                     _NO_RECORD,
                     locator=name,

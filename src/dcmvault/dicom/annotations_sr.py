@@ -13,6 +13,7 @@ import plistlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
@@ -51,9 +52,9 @@ def property_list(value: Mapping[str, Any] | list[Any]) -> bytes:
 
 
 def make_annotations_sr(
-    instance: bytes, annotations: Mapping[str, Any], made_at: datetime
+    instance: bytes | Path, annotations: Mapping[str, Any], made_at: datetime
 ) -> tuple[str, bytes]:
-    """Make the annotations SR of the study of `instance`, a Part 10 file; the same ones again.
+    """Make the annotations SR of the study of `instance`, a Part 10 file; again the same one.
 
     Answers its SOP Instance UID and its bytes. Of several the viewer believes the newest:
     `made_at` is when the annotations were known. Raises MalformedDicomError when the instance
@@ -98,11 +99,10 @@ def _writable(value: Any) -> Any:
     return value
 
 
-def _attributes_of_study(instance: bytes) -> Dataset:
+def _attributes_of_study(instance: bytes | Path) -> Dataset:
+    source = instance if isinstance(instance, Path) else io.BytesIO(instance)
     try:
-        read = dcmread(
-            io.BytesIO(instance), stop_before_pixels=True, specific_tags=list(_OF_THE_STUDY)
-        )
+        read = dcmread(source, stop_before_pixels=True, specific_tags=list(_OF_THE_STUDY))
     except (InvalidDicomError, EOFError, OSError, ValueError) as error:
         message = "the instance cannot be read, so that no SR for its study can be made"
         raise MalformedDicomError(message) from error

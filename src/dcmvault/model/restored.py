@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, StrEnum
 
 #: A path below the place that is restored into: its parts, all of them safe names.
@@ -47,3 +49,17 @@ class FileToRestore:
     locator: str = ""
     #: It belongs to a library as a whole, not to a study; `locator` is its name in the sidecar.
     of_library: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreScope:
+    """What a restore is about to bring: known when it was planned."""
+
+    #: Addresses of the sources that the files were backed up from.
+    sources: frozenset[str]
+    #: Whether nothing was left out by a selection.
+    is_whole: bool
+    #: When the newest of it was put down in a snapshot; None where nothing was.
+    known_at: datetime | None
+    #: Attributes of a study, by the names of StudyAttributes.
+    about: Callable[[str], Mapping[str, str]]

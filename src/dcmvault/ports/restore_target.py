@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from dcmvault.errors import DestinationError
-from dcmvault.model.restored import FileToRestore, Restored
+from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 
 
 class RestoreTarget(Protocol):
@@ -58,10 +58,15 @@ class RestoreTarget(Protocol):
 class Concluding(Protocol):
     """A target that is more than its files, and says at the end what became of it."""
 
-    def require_sources(self, sources: Collection[str]) -> None:
-        """Raise UsageError, before anything is written, if it cannot take what these sources had.
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether several contents of one SOP Instance UID can be there; else the newest comes."""
+        ...
 
-        `sources` are addresses.
+    def prepare(self, scope: RestoreScope) -> None:
+        """Take note of what comes, once opened and before anything is written.
+
+        Raises UsageError if it cannot be restored here.
         """
         ...
 

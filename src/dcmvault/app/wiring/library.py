@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
+
+if TYPE_CHECKING:
+    from dcmvault.sources.horos.holdings import LibraryHoldings
 
 
 def repoint_library(
@@ -36,3 +40,25 @@ def files_missing(base: Path) -> int:
         for study in source.studies()
         for entry in source.entries(study)
     )
+
+
+def library_description(base: Path) -> bytes:
+    """Return what a library's index says now, as `library.json`; empty where it cannot be read."""
+    for file in library_sidecar(base):
+        if isinstance(file, SidecarFile) and file.name == "library.json":
+            return file.path.read_bytes()
+    return b""
+
+
+def library_holdings(base: Path) -> LibraryHoldings:
+    """Look into a copy of a library's index, as it is now."""
+    from dcmvault.sources.horos.holdings import LibraryHoldings  # noqa: PLC0415 - when needed
+
+    return LibraryHoldings(HorosSourceSection(path=base))
+
+
+def library_data_folder(base: Path) -> Path:
+    """Find the folder of a library's files; SourceUnavailableError where they are not there."""
+    from dcmvault.sources.horos.paths import data_folder  # noqa: PLC0415 - when needed
+
+    return Path(data_folder(str(base)))

@@ -1,0 +1,282 @@
+"""Bringing files back into a library that is there, through the doors that its viewer has.
+
+Instances go into INCOMING.noindex, from which the viewer imports them; regions of interest, reports
+and window states that it keeps as DICOM SR are among them. What only the old index knew goes there
+as annotations SRs, and into a folder beside the library as a list of albums to be imported and as
+files to be read. Nothing else of the library is written to; its index is only copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
+from dcmvault.app.library_outcome import ALBUMS_FILE, ImportOutcome
+from dcmvault.app.library_places import COMPANION_FOLDER
+from dcmvault.app.library_readme import OF_A_LIVE_LIBRARY, README_FILE
+from dcmvault.app.library_user_data import (
+    LibraryData,
+    annotations_of,
+    importable_albums,
+    left_over,
+    read_library_json,
+)
+from dcmvault.app.restored_files import RestoreFolder, one_file
+from dcmvault.app.wiring.library import (
+    library_data_folder,
+    library_description,
+    library_holdings,
+)
+from dcmvault.dicom.annotations_sr import make_annotations_sr, property_list
+from dcmvault.errors import (
+    DestinationError,
+    LibraryIncompleteError,
+    MalformedDicomError,
+    ObjectExistsError,
+)
+from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
+
+LEFT_OVER_FILE = "Not imported.json"
+#: Seconds to wait for a viewer that takes no file: it looks every three seconds while it runs.
+PATIENCE_S = 15.0
+#: Seconds after which a copy of the index may be too old to know what was just imported.
+_LOOK_AGAIN_S = 1.0
+_DESCRIPTION = "library.json"
+_PIECE_BYTES = 1 << 20
+#: Instances of a study that are remembered, as examples of it.
+_EXAMPLES = 3
+
+
+class LibraryIncoming:
+    """Implements `ports.restore_target.RestoreTarget` and `Concluding`: a viewer's library.
+
+    What it holds already, under the same SOP Instance UID with the same bytes, is left; what it
+    holds with other bytes is an error, since the viewer would drop the one that comes.
+    """
+
+    def __init__(
+        self, base: Path, require_going: Callable[[], None], limits: Limits | None = None
+    ) -> None:
+        self._base = base
+        data = library_data_folder(base)
+        self._incoming = IncomingFolder(data, require_going, limits or Limits())
+        self._companion = RestoreFolder(base.parent / COMPANION_FOLDER)
+        self._holdings = library_holdings(base)
+        self._looked_at = time.monotonic()
+        self._lock = threading.Lock()
+        self._settled = False
+        self._scope: RestoreScope | None = None
+        self._descriptions: list[bytes] = []
+        #: Some instances of each study that is in the library, or on its way.
+        self._examples: dict[str, list[FileToRestore]] = {}
+        self._outcome = ImportOutcome()
+
+    @property
+    def name(self) -> str:
+        """The library's address."""
+        return f"horos:{self._base}"
+
+    @property
+    def keeps_versions(self) -> bool:
+        """False: a library has one file of an instance."""
+        return False
+
+    def prepare(self, scope: RestoreScope) -> None:
+        """Take note of what comes."""
+        self._scope = scope
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Take the folder of imports; when left without an error everything is on its way."""
+        with self._incoming.open(), self._companion.open():
+            yield
+            self._settle()
+
+    def folds_case(self) -> bool:
+        """Say whether names that differ in case only name one file beside the library."""
+        return self._companion.folds_case()
+
+    def write(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
+        """Have the viewer import one file; what is no instance goes beside the library."""
+        if file.of_library:
+            return self._take_of_library(file, pieces)
+        if not file.sop_instance_uid:
+            with self._lock:
+                self._outcome.beside += 1
+            return self._companion.write(_beside(file), pieces)
+        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
+        became = Restored.ALREADY_THERE
+        if held is None or not held.is_file():
+            became = self._incoming.write(file, pieces)
+        elif not _is_same(held, file):
+            raise _other_content()
+        with self._lock:
+            examples = self._examples.setdefault(file.study_instance_uid, [])
+            if len(examples) < _EXAMPLES:
+                examples.append(file)
+        return became
+
+    def read_back(self, file: FileToRestore) -> Iterator[bytes]:
+        """Yield what the library has of a file now, or what waits for the viewer."""
+        if file.of_library and not self._is_kept(file):
+            yield self._descriptions[0]
+            return
+        if file.of_library or not file.sop_instance_uid:
+            yield from self._companion.read_back(_beside(file))
+            return
+        self._settle()
+        path = self._find(file)
+        if path is None:
+            raise LibraryIncompleteError(
+                "the viewer took the file, and its library has no such instance",
+                hint="Look for it in the folder NOT READABLE of the library.",
+            )
+        with one_file(), path.open("rb") as opened:
+            while piece := opened.read(_PIECE_BYTES):
+                yield piece
+
+    def conclusion(self) -> tuple[list[str], list[DestinationError]]:
+        """Say what the viewer has, what it still has to do, and what a person has to do."""
+        return self._outcome.remarks(self._companion.root), self._outcome.failures()
+
+    # What belongs to the library as a whole
+
+    def _is_kept(self, file: FileToRestore) -> bool:
+        """Say whether a file of the sidecar is put beside the library."""
+        whole = self._scope is None or self._scope.is_whole
+        return whole or file.locator != _DESCRIPTION
+
+    def _take_of_library(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
+        if file.locator == _DESCRIPTION:
+            content = b"".join(pieces)
+            with self._lock:
+                self._descriptions.append(content)
+            pieces = [content]
+        if not self._is_kept(file):
+            return Restored.WRITTEN
+        return self._companion.write(_beside(file), pieces)
+
+    def _settle(self) -> None:
+        """When every file is written: add what only the index knew, and wait for the viewer."""
+        with self._lock:
+            if self._settled:
+                return
+            self._settled = True
+        descriptions = []
+        for content in self._descriptions:
+            with contextlib.suppress(ValueError, RecursionError):
+                descriptions.append(read_library_json(content))
+        self._put_annotations(descriptions)
+        self._put_beside(descriptions)
+        self._outcome.waiting = len(self._incoming.wait_until_taken(PATIENCE_S))
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Look into a new copy of the index; who uses the old one goes on with it."""
+        self._holdings = library_holdings(self._base)
+        self._looked_at = time.monotonic()
+
+    def _put_annotations(self, descriptions: list[LibraryData]) -> None:
+        if self._scope is None or self._scope.known_at is None:
+            return
+        present = self._present()
+        for study, examples in sorted(self._examples.items()):
+            said = next(
+                (one for library in descriptions if (one := annotations_of(library, study))), None
+            )
+            if said is None:
+                continue
+            if annotations_of(present, study):
+                self._outcome.kept_own += 1
+                continue
+            made = None
+            for path in filter(None, map(self._find, examples)):
+                with contextlib.suppress(MalformedDicomError, OSError):
+                    made = made or make_annotations_sr(path, said, self._scope.known_at)
+            if made is None:
+                self._outcome.not_annotated += 1
+                continue
+            self._outcome.annotated += 1
+            uid, content = made
+            if uid in self._holdings.files(study):
+                continue
+            digest = hashlib.sha256(content).digest()
+            self._incoming.write(FileToRestore((), len(content), digest), [content])
+
+    def _present(self) -> LibraryData:
+        """Read what the library's index says now: what people said since is never replaced."""
+        try:
+            return read_library_json(library_description(self._base))
+        except (ValueError, RecursionError):
+            return LibraryData()
+
+    def _put_beside(self, descriptions: list[LibraryData]) -> None:
+        """Write the list of albums, and what neither it nor the annotations bring back."""
+        scope = self._scope
+        if scope is None or not descriptions:
+            return
+        albums = [
+            album
+            for library in descriptions
+            for album in importable_albums(
+                library, self._examples.__contains__, scope.about, whole=scope.is_whole
+            )
+        ]
+        rest = [
+            {"of": entity, **row}
+            for library in descriptions
+            for study in sorted(self._examples)
+            for entity, row in left_over(library, study)
+        ]
+        self._outcome.albums = len(albums)
+        files = {README_FILE: OF_A_LIVE_LIBRARY.encode()} if albums or rest else {}
+        if albums:
+            files[ALBUMS_FILE] = property_list(albums)
+        if rest:
+            files[LEFT_OVER_FILE] = json.dumps(rest, ensure_ascii=False, indent=1).encode()
+        for name, content in files.items():
+            (self._companion.root / name).unlink(missing_ok=True)
+            digest = hashlib.sha256(content).digest()
+            self._companion.write(FileToRestore((name,), len(content), digest), [content])
+
+    def _find(self, file: FileToRestore) -> Path | None:
+        """Find where a file is now: waiting for the viewer, or in the library."""
+        waiting = self._incoming.folder / incoming_name(file.file_sha256)
+        if waiting.is_file():
+            return waiting
+        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
+        if held is not None and held.is_file():
+            return held
+        with self._lock:
+            if time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
+                self._look_again()
+        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
+        return held if held is not None and held.is_file() else None
+
+
+def _beside(file: FileToRestore) -> FileToRestore:
+    """Return the place beside the library."""
+    parts = file.parts[1:] if file.of_library else ("other files", *file.parts)
+    return replace(file, parts=parts)
+
+
+def _is_same(path: Path, file: FileToRestore) -> bool:
+    with one_file(), path.open("rb") as opened:
+        if path.stat().st_size != file.size:
+            return False
+        return hashlib.file_digest(opened, "sha256").digest() == file.file_sha256
+
+
+def _other_content() -> ObjectExistsError:
+    return ObjectExistsError(
+        "the library has this instance with another content, and its viewer keeps its own",
+        hint="Restore into a folder to compare them. To have the old one back, delete the study in"
+        " the viewer first.",
+    )

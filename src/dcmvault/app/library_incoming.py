@@ -69,7 +69,8 @@ class LibraryIncoming:
         self._incoming = IncomingFolder(data, require_going, limits or Limits())
         self._companion = RestoreFolder(base.parent / COMPANION_FOLDER)
         self._holdings = library_holdings(base)
-        self._looked_at = time.monotonic()
+        self._require_going = require_going
+        self._looked_at = self._expected_until = time.monotonic()
         self._lock = threading.Lock()
         self._settled = False
         self._scope: RestoreScope | None = None
@@ -173,9 +174,14 @@ class LibraryIncoming:
         for content in self._descriptions:
             with contextlib.suppress(ValueError, RecursionError):
                 descriptions.append(read_library_json(content))
+        # A viewer that runs has its index written when it goes on: then the studies are there.
+        waiting = self._incoming.wait_until_taken(PATIENCE_S)
+        self._expected_until = time.monotonic() + (0 if waiting else PATIENCE_S)
         self._put_annotations(descriptions)
         self._put_beside(descriptions)
-        self._outcome.waiting = len(self._incoming.wait_until_taken(PATIENCE_S))
+        if not waiting and self._outcome.annotated:
+            waiting = self._incoming.wait_until_taken(PATIENCE_S)
+        self._outcome.waiting = len(self._incoming.waiting())
         self._look_again()
 
     def _look_again(self) -> None:
@@ -247,18 +253,26 @@ class LibraryIncoming:
             self._companion.write(FileToRestore((name,), len(content), digest), [content])
 
     def _find(self, file: FileToRestore) -> Path | None:
-        """Find where a file is now: waiting for the viewer, or in the library."""
+        """Find where a file is now: waiting for the viewer, or in the library.
+
+        Between the two the viewer has taken it, and has not written its index yet.
+        """
         waiting = self._incoming.folder / incoming_name(file.file_sha256)
-        if waiting.is_file():
-            return waiting
-        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
-        if held is not None and held.is_file():
-            return held
-        with self._lock:
-            if time.monotonic() - self._looked_at > _LOOK_AGAIN_S:
-                self._look_again()
-        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
-        return held if held is not None and held.is_file() else None
+        while True:
+            if waiting.is_file():
+                return waiting
+            held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
+            if held is not None and held.is_file():
+                return held
+            now = time.monotonic()
+            if now - self._looked_at > _LOOK_AGAIN_S:
+                with self._lock:
+                    self._look_again()
+            elif now > self._expected_until:
+                return None
+            else:
+                self._require_going()
+                time.sleep(_LOOK_AGAIN_S / 4)
 
 
 def _beside(file: FileToRestore) -> FileToRestore:

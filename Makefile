@@ -11,7 +11,8 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& { echo "$$candidate"; break; }; done)
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-PYTEST := $(VENV_PYTHON) -m pytest
+# A process per core; the tests of a module stay together, as they share what it started.
+PYTEST := $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 # What an installation is made from: when one of these changes, it is made again.
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)

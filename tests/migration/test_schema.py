@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,11 +36,27 @@ def _differences(database: Database) -> list[object]:
         return list(compare_metadata(context, metadata))
 
 
-def _check_upgrade(url: str) -> None:
+def _run_revisions(database: Database, up_to: str) -> None:
+    with database.write() as connection:
+        config = Config(attributes={"connection": connection})
+        folder = str(Path(dcmvault.catalogue.migrations.__file__).parent)
+        config.set_main_option("script_location", folder)
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, up_to)
+
+
+_Make = Callable[[Database], None]
+_WAYS = [
+    pytest.param(lambda database: _run_revisions(database, "head"), id="by-revisions"),
+    pytest.param(migrate, id="at-once"),
+]
+
+
+def _check_schema(url: str, make: _Make) -> None:
     database = connect(url)
     try:
         assert _differences(database) != []
-        migrate(database)
+        make(database)
         assert _differences(database) == []
         with database.read() as connection:
             version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
@@ -48,24 +66,42 @@ def _check_upgrade(url: str) -> None:
         database.close()
 
 
-def test_upgrade_makes_the_tables_in_sqlite(tmp_path: Path) -> None:
-    _check_upgrade(str(tmp_path / "catalogue.sqlite3"))
+@pytest.mark.parametrize("make", _WAYS)
+def test_the_tables_are_made_in_sqlite(tmp_path: Path, make: _Make) -> None:
+    _check_schema(str(tmp_path / "catalogue.sqlite3"), make)
 
 
 @pytest.mark.peers
-def test_upgrade_makes_the_tables_in_postgresql(postgresql_url: str) -> None:
-    _check_upgrade(postgresql_url)
+@pytest.mark.parametrize("make", _WAYS)
+def test_the_tables_are_made_in_postgresql(postgresql_url: str, make: _Make) -> None:
+    _check_schema(postgresql_url, make)
+
+
+def test_a_new_catalogue_has_what_revisions_make(tmp_path: Path) -> None:
+    """In what a comparison of tables leaves out: conditions of indexes, how keys are counted."""
+    found = []
+    for name, make in (("at-once", migrate), ("revisions", partial(_run_revisions, up_to="head"))):
+        database = connect(str(tmp_path / name))
+        make(database)
+        with database.read() as connection:
+            rows = connection.execute(sa.text("SELECT name, type, sql FROM sqlite_master"))
+            found.append({row.name: _about(row.type, row.sql or "") for row in rows})
+        database.close()
+    assert found[0] == found[1]
+
+
+def _about(kind: str, statement: str) -> tuple[str, ...]:
+    """Return what is compared; in a table the order of columns tells when they were added."""
+    if kind == "index":
+        return (statement,)
+    return tuple(word for word in ("AUTOINCREMENT", "WITHOUT ROWID") if word in statement)
 
 
 def test_a_catalogue_of_the_first_release_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite3"
     database = connect(str(path))
+    _run_revisions(database, "0001")
     with database.write() as connection:
-        config = Config(attributes={"connection": connection})
-        folder = str(Path(dcmvault.catalogue.migrations.__file__).parent)
-        config.set_main_option("script_location", folder)
-        config.set_main_option("path_separator", "os")
-        command.upgrade(config, "0001")
         for statement in (
             "INSERT INTO destinations (id, name) VALUES (1, '/copies')",
             "INSERT INTO sources (id, name) VALUES (1, '/source')",
@@ -130,12 +166,12 @@ def test_opening_at_once_makes_one_schema_in_postgresql(postgresql_url: str) -> 
     _open_at_once(postgresql_url)
 
 
-def test_opening_an_up_to_date_catalogue_imports_no_alembic(
+def test_opening_a_new_or_up_to_date_catalogue_imports_no_alembic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "catalogue.sqlite3")
-    open_catalogue(path).close()
     for name in [name for name in sys.modules if name.split(".")[0] == "alembic"]:
         monkeypatch.delitem(sys.modules, name)
+    open_catalogue(path).close()
     open_catalogue(path).close()
     assert "alembic" not in sys.modules

@@ -15,6 +15,7 @@ from contextlib import suppress
 import click
 
 from dcmvault import i18n
+from dcmvault.cli.garbage import collect_seldom
 from dcmvault.cli.interrupts import interrupt_on_sigterm
 from dcmvault.cli.logs import current_log, start_log
 from dcmvault.cli.output import print_json, tell_error
@@ -32,6 +33,7 @@ _ERROR, _USAGE, _INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """Run `dcmvault` and end the process with its exit status."""
+    collect_seldom()
     interrupt_on_sigterm()
     if not sys.warnoptions:
         # Libraries warn with values that they read, which may be patient data.

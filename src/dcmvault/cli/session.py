@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
+from dcmvault.cli.garbage import leave_out_what_stays
 from dcmvault.cli.logs import start_log
 from dcmvault.config.load import load_settings
 from dcmvault.config.places import config_path, state_folder
@@ -41,6 +42,7 @@ def opened(settings: Settings) -> Iterator[Session]:
     home = state_folder()
     begin_log(home)
     with open_workplace(home, settings) as workplace:
+        leave_out_what_stays()
         yield Session(home, settings, workplace)
 
 

@@ -227,6 +227,18 @@ def test_viewer_takes_everything_back(story: Story, live: Path, restore: Any) ->
     assert {row["of"] for row in rest} == {"studies", "series", "instances"}
     assert (beside / "READ ME.txt").is_file()
     assert (beside / "Horos Data" / "reports" / "DOE JANE.pages" / "Index.zip").is_file()
+    # The reports are the library's again: the bundle, and the document that lay elsewhere.
+    was, now = (
+        {
+            (r["study_instance_uid"], Path(r["report"]["location"]).name)
+            for r in one.studies
+            if r.get("report", {}).get("name")
+        }
+        for one in (before, after)
+    )
+    assert now == was
+    assert (live / "REPORTS" / "DOE JANE.pages" / "Index.zip").read_bytes() == b"PK pages"
+    assert (live / "REPORTS" / "Horos Data dictated.rtf").read_bytes()[:5] == b"{\\rtf"
     # Once more: everything is there, and what people say now is kept.
     with closing(sqlite3.connect(live / "Database.sql")) as connection, connection:
         connection.execute(

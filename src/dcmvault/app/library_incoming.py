@@ -21,9 +21,9 @@ from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
 from dcmvault.app.library_outcome import ALBUMS_FILE, ImportOutcome
 from dcmvault.app.library_places import COMPANION_FOLDER
 from dcmvault.app.library_readme import OF_A_LIVE_LIBRARY, README_FILE
+from dcmvault.app.library_srs import OldLibrary, make_srs
 from dcmvault.app.library_user_data import (
     LibraryData,
-    annotations_of,
     importable_albums,
     left_over,
     read_library_json,
@@ -34,11 +34,10 @@ from dcmvault.app.wiring.library import (
     library_description,
     library_holdings,
 )
-from dcmvault.dicom.annotations_sr import make_annotations_sr, property_list
+from dcmvault.dicom.viewer_sr import property_list
 from dcmvault.errors import (
     DestinationError,
     LibraryIncompleteError,
-    MalformedDicomError,
     ObjectExistsError,
 )
 from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
@@ -74,7 +73,7 @@ class LibraryIncoming:
         self._lock = threading.Lock()
         self._settled = False
         self._scope: RestoreScope | None = None
-        self._descriptions: list[bytes] = []
+        self._descriptions: list[tuple[Path, bytes]] = []
         #: Some instances of each study that is in the library, or on its way.
         self._examples: dict[str, list[FileToRestore]] = {}
         self._outcome = ImportOutcome()
@@ -127,7 +126,7 @@ class LibraryIncoming:
     def read_back(self, file: FileToRestore) -> Iterator[bytes]:
         """Yield what the library has of a file now, or what waits for the viewer."""
         if file.of_library and not self._is_kept(file):
-            yield self._descriptions[0]
+            yield self._descriptions[0][1]
             return
         if file.of_library or not file.sop_instance_uid:
             yield from self._companion.read_back(_beside(file))
@@ -158,7 +157,8 @@ class LibraryIncoming:
         if file.locator == _DESCRIPTION:
             content = b"".join(pieces)
             with self._lock:
-                self._descriptions.append(content)
+                folder = self._companion.root.joinpath(*_beside(file).parts[:-1])
+                self._descriptions.append((folder, content))
             pieces = [content]
         if not self._is_kept(file):
             return Restored.WRITTEN
@@ -170,16 +170,16 @@ class LibraryIncoming:
             if self._settled:
                 return
             self._settled = True
-        descriptions = []
-        for content in self._descriptions:
+        libraries = []
+        for folder, content in self._descriptions:
             with contextlib.suppress(ValueError, RecursionError):
-                descriptions.append(read_library_json(content))
+                libraries.append(OldLibrary(read_library_json(content), folder))
         # A viewer that runs has its index written when it goes on: then the studies are there.
         waiting = self._incoming.wait_until_taken(PATIENCE_S)
         self._expected_until = time.monotonic() + (0 if waiting else PATIENCE_S)
-        self._put_annotations(descriptions)
-        self._put_beside(descriptions)
-        if not waiting and self._outcome.annotated:
+        self._put_srs(libraries)
+        self._put_beside([one.said for one in libraries])
+        if not waiting and self._outcome.srs:
             waiting = self._incoming.wait_until_taken(PATIENCE_S)
         self._outcome.waiting = len(self._incoming.waiting())
         self._look_again()
@@ -189,32 +189,19 @@ class LibraryIncoming:
         self._holdings = library_holdings(self._base)
         self._looked_at = time.monotonic()
 
-    def _put_annotations(self, descriptions: list[LibraryData]) -> None:
+    def _put_srs(self, libraries: list[OldLibrary]) -> None:
+        """Have the viewer import what only the old index knew of the studies that are there."""
         if self._scope is None or self._scope.known_at is None:
             return
         present = self._present()
         for study, examples in sorted(self._examples.items()):
-            said = next(
-                (one for library in descriptions if (one := annotations_of(library, study))), None
-            )
-            if said is None:
-                continue
-            if annotations_of(present, study):
-                self._outcome.kept_own += 1
-                continue
-            made = None
-            for path in filter(None, map(self._find, examples)):
-                with contextlib.suppress(MalformedDicomError, OSError):
-                    made = made or make_annotations_sr(path, said, self._scope.known_at)
-            if made is None:
-                self._outcome.not_annotated += 1
-                continue
-            self._outcome.annotated += 1
-            uid, content = made
-            if uid in self._holdings.files(study):
-                continue
-            digest = hashlib.sha256(content).digest()
-            self._incoming.write(FileToRestore((), len(content), digest), [content])
+            instances = filter(None, map(self._find, examples))
+            srs = make_srs(study, libraries, present, instances, self._scope.known_at)
+            self._outcome.count(srs)
+            for uid, content in srs.made.items():
+                if uid not in self._holdings.files(study):
+                    digest = hashlib.sha256(content).digest()
+                    self._incoming.write(FileToRestore((), len(content), digest), [content])
 
     def _present(self) -> LibraryData:
         """Read what the library's index says now: what people said since is never replaced."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcmvault.app.library_readme import README_FILE
+from dcmvault.app.library_srs import StudySrs
 from dcmvault.errors import DestinationError, LibraryIncompleteError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
@@ -24,12 +25,26 @@ class ImportOutcome:
     beside: int = 0
     #: Studies whose comments, states and key images come back.
     annotated: int = 0
+    #: Studies whose report comes back.
+    reported: int = 0
     #: Studies of which the library says something already.
     kept_own: int = 0
-    #: Studies for which no annotations SR could be made.
+    #: Studies for which no SR could be made.
     not_annotated: int = 0
     #: Albums to be imported by hand.
     albums: int = 0
+
+    @property
+    def srs(self) -> int:
+        """How many SRs were made."""
+        return self.annotated + self.reported
+
+    def count(self, srs: StudySrs) -> None:
+        """Count what was made for one study."""
+        self.annotated += srs.annotated
+        self.reported += srs.reported
+        self.kept_own += srs.kept_own
+        self.not_annotated += srs.failed
 
     def remarks(self, place: Path) -> list[str]:
         """Say what the viewer and a person have to do; `place` is the folder beside the library."""
@@ -38,6 +53,7 @@ class ImportOutcome:
             for count, text in (
                 (self.waiting, self._waiting()),
                 (self.annotated, self._annotated()),
+                (self.reported, self._reported()),
                 (self.kept_own, self._kept()),
             )
             if count
@@ -64,8 +80,8 @@ class ImportOutcome:
             return []
         return [
             LibraryIncompleteError(
-                "comments and key images of some studies could not be put into an annotations SR",
-                hint="They are in library.json, beside the library.",
+                "comments, key images or reports of some studies could not be put into an SR",
+                hint="They lie beside the library.",
             )
         ]
 
@@ -83,6 +99,13 @@ class ImportOutcome:
             "Comments, state and key images of %s study come back as an annotations SR.",
             "Comments, states and key images of %s studies come back as annotations SRs.",
             self.annotated,
+        )
+
+    def _reported(self) -> str:
+        return ngettext(
+            "The report of %s study comes back as a report SR.",
+            "The reports of %s studies come back as report SRs.",
+            self.reported,
         )
 
     def _kept(self) -> str:

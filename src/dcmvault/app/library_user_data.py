@@ -56,6 +56,15 @@ class LibraryData:
         albums = [album for album in self.albums if _has(album, study_instance_uid)]
         return LibraryData(albums, studies, series, instances)
 
+    def reports(self) -> Iterator[tuple[str, str]]:
+        """List the reports that are files in the sidecar: where each was, and its name there."""
+        for study in self.studies:
+            report = study.get("report")
+            if isinstance(report, dict):
+                location, name = report.get("location"), report.get("name")
+                if isinstance(location, str) and isinstance(name, str):
+                    yield location, name
+
 
 def read_library_json(text: bytes) -> LibraryData:
     """Read a `library.json`; ValueError if it is none. Objects of other shapes are passed over."""

@@ -8,9 +8,11 @@ it leaves alone.
 
 from __future__ import annotations
 
+import io
 import plistlib
 import sqlite3
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from pydicom.errors import InvalidDicomError
 from dcmvault.testing.horos_schema import insert_row, pack_uid
 
 _ANNOTATIONS = "OsiriX Annotations SR"
+_REPORT = "OsiriX Report SR"
 _PLACEHOLDER = 5005
 _FOLDER_SIZE = 10_000
 _LOOK_S = 0.02
@@ -85,7 +88,10 @@ def import_incoming(base: Path, imported: Imported | None = None) -> Imported:
                 path.unlink()
                 done.discarded += 1
                 continue
-            changed.add(_add(connection, base, path, dataset))
+            study = _add(connection, base, path, dataset)
+            changed.add(study)
+            if dataset.get("SeriesDescription") == _REPORT:
+                _extract_report(connection, base, study, bytes(dataset[0x00420011].value))
             done.taken += 1
         for study in changed:
             _reapply_annotations(connection, base, study)
@@ -174,6 +180,16 @@ def _add(connection: sqlite3.Connection, base: Path, path: Path, dataset: Datase
             compressedSopInstanceUID=pack_uid(str(dataset.SOPInstanceUID)),
         )
     return study
+
+
+def _extract_report(connection: sqlite3.Connection, base: Path, study: int, packed: bytes) -> None:
+    """Put the document of a report SR among the reports; a bundle is a folder."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        (name,) = {entry.split("/")[0] for entry in archive.namelist()}
+        archive.extractall(base / "REPORTS")
+    connection.execute(
+        "UPDATE ZSTUDY SET ZREPORTURL = ? WHERE Z_PK = ?", (f"REPORTS/{name}", study)
+    )
 
 
 def _reapply_annotations(connection: sqlite3.Connection, base: Path, study: int) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from dcmvault.app.library_user_data import (
     read_library_json,
 )
 from dcmvault.config.sections import HorosSourceSection
-from dcmvault.dicom.annotations_sr import make_annotations_sr, property_list
+from dcmvault.dicom.viewer_sr import make_annotations_sr, property_list
 from dcmvault.errors import MalformedDicomError
 from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.dicom_files import make_uid
@@ -95,13 +96,20 @@ def test_comments_states_key_images_and_albums_come_back_to_a_new_library(
     assert smart == next(album for album in said.albums if album["name"] == "Just opened")
 
 
+@pytest.mark.peers
 def test_newest_annotations_win_and_same_ones_are_the_same_file(
-    facts: LibraryFacts, added: UserData
+    facts: LibraryFacts, added: UserData, tmp_path: Path
 ) -> None:
     example = (facts.data / "DATABASE.noindex/10000/1.dcm").read_bytes()
     said = {"studyInstanceUID": added.ct_study, "comment": "a\x0bb — ç"}
     uid, content = make_annotations_sr(example, said, KNOWN_AT)
     assert make_annotations_sr(example, said, KNOWN_AT) == (uid, content)
+    path = tmp_path / "annotations.dcm"
+    path.write_bytes(content)
+    dumped = subprocess.run(["dsrdump", str(path)], capture_output=True, text=True, check=False)
+    assert dumped.returncode == 0
+    assert "E:" not in dumped.stderr
+    assert "Annotations" in dumped.stdout
     other, _content = make_annotations_sr(example, said | {"comment": "c"}, KNOWN_AT)
     assert other != uid
     written = dcmread(io.BytesIO(content))

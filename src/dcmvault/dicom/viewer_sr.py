@@ -1,8 +1,9 @@
-"""The DICOM SR in which OsiriX and Horos keep what people said of a study.
+"""DICOM SRs in which OsiriX and Horos keep what people said of a study, and their reports.
 
-A Basic Text SR (PS3.3 A.35.1) of the series 5004, "OsiriX Annotations SR"; the viewer reads the
-property list in its Encapsulated Document (0042,0011), an element that this IOD does not have,
-and applies it to the study when it imports the file.
+Basic Text SRs (PS3.3 A.35.1) of two series: 5004, "OsiriX Annotations SR", with a property list,
+and 5003, "OsiriX Report SR", with a ZIP of a document. Each is in the Encapsulated Document
+(0042,0011), an element that this IOD does not have. When the viewer imports the file it applies
+the one to the study, and puts the other among its reports.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import plistlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,6 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
 from dcmvault.errors import MalformedDicomError
 
-_DESCRIPTION = "OsiriX Annotations SR"
-_SERIES_NUMBER = 5004
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 #: What an instance says of its patient and its study; an SR that says the same belongs to them.
 _OF_THE_STUDY = (
@@ -60,19 +60,46 @@ def make_annotations_sr(
     `made_at` is when the annotations were known. Raises MalformedDicomError when the instance
     does not say to which study it belongs.
     """
+    content = property_list(dict(annotations))
+    return _make(instance, _Kind("OsiriX Annotations SR", 5004, "Annotations"), content, made_at)
+
+
+def make_report_sr(
+    instance: bytes | Path, suffix: str, archive: bytes, made_at: datetime
+) -> tuple[str, bytes]:
+    """Make the report SR of a study; `archive` is a ZIP of one document (a bundle is a folder).
+
+    Otherwise as `make_annotations_sr`.
+    """
+    kind = _Kind("OsiriX Report SR", 5003, f"Study Report - {suffix} File Format")
+    return _make(instance, kind, archive, made_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A series of the viewer's own, and what stands at the root of its SRs."""
+
+    description: str
+    number: int
+    meaning: str
+
+
+def _make(
+    instance: bytes | Path, kind: _Kind, content: bytes, made_at: datetime
+) -> tuple[str, bytes]:
     study = _attributes_of_study(instance)
-    document = property_list(dict(annotations))
     moment = made_at.strftime("%Y%m%d%H%M%S")
-    uid = _uid(str(study.StudyInstanceUID), moment, hashlib.sha256(document).hexdigest())
+    of = str(study.StudyInstanceUID)
+    uid = _uid(of, kind.description, moment, hashlib.sha256(content).hexdigest())
     dataset = Dataset()
     dataset.update(study)
     dataset.SOPClassUID = BasicTextSRStorage
     dataset.SOPInstanceUID = uid
     dataset.Modality = "SR"
     dataset.Manufacturer = "dcmvault"
-    dataset.SeriesInstanceUID = _uid(str(study.StudyInstanceUID), _DESCRIPTION)
-    dataset.SeriesDescription = _DESCRIPTION
-    dataset.SeriesNumber = _SERIES_NUMBER
+    dataset.SeriesInstanceUID = _uid(of, kind.description)
+    dataset.SeriesDescription = kind.description
+    dataset.SeriesNumber = kind.number
     dataset.InstanceNumber = 1
     dataset.SeriesDate = dataset.ContentDate = moment[:8]
     dataset.SeriesTime = dataset.ContentTime = moment[8:]
@@ -82,9 +109,10 @@ def make_annotations_sr(
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.ValueType = "CONTAINER"
     dataset.ContinuityOfContent = "SEPARATE"
-    dataset.ConceptNameCodeSequence = _code("1", "Annotations")
-    dataset.ContentSequence = Sequence([_text("Annotations brought back from a backup")])
-    dataset.add_new(0x00420011, "OB", document + b"\n" * (len(document) % 2))
+    dataset.ConceptNameCodeSequence = _code("1", kind.meaning)
+    dataset.ContentSequence = Sequence([_text("Brought back from a backup")])
+    # A property list may end with a line feed; at the end of a ZIP nothing is minded.
+    dataset.add_new(0x00420011, "OB", content + b"\n" * (len(content) % 2))
     return uid, _written(dataset)
 
 
@@ -146,5 +174,5 @@ def _written(dataset: Dataset) -> bytes:
 
 def _uid(*parts: str) -> str:
     """Derive a UID (PS3.5 B.2): the same parts, the same UID."""
-    digest = hashlib.sha256("\x1f".join(("dcmvault annotations", *parts)).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(("dcmvault", *parts)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"

@@ -223,9 +223,9 @@ def test_viewer_takes_everything_back(story: Story, live: Path, restore: Any) ->
             one.get("images") for one in was["series"]
         ]
     assert {album["name"] for album in after.albums} == {"Teaching", "Just opened", "Empty"}
-    rest = json.loads((beside / "Not imported.json").read_bytes())
+    rest = json.loads((beside / "not-imported.json").read_bytes())
     assert {row["of"] for row in rest} == {"studies", "series", "instances"}
-    assert (beside / "READ ME.txt").is_file()
+    assert (beside / "READ-ME.txt").is_file()
     assert (beside / "Horos Data" / "reports" / "DOE JANE.pages" / "Index.zip").is_file()
     # The reports are the library's again: the bundle, and the document that lay elsewhere.
     was, now = (
@@ -265,13 +265,13 @@ def test_viewer_need_not_run(story: Story, live: Path, restore: Any) -> None:
     beside = live.parent / "RESTORED LIBRARY"
     assert {path.name for path in beside.iterdir()} == {
         "Albums.albums",
-        "Not imported.json",
-        "READ ME.txt",
+        "not-imported.json",
+        "READ-ME.txt",
     }
     assert [one["name"] for one in plistlib.loads((beside / "Albums.albums").read_bytes())] == [
         "Teaching"
     ]
-    assert story.added.us_study.encode() not in (beside / "Not imported.json").read_bytes()
+    assert story.added.us_study.encode() not in (beside / "not-imported.json").read_bytes()
 
 
 def test_other_content_in_the_library_is_reported_and_left(

@@ -42,7 +42,7 @@ from dcmvault.errors import (
 )
 from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 
-LEFT_OVER_FILE = "Not imported.json"
+LEFT_OVER_FILE = "not-imported.json"
 #: Seconds to wait for a viewer that takes no file: it looks every three seconds while it runs.
 PATIENCE_S = 15.0
 #: Seconds after which a copy of the index may be too old to know what was just imported.

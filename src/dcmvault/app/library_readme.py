@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-README_FILE = "READ ME.txt"
+README_FILE = "READ-ME.txt"
 
 #: In the companion folder of a library that was restored whole, into a new folder.
 OF_A_NEW_LIBRARY = """\
@@ -58,7 +58,7 @@ WHAT IS LEFT FOR YOU TO DO, when all images are imported
 
   Albums.albums       In the viewer: Albums menu, Add Albums, and choose this file. Smart albums
                       come back with their conditions. Albums that are there already are kept.
-  Not imported.json   What the viewer has no door for: locks, comments of single images, zoom,
+  not-imported.json   What the viewer has no door for: locks, comments of single images, zoom,
                       window level and width, links to reports. To read, and to set by hand.
   a folder named as   The old library's own files: reports/ (put them into REPORTS of the library,
   the old library     or link them again), linked-reports/, rois/, library/ (presets, tables of
@@ -82,7 +82,7 @@ aberto. Comentários, estados, imagens-chave e a participação em álbuns volta
 O QUE FALTA FAZER, depois que todas as imagens forem importadas
 
   Albums.albums       No visualizador: menu Álbuns, Adicionar álbuns, e escolha este arquivo.
-  Not imported.json   O que o visualizador não importa: bloqueios, comentários de imagens, zoom,
+  not-imported.json   O que o visualizador não importa: bloqueios, comentários de imagens, zoom,
                       janelas, vínculos com laudos. Para ler, e refazer à mão.
   uma pasta com o     Os arquivos da própria biblioteca: reports/ (laudos), linked-reports/, rois/,
   nome da antiga      library/ (predefinições, cores, modelos, estados 3D), index/, library.json.

@@ -70,8 +70,7 @@ def read_library_json(text: bytes) -> LibraryData:
     """Read a `library.json`; ValueError if it is none. Objects of other shapes are passed over."""
     document = json.loads(text)
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        message = "it is not a description of a library"
-        raise ValueError(message)
+        raise ValueError
     albums, studies, series, instances = (
         [row for row in _list(document.get(name)) if isinstance(row, dict)]
         for name in ("albums", "studies", "series", "instances")

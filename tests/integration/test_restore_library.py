@@ -22,6 +22,7 @@ from tests.conftest import StartDcmvault
 from dcmvault.app.library_user_data import LibraryData, annotations_of, read_library_json
 from dcmvault.cli.main import run
 from dcmvault.config.sections import HorosSourceSection
+from dcmvault.model.sidecar import SidecarFile
 from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.horos_comparison import library_differences
 from dcmvault.testing.horos_importer import import_albums, import_incoming, importing
@@ -187,7 +188,11 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def sidecar_of(base: Path) -> LibraryData:
     source = HorosSource(HorosSourceSection(path=base))
     return read_library_json(
-        next(x.path.read_bytes() for x in source.sidecar() if x.name == "library.json")
+        next(
+            x.path.read_bytes()
+            for x in source.sidecar()
+            if isinstance(x, SidecarFile) and x.name == "library.json"
+        )
     )
 
 
@@ -228,7 +233,7 @@ def test_viewer_takes_everything_back(story: Story, live: Path, restore: Any) ->
     assert (beside / "READ-ME.txt").is_file()
     assert (beside / "Horos Data" / "reports" / "DOE JANE.pages" / "Index.zip").is_file()
     # The reports are the library's again: the bundle, and the document that lay elsewhere.
-    was, now = (
+    named_before, named_now = (
         {
             (r["study_instance_uid"], Path(r["report"]["location"]).name)
             for r in one.studies
@@ -236,7 +241,7 @@ def test_viewer_takes_everything_back(story: Story, live: Path, restore: Any) ->
         }
         for one in (before, after)
     )
-    assert now == was
+    assert named_now == named_before
     assert (live / "REPORTS" / "DOE JANE.pages" / "Index.zip").read_bytes() == b"PK pages"
     assert (live / "REPORTS" / "Horos Data dictated.rtf").read_bytes()[:5] == b"{\\rtf"
     # Once more: everything is there, and what people say now is kept.

@@ -10,31 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
-from dcmvault.app.library_outcome import ALBUMS_FILE, ImportOutcome
+from dcmvault.app.incoming_folder import IncomingFolder, Limits
+from dcmvault.app.library_beside import write_beside
+from dcmvault.app.library_lookup import LibraryLookup
+from dcmvault.app.library_outcome import ImportOutcome
 from dcmvault.app.library_places import COMPANION_FOLDER
-from dcmvault.app.library_readme import OF_A_LIVE_LIBRARY, README_FILE
 from dcmvault.app.library_srs import OldLibrary, make_srs
-from dcmvault.app.library_user_data import (
-    LibraryData,
-    importable_albums,
-    left_over,
-    read_library_json,
-)
+from dcmvault.app.library_user_data import read_library_json
 from dcmvault.app.restored_files import RestoreFolder, one_file
-from dcmvault.app.wiring.library import (
-    library_data_folder,
-    library_description,
-    library_holdings,
-)
-from dcmvault.dicom.viewer_sr import property_list
+from dcmvault.app.wiring.library import library_data_folder
 from dcmvault.errors import (
     DestinationError,
     LibraryIncompleteError,
@@ -42,11 +31,8 @@ from dcmvault.errors import (
 )
 from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 
-LEFT_OVER_FILE = "not-imported.json"
 #: Seconds to wait for a viewer that takes no file: it looks every three seconds while it runs.
 PATIENCE_S = 15.0
-#: Seconds after which a copy of the index may be too old to know what was just imported.
-_LOOK_AGAIN_S = 1.0
 _DESCRIPTION = "library.json"
 _PIECE_BYTES = 1 << 20
 #: Instances of a study that are remembered, as examples of it.
@@ -67,9 +53,7 @@ class LibraryIncoming:
         data = library_data_folder(base)
         self._incoming = IncomingFolder(data, require_going, limits or Limits())
         self._companion = RestoreFolder(base.parent / COMPANION_FOLDER)
-        self._holdings = library_holdings(base)
-        self._require_going = require_going
-        self._looked_at = self._expected_until = time.monotonic()
+        self._library = LibraryLookup(base, self._incoming, require_going)
         self._lock = threading.Lock()
         self._settled = False
         self._scope: RestoreScope | None = None
@@ -111,7 +95,7 @@ class LibraryIncoming:
             with self._lock:
                 self._outcome.beside += 1
             return self._companion.write(_beside(file), pieces)
-        held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
+        held = self._library.held(file)
         became = Restored.ALREADY_THERE
         if held is None or not held.is_file():
             became = self._incoming.write(file, pieces)
@@ -132,7 +116,7 @@ class LibraryIncoming:
             yield from self._companion.read_back(_beside(file))
             return
         self._settle()
-        path = self._find(file)
+        path = self._library.find(file)
         if path is None:
             raise LibraryIncompleteError(
                 "the viewer took the file, and its library has no such instance",
@@ -176,90 +160,30 @@ class LibraryIncoming:
                 libraries.append(OldLibrary(read_library_json(content), folder))
         # A viewer that runs has its index written when it goes on: then the studies are there.
         waiting = self._incoming.wait_until_taken(PATIENCE_S)
-        self._expected_until = time.monotonic() + (0 if waiting else PATIENCE_S)
+        self._library.expect(0 if waiting else PATIENCE_S)
         self._put_srs(libraries)
-        self._put_beside([one.said for one in libraries])
+        if self._scope is not None:
+            self._outcome.albums = write_beside(
+                self._companion, [one.said for one in libraries], self._examples, self._scope
+            )
         if not waiting and self._outcome.srs:
             waiting = self._incoming.wait_until_taken(PATIENCE_S)
         self._outcome.waiting = len(self._incoming.waiting())
-        self._look_again()
-
-    def _look_again(self) -> None:
-        """Look into a new copy of the index; who uses the old one goes on with it."""
-        self._holdings = library_holdings(self._base)
-        self._looked_at = time.monotonic()
+        self._library.look_again()
 
     def _put_srs(self, libraries: list[OldLibrary]) -> None:
         """Have the viewer import what only the old index knew of the studies that are there."""
         if self._scope is None or self._scope.known_at is None:
             return
-        present = self._present()
+        present = self._library.says_now()
         for study, examples in sorted(self._examples.items()):
-            instances = filter(None, map(self._find, examples))
+            instances = filter(None, map(self._library.find, examples))
             srs = make_srs(study, libraries, present, instances, self._scope.known_at)
             self._outcome.count(srs)
             for uid, content in srs.made.items():
-                if uid not in self._holdings.files(study):
+                if not self._library.has(study, uid):
                     digest = hashlib.sha256(content).digest()
                     self._incoming.write(FileToRestore((), len(content), digest), [content])
-
-    def _present(self) -> LibraryData:
-        """Read what the library's index says now: what people said since is never replaced."""
-        try:
-            return read_library_json(library_description(self._base))
-        except (ValueError, RecursionError):
-            return LibraryData()
-
-    def _put_beside(self, descriptions: list[LibraryData]) -> None:
-        """Write the list of albums, and what neither it nor the annotations bring back."""
-        scope = self._scope
-        if scope is None or not descriptions:
-            return
-        albums = [
-            album
-            for library in descriptions
-            for album in importable_albums(
-                library, self._examples.__contains__, scope.about, whole=scope.is_whole
-            )
-        ]
-        rest = [
-            {"of": entity, **row}
-            for library in descriptions
-            for study in sorted(self._examples)
-            for entity, row in left_over(library, study)
-        ]
-        self._outcome.albums = len(albums)
-        files = {README_FILE: OF_A_LIVE_LIBRARY.encode()} if albums or rest else {}
-        if albums:
-            files[ALBUMS_FILE] = property_list(albums)
-        if rest:
-            files[LEFT_OVER_FILE] = json.dumps(rest, ensure_ascii=False, indent=1).encode()
-        for name, content in files.items():
-            (self._companion.root / name).unlink(missing_ok=True)
-            digest = hashlib.sha256(content).digest()
-            self._companion.write(FileToRestore((name,), len(content), digest), [content])
-
-    def _find(self, file: FileToRestore) -> Path | None:
-        """Find where a file is now: waiting for the viewer, or in the library.
-
-        Between the two the viewer has taken it, and has not written its index yet.
-        """
-        waiting = self._incoming.folder / incoming_name(file.file_sha256)
-        while True:
-            if waiting.is_file():
-                return waiting
-            held = self._holdings.files(file.study_instance_uid).get(file.sop_instance_uid)
-            if held is not None and held.is_file():
-                return held
-            now = time.monotonic()
-            if now - self._looked_at > _LOOK_AGAIN_S:
-                with self._lock:
-                    self._look_again()
-            elif now > self._expected_until:
-                return None
-            else:
-                self._require_going()
-                time.sleep(_LOOK_AGAIN_S / 4)
 
 
 def _beside(file: FileToRestore) -> FileToRestore:

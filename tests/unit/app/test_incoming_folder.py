@@ -12,9 +12,9 @@ import pytest
 from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
 from dcmvault.errors import DestinationStoppedError, UsageError, VaultDamagedError
 from dcmvault.model.restored import FileToRestore, Restored
-from dcmvault.testing.dicom_files import make_instance
+from dcmvault.testing.dicom_files import make_instance, make_uid
 from dcmvault.testing.horos_importer import import_incoming, importing
-from dcmvault.testing.horos_library import LibraryFacts, build_library, make_uid
+from dcmvault.testing.horos_library import LibraryFacts, build_library
 
 QUICK = Limits(kept_free=0, patience_s=0.1, look_s=0.01)
 

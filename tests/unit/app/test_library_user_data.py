@@ -27,6 +27,7 @@ from dcmvault.app.library_user_data import (
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.dicom.viewer_sr import make_annotations_sr, property_list
 from dcmvault.errors import MalformedDicomError
+from dcmvault.model.sidecar import SidecarFile
 from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.dicom_files import make_uid
 from dcmvault.testing.horos_importer import import_albums, import_incoming
@@ -49,7 +50,11 @@ def added(facts: LibraryFacts) -> UserData:
 
 def library_json(base: Path) -> bytes:
     source = HorosSource(HorosSourceSection(path=base))
-    return next(x.path.read_bytes() for x in source.sidecar() if x.name == "library.json")
+    return next(
+        x.path.read_bytes()
+        for x in source.sidecar()
+        if isinstance(x, SidecarFile) and x.name == "library.json"
+    )
 
 
 def new_library(base: Path) -> Path:

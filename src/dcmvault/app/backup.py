@@ -34,6 +34,7 @@ from dcmvault.model.identifiers import RunId, SourceId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport, RunState
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
@@ -75,12 +76,13 @@ def make_request(
     settings: Settings,
     *,
     kind: RunKind,
-    source: str,
+    source: str | SourceSection,
     destinations: Sequence[str],
     level: Level | None,
     strategy: Strategy = Strategy.INCREMENTAL,
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> RunRequest:
     """Check what a user asks for, without any connection, and make it canonical.
 
@@ -89,7 +91,7 @@ def make_request(
     """
     if not destinations:
         raise UsageError(_("No destination was named."), hint=_("Name one with --to DESTINATION."))
-    section = settings.source(source)
+    section = settings.source(source) if isinstance(source, str) else source
     requested: list[DestinationRequest] = []
     for name in destinations:
         named = settings.destination(name)
@@ -108,6 +110,7 @@ def make_request(
         priority=priority,
         include_other_files=include_other_files
         or (isinstance(section, FolderSourceSection) and section.include_other_files),
+        selection=selection,
     )
 
 

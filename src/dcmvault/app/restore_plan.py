@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from dcmvault.app.file_ids import FileIds
 from dcmvault.app.restored_names import (
     LIBRARY_FOLDER,
     PathRegister,
@@ -13,16 +14,14 @@ from dcmvault.app.restored_names import (
 )
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.restored import FileToRestore, Parts
-from dcmvault.model.selection import Selection
+from dcmvault.model.restored import FileToRestore, Layout, Parts
+from dcmvault.model.selection import NO_STUDY, Selection
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import by_place
 from dcmvault.vault.records import BlobsValue, InstanceRecord, Skeleton
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
-#: How the pseudo study of files that are no instances is written where a UID stands.
-NO_STUDY = "-"
 #: What a library's index knew, in its sidecar.
 DESCRIPTION = "library.json"
 #: Files of one chunk at most, and their bytes: what one worker reads in few requests.
@@ -42,7 +41,7 @@ class RestoreTask:
 
 @dataclass(slots=True)
 class RestorePlan:
-    """Walks over a state twice: to count and to find shared paths, then to give out tasks.
+    """Walks over a state again and again: to count, to find shared paths, to give out tasks.
 
     So memory does not grow with what the vault holds but by 8 bytes for a file.
     """
@@ -52,11 +51,14 @@ class RestorePlan:
     legible: LegibleState
     selection: Selection
     paths: PathRegister
+    layout: Layout
     #: Is called after each study of the first pass.
     looked_at: Callable[[], None]
     #: Of several contents of one SOP Instance UID only the newest comes; of what belongs to a
     #: library as a whole, even when only a part is restored, what its index knew of that.
     newest_only: bool = False
+    #: Only what came from this source, by its address; empty: from any.
+    only_source: str = ""
     studies: int = 0
     files: int = 0
     bytes: int = 0
@@ -67,26 +69,31 @@ class RestorePlan:
         """Do the first pass; UsageError if a study or series that is wanted is not there."""
         missing = {*self.selection.studies}
         missing_series = {*self.selection.series}
-        for study, records in self._selected():
+        for study, _about, records in self._selected():
             self.studies += 1
             missing.discard(study_word(study))
             for record in records:
                 missing_series.discard(record.series_instance_uid)
-                self._note(record, safe_parts(record.locator))
+                self._count(record)
+                if self.layout is not Layout.DICOM:
+                    self.paths.note((record.source, *safe_parts(record.locator)))
             self.looked_at()
         for name in sorted(missing):
-            raise _not_there(_("The vault holds no study %s.") % name)
+            raise not_there(_("The vault holds no study %s.") % name)
         for name in sorted(missing_series):
-            raise _not_there(_("The vault holds no series %s.") % name)
+            raise not_there(_("The vault holds no series %s.") % name)
+        if not self.studies and self.only_source:
+            raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
         if not self.studies and self.selection.asks_attributes:
-            raise _not_there(_("The vault holds nothing that was asked for."))
+            raise not_there(_("The vault holds nothing that was asked for."))
         library = list(self._library())
         for record, parts in library:
-            self._note(record, parts)
+            self._count(record)
+            self.paths.note((record.source, *parts))
         if len(self._sources) > 1:
             self._folders = source_folders(self._sources)
         if self.paths.close():
-            for _study, records in self._selected():
+            for _study, _about, records in self._selected():
                 for record in records:
                     self._contend(record, safe_parts(record.locator))
             for record, parts in library:
@@ -103,12 +110,30 @@ class RestorePlan:
         Each call walks again, to the same tasks.
         """
         waiting: list[RestoreTask] = []
-        for study, records in self._selected():
-            waiting += [self._task(study, record) for record in records]
+        for _study, _patient, tasks in self.studies_in_order():
+            waiting += tasks
             if len(waiting) >= _FILES_IN_ORDER:
                 yield from self._divided(waiting)
                 waiting = []
         yield from self._divided(waiting)
+
+    def studies_in_order(self) -> Iterator[tuple[str, str, list[RestoreTask]]]:
+        """List studies with what tells their patients apart; tasks by series, then by number."""
+        ids = FileIds()
+        for study, about, records in self._selected():
+            patient = (about or {}).get("patient_id", "") or study
+            if self.layout is Layout.DICOM:
+                named = [
+                    (record, ids.name(patient, study, record.series_instance_uid))
+                    for record in sorted(records, key=_series_order)
+                ]
+            else:
+                named = [(record, self._original(record)) for record in records]
+            yield (
+                study,
+                patient,
+                [RestoreTask(record, _file(study, record, parts)) for record, parts in named],
+            )
 
     def library_chunks(self) -> Iterator[list[RestoreTask]]:
         """Give out, in the same way, the files that belong to libraries as a whole."""
@@ -118,8 +143,11 @@ class RestorePlan:
             tasks.append(RestoreTask(record, replace(file, of_library=True)))
         yield from self._divided(tasks)
 
-    def _selected(self) -> Iterator[tuple[str, list[InstanceRecord]]]:
+    def _selected(
+        self,
+    ) -> Iterator[tuple[str, Mapping[str, str] | None, list[InstanceRecord]]]:
         wanted = self.selection
+        asks = wanted.asks_attributes or self.layout is Layout.DICOM
         for uid, about in self._overview():
             if about is not None and not wanted.describes(about):
                 continue
@@ -130,14 +158,16 @@ class RestorePlan:
             ]
             if not records:
                 continue
-            if about is None and wanted.asks_attributes:
+            if about is None and asks:
                 about = self.legible.about(uid)
                 if not wanted.describes(about):
                     continue
-            yield uid, records
+            yield uid, about, records
 
     def _records(self, uid: str) -> list[InstanceRecord]:
         records = self.legible.records(uid)
+        if self.only_source:
+            records = [record for record in records if record.source == self.only_source]
         if not self.newest_only:
             return records
         newest: dict[str, InstanceRecord] = {}
@@ -156,21 +186,20 @@ class RestorePlan:
             if wanted.may_name(study_word(uid)):
                 yield uid, None if entry is None else entry.about
 
-    def _note(self, record: InstanceRecord, parts: Parts) -> None:
+    def _count(self, record: InstanceRecord) -> None:
         self.files += 1
         self.bytes += record.size
         self._sources.add(record.source)
-        self.paths.note((record.source, *parts))
 
     def _contend(self, record: InstanceRecord, parts: Parts) -> None:
         self.paths.contend((record.source, *parts), record.stored_at, record.file_sha256)
 
-    def _task(self, study: str, record: InstanceRecord) -> RestoreTask:
+    def _original(self, record: InstanceRecord) -> Parts:
         key = (record.source, *safe_parts(record.locator))
         parts = self.paths.place(key, record.file_sha256)[1:]
         if self._folders:
             parts = (self._folders[record.source], *parts)
-        return RestoreTask(record, _file(study, record, parts))
+        return parts
 
     def _divided(self, tasks: list[RestoreTask]) -> Iterator[list[RestoreTask]]:
         chunk: list[RestoreTask] = []
@@ -194,6 +223,8 @@ class RestorePlan:
         for state in sorted(self.state.states, key=lambda state: state.created_at):
             newest |= state.sidecars
         for source, files in sorted(newest.items()):
+            if self.only_source not in ("", source):
+                continue
             for name, size, sha256, blobs in files:
                 if not self.selection.is_whole and name != DESCRIPTION:
                     continue
@@ -212,6 +243,17 @@ class RestorePlan:
         if self._folders:
             placed = (LIBRARY_FOLDER, self._folders[record.source], *placed[2:])
         return placed
+
+
+def _series_order(record: InstanceRecord) -> tuple[str, int, str, str, str]:
+    number = record.instance_number.strip()
+    return (
+        record.series_instance_uid,
+        int(number) if number.isascii() and number.isdecimal() else 0,
+        record.sop_instance_uid,
+        record.source,
+        record.locator,
+    )
 
 
 def _file(study: str, record: InstanceRecord, parts: Parts) -> FileToRestore:
@@ -238,5 +280,6 @@ def study_word(study_instance_uid: str) -> str:
     return study_instance_uid or NO_STUDY
 
 
-def _not_there(message: str) -> UsageError:
+def not_there(message: str) -> UsageError:
+    """Say that what was named is not there."""
     return UsageError(message, hint=_("`dcmvault find` and `dcmvault ls` show what it holds."))

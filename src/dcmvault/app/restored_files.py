@@ -28,6 +28,7 @@ from dcmvault.model.restored import FileToRestore, Parts, Restored
 _LOCK = "lock"
 _BUFFER_BYTES = 256 << 10
 _PIECE_BYTES = 1 << 20
+_MARKED_BYTES = 1 << 10
 #: Errors that say that no further file can be written; every other one is about one file.
 _ENDS_ALL = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE}
@@ -47,6 +48,7 @@ class RestoreFolder:
         self._known: set[Parts] = {()}
         self._lock = threading.Lock()
         self._guard = -1
+        self._is_durable = False
 
     @property
     def name(self) -> str:
@@ -102,12 +104,17 @@ class RestoreFolder:
         with one_file():
             folder = self._folder(file.parts[:-1])
             path = os.path.join(folder, file.parts[-1])  # noqa: PTH118 - ten thousands of files
-            if _is_same(path, file.size, file.file_sha256):
+            replaces = bool(file.replaces) and _begins_with(path, file.replaces)
+            if not replaces and _is_same(path, file.size, file.file_sha256):
                 return Restored.ALREADY_THERE
+            self._is_durable = False
             staged = os.path.join(self._unfinished, secrets.token_hex(8))  # noqa: PTH118
             try:
                 _write(staged, file.mtime_ns, pieces)
-                if _give_name(staged, path) or _is_same(path, file.size, file.file_sha256):
+                if replaces:
+                    os.rename(staged, path)  # noqa: PTH104
+                    return Restored.WRITTEN
+                if give_name(staged, path) or _is_same(path, file.size, file.file_sha256):
                     return Restored.WRITTEN
                 raise _something_else()
             finally:
@@ -116,13 +123,22 @@ class RestoreFolder:
 
     def read_back(self, file: FileToRestore) -> Iterator[bytes]:
         """Yield what is there; what the system keeps in memory of it is dropped first."""
+        self._settle()
         with one_file("read back"):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.root.joinpath(*file.parts), flags)
             with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
-                _drop_cached(descriptor)
+                drop_cached(descriptor)
                 while piece := opened.read(_PIECE_BYTES):
                     yield piece
+
+    def _settle(self) -> None:
+        """Bring what was written to the medium, once: else it stays in memory."""
+        with self._lock:
+            if not self._is_durable:
+                with all_files():
+                    _make_durable(self.root)
+                self._is_durable = True
 
     def _folder(self, parts: Parts) -> str:
         """Make the folders of a path; none of them may be a link."""
@@ -174,7 +190,7 @@ def _write(staged: str, mtime_ns: int, pieces: Iterable[bytes]) -> None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
 
 
-def _give_name(staged: str, path: str) -> bool:
+def give_name(staged: str, path: str) -> bool:
     """Name a file unless something has that name; say whether it did."""
     try:
         os.link(staged, path, follow_symlinks=False)
@@ -201,6 +217,17 @@ def _is_same(path: str, size: int, sha256: bytes) -> bool:
         if hashlib.file_digest(file, "sha256").digest() != sha256:
             raise _something_else()
     return True
+
+
+def _begins_with(path: str, mark: bytes) -> bool:
+    """Say whether a regular file is there with some bytes near its beginning."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123
+            return mark in file.read(_MARKED_BYTES)
+    except FileNotFoundError:
+        return False
 
 
 def _something_else() -> ObjectExistsError:
@@ -247,11 +274,10 @@ def _stopped(number: int) -> DestinationStoppedError:
     )
 
 
-def _drop_cached(descriptor: int) -> None:
+def drop_cached(descriptor: int) -> None:
     """Have the system forget what it keeps of a file, so that the medium is read."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
-            os.fdatasync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 

@@ -1,4 +1,4 @@
-"""Opening the catalogue: one database, eight narrow ports."""
+"""Opening the catalogue: one database, narrow ports."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
+from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
@@ -27,6 +28,7 @@ from dcmvault.ports.catalogue import (
 )
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -41,6 +43,7 @@ class Catalogue:
     status: StatusCatalogue
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
+    restores: RestoreBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -85,6 +88,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         status=StatusInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
+        restores=RestoresInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

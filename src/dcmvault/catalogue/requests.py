@@ -8,11 +8,15 @@ from dataclasses import asdict
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+from dcmvault.model.selection import Selection
 
 
 def to_text(request: RunRequest) -> str:
-    """Write a request as canonical JSON."""
-    return json.dumps(asdict(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Write a request as canonical JSON; a selection that leaves nothing out is not written."""
+    fields = asdict(request)
+    if request.selection.is_whole:
+        del fields["selection"]
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def from_text(text: str) -> RunRequest:
@@ -25,4 +29,9 @@ def from_text(text: str) -> RunRequest:
         DestinationRequest(one["address"], None if one["level"] is None else Level(one["level"]))
         for one in fields["destinations"]
     )
+    if "selection" in fields:
+        chosen = fields["selection"]
+        for name, value in chosen.items():
+            chosen[name] = tuple(value) if isinstance(value, list) else value
+        fields["selection"] = Selection(**chosen)
     return RunRequest(**fields)

@@ -49,6 +49,8 @@ class FileToRestore:
     locator: str = ""
     #: It belongs to a library as a whole, not to a study; `locator` is its name in the sidecar.
     of_library: bool = False
+    #: Another file of this name may be replaced if these bytes stand in its first kibibyte.
+    replaces: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+#: What stands where people write a study's UID for that of files that are no instances.
+NO_STUDY = "-"
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -56,3 +59,16 @@ class Selection:
             and (not self.first_date or self.first_date <= date)
             and (not self.last_date or "" < date <= self.last_date)
         )
+
+    def contradicts(self, study: Mapping[str, str]) -> bool:
+        """Say whether what is known of a study rules it out; what is empty may not be known."""
+        wanted = {
+            "patient_id": self.patients[:1],
+            "accession_number": self.accessions[:1],
+            "study_date": (self.first_date or self.last_date,),
+        }
+        known = {name: study.get(name, "") or "".join(some) for name, some in wanted.items()}
+        return not self.describes(known)
+
+
+EVERYTHING = Selection()

@@ -1,25 +1,15 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no request.
-
-The page carries its own Content Security Policy: even if a value slipped through the escaping,
-the browser would run nothing and fetch nothing.
-"""
+"""A run's report as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from dcmvault.i18n import format_bytes, format_duration, format_number, language, ngettext
+from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport, RunReport, StudyReport
 from dcmvault.reports.bars import Bar, bar
-from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import (
     FailureGroup,
     StudyRow,
@@ -28,6 +18,7 @@ from dcmvault.reports.grouping import (
     level_label,
     warning_sentences,
 )
+from dcmvault.reports.pages import page
 from dcmvault.reports.summary import duration_s, lowest_level
 from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
@@ -48,16 +39,10 @@ _LEAST_SHOWN_S = 0.05
 
 def render(report: RunReport) -> str:
     """Render the page in the language in use."""
-    environment = _environment()
-    # Only these two files of ours are trusted as they are.
-    style = Markup(environment.get_template("style.css").render())  # noqa: S704
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     names = [part.name for part in report.destinations]
     rows = by_study(report.study_reports, names)
-    return environment.get_template("report.html").render(
-        language=language().replace("_", "-"),
-        style=style,
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'",
+    return page(
+        "report.html",
         words=_words(report),
         report=report,
         warnings=warning_sentences(report),
@@ -76,29 +61,15 @@ def render(report: RunReport) -> str:
     )
 
 
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("dcmvault.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalised,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _finalised(value: object) -> object:
-    """Make controls and direction marks of every shown text visible, before it is escaped."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value)
-    return value
-
-
 def _words(report: RunReport) -> dict[str, str]:
     """Return the page's fixed words."""
-    kind = report.request.kind
+    titles = {
+        RunKind.BACKUP: _("Backup report"),
+        RunKind.VERIFY: _("Verification report"),
+        RunKind.RESTORE: _("Restore report"),
+    }
     return {
-        "title": _("Verification report") if kind is RunKind.VERIFY else _("Backup report"),
+        "title": titles[report.request.kind],
         "destinations": _("Evidence by destination"),
         "stages": _("Time by stage"),
         "stages_note": _("Stages work side by side: their sum may exceed the duration."),

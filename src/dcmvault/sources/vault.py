@@ -35,9 +35,11 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
+from dcmvault.model.selection import Selection
 from dcmvault.sources.sentences import sentence
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.repository import Vault
@@ -48,6 +50,10 @@ _NO_STUDY = "-"
 #: Digits that tell files of one base name apart within a study.
 _MARK_DIGITS = 16
 _LOCATOR = re.compile(rf"([^/]+)/([0-9a-f]{{{_MARK_DIGITS}}})-")
+#: The name of what stands for records that cannot be read.
+_RECORDS = "records"
+#: The fingerprint of what is listed, but cannot be examined.
+_ABSENT = Fingerprint(0, 0, 0)
 _SEPARATOR = re.compile(r"[/\\]")
 _LONGEST_NAME = 120
 #: Files that are looked up, and whose places in packs are planned, at once.
@@ -93,13 +99,32 @@ class VaultSource:
         for uid in uids:
             yield StudyRef(_word(uid), uid)
 
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List the studies that a selection may mean, by what snapshots say of each."""
+        with _unavailable():
+            state = self._listed = self._state()
+            listed = [
+                uid
+                for uid, entry in LegibleState(state, _raise).overview()
+                if entry is None or selection.describes(entry.about)
+            ]
+        for uid in listed:
+            if selection.may_name(_word(uid)):
+                yield StudyRef(_word(uid), uid)
+
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
-        """List the files of one study, as its records say."""
+        """List the files of one study, as its records say.
+
+        Records that cannot be read are listed as a file that cannot: nobody knows which they name.
+        """
         uid = _uid(study.locator)
+        losses: dict[str, str] = {}
         with _unavailable():
             if self._listed is None:
                 self._listed = self._state()
-            parts = self._listed.stored(uid)
+            parts = _legible(self._listed, uid, losses).parts(uid)
+        for locator in losses:
+            yield InstanceEntry(locator, _ABSENT)
         part_of = {(one.key, one.version): part for part in parts for one in part.instances}
         records = current([record for part in parts for record in part.instances])
         for record in sorted(records, key=lambda record: (record.stored_at, record.key)):
@@ -140,8 +165,7 @@ class VaultSource:
         if self._vault is None:
             self._vault = self._open_vault()
             read_in_spite_of_damage(self._vault)
-        choice = Choice(self._vault)
-        return choice.snapshot(self._snapshot) if self._snapshot else choice.present()
+        return Choice(self._vault).named(self._snapshot)
 
 
 @dataclass(slots=True)
@@ -150,6 +174,8 @@ class _Lookup:
 
     state: VaultState
     _word: str = ""
+    #: By locator of what stands for records: why they cannot be read.
+    _losses: dict[str, str] = field(default_factory=dict)
     _records: dict[str, InstanceRecord] = field(default_factory=dict)
 
     def record(self, entry: InstanceEntry) -> InstanceRecord | UnreadableEntry:
@@ -159,13 +185,16 @@ class _Lookup:
             return _refusal(entry, EntryUnreadableError, "No file of a vault has this locator.")
         if found[1] != self._word:
             uid = _uid(found[1])
+            losses: dict[str, str] = {}
             try:
-                records = self.state.records(uid)
+                records = _legible(self.state, uid, losses).records(uid)
             except DestinationError as error:
                 return _refusal(entry, EntryUnreadableError, sentence(error.message))
-            self._word = found[1]
+            self._word, self._losses = found[1], losses
             self._records = {_entry(uid, record).locator: record for record in records}
         record = self._records.get(entry.locator)
+        if (lost := self._losses.get(entry.locator)) is not None:
+            return _refusal(entry, EntryUnreadableError, lost)
         if record is None:
             return _refusal(entry, EntryVanishedError, "The vault does not hold the file any more.")
         if _fingerprint(record) != entry.fingerprint:
@@ -205,6 +234,21 @@ def _answers(
             yield _refusal(entry, EntryUnreadableError, message)
         else:
             yield InstanceFile(entry, path)
+
+
+def _legible(state: VaultState, uid: str, losses: dict[str, str]) -> LegibleState:
+    """Read a study as far as that is possible; `losses` takes what is lost of it, by locator."""
+
+    def lose(_study: str, error: DestinationError) -> None:
+        told = f"Records of the study cannot be read: {sentence(error.message)}"
+        mark = hashlib.sha256(told.encode()).hexdigest()[:_MARK_DIGITS]
+        losses[f"{_word(uid)}/{mark}-{_RECORDS}"] = told
+
+    return LegibleState(state, lose)
+
+
+def _raise(_study: str, error: DestinationError) -> None:
+    raise error
 
 
 def _word(uid: str) -> str:

@@ -176,7 +176,7 @@ def test_one_damaged_byte_is_named_and_nothing_wrong_is_restored(
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A library of the viewer's with nothing in it yet."""
-    monkeypatch.setattr("dcmvault.app.library_incoming.PATIENCE_S", 2.0)
+    monkeypatch.setattr("dcmvault.app.library_incoming.PATIENCE_S", 0.5)
     base = tmp_path / "Documents" / "Horos Data"
     for folder in ("DATABASE.noindex", "INCOMING.noindex"):
         (base / folder).mkdir(parents=True)

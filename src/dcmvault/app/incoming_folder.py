@@ -74,6 +74,8 @@ class IncomingFolder:
         self._room = 0
         #: Files that may come but are not there yet.
         self._under_way = 0
+        #: Files that this restore has put there.
+        self.written = 0
         self._owner: tuple[int, int] | None = None
 
     @contextlib.contextmanager
@@ -131,6 +133,9 @@ class IncomingFolder:
                 with contextlib.suppress(OSError):
                     os.unlink(staged)  # noqa: PTH108
                 raise
+            else:
+                with self._lock:
+                    self.written += 1
             finally:
                 with self._lock:
                     self._under_way -= 1

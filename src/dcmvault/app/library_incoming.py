@@ -35,6 +35,8 @@ from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 PATIENCE_S = 15.0
 _DESCRIPTION = "library.json"
 _PIECE_BYTES = 1 << 20
+#: Seconds until a viewer that has taken a file has written its index.
+VIEWER_PATIENCE_S = 120.0
 #: Instances of a study that are remembered, as examples of it.
 _EXAMPLES = 3
 
@@ -55,6 +57,7 @@ class LibraryIncoming:
         self._companion = RestoreFolder(base.parent / COMPANION_FOLDER)
         self._library = LibraryLookup(base, self._incoming, require_going)
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._settled = False
         self._scope: RestoreScope | None = None
         self._descriptions: list[tuple[Path, bytes]] = []
@@ -149,18 +152,25 @@ class LibraryIncoming:
         return self._companion.write(_beside(file), pieces)
 
     def _settle(self) -> None:
-        """When every file is written: add what only the index knew, and wait for the viewer."""
-        with self._lock:
-            if self._settled:
-                return
-            self._settled = True
+        """When every file is written: add what only the index knew, and wait for the viewer.
+
+        Done once; who comes meanwhile waits.
+        """
+        with self._settling:
+            if not self._settled:
+                self._finish()
+                self._settled = True
+
+    def _finish(self) -> None:
         libraries = []
         for folder, content in self._descriptions:
             with contextlib.suppress(ValueError, RecursionError):
                 libraries.append(OldLibrary(read_library_json(content), folder))
-        # A viewer that runs has its index written when it goes on: then the studies are there.
         waiting = self._incoming.wait_until_taken(PATIENCE_S)
-        self._library.expect(0 if waiting else PATIENCE_S)
+        if waiting and len(waiting) < self._incoming.written:
+            # It runs, and is busy with what it took.
+            waiting = self._incoming.wait_until_taken(VIEWER_PATIENCE_S)
+        self._library.expect(VIEWER_PATIENCE_S)
         self._put_srs(libraries)
         if self._scope is not None:
             self._outcome.albums = write_beside(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,28 @@ from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.story import QUICK_RETRIES, summary_of
 
 from dcmvault.testing.dicom_files import make_study
-from dcmvault.testing.peer_faults import slow
+from dcmvault.testing.peer_faults import Action, Arrival, slow
 from dcmvault.testing.peers import SimulatedPacs
 
 
+@dataclass
+class Pace:
+    """How slow a PACS is: so that there is a queue."""
+
+    seconds: float = 0.6
+
+    def __call__(self, arrival: Arrival) -> Action:
+        return slow(self.seconds)(arrival)
+
+
 @pytest.fixture
-def pacs() -> Iterator[SimulatedPacs]:
-    """A PACS so slow that there is a queue."""
-    with SimulatedPacs(slow(0.6)) as pacs:
+def pace() -> Pace:
+    return Pace()
+
+
+@pytest.fixture
+def pacs(pace: Pace) -> Iterator[SimulatedPacs]:
+    with SimulatedPacs(pace) as pacs:
         yield pacs
 
 
@@ -89,10 +104,12 @@ def test_a_job_is_moved_and_cancelled_and_then_the_run(
     start_dcmvault: StartDcmvault,
     run_dcmvault: RunDcmvault,
     pacs: SimulatedPacs,
+    pace: Pace,
     address: str,
     studies: Path,
     listed: Callable[[], dict[str, Any]],
 ) -> None:
+    pace.seconds = 3  # the run lasts until it is cancelled, however busy the machine is
     process = start_dcmvault("backup", studies, "--to", address, "--json", "--progress", "none")
     wait_until(lambda: bool(pacs.received))
     jobs = listed()["jobs"]
@@ -112,6 +129,7 @@ def test_a_job_is_moved_and_cancelled_and_then_the_run(
     assert text.startswith("The run was cancelled.")
     assert "failed" not in text
     assert run_dcmvault("queue", "cancel", run).returncode == 2
+    pace.seconds = 0
     summary_of(run_dcmvault("backup", studies, "--to", address, "--json"))
     assert len(pacs.held()) == 48
 

@@ -24,6 +24,7 @@ from dcmvault.cli.main import run
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.sources.horos import HorosSource
+from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.horos_comparison import library_differences
 from dcmvault.testing.horos_importer import import_albums, import_incoming, importing
 from dcmvault.testing.horos_library import LibraryFacts, build_library
@@ -330,3 +331,42 @@ def test_killed_in_the_middle_nothing_comes_twice(
     assert len(stored) == len(set(stored))
     assert set(stored) >= set(wanted_contents(story).values())
     assert annotations_of(sidecar_of(live), story.added.ct_study)["comment"] == "Seen; “compare”"
+
+
+def test_certificate_says_that_the_library_is_what_it_was(
+    story: Story, tmp_path: Path, restore: Any
+) -> None:
+    new, told = tmp_path / "New Data", tmp_path / "restored.json"
+    page = tmp_path / "restored.html"
+    certificates = ("--certificate", str(told), "--certificate", str(page))
+    restore(story.vault, new, "--layout", "library", *certificates)
+    certificate = json.loads(told.read_bytes())
+    assert certificate["is_complete"]
+    assert certificate["files"]["proven"] == certificate["files"]["selected"] > 20
+    assert "value by value" in certificate["remarks"][0]
+    assert "value by value" in page.read_text(encoding="utf-8")
+
+
+def test_only_a_whole_library_of_a_vault_becomes_a_library(
+    story: Story, tmp_path: Path, restore: Any
+) -> None:
+    new = tmp_path / "New Data"
+    for options, words in (
+        (("--study", story.added.ct_study), "and whole"),
+        (("--source", "horos:/elsewhere"), "nothing from the source horos:/elsewhere"),
+    ):
+        summary = restore(story.vault, new, "--layout", "library", *options, status=2)
+        assert words in summary["error"]["message"]
+        assert not new.exists()
+    named = restore(story.vault, new, "--layout", "library", "--source", f"horos:{story.base}")
+    assert named["failures"] == []
+
+
+def test_files_of_a_folder_go_into_a_library(live: Path, tmp_path: Path, home: Path) -> None:
+    made = make_study(tmp_path / "source", key="one", instances=3)
+    told = io.StringIO()
+    with importing(live), redirect_stdout(told):
+        words = ["restore", str(tmp_path / "source"), f"horos:{live}", "--json"]
+        assert run([*words, "--progress", "none"]) == 0
+    stored = {path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")}
+    assert stored == {one.path.read_bytes() for one in made}

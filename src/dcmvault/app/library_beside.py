@@ -10,7 +10,7 @@ from dcmvault.app.library_outcome import ALBUMS_FILE
 from dcmvault.app.library_readme import OF_A_LIVE_LIBRARY, README_FILE
 from dcmvault.app.library_user_data import LibraryData, importable_albums, left_over
 from dcmvault.app.restored_files import RestoreFolder
-from dcmvault.dicom.viewer_sr import property_list
+from dcmvault.dicom.property_list import property_list
 from dcmvault.model.restored import FileToRestore, RestoreScope
 
 LEFT_OVER_FILE = "not-imported.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dcmvault.app.library_user_data import LibraryData, annotations_of
 from dcmvault.app.restored_names import safe_parts
-from dcmvault.dicom.viewer_sr import make_annotations_sr, make_report_sr
+from dcmvault.app.wiring.library import make_annotations_sr, make_report_sr
 from dcmvault.errors import MalformedDicomError
 
 #: Documents together; a larger report is left beside the library. Bytes.

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import plistlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,9 +23,9 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
+from dcmvault.dicom.property_list import property_list
 from dcmvault.errors import MalformedDicomError
 
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 #: What an instance says of its patient and its study; an SR that says the same belongs to them.
 _OF_THE_STUDY = (
     "SpecificCharacterSet",
@@ -44,11 +42,6 @@ _OF_THE_STUDY = (
     "StudyInstanceUID",
     "StudyID",
 )
-
-
-def property_list(value: Mapping[str, Any] | list[Any]) -> bytes:
-    """Write a property list as the viewer does, in XML; it has no control characters but blanks."""
-    return plistlib.dumps(_writable(value), fmt=plistlib.FMT_XML)
 
 
 def make_annotations_sr(
@@ -114,17 +107,6 @@ def _make(
     # A property list may end with a line feed; at the end of a ZIP nothing is minded.
     dataset.add_new(0x00420011, "OB", content + b"\n" * (len(content) % 2))
     return uid, _written(dataset)
-
-
-def _writable(value: Any) -> Any:
-    """Replace what XML cannot hold by spaces."""
-    if isinstance(value, str):
-        return _CONTROLS.sub(" ", value)
-    if isinstance(value, Mapping):
-        return {str(_writable(key)): _writable(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_writable(one) for one in value]
-    return value
 
 
 def _attributes_of_study(instance: bytes | Path) -> Dataset:

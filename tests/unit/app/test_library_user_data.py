@@ -25,7 +25,8 @@ from dcmvault.app.library_user_data import (
     read_library_json,
 )
 from dcmvault.config.sections import HorosSourceSection
-from dcmvault.dicom.viewer_sr import make_annotations_sr, property_list
+from dcmvault.dicom.property_list import property_list
+from dcmvault.dicom.viewer_sr import make_annotations_sr
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.sources.horos import HorosSource

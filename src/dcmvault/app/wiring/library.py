@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcmvault.config.sections import HorosSourceSection
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
@@ -48,6 +49,24 @@ def library_description(base: Path) -> bytes:
         if isinstance(file, SidecarFile) and file.name == "library.json":
             return file.path.read_bytes()
     return b""
+
+
+def make_annotations_sr(
+    instance: Path, annotations: Mapping[str, Any], made_at: datetime
+) -> tuple[str, bytes]:
+    """Make the annotations SR of a study; see `dicom.viewer_sr`."""
+    from dcmvault.dicom.viewer_sr import make_annotations_sr as make  # noqa: PLC0415 - pydicom
+
+    return make(instance, annotations, made_at)
+
+
+def make_report_sr(
+    instance: Path, suffix: str, archive: bytes, made_at: datetime
+) -> tuple[str, bytes]:
+    """Make the report SR of a study; see `dicom.viewer_sr`."""
+    from dcmvault.dicom.viewer_sr import make_report_sr as make  # noqa: PLC0415 - pydicom
+
+    return make(instance, suffix, archive, made_at)
 
 
 def library_holdings(base: Path) -> LibraryHoldings:

@@ -307,30 +307,50 @@ def test_folder_must_be_a_library(story: Story, live: Path, tmp_path: Path, rest
     assert restore(story.vault, f"horos:{live}", status=1)["error"]["code"] == "source_unavailable"
 
 
-def test_killed_in_the_middle_nothing_comes_twice(
-    story: Story, live: Path, restore: Any, start_dcmvault: StartDcmvault
+def kill_again_and_again(
+    start: StartDcmvault, story: Story, to: str, kills: int, *options: str
 ) -> None:
-    incoming = live / "INCOMING.noindex"
+    """Start a restore again and again, and kill it when it has made some more files."""
+    folder = Path(to.removeprefix("horos:"))
+    for kill in range(kills):
+        there = sum(path.is_file() for path in folder.rglob("*"))
+        words = ("restore", f"vault:{story.vault}", to, "--progress", "none", *options)
+        process = start(*words)
+        while process.poll() is None:
+            if sum(path.is_file() for path in folder.rglob("*")) > there + kill % 5:
+                process.kill()
+            time.sleep(0.001)
+        process.wait()
+
+
+KILLS = pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.nightly)])
+
+
+@KILLS
+def test_killed_in_the_middle_nothing_comes_twice(
+    story: Story, live: Path, restore: Any, start_dcmvault: StartDcmvault, kills: int
+) -> None:
     with importing(live) as imported:
-        for seen in (1, 4, 9):
-            process = start_dcmvault(
-                "restore", f"vault:{story.vault}", f"horos:{live}", "--progress", "none"
-            )
-            deadline = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < deadline:
-                if imported.taken >= seen or any(incoming.glob(".*")):
-                    process.kill()
-                    break
-                time.sleep(0.001)
-            process.wait()
+        kill_again_and_again(start_dcmvault, story, f"horos:{live}", kills)
         summary = restore(story.vault, f"horos:{live}")
     assert summary["failures"] == []
     assert (imported.discarded, imported.deleted) == (0, 0)
-    assert not list(incoming.iterdir())
+    assert not list((live / "INCOMING.noindex").iterdir())
     stored = [path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")]
     assert len(stored) == len(set(stored))
     assert set(stored) >= set(wanted_contents(story).values())
     assert annotations_of(sidecar_of(live), story.added.ct_study)["comment"] == "Seen; “compare”"
+
+
+@KILLS
+def test_library_comes_back_in_spite_of_kills(
+    story: Story, tmp_path: Path, restore: Any, start_dcmvault: StartDcmvault, kills: int
+) -> None:
+    new = tmp_path / "New Data"
+    kill_again_and_again(start_dcmvault, story, str(new), kills, "--layout", "library")
+    assert restore(story.vault, new, "--layout", "library")["failures"] == []
+    assert library_differences(story.kept, new, moved_paths(story, new)) == []
+    assert not list(new.glob(".*"))
 
 
 def test_certificate_says_that_the_library_is_what_it_was(

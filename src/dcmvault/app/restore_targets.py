@@ -11,7 +11,7 @@ from dcmvault.app.library_incoming import LibraryIncoming
 from dcmvault.app.restored_files import RestoreFolder
 from dcmvault.app.restored_zip import RestoreZip
 from dcmvault.app.restoring import stopped
-from dcmvault.config.addresses import is_library, is_peer_address
+from dcmvault.config.addresses import LIBRARY_INDEX, is_library, is_peer_address
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import SourceSection, VaultSection
 from dcmvault.config.settings import Settings
@@ -96,6 +96,8 @@ def restore_target(
 
 def _library_in_use(path: str, layout: Layout | None, stop: threading.Event) -> RestoreTarget:
     base = Path(os.path.realpath(Path(path).expanduser()))
+    if base.name == LIBRARY_INDEX:
+        base = base.parent
     if layout is not None:
         raise UsageError(
             _("A viewer gives the files it imports names of its own; a layout is for folders."),

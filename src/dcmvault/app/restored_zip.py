@@ -61,9 +61,9 @@ class RestoreZip:
                 hint=_("If the path is right, make that folder."),
             )
         if os.path.lexists(self.path):
-            raise ObjectExistsError(
-                "something has the name of the ZIP file; it was left as it is",
-                hint="Move it away, or name another file.",
+            raise UsageError(
+                _("There is a file of this name already; it was left as it is."),
+                hint=_("Move it away, or name another file."),
             )
         try:
             with self._all_files():

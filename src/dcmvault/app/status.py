@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.drill import Drill
 from dcmvault.ports.catalogue import RunRecord
 from dcmvault.ports.status import CoverageStatus, SourceStatus
 
@@ -24,6 +25,11 @@ def status(workplace: Workplace) -> list[SourceView]:
         SourceView(source, tuple(catalogue.coverage(source.source_id)))
         for source in catalogue.sources()
     ]
+
+
+def latest_drills(workplace: Workplace) -> list[Drill]:
+    """Return the newest drill of each place that studies were restored from to scratch."""
+    return workplace.catalogue.restores.latest_drills()
 
 
 def recent_runs(workplace: Workplace, limit: int = 5) -> list[RunRecord]:

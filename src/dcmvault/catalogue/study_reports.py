@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.restores import drilled_among
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import EntryState, entries, holdings, series, studies, versions
 from dcmvault.model.evidence import Level
@@ -38,6 +39,7 @@ def _reports_of(
     keys = [row.id for row in rows]
     evidence = _evidence(connection, run, part, keys)
     modalities = _modalities(connection, keys)
+    drilled = drilled_among(connection, part.name, uids)
     for uid in uids:
         study = by_uid.get(uid)
         found = None if study is None else evidence.get(study.id)
@@ -55,6 +57,7 @@ def _reports_of(
             patient_name=study.patient_name,
             patient_id=study.patient_id,
             study_description=study.study_description,
+            drilled_at=drilled.get(uid),
         )
 
 

@@ -120,6 +120,8 @@ class StudyReport:
     patient_name: str = ""
     patient_id: str = ""
     study_description: str = ""
+    #: When it was last restored from there to scratch, and proven.
+    drilled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,15 @@ def test_library_that_the_viewer_worked_with_is_never_changed(
     summary = restore(story.vault, new, "--layout", "library", status=3)
     assert (new / "REPORTS" / "not linked?.odt").read_bytes() == b"written since"
     assert {one["code"] for one in summary["failures"]} == {"object_exists", "library_incomplete"}
+    with closing(sqlite3.connect(new / "Database.sql")) as connection, connection:
+        connection.execute(
+            "DELETE FROM ZSTUDY WHERE ZSTUDYINSTANCEUID = ?", (story.added.us_study,)
+        )
+    shutil.rmtree(new / "DATABASE.noindex" / "20000")
+    summary = restore(story.vault, new, "--layout", "library", status=2)
+    assert "has worked with this library" in summary["error"]["message"]
+    assert not (new / "DATABASE.noindex" / "20000").exists()
+    assert not list(new.glob(".*"))
 
 
 def test_one_damaged_byte_is_named_and_nothing_wrong_is_restored(
@@ -286,7 +295,8 @@ def test_other_content_in_the_library_is_reported_and_left(
     study = story.added.ct_study
     restore(story.vault, f"horos:{live}", "--study", study)
     import_incoming(live)
-    changed = next((live / "DATABASE.noindex").rglob("*.dcm"))
+    stored = sorted((live / "DATABASE.noindex").rglob("*.dcm"))
+    changed = next(path for path in stored if path.read_bytes() in wanted_contents(story).values())
     changed.write_bytes(changed.read_bytes().replace(b"Doe^Jane", b"Doe^Joan"))
     kept = changed.read_bytes()
     summary = restore(story.vault, f"horos:{live}", "--study", study, status=3)
@@ -334,7 +344,8 @@ def test_killed_in_the_middle_nothing_comes_twice(
         kill_again_and_again(start_dcmvault, story, f"horos:{live}", kills)
         summary = restore(story.vault, f"horos:{live}")
     assert summary["failures"] == []
-    assert (imported.discarded, imported.deleted) == (0, 0)
+    # What the viewer has taken and not indexed yet may come again; it drops that.
+    assert imported.deleted == 0
     assert not list((live / "INCOMING.noindex").iterdir())
     stored = [path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")]
     assert len(stored) == len(set(stored))

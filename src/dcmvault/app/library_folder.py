@@ -7,6 +7,7 @@ it, and a restore that was interrupted goes on.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import os
 import shutil
@@ -86,6 +87,11 @@ class LibraryFolder:
                 hint=_("Name a new folder."),
             )
         with self._folder.open():
+            if os.path.lexists(index) and not self._is_as_made():
+                raise UsageError(
+                    _("The viewer has worked with this library since it was restored: it stays."),
+                    hint=_("Restore into a new folder."),
+                )
             yield
             self._check = self._complete()
 
@@ -173,28 +179,42 @@ class LibraryFolder:
         return replace(check, missing=files_missing(self.root))
 
     def _put_index_in(self) -> int | None:
-        """Make the library's index of that of the vault; None where there is none.
+        """Put the library's index in, if it is not there; None where the vault has none.
 
-        Answers how many rows lead to where files are now. One that is there stays: the viewer may
-        have worked with it.
+        Answers how many of its rows lead to where files are now.
         """
         stored, place = self.root.joinpath(*INDEX_PARTS), self.root / INDEX_FILE
         if not stored.is_file():
             return None
-        staged = self.root / UNFINISHED_FOLDER / INDEX_FILE
-        shutil.copyfile(stored, staged)
-        staged.chmod(0o600)
-        repointed = 0
-        # One that was never at rest lies there with its journal, and says nothing yet.
-        journals = [one for one in stored.parent.iterdir() if one.name != INDEX_FILE]
-        if not journals:
-            with contextlib.suppress(SourceError):
-                repointed = repoint_library(staged, self._find_linked, self._find_report())
+        staged, repointed = self._make_index(stored)
         if not os.path.lexists(place):
-            for journal in journals:
+            for journal in _journals(stored):
                 shutil.copyfile(journal, self.root / journal.name)
             staged.rename(place)
         return repointed
+
+    def _make_index(self, stored: Path) -> tuple[Path, int]:
+        """Make the library's index of that of the vault: the same one from the same files."""
+        staged = self.root / UNFINISHED_FOLDER / INDEX_FILE
+        shutil.copyfile(stored, staged)
+        staged.chmod(0o600)
+        # One that was never at rest lies there with its journal, and says nothing yet.
+        if _journals(stored):
+            return staged, 0
+        with contextlib.suppress(SourceError):
+            return staged, repoint_library(staged, self._find_linked, self._find_report())
+        return staged, 0
+
+    def _is_as_made(self) -> bool:
+        """Say whether the index is as it was put in: no viewer has worked with it since."""
+        stored, place = self.root.joinpath(*INDEX_PARTS), self.root / INDEX_FILE
+        with all_files():
+            if not stored.is_file():
+                return False
+            made, _repointed = self._make_index(stored)
+            same = filecmp.cmp(made, place, shallow=False)
+            made.unlink()
+        return same
 
     def _find_linked(self, path: str) -> str | None:
         new = self.root.joinpath(*linked_parts(path))
@@ -210,3 +230,7 @@ class LibraryFolder:
                 if (new := new_report_path(report)) and (self.root / new).exists():
                     moved[report["location"]] = new
         return moved.get
+
+
+def _journals(index: Path) -> list[Path]:
+    return [one for one in index.parent.iterdir() if one.name != index.name]

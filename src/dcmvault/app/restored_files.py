@@ -124,7 +124,7 @@ class RestoreFolder:
     def read_back(self, file: FileToRestore) -> Iterator[bytes]:
         """Yield what is there; what the system keeps in memory of it is dropped first."""
         self._settle()
-        with one_file("read back"):
+        with one_file(reading=True):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.root.joinpath(*file.parts), flags)
             with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
@@ -238,7 +238,7 @@ def _something_else() -> ObjectExistsError:
 
 
 @contextlib.contextmanager
-def one_file(done: str = "written") -> Iterator[None]:
+def one_file(*, reading: bool = False) -> Iterator[None]:
     """Turn the system's errors into those of one file, or of all."""
     try:
         yield
@@ -246,8 +246,11 @@ def one_file(done: str = "written") -> Iterator[None]:
         number = error.errno or 0
         if number in _ENDS_ALL:
             raise _stopped(number) from error
+        reason = os.strerror(number)
         raise DestinationError(
-            f"the file cannot be {done}: {os.strerror(number)}",
+            f"the file cannot be read back: {reason}"
+            if reading
+            else f"the file cannot be written: {reason}",
             hint="Restore into another folder, or on another file system.",
         ) from error
 

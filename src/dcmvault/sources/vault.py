@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -143,15 +144,18 @@ class VaultSource:
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Rebuild each file from what the vault holds now; the last `kept` are there."""
-        with tempfile.TemporaryDirectory(prefix="dcmvault-") as folder:
+        folder = Path(tempfile.mkdtemp(prefix="dcmvault-"))
+        try:
             rebuilt: deque[Path] = deque()
-            with _Rebuilding(self._lookup, Path(folder)) as rebuilding:
+            with _Rebuilding(self._lookup, folder) as rebuilding:
                 for answer in rebuilding.answers(entries):
                     if isinstance(answer, InstanceFile):
                         rebuilt.append(answer.path)
                     yield answer
                     while len(rebuilt) >= kept:
                         rebuilt.popleft().unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _lookup(self) -> _Lookup | DcmvaultError:
         try:

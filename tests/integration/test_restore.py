@@ -552,7 +552,7 @@ def test_progress_as_json(
     assert lines[-1] == {
         **lines[-1],
         "event": "progress",
-        "state": "running",
+        "state": "reading_back",
         "files": 13,
         "done": 13,
         "failed": 0,

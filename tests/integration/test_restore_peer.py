@@ -79,6 +79,13 @@ def said(*words: str | Path, status: int = 0) -> dict[str, Any]:
     return summary
 
 
+def listed(folder: Path) -> list[str]:
+    """What pydicom finds by the DICOMDIR of a file-set, each file opened."""
+    found = FileSet(folder / "DICOMDIR")
+    found._stage["t"].cleanup()
+    return sorted(str(one.load().SOPInstanceUID) for one in found)
+
+
 def sops(folder: Path) -> list[str]:
     return sorted(str(dcmread(path).SOPInstanceUID) for path in files_below(folder))
 
@@ -231,10 +238,7 @@ def test_a_zip_file_is_a_file_set(home: Path, world: World, source: Path, tmp_pa
     assert directory
     assert sorted(found.values()) == sorted(contents(source).values())
     assert all(part.isalnum() and part.isupper() for name in found for part in name.split("/"))
-    listed = FileSet(unpacked / "DICOMDIR")
-    assert sorted(one.SOPInstanceUID for one in listed) == sops(source)
-    patients = {one.PatientID for one in listed}
-    assert "OTHER" in patients
+    assert listed(unpacked) == sops(source)
     # Nothing is overwritten.
     said("restore", f"vault:{world.place}", place, status=2)
 
@@ -251,12 +255,12 @@ def test_a_file_set_in_a_folder_goes_on(
     summary = said(*asked)
     assert summary["files"]["written"] == 1
     assert summary["files"]["read_back"] == len(files)
-    assert len(list(FileSet(out / "DICOMDIR"))) == len(files)
+    assert listed(out) == sops(source)
     said("restore", out, pacs.address)
     assert pacs.instances() == sops(source)
     fetched = tmp_path / "fetched"
     said("restore", pacs.address, fetched, "--layout", "dicom", "--patient", "OTHER")
-    assert [one.SOPInstanceUID for one in FileSet(fetched / "DICOMDIR")] == sops(source / "four")
+    assert listed(fetched) == sops(source / "four")
 
 
 def test_what_was_read_back_otherwise_is_told(

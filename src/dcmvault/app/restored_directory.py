@@ -7,17 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from dcmvault.dicom.directory import (
-    DIRECTORY_MARK,
-    DIRECTORY_NAME,
-    DirectoryWriter,
-    directory_entry,
-)
 from dcmvault.model.instance import InstanceIdentity, InstanceKind
 from dcmvault.model.restored import FileToRestore
 from dcmvault.ports.restore_target import RestoreTarget
+
+if TYPE_CHECKING:
+    from dcmvault.dicom.directory import DirectoryWriter
 
 _PIECE_BYTES = 1 << 20
 
@@ -35,6 +32,8 @@ class RestoredDirectory:
     @contextmanager
     def begun(cls) -> Iterator[Self]:
         """Begin one; what it was collected in is gone when left."""
+        from dcmvault.dicom.directory import DirectoryWriter  # noqa: PLC0415 - when needed
+
         with tempfile.TemporaryFile(prefix="dcmvault-") as file:
             opened = cast("BinaryIO", file)
             yield cls(opened, DirectoryWriter(opened))
@@ -45,6 +44,8 @@ class RestoredDirectory:
 
     def take(self, study_instance_uid: str, files: list[tuple[FileToRestore, bytes]]) -> None:
         """Add the instances of a study, each with the beginning of its file; by one thread."""
+        from dcmvault.dicom.directory import directory_entry  # noqa: PLC0415 - when needed
+
         patient = self._patients.pop(study_instance_uid, study_instance_uid)
         self._writer.add_study(
             patient,
@@ -64,6 +65,11 @@ class RestoredDirectory:
 
     def finish(self, target: RestoreTarget) -> None:
         """Write the directory; one that an earlier restore made is replaced."""
+        from dcmvault.dicom.directory import (  # noqa: PLC0415 - when needed
+            DIRECTORY_MARK,
+            DIRECTORY_NAME,
+        )
+
         self._writer.close()
         self._file.seek(0)
         digest = hashlib.sha256()

@@ -9,34 +9,27 @@ import click
 from dcmvault.app.restore import restore
 from dcmvault.app.restore_certificates import (
     certificate_of_files,
-    certificate_of_run,
-    render_certificate,
     require_certificate_suffix,
 )
 from dcmvault.app.restore_report import RestoreRequest
 from dcmvault.app.restore_targets import is_peer
-from dcmvault.app.restore_to_peer import peer_restore
 from dcmvault.app.vault_contents import date_range
 from dcmvault.cli.building import (
     ExampleCommand,
     json_option,
-    level_of,
     level_option,
     progress_option,
 )
 from dcmvault.cli.interrupts import stoppable
-from dcmvault.cli.output import print_json, say, write_private
+from dcmvault.cli.output import print_json
+from dcmvault.cli.restore_certificates import certify, say_certificates
 from dcmvault.cli.restore_drills import drill
 from dcmvault.cli.restore_progress import restore_shown
 from dcmvault.cli.restore_views import restored_object, say_restored
-from dcmvault.cli.runs import carry_out
-from dcmvault.cli.session import current_settings, opened
+from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option
-from dcmvault.config.settings import Settings
-from dcmvault.errors import StateError, UsageError
+from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.report import Privacy
-from dcmvault.model.restore_certificate import RestoreCertificate
 from dcmvault.model.restored import Layout
 from dcmvault.model.selection import Selection
 
@@ -200,7 +193,10 @@ def _restore(
     if drill_studies is not None:
         return drill(settings, request, drill_studies, as_json=as_json, progress=progress)
     if zip_file is None and is_peer(settings, request.target):
-        return _to_peer(settings, request, level, certificate, as_json=as_json, progress=progress)
+        # What runs are made of takes a while to import, and is not needed for files.
+        from dcmvault.cli.restore_runs import to_peer  # noqa: PLC0415
+
+        return to_peer(settings, request, level, certificate, as_json=as_json, progress=progress)
     if level is not None:
         raise UsageError(
             _("--verify is for a PACS: files are always read back and compared."),
@@ -208,12 +204,12 @@ def _restore(
         )
     with stoppable() as stop, restore_shown(progress) as watch:
         report = restore(settings, request, watch, stop)
-    _certify(certificate_of_files(report), certificate, settings.privacy)
+    certify(certificate_of_files(report), certificate, settings.privacy)
     if as_json:
         print_json(restored_object(report))
     else:
         say_restored(report)
-        _say_certificates(certificate)
+        say_certificates(certificate)
     return report.exit_status
 
 
@@ -227,52 +223,3 @@ def _target(target: str, zip_file: Path | None, *, drills: bool) -> str:
     if zip_file is None:
         return target
     return str(zip_file)
-
-
-def _to_peer(
-    settings: Settings,
-    request: RestoreRequest,
-    level: str | None,
-    certificates: tuple[Path, ...],
-    *,
-    as_json: bool,
-    progress: str,
-) -> int:
-    with opened(settings) as session:
-        workplace = session.workplace
-        asked = peer_restore(workplace, request, level_of(level))
-        done = carry_out(session, asked.request, as_json=as_json, progress=progress)
-        if certificates:
-            certificate = certificate_of_run(
-                workplace,
-                workplace.catalogue.runs.report(done.run_id),
-                asked.snapshots,
-                is_present=asked.is_present,
-            )
-            _certify(certificate, certificates, settings.privacy)
-    if as_json:
-        print_json(done.summary)
-    else:
-        _say_certificates(certificates)
-    if not done.exit_status and not done.counts.total and not request.selection.is_whole:
-        raise UsageError(
-            _("The source holds nothing that was asked for."),
-            hint=_("`dcmvault find` and `dcmvault ls` show what a vault holds."),
-        )
-    return done.exit_status
-
-
-def _certify(certificate: RestoreCertificate, paths: tuple[Path, ...], privacy: Privacy) -> None:
-    for path in paths:
-        text = render_certificate(certificate, path.suffix, privacy)
-        try:
-            write_private(path.absolute(), text)
-        except OSError as error:
-            raise StateError(
-                _("The certificate cannot be written."), hint=f"{path}: {error.strerror}"
-            ) from None
-
-
-def _say_certificates(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        say("  " + _("certificate: %s") % path)

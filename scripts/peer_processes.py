@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scripts.peer_clouds import azurite, gcs_server, s3_server
@@ -265,15 +266,21 @@ def storescp(*options: str) -> Iterator[DicomPeer]:
 
 
 @contextmanager
-def dcmqrscp(*options: str) -> Iterator[DicomPeer]:
-    """Run DCMTK's dcmqrscp: a small archive with C-STORE, C-FIND, C-GET and C-MOVE."""
+def dcmqrscp(
+    *options: str, move_to: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[DicomPeer]:
+    """Run DCMTK's dcmqrscp: a small archive with C-STORE, C-FIND, C-GET and C-MOVE.
+
+    `move_to` are ports of this machine by AE titles.
+    """
+    hosts = "".join(f"{name} = ({name}, 127.0.0.1, {port})\n" for name, port in move_to.items())
     program = require(find_program("dcmqrscp"), "dcmtk")
 
     def prepare(folder: Path, port: int) -> list[str]:
         (folder / "storage").mkdir(exist_ok=True)
         (folder / "dcmqrscp.cfg").write_text(
             f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-            "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
             f"AETable BEGIN\nDCMQRSCP {folder / 'storage'} RW (2000, 4096mb) ANY\nAETable END\n",
             encoding="utf-8",
         )

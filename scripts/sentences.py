@@ -33,6 +33,9 @@ DICOM_MODULES = (
     "attribute_query",
     "channel",
     "codestreams",
+    "commitment_coding",
+    "commitment_receiver",
+    "commitment_scu",
     "comparison",
     "contexts",
     "dicomweb",
@@ -47,6 +50,7 @@ DICOM_MODULES = (
     "move_receiver",
     "multipart",
     "part10",
+    "patient_inventory",
     "peer_tls",
     "pixel_shape",
     "pixels",
@@ -59,6 +63,7 @@ DICOM_MODULES = (
     "storage_scp",
     "store",
     "study_inventory",
+    "told_studies",
     "transcode",
     "tls",
     "tls_failures",
@@ -83,6 +88,9 @@ _NAMES = frozenset(
         "US or SS",
         "OB or OW",
         "read back, SHA-256",
+        "the store's SHA-256 of packs",
+        "on the association of the request",
+        "on an association of the peer's",
     }
 )
 _VALUE = re.compile(r"\{[0-9]+\}")

@@ -37,10 +37,12 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         jobs=catalogue.jobs,
         runs=catalogue.runs,
         snapshots=catalogue.snapshots,
+        reverification=catalogue.reverification,
         open_source=lambda _request: source,
         open_destination=lambda _address: destination,
         policy=RetryPolicy(),
         clock=clock,
+        seal_run=lambda _run_id: None,
         stopping=threading.Event(),
     )
     wanted = DestinationRequest(destination.name, Level.PROVEN)

@@ -313,6 +313,13 @@ class PruneRefusedError(DestinationError):
     retry = Retry.OPERATOR
 
 
+class ManifestDamagedError(DcmvaultError):
+    """A manifest is none, or it is not as it was written: signature, digest or root are wrong."""
+
+    code = "manifest_damaged"
+    retry = Retry.OPERATOR
+
+
 class RunInterruptedError(DcmvaultError):
     """The user stopped waiting for a run; its work is safe and goes on when asked for again."""
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripts.peer_processes import Orthanc
+from scripts.peer_launch import free_port
+from tests.conftest import StartOrthanc
 
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
@@ -18,11 +19,14 @@ from dcmvault.model.instance import InstanceFile
 from dcmvault.model.receipt import Receipt
 from dcmvault.ports.destination import Destination, Listable, Pipelined
 from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.committing_pacs import CommittingPacs
 from dcmvault.testing.destination_suite import ORIGIN, DestinationSuite
 from dcmvault.testing.peers import SimulatedPacs
 
 
-def _destination(port: int, called: str, async_window: int = 1) -> DimseDestination:
+def _destination(
+    port: int, called: str, async_window: int = 1, commitment_port: int = 0
+) -> DimseDestination:
     section = DimseDestinationSection(
         host="127.0.0.1",
         port=port,
@@ -31,6 +35,7 @@ def _destination(port: int, called: str, async_window: int = 1) -> DimseDestinat
         association_timeout_s=10,
         dimse_timeout_s=20,
         async_window=async_window,
+        commitment_port=commitment_port,
     )
     return DimseDestination(section, FakeClock())
 
@@ -77,7 +82,8 @@ class TestSimulatedPacs(_Peerless):
 
     @pytest.fixture(autouse=True)
     def _peer(self) -> Iterator[None]:
-        with SimulatedPacs() as self.pacs:
+        self.pacs: SimulatedPacs
+        with CommittingPacs() as self.pacs:
             yield
 
     def destination(self) -> Destination:
@@ -88,6 +94,8 @@ class TestSimulatedPacs(_Peerless):
 
 
 class TestSimulatedPacsWithWindow(TestSimulatedPacs):
+    not_offered = frozenset({Level.COMMITTED, Level.PROVEN})
+
     @pytest.fixture(autouse=True)
     def _peer(self) -> Iterator[None]:
         with SimulatedPacs(async_window=8) as self.pacs:
@@ -117,7 +125,7 @@ class TestSimulatedPacsWithWindow(TestSimulatedPacs):
 
 
 class TestListener(_Peerless):
-    not_offered = frozenset({Level.PROVEN})  # no C-GET
+    not_offered = frozenset({Level.COMMITTED, Level.PROVEN})
 
     @pytest.fixture(autouse=True)
     def _peer(self, tmp_path: Path) -> Iterator[None]:
@@ -134,11 +142,13 @@ class TestListener(_Peerless):
 @pytest.mark.peers
 class TestOrthanc(_Peerless):
     @pytest.fixture(autouse=True)
-    def _peer(self, orthanc: Orthanc) -> None:
-        self.pacs = orthanc
+    def _peer(self, start_orthanc: StartOrthanc) -> None:
+        self.port = free_port()
+        us = ["DCMVAULT", "127.0.0.1", self.port]
+        self.pacs = start_orthanc(DicomModalities={"us": us})
 
     def destination(self) -> Destination:
-        return _destination(self.pacs.dicom_port, self.pacs.ae_title)
+        return _destination(self.pacs.dicom_port, self.pacs.ae_title, commitment_port=self.port)
 
     def lose(self, destination: Destination, file: InstanceFile, receipt: Receipt) -> None:
         self.pacs.delete(_sop_uid(file))

@@ -166,6 +166,7 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     }
     destinations = tables["[destinations.NAME]"]
     assert (destinations.pop("address"), destinations.pop("level")) == ("–", "–")
+    assert (destinations.pop("reverify_after"), destinations.pop("reverify_share")) == ("", "")
     vault = tables["Vaults"]
     assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
     plans = tables["[plans.NAME]"]

@@ -155,10 +155,12 @@ class Flow:
             jobs=cast(Any, death.guard(catalogue.jobs)),
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
+            reverification=catalogue.reverification,
             open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,
             clock=self.clock,
+            seal_run=lambda _run_id: None,
         )
 
     def ask(

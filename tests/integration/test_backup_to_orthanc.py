@@ -140,11 +140,3 @@ def test_receipts_alone_are_said_to_be_unverified(
     )
     assert instances(raised) == {"selected": 30, "stored": 30}
     assert raised["bytes"]["transferred"] == 0
-
-
-def test_a_level_that_a_pacs_cannot_give_yet_is_a_usage_error(
-    run_dcmvault: RunDcmvault, pacs: str, studies: Path
-) -> None:
-    done = run_dcmvault("backup", studies, "--to", pacs, "--verify", "committed")
-    assert done.returncode == 2
-    assert "committed" in done.stderr

@@ -286,9 +286,9 @@ def test_orthanc_keeps_what_it_can_and_is_asked_per_series(
         assert set(found.findings.values()) == {Finding.HELD}, file.path.name
 
 
-def test_levels_beyond_dimse_are_a_usage_error(tmp_path: Path) -> None:
+def test_receipts_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(LevelNotSupportedError):
-        destination_at(104).verify(expected(study_files(tmp_path, 1)), Level.COMMITTED)
+        destination_at(104).verify(expected(study_files(tmp_path, 1)), Level.SENT)
 
 
 # The process of its own.

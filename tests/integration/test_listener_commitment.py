@@ -17,8 +17,9 @@ from tests.conftest import StartOrthanc
 from tests.integration.listener_world import AE_TITLE, dcmsend, receiving
 
 from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.commitment_coding import COMMITMENT
 from dcmvault.dicom.commitment_report import CommitmentReports
-from dcmvault.dicom.commitment_scp import COMMITMENT, CommitmentScp
+from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import Spool
 from dcmvault.testing.dicom_files import MadeInstance, make_study

@@ -15,7 +15,7 @@ from tests.conftest import StartOrthanc
 from tests.peer_files import send
 
 from dcmvault.config.peer_sections import DimseSourceSection
-from dcmvault.dicom import study_inventory
+from dcmvault.dicom import told_studies
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry
 from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing, questions
@@ -115,7 +115,7 @@ def test_a_cap_that_is_configured() -> None:
 
 
 def test_what_is_told_of_studies_has_room_only_for_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_inventory, "_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(told_studies, "_MAX_BYTES", 1 << 20)
     with CappingArchive(archived(1999)) as archive:
         assert len(listed(source_at(archive))) == 1999
     with (

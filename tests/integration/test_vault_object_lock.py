@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from scripts.peer_clouds import S3Server
+from tests.conftest import RunDcmvault
 from tests.integration.cloud_proxy import Proxy, proxied
 from tests.integration.cloud_vault_world import (
     ENVIRONMENT,
@@ -351,3 +353,30 @@ def test_a_copy_is_retained_where_it_is(
     assert back_up(_destination(section, clock), studies) is not None
     assert shortest() > clock.now() + timedelta(days=29)
     assert files_in(section, clock) == files_below(studies)
+
+
+def test_safe_to_delete_asks_the_store_whether_copies_are_locked(
+    section: VaultDestinationSection,
+    bucket: Bucket,
+    studies: Path,
+    home: Path,
+    run_dcmvault: RunDcmvault,
+) -> None:
+    """What snapshots promise counts as far as the store keeps it, and as long."""
+    make_vault(section)
+    with (home / "config.toml").open("a") as file:
+        file.write("[safe_to_delete]\ncopies = 1\nlevel = 'complete'\nmin_age_days = 0\n")
+        file.write("immutable = 1\n")
+    assert run_dcmvault("backup", studies, "--to", "cloud").returncode == 0
+
+    def reasons() -> list[str]:
+        answer = json.loads(run_dcmvault("safe-to-delete", studies, "--json").stdout)
+        return [
+            reason["code"]
+            for verdict in answer["sources"][0]["verdicts"]
+            for reason in verdict["not_yet"]
+        ]
+
+    assert reasons() == []
+    bucket.end_all_locks()
+    assert reasons() == ["not_immutable"]

@@ -97,6 +97,27 @@ def _about(kind: str, statement: str) -> tuple[str, ...]:
     return tuple(word for word in ("AUTOINCREMENT", "WITHOUT ROWID") if word in statement)
 
 
+def test_what_was_known_of_copies_is_one_fact_of_each(tmp_path: Path) -> None:
+    """The level and time of a holding become the fact of that level; claims have none."""
+    database = connect(str(tmp_path / "catalogue.sqlite3"))
+    _run_revisions(database, "0005")
+    with database.write() as connection:
+        for statement in (
+            "INSERT INTO destinations (id, name) VALUES (1, '/copies')",
+            *(f"INSERT INTO versions (id, size) VALUES ({n}, 1)" for n in range(1, 4)),
+            "INSERT INTO holdings (destination_id, version_id, state, level, verified_at)"
+            " VALUES (1, 1, 'held', 5, 500), (1, 2, 'held', 3, 300), (1, 3, 'sent', 1, NULL)",
+        ):
+            connection.execute(sa.text(statement))
+    migrate(database)
+    with database.read() as connection:
+        names = "present_at, complete_at, committed_at, proven_at"
+        rows = connection.execute(sa.text(f"SELECT {names} FROM holdings ORDER BY version_id"))
+        found = [tuple(row) for row in rows]
+    database.close()
+    assert found == [(None, None, None, 500), (None, 300, None, None), (None, None, None, None)]
+
+
 def test_a_catalogue_of_the_first_release_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite3"
     database = connect(str(path))

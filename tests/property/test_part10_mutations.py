@@ -1,6 +1,7 @@
 """Damaged files never surprise: whatever is cut or changed, only MalformedDicomError comes out.
 
-And no more memory is taken than a scan of a sound file may: beyond that an allocation fails.
+And no more memory is taken than a scan of a sound file may: beyond that an allocation fails. At
+night half a million files: 25,000 of each seed, 100,000 of arbitrary bytes, 100,000 of elements.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def test_damage_is_refused_or_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", SEEDS)
 def test_much_damage_is_refused_or_read(name: str, tmp_path: Path) -> None:
     damage(name, tmp_path, OF_A_SEED_AT_NIGHT)
@@ -163,6 +165,7 @@ def test_arbitrary_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(0)
 def test_many_arbitrary_bytes(tmp_path: Path) -> None:
     arbitrary(tmp_path, ARBITRARY_AT_NIGHT)
 
@@ -208,5 +211,6 @@ def test_elements_put_together_at_random(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(0)
 def test_many_elements_put_together_at_random(tmp_path: Path) -> None:
     elements(tmp_path, ARBITRARY_AT_NIGHT)

@@ -1,4 +1,8 @@
-"""Whatever a DICOMweb service sends: no crash, bounded memory, nothing outside the spool folder."""
+"""Whatever a DICOMweb service sends: no crash, bounded memory, nothing outside the spool folder.
+
+At night half a million: 240,000 multipart bodies, 240,000 answers to searches, and 20,000 whole
+services, which are fewer because each is listed and read over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ from dcmvault.model.instance import (
 )
 
 _QUICK = settings(max_examples=1500, deadline=None)
-_LONG = settings(max_examples=150_000, deadline=None)
+_LONG = settings(max_examples=240_000, deadline=None)
 
 _SPICE = st.sampled_from(
     [b"\r\n", b"--", b"\r\n--b", b"--b\r\n", b"\r\n--b--", b"\r\n\r\n", b"b", b" \t", b"a: b\r\n"]
@@ -99,7 +103,7 @@ def test_parts_are_what_was_put_in(contents: list[bytes], cuts: list[int]) -> No
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)
 @_LONG
 @given(_SPICED, st.lists(_SPICED, max_size=4), _CUTS)
 def test_multipart_nightly(body: bytes, contents: list[bytes], cuts: list[int]) -> None:
@@ -171,7 +175,7 @@ def test_any_answer_to_a_search_is_read_or_refused(body: bytes) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)
 @_LONG
 @given(_BODY)
 def test_answers_to_searches_nightly(body: bytes) -> None:
@@ -265,7 +269,7 @@ def test_a_source_stands_whatever_it_is_told(
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(0)
 @settings(
     max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

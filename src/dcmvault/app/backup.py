@@ -32,7 +32,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, SourceId, new_run_id
 from dcmvault.model.job import JobState, Priority
-from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Strategy
+from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample, Strategy
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.pipeline.selection import remarks_of, select_from
@@ -83,8 +83,12 @@ def make_request(
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
     selection: Selection = EVERYTHING,
+    sample: Sample | None = None,
+    due: bool = False,
 ) -> RunRequest:
     """Check what a user asks for, without any connection, and make it canonical.
+
+    A verification looks at a `sample` of studies only, or at what is `due` by the configuration.
 
     Raises UsageError: a bad address, the same destination twice, a destination inside its
     source, or a level that a destination cannot give.
@@ -101,7 +105,8 @@ def make_request(
         _refuse_unsupported(destination, asked)
         if any(other.address == destination.name for other in requested):
             raise UsageError(_("The destination %(name)s is named twice.") % {"name": name})
-        requested.append(DestinationRequest(destination.name, asked))
+        wanted = _what_is_due(settings, destination.name) if due else sample
+        requested.append(DestinationRequest(destination.name, asked, wanted))
     return RunRequest(
         kind=kind,
         source=build_source(section, settings.listener).name,
@@ -158,6 +163,16 @@ def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
         priority=Priority[plan.priority.upper()],
         include_other_files=plan.include_other_files,
     )
+
+
+def _what_is_due(settings: Settings, address: str) -> Sample:
+    configured = settings.configured(address)
+    if configured is None or not (configured.reverify_after or configured.reverify_share):
+        raise UsageError(
+            _("The configuration does not say when %s is verified again.") % address,
+            hint=_('Write reverify_after = "30d" in its [destinations.NAME], or use --sample.'),
+        )
+    return configured.due
 
 
 def _refuse_unsupported(destination: Destination, level: Level) -> None:

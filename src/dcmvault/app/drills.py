@@ -76,7 +76,7 @@ def carry_out_drill(
     whole = _look_through(state, request.selection, unread)
     if not whole.studies and not whole.problems:
         raise UsageError(_("There is nothing to restore."))
-    chosen = random.SystemRandom().sample(whole.studies, min(count, len(whole.studies)))
+    chosen = sorted(random.SystemRandom().sample(whole.studies, min(count, len(whole.studies))))
     opening_s = time.monotonic() - began
     work = _Drilling(request, section, vault, state, watch, stop)
     studies = [DrilledStudy("", 0, 0, 0.0, problem) for problem in dict.fromkeys(whole.problems)]

@@ -18,13 +18,14 @@ from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
-from dcmvault.model.plan import PlanItem, RunKind, RunRequest
+from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.concurrency import ConcurrencyController
 from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.pipeline.reverification import choose_oldest
 from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
 from dcmvault.ports.catalogue import (
     JobCatalogue,
@@ -38,6 +39,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
+from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
@@ -89,10 +91,13 @@ class BackupStages:
     jobs: JobCatalogue
     runs: RunCatalogue
     snapshots: SnapshotWitness
+    reverification: ReverificationCatalogue
     open_source: Callable[[RunRequest], Source]
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
     clock: Clock
+    #: Told of a backup that ended, to write down what its destinations hold.
+    seal_run: Callable[[RunId], None]
     stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
@@ -139,7 +144,11 @@ class BackupStages:
                 )
                 levels[destination_id] = wanted.level or destination.default_level
                 planned, already_held[destination_id] = self._plan_destination(
-                    run_id, request, source_id, destination, levels[destination_id]
+                    run_id,
+                    request,
+                    source_id,
+                    destination,
+                    replace(wanted, level=levels[destination_id]),
                 )
                 jobs += planned
         self.runs.record_plan(
@@ -190,7 +199,10 @@ class BackupStages:
             Closing(
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
-        return self.runs.finish_run(run_id, self.clock.now())
+        ended = self.runs.finish_run(run_id, self.clock.now())
+        if ended and request.kind is RunKind.BACKUP:
+            self.seal_run(run_id)
+        return ended
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error; what it left undone is due in the next run."""
@@ -287,14 +299,15 @@ class BackupStages:
         request: RunRequest,
         source_id: SourceId,
         destination: Destination,
-        level: Level,
+        wanted: DestinationRequest,
     ) -> tuple[list[Job], int]:
         """Return the jobs at a destination, and how many versions it holds that are in none."""
         destination_id = self.plans.destination(destination.name)
+        level = wanted.level or destination.default_level
         items: Iterator[PlanItem]
         held = 0
         if request.kind is RunKind.VERIFY:
-            items = self.plans.expected(source_id, destination_id)
+            items = self._expected(source_id, destination_id, level, wanted.sample)
         else:
             chosen = request.selection
             held = self.plans.held_versions(source_id, destination_id, level, chosen)
@@ -315,6 +328,20 @@ class BackupStages:
             held -= sum(item.reason == request.strategy for job in some for item in job.items)
             self._check_stop(run_id)
         return jobs, held
+
+    def _expected(
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        level: Level,
+        sample: Sample | None,
+    ) -> Iterator[PlanItem]:
+        """List what is verified: everything, or the studies of a sample."""
+        if sample is None:
+            return self.plans.expected(source_id, destination_id)
+        ages = self.reverification.study_ages(source_id, destination_id, level)
+        chosen = choose_oldest(ages, sample, self.clock.now())
+        return self.reverification.expected_of(source_id, destination_id, chosen)
 
     @contextmanager
     def timed(self, run_id: RunId, stage: str) -> Iterator[None]:

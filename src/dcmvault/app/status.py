@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
+from dcmvault.app.wiring.destinations import default_level
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.drill import Drill
+from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import RunRecord
+from dcmvault.ports.reverification import FactSummary, VerificationDebt
 from dcmvault.ports.status import CoverageStatus, SourceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """What is known of a source's copies at one destination, how old that is, and what is owed.
+
+    Debt is what was sent and has no evidence of `level` that is at most `oldest_s` seconds old; 0
+    means that evidence does not grow too old.
+    """
+
+    level: Level
+    oldest_s: int
+    debt: VerificationDebt
+    facts: Mapping[Level, FactSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +35,38 @@ class SourceView:
 
     source: SourceStatus
     coverage: tuple[CoverageStatus, ...]
+    #: By the destination's address.
+    evidence: Mapping[str, EvidenceView]
 
 
 def status(workplace: Workplace) -> list[SourceView]:
     """List every source that was ever seen."""
     catalogue = workplace.catalogue.status
-    return [
-        SourceView(source, tuple(catalogue.coverage(source.source_id)))
-        for source in catalogue.sources()
-    ]
+    return [_view(workplace, source) for source in catalogue.sources()]
+
+
+def _view(workplace: Workplace, source: SourceStatus) -> SourceView:
+    coverage = tuple(workplace.catalogue.status.coverage(source.source_id))
+    return SourceView(
+        source, coverage, {one.destination: _evidence(workplace, one) for one in coverage}
+    )
+
+
+def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
+    """Look at the evidence by what the configuration says of the destination."""
+    configured = workplace.settings.configured(coverage.destination)
+    level = configured.level if configured is not None else None
+    if level is None:
+        level = default_level(workplace.destination_section(coverage.destination))
+    oldest_s = configured.oldest_s if configured is not None else 0
+    fresh_since = workplace.clock.now() - timedelta(seconds=oldest_s) if oldest_s else None
+    ages = workplace.catalogue.reverification
+    return EvidenceView(
+        level,
+        oldest_s,
+        ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since),
+        ages.facts(coverage.source_id, coverage.destination_id),
+    )
 
 
 def latest_drills(workplace: Workplace) -> list[Drill]:

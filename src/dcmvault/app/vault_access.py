@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
-from dcmvault.config.readable import as_source
+from dcmvault.config.readable import readable_section as readable
 from dcmvault.config.sections import (
     FolderDestinationSection,
     FolderSourceSection,
@@ -46,12 +46,7 @@ def readable_section(settings: Settings, name_or_address: str) -> SourceSection:
 
     A folder that is a vault counts as one. Errors as `Settings.source` raises them.
     """
-    if name_or_address in settings.sources:
-        section = settings.source(name_or_address)
-    elif name_or_address in settings.destinations:
-        section = as_source(settings.destination(name_or_address).section)
-    else:
-        section = settings.source(name_or_address)
+    section = readable(settings, name_or_address)
     if isinstance(section, FolderSourceSection) and _is_vault(section.path):
         return VaultSourceSection(location=str(section.path))
     return section

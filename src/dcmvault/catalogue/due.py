@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,26 @@ class DueQuestion:
     keeps_versions: bool = True
     #: The part of the source that is meant.
     selection: Selection = EVERYTHING
+    #: Ascending keys of the studies that are looked at, 0 for opaque files; None: all.
+    study_keys: tuple[int, ...] | None = None
+
+
+def everything_of(
+    source_id: SourceId,
+    destination_id: DestinationId,
+    *,
+    keeps_versions: bool,
+    study_keys: tuple[int, ...] | None = None,
+) -> DueQuestion:
+    """Ask for every present version, whatever is held, of all studies or of some."""
+    return DueQuestion(
+        source_id,
+        destination_id,
+        Level.PROVEN,
+        everything=True,
+        keeps_versions=keeps_versions,
+        study_keys=study_keys,
+    )
 
 
 def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]:
@@ -64,7 +85,7 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
     last_study = 0
     while True:
         with database.read() as connection:
-            some = _next_studies(connection, question.source_id, last_study)
+            some = _next_studies(connection, question, last_study)
             page = _page_of_studies(connection, question, some) if some else []
         if not some:
             break
@@ -72,7 +93,7 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
             yield page
         last_study = some[-1]
     last_entry = 0
-    while True:
+    while question.study_keys is None or 0 in question.study_keys:
         with database.read() as connection:
             rows = connection.execute(
                 _query(question)
@@ -87,15 +108,19 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
         last_entry = rows[-1].entry_id
 
 
-def _next_studies(connection: sa.Connection, source_id: SourceId, after: int) -> list[int]:
+def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) -> list[int]:
     """Return the next studies that fill a page, at least one if there is any."""
-    found = connection.execute(
+    query = (
         sa.select(entries.c.study_id, sa.func.count().label("entries"))
-        .where(entries.c.source_id == source_id, entries.c.study_id > after)
+        .where(entries.c.source_id == question.source_id, entries.c.study_id > after)
         .group_by(entries.c.study_id)
         .order_by(entries.c.study_id)
         .limit(_STUDIES)
-    ).all()
+    )
+    if (keys := question.study_keys) is not None:
+        first = bisect_right(keys, after)
+        query = query.where(entries.c.study_id.in_(keys[first : first + _STUDIES]))
+    found = connection.execute(query).all()
     some: list[int] = []
     total = 0
     for row in found:

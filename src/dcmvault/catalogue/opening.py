@@ -9,11 +9,14 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
+from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
+from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
@@ -26,9 +29,12 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
+from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -44,6 +50,9 @@ class Catalogue:
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
     restores: RestoreBook
+    reverification: ReverificationCatalogue
+    deletion: DeletionCatalogue
+    manifests: ManifestCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -89,6 +98,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
         restores=RestoresInDatabase(database),
+        reverification=ReverificationInDatabase(database),
+        deletion=DeletionInDatabase(database),
+        manifests=ManifestsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

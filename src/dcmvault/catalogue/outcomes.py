@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.counters import Move, add_to_run, count_moves
 from dcmvault.catalogue.database import chunks, upsert
+from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.tables import (
     EntryState,
@@ -242,6 +243,7 @@ def _write_holdings(connection: sa.Connection, job: Any, receipted: Sequence[_Re
             "receipt_run_id": run_key,
             "verified_at": None,
             "evidence_id": None,
+            **NO_FACTS,
         }
         rows[one.version_id] = row | proven.get(one.version_id, {})
     # Sorted, so that two writers never wait for each other's rows in a circle.
@@ -253,7 +255,7 @@ def _evidence_that_stays(
 ) -> dict[int, dict[str, Any]]:
     """Return what was proven about copies that a put found there and left alone."""
     untouched = sorted({one.version_id for one in receipted if one.receipt.already_there})
-    names = ("state", "level", "verified_at", "evidence_id")
+    names = ("state", "level", "verified_at", "evidence_id", *NO_FACTS)
     found = {}
     for some in chunks(untouched):
         query = sa.select(holdings).where(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
-from dcmvault.catalogue.due import DueQuestion, is_selected, pages
+from dcmvault.catalogue.due import DueQuestion, everything_of, is_selected, pages
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
@@ -113,7 +113,7 @@ class PlansInDatabase:
             held_after = 0
             if strategy is Strategy.DIFFERENTIAL:
                 held_after = _newest_version_of_full(connection, source_id, destination_id)
-            keeps_versions = _keeps_versions(connection, destination_id)
+            keeps = keeps_versions(connection, destination_id)
         question = DueQuestion(
             source_id,
             destination_id,
@@ -121,7 +121,7 @@ class PlansInDatabase:
             held_reason="" if strategy is Strategy.INCREMENTAL else strategy.value,
             held_after=held_after,
             run_destination_id=run_destination_id,
-            keeps_versions=keeps_versions,
+            keeps_versions=keeps,
             selection=selection,
         )
         for page in pages(self.database, question):
@@ -133,14 +133,8 @@ class PlansInDatabase:
         What a verification found missing is looked for again: a peer may have found it meanwhile.
         """
         with self.database.read() as connection:
-            keeps_versions = _keeps_versions(connection, destination_id)
-        question = DueQuestion(
-            source_id,
-            destination_id,
-            Level.PROVEN,
-            everything=True,
-            keeps_versions=keeps_versions,
-        )
+            keeps = keeps_versions(connection, destination_id)
+        question = everything_of(source_id, destination_id, keeps_versions=keeps)
         for page in pages(self.database, question):
             yield from page
 
@@ -187,7 +181,7 @@ class PlansInDatabase:
         with self.database.read() as connection:
             there: sa.ColumnElement[int] = entries.c.version_id
             query = sa.select(sa.func.count(sa.distinct(entries.c.version_id)))
-            if _keeps_versions(connection, destination_id):
+            if keeps_versions(connection, destination_id):
                 query = query.select_from(entries)
             else:
                 there = version_there(destination_id)
@@ -263,7 +257,8 @@ def _with_study(query: sa.Select[Any], selection: Selection) -> sa.Select[Any]:
     )
 
 
-def _keeps_versions(connection: sa.Connection, destination_id: DestinationId) -> bool:
+def keeps_versions(connection: sa.Connection, destination_id: DestinationId) -> bool:
+    """Say whether a destination keeps several contents under one identity, as plans found."""
     query = sa.select(destinations.c.keeps_versions).where(destinations.c.id == destination_id)
     return bool(connection.scalar(query))
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
-from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Sample, Strategy
 from dcmvault.model.selection import Selection
 
 
@@ -16,6 +16,9 @@ def to_text(request: RunRequest) -> str:
     fields = asdict(request)
     if request.selection.is_whole:
         del fields["selection"]
+    for destination in fields["destinations"]:
+        if destination["sample"] is None:  # as before there were samples
+            del destination["sample"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -26,7 +29,11 @@ def from_text(text: str) -> RunRequest:
     fields["strategy"] = Strategy(fields["strategy"])
     fields["priority"] = Priority(fields["priority"])
     fields["destinations"] = tuple(
-        DestinationRequest(one["address"], None if one["level"] is None else Level(one["level"]))
+        DestinationRequest(
+            one["address"],
+            None if one["level"] is None else Level(one["level"]),
+            Sample(**one["sample"]) if one.get("sample") else None,
+        )
         for one in fields["destinations"]
     )
     if "selection" in fields:

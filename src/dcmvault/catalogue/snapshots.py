@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks, insert_new
+from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.tables import HoldingState, evidence, holdings, runs, snapshots
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId
@@ -77,6 +78,7 @@ class SnapshotsInDatabase:
                     level=Level.SENT.value,
                     verified_at=None,
                     evidence_id=None,
+                    **NO_FACTS,
                 )
             )
             _forget(connection, destination_id, snapshot_ids)

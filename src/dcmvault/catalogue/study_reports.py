@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.facts import FACTS
 from dcmvault.catalogue.restores import drilled_among
 from dcmvault.catalogue.siblings import version_there
-from dcmvault.catalogue.tables import EntryState, entries, holdings, series, studies, versions
+from dcmvault.catalogue.tables import (
+    EntryState,
+    Moment,
+    entries,
+    holdings,
+    series,
+    studies,
+    versions,
+)
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import StudyReport
 
@@ -58,6 +68,7 @@ def _reports_of(
             patient_id=study.patient_id,
             study_description=study.study_description,
             drilled_at=drilled.get(uid),
+            facts=_facts(found),
         )
 
 
@@ -87,11 +98,22 @@ def _evidence(
             sa.func.count(sa.case((is_held, 1))).label("held"),
             sa.func.min(level).label("level"),
             sa.func.min(sa.case((is_held, holdings.c.verified_at))).label("verified_at"),
+            *(sa.func.count(fact).label(f"n_{fact.name}") for fact in FACTS.values()),
+            *(sa.func.min(fact, type_=Moment).label(fact.name) for fact in FACTS.values()),
         )
         .select_from(shown.outerjoin(holdings, there))
         .group_by(shown.c.study_id)
     )
     return {row.study_id: row for row in connection.execute(query)}
+
+
+def _facts(found: Any) -> Mapping[Level, datetime]:
+    """Return the levels of which all instances have evidence, with the oldest time of each."""
+    return {
+        level: getattr(found, fact.name)
+        for level, fact in FACTS.items()
+        if getattr(found, f"n_{fact.name}") == found.instances
+    }
 
 
 def _modalities(connection: sa.Connection, study_ids: Sequence[int]) -> Mapping[int, list[str]]:

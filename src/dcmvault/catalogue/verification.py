@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.counters import Move, count_moves
 from dcmvault.catalogue.database import chunks, upsert
+from dcmvault.catalogue.facts import NO_FACTS, fact_of
 from dcmvault.catalogue.outcomes import read_items
 from dcmvault.catalogue.tables import (
     HoldingState,
@@ -39,6 +40,7 @@ def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]
             size=item.plan.entry.fingerprint.size or sizes.get(item.plan.version_id, 0),
             file_sha256=item.plan.file_sha256,
             object_key=item.plan.object_key,
+            sop_class_uid=item.plan.kind.sop_class_uid,
         )
         for item in of_items
     }
@@ -221,25 +223,42 @@ def _write_holdings(
     leave: Collection[VersionId],
 ) -> None:
     levels = _levels(connection, job, list(verification.findings))
-    rows = []
+    at, fact = verification.observed_at, fact_of(verification.level)
+    held, refuted, confirmed = [], [], []
     # Sorted, so that two writers never wait for each other's rows in a circle.
     for version_id, finding in sorted(verification.findings.items()):
         if finding is Finding.UNKNOWN or version_id in leave:
             continue
-        held = finding is Finding.HELD
-        if held and levels.get(version_id, 0) > verification.level:
+        if finding is Finding.HELD and levels.get(version_id, 0) > verification.level:
+            # A weaker fact: it neither lowers nor refreshes the stronger one.
+            confirmed.append({"key": version_id, "at": at})
             continue
-        rows.append(
-            {
-                "destination_id": job.destination_id,
-                "version_id": version_id,
-                "state": HoldingState.HELD if held else _REFUTED[finding],
-                "level": verification.level.value if held else Level.NONE.value,
-                "verified_at": verification.observed_at,
-                "evidence_id": evidence_id,
-            }
+        row = {
+            "destination_id": job.destination_id,
+            "version_id": version_id,
+            "verified_at": at,
+            "evidence_id": evidence_id,
+        }
+        if finding is Finding.HELD:
+            held.append(
+                row | {"state": HoldingState.HELD, "level": verification.level.value, fact: at}
+            )
+        else:
+            refuted.append(
+                row | {"state": _REFUTED[finding], "level": Level.NONE.value, **NO_FACTS}
+            )
+    upsert(connection, holdings, held)
+    upsert(connection, holdings, refuted)
+    if confirmed:
+        connection.execute(
+            sa.update(holdings)
+            .where(
+                holdings.c.destination_id == job.destination_id,
+                holdings.c.version_id == sa.bindparam("key"),
+            )
+            .values({fact: sa.bindparam("at")}),
+            confirmed,
         )
-    upsert(connection, holdings, rows)
 
 
 def _levels(

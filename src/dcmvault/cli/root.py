@@ -25,6 +25,14 @@ _COMMANDS = {
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
+    "manifest": (
+        "dcmvault.cli.commands.manifest",
+        N_("Write down what a place holds, signed, and hold it against another."),
+    ),
+    "safe-to-delete": (
+        "dcmvault.cli.commands.safe_to_delete",
+        N_("Which originals may be deleted, and why not yet."),
+    ),
     "restore": (
         "dcmvault.cli.commands.restore",
         N_("Bring files back from a vault, bit for bit."),

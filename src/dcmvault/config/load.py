@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
+from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
 from dcmvault.config.options import Section
@@ -54,6 +55,8 @@ _WORDS = {
     "strategy": STRATEGY_WORDS,
     "priority": PRIORITY_WORDS,
 }
+#: Keys of a destination about the age of its evidence.
+_AGEING = ("reverify_after", "reverify_share")
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
@@ -107,6 +110,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "retry": settings.retry.model_dump(mode="json"),
         "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
         "listener": settings.listener.model_dump(mode="json"),
+        "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -114,6 +118,7 @@ def effective(settings: Settings) -> dict[str, object]:
         options = _options(destination.section)
         if destination.level is not None:
             options["level"] = destination.level.word
+        options |= {name: getattr(destination, name) for name in _AGEING}
         destinations[name] = options
     values["destinations"] = destinations
     values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
@@ -137,6 +142,7 @@ class _Reader:
             (): tuple(Settings.model_fields),
             ("retry",): tuple(RetrySection.model_fields),
             ("listener",): tuple(ListenerSection.model_fields),
+            ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -155,6 +161,7 @@ class _Reader:
                 self._explain(detail)
             return None
         self._check_plans(settings)
+        self._check_deletion(settings)
         return None if self.problems else settings
 
     def _tables(
@@ -201,7 +208,9 @@ class _Reader:
                 self._add((*path, "level"), _one_of(LEVEL_WORDS, str(level)))
             else:
                 asked = Level.from_word(str(level))
-        return {"section": self._merged(path, options, section, ("level",)), "level": asked}
+        ages = {name: options.pop(name) for name in _AGEING if name in options}
+        merged = self._merged(path, options, section, ("level", *_AGEING))
+        return {"section": merged, "level": asked, **ages}
 
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
@@ -219,6 +228,15 @@ class _Reader:
                         find(place)
                     except AddressError as error:
                         self._add(("plans", name, key), f"{error.message} {error.hint}".rstrip())
+
+    def _check_deletion(self, settings: Settings) -> None:
+        """Name what the levels are said of that is neither a configured name nor an address."""
+        for place in settings.safe_to_delete.levels:
+            try:
+                settings.destination(place)
+            except AddressError as error:
+                reason = f"{error.message} {error.hint}".rstrip()
+                self._add(("safe_to_delete", "levels", place), reason)
 
     def _section(
         self, path: tuple[str, ...], options: dict[str, object], parse: Callable[[str], _S]
@@ -271,7 +289,8 @@ class _Reader:
             meant = did_you_mean(path[-1], known) or _("Known keys: %s.") % ", ".join(known)
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
-            self._add(path, _one_of(_WORDS[path[-1]]))
+            is_deletion = path[0] == "safe_to_delete"
+            self._add(path, _one_of(DELETION_LEVELS if is_deletion else _WORDS[path[-1]]))
         elif kind == "enum":  # only `privacy` is one
             self._add(path, _one_of(tuple(Privacy)))
         else:

@@ -119,8 +119,26 @@ class DimseDestinationSection(DimsePeerSection):
     transcode: Literal["lossless", "never"] = "lossless"
     #: Attributes that the peer writes itself: what differs in them only still is proven.
     coerced: AttributeTags = ""
+    #: Storage commitment: seconds until the peer must report on a request.
+    commitment_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
+    #: Storage commitment: the port on which we listen for reports, as it is configured at the peer
+    #: for our calling AE title; 0: reports come on the association that asked.
+    commitment_port: int = Field(default=0, ge=0, le=65_535)
+    #: Storage commitment: the address of this machine to listen on; empty: all of them.
+    commitment_host: str = ""
     #: How fast instances are sent, by all associations together.
     bandwidth: BandwidthSection = BandwidthSection()
+
+    @model_validator(mode="after")
+    def _commitment_fits(self) -> Self:
+        if self.tls and self.commitment_port:
+            raise ValueError(
+                _(
+                    "Reports of storage commitment would come back without TLS: write dicom://, or "
+                    "leave “commitment_port” out."
+                )
+            )
+        return self
 
     @property
     def coerced_tags(self) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Destinations as sources: what was sent to a place is read from there with the same options."""
+"""A place that is read, whether it is a source, a destination, or an address of either."""
 
 from __future__ import annotations
 
@@ -15,27 +15,54 @@ from dcmvault.config.peer_sections import (
 )
 from dcmvault.config.sections import (
     DestinationSection,
-    FolderDestinationSection,
     FolderSourceSection,
     SourceSection,
+    VaultDestinationSection,
     VaultSection,
     VaultSourceSection,
 )
+from dcmvault.config.settings import Settings
 
-_Read = TypeVar("_Read", bound=Section)
+_Source = TypeVar("_Source", bound=Section)
+
+
+def readable_section(settings: Settings, name_or_address: str) -> SourceSection:
+    """Return how a place is read: a configured source or destination, or an address.
+
+    Of an address that is configured, the options count. Raises AddressError as
+    `Settings.source` does.
+    """
+    if found := settings.sources.get(name_or_address):
+        return found
+    if named := settings.destinations.get(name_or_address):
+        return _configured_source(settings, as_source(named.section))
+    return _configured_source(settings, settings.source(name_or_address))
 
 
 def as_source(section: DestinationSection) -> SourceSection:
-    """Return the section by which a destination is read."""
-    if isinstance(section, FolderDestinationSection):
-        return FolderSourceSection(path=section.path)
+    """Make of a destination's section how the same place is read."""
     if isinstance(section, DimseDestinationSection):
-        return _with_options(section, DimsePeerSection, DimseSourceSection)
+        return _shared(section, DimsePeerSection, DimseSourceSection)
     if isinstance(section, StowDestinationSection):
-        return _with_options(section, DicomwebPeerSection, DicomwebSourceSection)
-    return _with_options(section, VaultSection, VaultSourceSection)
+        return _shared(section, DicomwebPeerSection, DicomwebSourceSection)
+    if isinstance(section, VaultDestinationSection):
+        return _shared(section, VaultSection, VaultSourceSection)
+    return FolderSourceSection(path=section.path)
 
 
-def _with_options(section: Section, shared: type[Section], kind: type[_Read]) -> _Read:
-    options = {name: getattr(section, name) for name in shared.model_fields if name != "kind"}
-    return kind.model_validate(options)
+def _shared(section: Section, peer: type[Section], source: type[_Source]) -> _Source:
+    """Take over what both roles of a peer have in common."""
+    names = [name for name in peer.model_fields if name != "kind"]
+    return source.model_validate({name: getattr(section, name) for name in names})
+
+
+def _configured_source(settings: Settings, section: SourceSection) -> SourceSection:
+    """Prefer what the configuration says of the same address."""
+    for configured in settings.sources.values():
+        if configured.address == section.address:
+            return configured
+    for named in settings.destinations.values():
+        of_destination = as_source(named.section)
+        if of_destination.address == section.address:
+            return of_destination
+    return section

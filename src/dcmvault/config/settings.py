@@ -18,13 +18,16 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
+from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
+from dcmvault.model.plan import Sample
 from dcmvault.model.report import Privacy
 
 _POSTGRESQL = "postgresql://"
@@ -37,6 +40,20 @@ class ConfiguredDestination(Section):
 
     section: DestinationSection
     level: Level | None = None
+    #: How old evidence may be; then it is due again, and counts as verification debt.
+    reverify_after: EvidenceAge = ""
+    #: How much is verified again at once, by `verify --due`.
+    reverify_share: SampleSize = ""
+
+    @property
+    def due(self) -> Sample:
+        """What is to be verified again."""
+        return sample_of(self.reverify_share, self.oldest_s)
+
+    @property
+    def oldest_s(self) -> int:
+        """How old evidence may be (seconds); 0: as old as it gets."""
+        return age_s(self.reverify_after) if self.reverify_after else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class Settings(Section):
     bandwidth: BandwidthSection = BandwidthSection()
     #: Our storage service, for what is pushed to us.
     listener: ListenerSection = ListenerSection()
+    #: When an original may be deleted.
+    safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
@@ -89,6 +108,13 @@ class Settings(Section):
         _refuse_misspelt(name_or_address, self.destinations, _("a configured destination"))
         section = destination_section(name_or_address)
         return NamedDestination(section.address, section, None)
+
+    def configured(self, address: str) -> ConfiguredDestination | None:
+        """Return the configured destination with this canonical address; None for none."""
+        for destination in self.destinations.values():
+            if destination.section.address == address:
+                return destination
+        return None
 
     def plan(self, name: str) -> PlanSection:
         """Return the plan of this name; AddressError where none is configured."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
@@ -55,6 +56,8 @@ def render_template(
         "",
         *_listener_table(),
         "",
+        *_deletion_table(),
+        "",
         *_comment(
             _(
                 "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
@@ -65,8 +68,9 @@ def render_template(
         *_comment(
             _(
                 "Destinations: where copies go. “level” is the evidence asked by default: sent, "
-                "present, complete, or proven (folder, vault: read back and compared). What opens "
-                "a vault is referred to: “env:NAME” or “file:PATH”."
+                "present, complete, committed (storage commitment of a PACS, checksums of S3), or "
+                "proven (read back and compared); “reverify_after” is how old it may be. What "
+                "opens a vault is referred to: “env:NAME” or “file:PATH”."
             )
         ),
         *_destination_tables(destinations),
@@ -157,6 +161,28 @@ def _listener_table() -> list[str]:
     ]
 
 
+def _deletion_table() -> list[str]:
+    asked = SafeToDeleteSection()
+    return [
+        *_comment(
+            _(
+                "When dcmvault safe-to-delete says yes: how many destinations must hold every "
+                "instance of a study at which level, how many of these copies must be locked "
+                "(Object Lock), days that evidence may be old and that copies must be old. "
+                "dcmvault itself never deletes at a source."
+            )
+        ),
+        "[safe_to_delete]",
+        f"copies = {asked.copies}",
+        f"level = {_text(asked.level)}",
+        '# levels = {pacs = "complete", vault = "proven"}',
+        f"immutable = {asked.immutable}",
+        f"evidence_max_age_days = {asked.evidence_max_age_days}",
+        f"min_age_days = {asked.min_age_days}",
+        f"require_unchanged = {str(asked.require_unchanged).lower()}",
+    ]
+
+
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
 
@@ -194,6 +220,9 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             "# [destinations.pacs]",
             '# address = "dicom://ORTHANC@pacs.example:4242?calling=DCMVAULT"',
             '# level = "complete"',
+            '# reverify_after = "30d"',
+            '# reverify_share = "5%"',
+            "# commitment_port = 11114",
             "# max_associations = 4",
             '# network = "ethernet"',
             "# async_window = 8",

@@ -1,4 +1,4 @@
-"""A PACS as a destination: C-STORE delivers, C-FIND and C-GET give evidence, C-ECHO probes."""
+"""A PACS as a destination: C-STORE delivers, queries, commitment and C-GET give evidence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.destinations.commitment_evidence import ask_to_commit, waiting_for
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.query_evidence import find_evidence
@@ -40,7 +41,7 @@ from dcmvault.ports.pacing import Pacer, Pacing
 #: A peer may count an association for so long after its end; then it is asked again so often.
 _JUST_ENDED_S = 2.0
 _PAUSES_AFTER_END_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+_LEVELS = frozenset(Level) - {Level.NONE}
 #: Deliveries at once before anything was measured, by what lies between.
 _FIRST_DELIVERIES = {"": 2, "ethernet": 6, "wifi": 3, "cellular": 2}
 
@@ -72,6 +73,7 @@ class DimseDestination:
         self._network = section.network
         self._slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
+        self._commitment = waiting_for(section, clock)
 
     @property
     def name(self) -> str:
@@ -128,19 +130,22 @@ class DimseDestination:
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
         """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series.
 
+        COMMITTED also asks for storage commitment of what is listed, and waits for the report.
         PROVEN reads back by C-GET and compares with `study.originals`, which it needs.
         """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
                 f"{self._peer.name} cannot give evidence of the level `{level.word}` by DIMSE",
-                hint="Ask for `present`, `complete` or `proven`.",
+                hint="Ask for `present`, `complete`, `committed` or `proven`.",
             )
         listed_level = min(level, Level.COMPLETE)
         with self._question() as query:
             listed = find_evidence(query, study, listed_level, self._clock)
+        way = Way(self._associated, self._slots.give_back)
+        if level is Level.COMMITTED:
+            return ask_to_commit(self._peer, way, study, listed, self._clock, self._commitment)
         if level is not Level.PROVEN:
             return listed
-        way = Way(self._associated, self._slots.give_back)
         return read_back(way, study, listed, self._clock, self._coerced)
 
     def probe(self) -> tuple[ProbeStep, ...]:

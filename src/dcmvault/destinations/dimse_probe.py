@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from dcmvault.dicom.association import PeerAssociation, negotiate, open_association
 from dcmvault.dicom.channel import Peer, connect, resolve, secure
+from dcmvault.dicom.commitment_coding import COMMITMENT_PROPOSAL
 from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, StudyQuery
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.peer_tls import describe_tls, expiry_warning
 from dcmvault.dicom.store import send_file
 from dcmvault.dicom.survey import (
-    COMMITMENT_PROPOSAL,
     STORAGE_PROPOSALS,
     SYNTAX_PROPOSALS,
     accepted,

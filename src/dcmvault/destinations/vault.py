@@ -25,6 +25,7 @@ from dcmvault.model.receipt import Receipt
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.model.snapshot import Origin, SnapshotRef
 from dcmvault.ports.clock import Clock
+from dcmvault.ports.object_store import Checksums
 from dcmvault.ports.pacing import Pacing
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
@@ -91,8 +92,9 @@ class VaultDestination:
 
     @property
     def levels(self) -> frozenset[Level]:
-        """A vault's store cannot commit by itself."""
-        return frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
+        """Only S3 keeps checksums that can commit, and only of what came with one."""
+        commits = self._section.scheme == "s3" and self._section.checksums == "always"
+        return frozenset(Level) - {Level.NONE} - ({Level.COMMITTED} if not commits else set())
 
     def get_ready(self) -> None:
         """Open the vault: the key of a passphrase takes a tenth of a second to derive."""
@@ -146,12 +148,13 @@ class VaultDestination:
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
         """Look for every object that a file needs (PRESENT, COMPLETE), or read it back (PROVEN).
 
+        COMMITTED compares the store's own checksums of the objects with what they are to be.
         PROVEN asks the operating system to forget its cached pages first, where there are any.
         """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
                 f"A vault cannot give evidence of the level '{level.word}'.",
-                hint="Ask for present, complete or proven.",
+                hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
         seen = self._at_work.look()
         state = replace(seen.state, journals=seen.vault.journals())
@@ -164,7 +167,8 @@ class VaultDestination:
         reader = None
         if level is Level.PROVEN:
             reader = FileReader(seen.vault, records, self._encoders)
-        inspection = VaultInspection(seen.vault, records, reader)
+        checksums = _checksums(seen.vault) if level is Level.COMMITTED else None
+        inspection = VaultInspection(seen.vault, records, reader, checksums)
         findings: dict[VersionId, Finding] = {}
         reasons: dict[VersionId, str] = {}
         for instance in study.instances:
@@ -189,6 +193,15 @@ class VaultDestination:
         if self._section.profile == "auto":
             return self._gauge.profile()
         return PROFILES[self._section.profile]
+
+
+def _checksums(vault: Vault) -> Checksums:
+    if not isinstance(vault.store, Checksums):
+        raise LevelNotSupportedError(
+            "This vault's store keeps no checksums that it could commit to.",
+            hint="Ask for complete or proven.",
+        )
+    return vault.store
 
 
 def _ref(link: Link) -> SnapshotRef:

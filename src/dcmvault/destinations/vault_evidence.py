@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dcmvault.errors import ObjectMissingError, VaultDamagedError
 from dcmvault.model.evidence import ExpectedInstance, Finding
 from dcmvault.model.identifiers import VersionId
-from dcmvault.ports.object_store import CacheEviction
+from dcmvault.ports.object_store import CacheEviction, Checksums
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.pack import pack_key
 from dcmvault.vault.reading import FileReader
@@ -20,11 +20,21 @@ class VaultInspection:
     """Looks at the files of one study and counts what it did."""
 
     def __init__(
-        self, vault: Vault, records: Sequence[InstanceRecord], reader: FileReader | None
+        self,
+        vault: Vault,
+        records: Sequence[InstanceRecord],
+        reader: FileReader | None,
+        checksums: Checksums | None = None,
     ) -> None:
-        """`reader` reads files back; without one their packs are looked for."""
+        """`reader` reads files back; without one their packs are looked for.
+
+        With `checksums` the store's own of each pack must be its name, too.
+        """
         self._vault = vault
         self._reader = reader
+        self._checksums = checksums
+        #: What the store has of each pack that was asked for; None where it has no checksum.
+        self._committed: dict[bytes, bytes | None] = {}
         self._by_content = {(one.sop_instance_uid, one.file_sha256): one for one in records}
         self._by_uid = {one.sop_instance_uid: one for one in records}
         self._packs: dict[bytes, bool] = {}
@@ -42,6 +52,8 @@ class VaultInspection:
         for letter, blob in record.blob_ids():
             if not self._has(BlobType(letter), blob):
                 return Finding.MISSING, "a pack that it needs is missing or cut short"
+        if self._checksums is not None:
+            return self._commitment(record)
         if self._reader is None:
             return Finding.HELD, ""
         try:
@@ -55,13 +67,37 @@ class VaultInspection:
         """Return what was done and found, without patient data."""
         counts = Counter(finding.value for finding in findings.values())
         proof: dict[str, object] = {
-            "method": "packs and their sizes" if self._reader is None else "read back, SHA-256",
+            "method": self._method(),
             "packs": len(self._packs),
             "findings": dict(counts),
         }
         if self._reader is not None:
             proof |= {"bytes_read": self._bytes_read, "cache_dropped": self._cache_dropped}
         return proof
+
+    def _method(self) -> str:
+        if self._checksums is not None:
+            return "the store's SHA-256 of packs"
+        return "packs and their sizes" if self._reader is None else "read back, SHA-256"
+
+    def _commitment(self, record: InstanceRecord) -> tuple[Finding, str]:
+        """Compare the store's checksums of a file's packs, of which any place will do."""
+        worst = (Finding.HELD, "")
+        for letter, blob in record.blob_ids():
+            names = [place.pack for place in self._vault.index.places(BlobType(letter), blob)]
+            told = {name: self._checksum(name) for name in names if self._pack_is_whole(name)}
+            if any(name == checksum for name, checksum in told.items()):
+                continue
+            if None not in told.values():
+                return Finding.DAMAGED, "the store's checksum of a pack that it needs is another"
+            worst = (Finding.UNKNOWN, "the store has no checksum of a pack that it needs")
+        return worst
+
+    def _checksum(self, name: bytes) -> bytes | None:
+        assert self._checksums is not None
+        if name not in self._committed:
+            self._committed[name] = self._checksums.sha256(pack_key(name))
+        return self._committed[name]
 
     def _has(self, kind: BlobType, blob: bytes) -> bool:
         return any(self._pack_is_whole(p.pack) for p in self._vault.index.places(kind, blob))

@@ -19,7 +19,8 @@ from dcmvault.dicom.association import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
 )
-from dcmvault.dicom.commitment_scp import COMMITMENT, CommitmentScp, Outcome, event_report
+from dcmvault.dicom.commitment_coding import COMMITMENT, Outcome, encode_report
+from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.inbound_channel import MAXIMUM_LENGTH, Control, InboundChannel, Piece
 from dcmvault.dicom.spool import Spool
 from dcmvault.errors import MalformedDicomError
@@ -199,7 +200,7 @@ class AcceptedAssociation:
     def _report(self, context_id: int, outcome: Outcome) -> None:
         """Send the N-EVENT-REPORT on this association; its answer comes as a message of its own."""
         self._message_id = self._message_id % 0xFFFF + 1
-        command, data = event_report(self._message_id, outcome)
+        command, data = encode_report(self._message_id, outcome)
         self._send(context_id, command, is_command=True)
         self._send(context_id, data, is_command=False)
 

@@ -2,7 +2,8 @@
 
 One blocking socket and one thread each; every wait is finite. Data sets are streamed as they
 are, never decoded. Some equipment drops the connection when extended negotiation is proposed,
-hence there is none but what was asked for, and role selection for C-GET, which needs it.
+hence there is none but what was asked for, role selection for C-GET, which needs it, and relational
+queries, for which who proposes them must be ready to do without.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
@@ -36,6 +36,8 @@ IMPLEMENTATION_VERSION_NAME = "DCMVAULT_1"
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+
+T = TypeVar("T")
 
 #: Odd context ids from 1 to 255 (PS3.8 section 9.3.2.2).
 MAX_CONTEXTS = 128
@@ -125,6 +127,10 @@ class NegotiatedContexts:
     ) -> None:
         #: What was asked for.
         self.proposed = frozenset(proposals)
+        #: Models in which the peer grants relational queries that were asked for.
+        self.relational = acceptance.relational & {
+            one.abstract_syntax_uid for one in proposals if one.relational
+        }
         self._accepted: dict[tuple[str, str], int] = {}
         self._named: dict[int, tuple[str, str]] = {}
         self._refused: dict[tuple[str, str], int] = {}
@@ -222,7 +228,7 @@ class PeerAssociation:
                 hint="It may still store; try to send something.",
             )
         self._request(Request(context_id, commands.C_ECHO_RQ, VERIFICATION))
-        return self._answer(partial(self._messages.answer, commands.C_ECHO_RQ)).status
+        return self.converse(lambda talk: talk.answer(commands.C_ECHO_RQ)).status
 
     def begin_store(
         self,
@@ -258,7 +264,7 @@ class PeerAssociation:
 
         Raises AssociationLostError; all that are without answer are then unknown.
         """
-        answer = self._answer(partial(self._messages.answer, commands.C_STORE_RQ))
+        answer = self.converse(lambda talk: talk.answer(commands.C_STORE_RQ))
         if self._is_cut and not self._messages.outstanding:
             self.abort()
         return answer
@@ -270,7 +276,7 @@ class PeerAssociation:
         """
         self._request(request)
         while True:
-            answer = self._answer(partial(self._messages.answer, request.field, goes_on))
+            answer = self.converse(lambda talk: talk.answer(request.field, goes_on))
             yield answer
             if answer.is_last:
                 return
@@ -291,7 +297,7 @@ class PeerAssociation:
                 length=len(identifier),
             )
         )
-        return self._answer(lambda: self._messages.answer_to_get(sink, longest_s))
+        return self.converse(lambda talk: talk.answer_to_get(sink, longest_s))
 
     def release(self) -> None:
         """End the association in good order; a peer that does not take part is left."""
@@ -350,11 +356,15 @@ class PeerAssociation:
                 self.abort()
             raise
 
-    def _answer(self, listen: Callable[[], Answer]) -> Answer:
+    def converse(self, talk: Callable[[Messages], T]) -> T:
+        """Let something else send and receive messages; any error ends the association.
+
+        Raises AssociationLostError also for what is no DICOM.
+        """
         if not self._open:
             raise _ended(self.peer)
         try:
-            return listen()
+            return talk(self._messages)
         except MalformedDicomError as error:
             self.abort()
             raise AssociationLostError(

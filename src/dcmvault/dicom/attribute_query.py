@@ -1,7 +1,8 @@
 """Asking a peer for what it knows of studies, series and instances: C-FIND with attributes.
 
-Study Root model, hierarchical (PS3.4 Annex C.4.1). Values are text, decoded by the Specific
-Character Set of each answer; what a key did not ask for is left out, and every length has a limit.
+In whichever model it serves (PS3.4 Annex C.4.1, `query_model`). Values are text, decoded by the
+Specific Character Set of each answer; what a key did not ask for is left out, and every length has
+a limit.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
-from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
+from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.charset import decode_text
-from dcmvault.dicom.find import STUDY_ROOT_FIND, find_request, refusal_of_query
+from dcmvault.dicom.find import find_request, refusal_of_query
+from dcmvault.dicom.query_model import GrantedQueries, granted_queries
 from dcmvault.errors import DestinationError, MalformedDicomError
 
 Tag = tuple[int, int]
@@ -71,18 +73,25 @@ class AttributeQuery:
     association: PeerAssociation
     deadline: float
 
-    def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
-        """Ask at a level (STUDY, SERIES or IMAGE) for what matches all keys.
-
-        `keys` are ASCII. Answers for another study or series than asked for are left out.
-        """
-        association = self.association
-        context_id = association.contexts.id_of(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
-        if context_id is None:
+    @property
+    def granted(self) -> GrantedQueries:
+        """How questions may be asked. Raises DestinationError where none are answered."""
+        granted = granted_queries(self.association)
+        if granted is None:
             raise DestinationError(
-                f"{association.peer.name} offers no query (C-FIND, Study Root)",
+                f"{self.association.peer.name} offers no query (C-FIND)",
                 hint="Allow our AE title to query at the peer.",
             )
+        return granted
+
+    def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
+        """Ask at a level (PATIENT, STUDY, SERIES or IMAGE) for what matches all keys.
+
+        Where a level above needs a key, the caller knows that (`granted`). Answers for another
+        study or series than asked for are left out.
+        """
+        association = self.association
+        granted = self.granted
         wanted = {*returned, *keys, CHARACTER_SET}
         fixed = {
             tag: frozenset(value.split("\\"))
@@ -93,7 +102,9 @@ class AttributeQuery:
         status = told = 0
         try:
             for answer in association.ask(
-                find_request(context_id, _identifier(level, keys, returned))
+                find_request(
+                    granted.context_id, _identifier(level, keys, returned), granted.model.find_uid
+                )
             ):
                 status = answer.status
                 if status not in _PENDING:
@@ -128,11 +139,14 @@ def _identifier(level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) 
             elements[tag] = commands.encode_uid(value)
         else:
             elements[tag] = _padded(value)
+            if not value.isascii():
+                elements[CHARACTER_SET] = b"ISO_IR 192"
     return commands.encode_identifier((*tag, value) for tag, value in elements.items())
 
 
 def _padded(value: str) -> bytes:
-    return value.encode("ascii") + b" " * (len(value) % 2)
+    encoded = value.encode("utf-8", "replace")
+    return encoded + b" " * (len(encoded) % 2)
 
 
 def _read_row(data_set: bytes, wanted: Collection[Tag]) -> Row:

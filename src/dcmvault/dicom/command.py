@@ -106,6 +106,7 @@ def encode_response(request: Mapping[int, bytes], status: int) -> bytes:
         AFFECTED_SOP_CLASS_UID: (AFFECTED_SOP_CLASS_UID, REQUESTED_SOP_CLASS_UID),
         AFFECTED_SOP_INSTANCE_UID: (AFFECTED_SOP_INSTANCE_UID, REQUESTED_SOP_INSTANCE_UID),
         ACTION_TYPE_ID: (ACTION_TYPE_ID,),
+        EVENT_TYPE_ID: (EVENT_TYPE_ID,),
     }
     return _with_group_length(
         {
@@ -135,6 +136,22 @@ def encode_event_report(
             DATA_SET_TYPE: _us(_DATA_SET_FOLLOWS),
             AFFECTED_SOP_INSTANCE_UID: encode_uid(sop_instance_uid),
             EVENT_TYPE_ID: _us(event_type_id),
+        }
+    )
+
+
+def encode_action(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type_id: int
+) -> bytes:
+    """Encode the command set of an N-ACTION with a data set (PS3.7 section 10.3.4)."""
+    return _with_group_length(
+        {
+            REQUESTED_SOP_CLASS_UID: encode_uid(sop_class_uid),
+            COMMAND_FIELD: _us(N_ACTION_RQ),
+            MESSAGE_ID: _us(message_id),
+            DATA_SET_TYPE: _us(_DATA_SET_FOLLOWS),
+            REQUESTED_SOP_INSTANCE_UID: encode_uid(sop_instance_uid),
+            ACTION_TYPE_ID: _us(action_type_id),
         }
     )
 

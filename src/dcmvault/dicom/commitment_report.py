@@ -23,7 +23,7 @@ from dcmvault.dicom.association import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from dcmvault.dicom.channel import Channel, Peer, connect, resolve, secure
-from dcmvault.dicom.commitment_scp import COMMITMENT, Outcome, event_report
+from dcmvault.dicom.commitment_coding import COMMITMENT, Outcome, encode_report
 from dcmvault.errors import DestinationUnreachableError, MalformedDicomError
 
 _log = logging.getLogger(__name__)
@@ -102,11 +102,15 @@ def send_report(peer: Peer, outcome: Outcome) -> int:
 
     Raises DestinationUnreachableError and MalformedDicomError.
     """
+    return send_encoded_report(peer, *encode_report(1, outcome))
+
+
+def send_encoded_report(peer: Peer, command: bytes, data: bytes) -> int:
+    """Send a report whose command set and data set are encoded already, as by `send_report`."""
     channel = Channel(secure(peer, connect(peer, resolve(peer))), peer)
     try:
         context_id, longest = _associate(peer, channel)
         fragment = (max(_SHORTEST_PDU, min(longest, _LONGEST_PDU)) - pdu.PDV_HEADER.size) & ~1
-        command, data = event_report(1, outcome)
         channel.send([pdu.data_pdus(context_id, command, fragment, is_command=True)])
         channel.send([pdu.data_pdus(context_id, data, fragment, is_command=False)])
         status = _answer(peer, channel)

@@ -184,12 +184,14 @@ class StudyQuery:
             raise refusal_of_query(peer, level, status, total)
 
 
-def find_request(context_id: int, identifier: bytes) -> Request:
-    """Make a C-FIND request in the Study Root model."""
+def find_request(
+    context_id: int, identifier: bytes, sop_class_uid: str = STUDY_ROOT_FIND
+) -> Request:
+    """Make a C-FIND request, in the Study Root model if no other is said."""
     return Request(
         context_id,
         commands.C_FIND_RQ,
-        STUDY_ROOT_FIND,
+        sop_class_uid,
         chunks=(identifier,),
         length=len(identifier),
     )

@@ -1,13 +1,13 @@
 """Asking a peer to send instances: C-GET on our association, or C-MOVE to a port of ours.
 
-Study Root model (PS3.4 Annex C.4.2 and C.4.3). What comes goes to an Intake; what these say is only
-the peer's last word. Every wait ends.
+In the first of the models that the peer serves (PS3.4 Annex C.4.2 and C.4.3). What comes goes to an
+Intake; what these say is only the peer's last word. Every wait ends.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
@@ -15,11 +15,16 @@ from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociatio
 from dcmvault.dicom.intake import Intake, Wanted
 from dcmvault.dicom.messages import Request
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.retrieve import STUDY_ROOT_GET, refusal_of_retrieval
+from dcmvault.dicom.query_model import MODELS, PATIENT_ROOT, QueryRetrieveModel
+from dcmvault.dicom.retrieve import refusal_of_retrieval
 from dcmvault.errors import AssociationLostError, DestinationError
 
-STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
-MOVE_PROPOSAL = ContextProposal(STUDY_ROOT_MOVE, (IMPLICIT_VR_LITTLE_ENDIAN,))
+GET_PROPOSALS = tuple(
+    ContextProposal(model.get_uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for model in MODELS
+)
+MOVE_PROPOSALS = tuple(
+    ContextProposal(model.move_uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for model in MODELS
+)
 
 #: Seconds that one request may take in all; each part has a limit of its own, too.
 _LONGEST_S = 2 * 3600.0
@@ -37,10 +42,11 @@ class InstancesOfSeries:
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uids: Sequence[str]
+    #: Needed in the Patient Root model only.
+    patient_id: str = ""
 
-    @property
-    def identifier(self) -> bytes:
-        """What a C-GET or C-MOVE for them asks (PS3.4 section C.4.2.1.4)."""
+    def identifier(self, model: QueryRetrieveModel) -> bytes:
+        """Encode what a C-GET or C-MOVE for them asks (PS3.4 section C.4.2.1.4)."""
         uids = {
             (0x0008, 0x0018): "\\".join(self.sop_instance_uids),
             (0x0020, 0x000D): self.study_instance_uid,
@@ -50,8 +56,15 @@ class InstancesOfSeries:
             [
                 (0x0008, 0x0052, b"IMAGE "),
                 *((*tag, commands.encode_uid(value)) for tag, value in uids.items()),
+                *(self._patient() if model is PATIENT_ROOT else ()),
             ]
         )
+
+    def _patient(self) -> Iterator[tuple[int, int, bytes]]:
+        encoded = self.patient_id.encode("utf-8", "replace")
+        if not encoded.isascii():
+            yield (0x0008, 0x0005, b"ISO_IR 192")
+        yield (0x0010, 0x0020, encoded + b" " * (len(encoded) % 2))
 
 
 def get_instances(
@@ -61,16 +74,19 @@ def get_instances(
 
     Raises AssociationLostError; what came before was taken. DestinationError for no C-GET there.
     """
-    context_id = association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN)
-    if context_id is None:
+    for model in MODELS:
+        context_id = association.contexts.id_of(model.get_uid, IMPLICIT_VR_LITTLE_ENDIAN)
+        if context_id is not None:
+            break
+    else:
         raise DestinationError(
-            f"{association.peer.name} offers no retrieval by C-GET (Study Root)",
+            f"{association.peer.name} offers no retrieval by C-GET",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "move".',
         )
     intake = Intake(association.contexts.named_by, wanted)
     try:
         answer = association.get(
-            context_id, STUDY_ROOT_GET, instances.identifier, intake, _LONGEST_S
+            context_id, model.get_uid, instances.identifier(model), intake, _LONGEST_S
         )
     finally:
         intake.drop()
@@ -84,18 +100,21 @@ def move_instances(
 
     Returns and raises as `get_instances` does. As long as bytes arrive the peer need not answer.
     """
-    context_id = association.contexts.id_of(STUDY_ROOT_MOVE, IMPLICIT_VR_LITTLE_ENDIAN)
     peer = association.peer
-    if context_id is None:
+    for model in MODELS:
+        context_id = association.contexts.id_of(model.move_uid, IMPLICIT_VR_LITTLE_ENDIAN)
+        if context_id is not None:
+            break
+    else:
         raise DestinationError(
-            f"{peer.name} offers no retrieval by C-MOVE (Study Root)",
+            f"{peer.name} offers no retrieval by C-MOVE",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "get".',
         )
-    identifier = instances.identifier
+    identifier = instances.identifier(model)
     request = Request(
         context_id,
         commands.C_MOVE_RQ,
-        STUDY_ROOT_MOVE,
+        model.move_uid,
         chunks=(identifier,),
         length=len(identifier),
         move_destination=destination,

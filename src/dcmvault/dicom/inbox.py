@@ -29,9 +29,18 @@ class Inbox:
         #: Received and not used yet: one PDU may end one message and begin the next.
         self._values: deque[pdu.DataValue] = deque()
 
+    @property
+    def has_input(self) -> bool:
+        """Whether something is there; with TLS a part of it is lost by asking."""
+        return bool(self._values) or self._channel.has_input()
+
+    def await_value(self, deadline: float) -> None:
+        """Wait until a value is there; AssociationLostError when none is by `deadline`."""
+        self._values.appendleft(self.next_value(deadline))
+
     def await_input(self, goes_on: Callable[[], bool]) -> None:
         """Wait until something is there; AssociationLostError when it does not go on before."""
-        while not (self._values or self._channel.has_input()):
+        while not self.has_input:
             if not goes_on():
                 raise AssociationLostError(
                     f"{self._peer.name} gave no answer for {self._peer.dimse_timeout_s:g} s",

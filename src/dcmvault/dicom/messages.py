@@ -24,6 +24,8 @@ _ANSWERED_OFTEN = (commands.C_FIND_RQ, commands.C_GET_RQ, commands.C_MOVE_RQ)
 #: A peer that says of a C-GET that it goes on, and sends nothing, may do so for this many times
 #: `dimse_timeout_s`.
 _LONGEST_QUIET = 10
+#: Seconds between looks whether a report came.
+_LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class Request:
     pacer: Pacer | None = None
     #: C-MOVE: the AE title of whom the peer is to send to.
     move_destination: str = ""
+
+
+#: Takes an N-EVENT-REPORT, its command set and data set; returns the status that answers it.
+EventSink = Callable[[Mapping[int, bytes], bytes], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An N-ACTION: what is to be done to which instance, and the data set that says how."""
+
+    context_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    action_type_id: int
+    data_set: bytes
 
 
 class Messages:
@@ -180,6 +197,59 @@ class Messages:
             answer = self._answer(command, commands.C_GET_RQ, data)
             if answer.is_last:
                 return answer
+
+    def act(self, action: Action, sink: EventSink) -> Answer:
+        """Send an N-ACTION and return its answer (PS3.7 section 10.1.4).
+
+        An N-EVENT-REPORT that comes before it goes to the sink.
+        """
+        self._message_id = self._message_id % 0xFFFF + 1
+        command = commands.encode_action(
+            self._message_id, action.sop_class_uid, action.sop_instance_uid, action.action_type_id
+        )
+        context_id, fragment = action.context_id, self._fragment
+        self._channel.send(
+            [
+                pdu.data_pdus(context_id, command, fragment, is_command=True),
+                pdu.data_pdus(context_id, action.data_set, fragment, is_command=False),
+            ]
+        )
+        self._outstanding[self._message_id] = context_id
+        ends_at = time.monotonic() + self._peer.dimse_timeout_s
+        while (answer := self._heard(sink, ends_at)) is None:
+            pass
+        return answer
+
+    def take_reports(self, sink: EventSink, goes_on: Callable[[], bool], wait_s: float) -> None:
+        """Take N-EVENT-REPORTs (PS3.7 section 10.1.1) for as long as it goes on.
+
+        With TLS that is asked after each report only, and each may take `wait_s`. Raises
+        AssociationLostError where the peer ends the association before.
+        """
+        while goes_on():
+            if self._peer.tls is not None:
+                self._inbox.await_value(time.monotonic() + wait_s)
+            elif not self._inbox.has_input:
+                time.sleep(_LOOK_S)
+                continue
+            if self._heard(sink, time.monotonic() + self._peer.dimse_timeout_s) is not None:
+                raise MalformedDicomError("an answer to nothing")
+
+    def _heard(self, sink: EventSink, ends_at: float) -> Answer | None:
+        """Return the answer to an N-ACTION, or None where a report came instead."""
+        context_id, encoded = self._inbox.whole(is_command=True, ends_at=ends_at)
+        command = commands.decode_command(encoded)
+        data = b""
+        if commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET:
+            of_data, data = self._inbox.whole(is_command=False, ends_at=ends_at)
+            if of_data != context_id:
+                raise MalformedDicomError("a data set under another presentation context")
+        if commands.number(command, commands.COMMAND_FIELD) == commands.N_EVENT_REPORT_RQ:
+            status = sink(command, data)
+            self._inbox.reply(context_id, commands.encode_response(command, status))
+            return None
+        self._check(command, commands.N_ACTION_RQ, context_id)
+        return self._answer(command, commands.N_ACTION_RQ, data)
 
     def _end_of_quiet(self) -> float:
         return time.monotonic() + _LONGEST_QUIET * self._peer.dimse_timeout_s

@@ -7,27 +7,18 @@ taken. Data sets are streamed into files, never kept in memory.
 
 from __future__ import annotations
 
-import logging
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from dcmvault.dicom import pdu
 from dcmvault.dicom.association import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
 )
-from dcmvault.dicom.association_request import (
-    AssociationRequest,
-    acceptance,
-    read_request,
-    rejection,
-)
+from dcmvault.dicom.association_request import AssociationRequest
+from dcmvault.dicom.callback_port import CallbackPort, welcome
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.inbox import Inbox
@@ -40,27 +31,10 @@ from dcmvault.dicom.transfer_syntaxes import (
     JPEG_EXTENDED,
     JPEG_LS_NEAR_LOSSLESS,
 )
-from dcmvault.errors import (
-    AssociationLostError,
-    ConfigurationError,
-    DcmvaultError,
-    DestinationUnreachableError,
-)
+from dcmvault.errors import AssociationLostError, ConfigurationError
 
-_log = logging.getLogger(__name__)
-
-#: Associations with us at once; one more is closed at once.
-_MAX_ASSOCIATIONS = 8
-_MAXIMUM_LENGTH = 128 * 1024
-#: Seconds until an association must be asked for (PS3.8 calls it the ARTIM timer).
-_BEGIN_S = 10.0
 #: Seconds that one association may take in all; each part has a limit of its own, too.
 _LONGEST_S = 2 * 3600.0
-_JOIN_S = 5.0
-#: Seconds until the next try where this machine could not accept a connection.
-_PAUSE_S = 0.2
-#: Reasons of a rejection (PS3.8 table 9-21): called AE title not recognised.
-_NOT_OUR_NAME = 7
 #: Syntaxes that may be lossy: taken where nothing else is proposed with them.
 _MAYBE_LOSSY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR_LOSSLESS, JPEG_2000, HTJ2K})
 
@@ -76,21 +50,17 @@ class MoveReceiver:
         self, ae_title: str, host: str, port: int, senders: Collection[str], dimse_timeout_s: float
     ) -> None:
         self._ae_title = ae_title
-        self._address = (host, port)
-        self._senders = frozenset(senders)
-        self._timeout_s = dimse_timeout_s
-        self._listening: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
-        self._is_closing = threading.Event()
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._number = port
+        self._port = CallbackPort(
+            ae_title, (host, port), senders, dimse_timeout_s, self._take, "C-MOVE"
+        )
         self._expected: list[Wanted] = []
         self._lock = threading.Lock()
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        assert self._listening is not None
-        return int(self._listening.getsockname()[1])
+        return self._port.port
 
     @contextmanager
     def expecting(self, wanted: Wanted) -> Iterator[None]:
@@ -105,20 +75,13 @@ class MoveReceiver:
 
     def __enter__(self) -> Self:
         try:
-            both = not self._address[0] and socket.has_dualstack_ipv6()
-            self._listening = socket.create_server(
-                self._address,
-                family=socket.AF_INET6 if both or ":" in self._address[0] else socket.AF_INET,
-                dualstack_ipv6=both,
-            )
+            self._port.__enter__()
         except OSError as error:
             raise ConfigurationError(
-                f"the port {self._address[1]} for what the PACS sends cannot be listened on:"
+                f"the port {self._number} for what the PACS sends cannot be listened on:"
                 f" {error.strerror or type(error).__name__}",
                 hint="Choose another move_port here and at the PACS, or end who uses it.",
             ) from error
-        self._acceptor = threading.Thread(target=self._accept, name="move-receiver", daemon=True)
-        self._acceptor.start()
         return self
 
     def __exit__(
@@ -127,99 +90,12 @@ class MoveReceiver:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._listening is not None
-        assert self._acceptor is not None
-        self._is_closing.set()
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._acceptor.join(_JOIN_S)
-        with self._lock:
-            still = dict(self._open)
-        for connection in still.values():
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in still:
-            thread.join(_JOIN_S)
-
-    def _accept(self) -> None:
-        assert self._listening is not None
-        while not self._is_closing.is_set():
-            try:
-                connection, address = self._listening.accept()
-            except OSError as error:
-                self._pause(error.strerror or type(error).__name__)
-                continue
-            host = str(address[0]).removeprefix("::ffff:")
-            with self._lock:
-                is_welcome = host in self._senders and len(self._open) < _MAX_ASSOCIATIONS
-                if is_welcome:
-                    thread = threading.Thread(
-                        target=self._serve, args=(connection, host), daemon=True
-                    )
-                    self._open[thread] = connection
-            if not is_welcome:
-                _log.warning("a connection of %s for what a C-MOVE brings was refused", host)
-                connection.close()
-                continue
-            try:
-                thread.start()
-            except RuntimeError as error:  # this machine has no more threads
-                with self._lock:
-                    del self._open[thread]
-                connection.close()
-                self._pause(str(error))
-
-    def _pause(self, reason: str) -> None:
-        """Wait before the next try, after what lacks on this machine for the moment."""
-        if not self._is_closing.is_set():
-            _log.warning("a connection for what a C-MOVE brings cannot be accepted: %s", reason)
-            self._is_closing.wait(_PAUSE_S)
-
-    def _serve(self, connection: socket.socket, host: str) -> None:
-        peer = Peer(host, 0, "?", self._ae_title, dimse_timeout_s=self._timeout_s)
-        channel = Channel(connection, peer)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._take(peer, channel)
-        except AssociationLostError:
-            pass  # released, or gone: whoever asked sees what came
-        except DcmvaultError as error:
-            _log.warning("what a C-MOVE brought was refused: %s", error.message)
-            with suppress(DestinationUnreachableError):
-                channel.send([pdu.abort()])
-        except OSError as error:
-            _log.error("what a C-MOVE brought cannot be kept: %s", error.strerror)
-        finally:
-            channel.close()
-            with self._lock:
-                del self._open[threading.current_thread()]
+        self._port.__exit__(kind, error, traceback)
 
     def _take(self, peer: Peer, channel: Channel) -> None:
-        kind, body = channel.receive(_BEGIN_S)
-        if kind != pdu.A_ASSOCIATE_RQ:
+        named = welcome(channel, self._ae_title, _chosen)
+        if named is None:
             return
-        request = read_request(body)
-        if request.called_ae_title != self._ae_title:
-            channel.send([rejection(_NOT_OUR_NAME)])
-            return
-        chosen = _chosen(request)
-        channel.send(
-            [
-                acceptance(
-                    request,
-                    chosen,
-                    maximum_length=_MAXIMUM_LENGTH,
-                    implementation_class_uid=IMPLEMENTATION_CLASS_UID,
-                    implementation_version=IMPLEMENTATION_VERSION_NAME,
-                )
-            ]
-        )
-        named = {
-            one.context_id: (one.abstract_syntax_uid, chosen[one.context_id])
-            for one in request.contexts
-            if one.context_id in chosen
-        }
         intake = _SharedIntake(named.get, self._wanted_for)
         try:
             take_stores(Inbox(peer, channel), intake, _LONGEST_S)

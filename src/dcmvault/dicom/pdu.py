@@ -6,7 +6,7 @@ Those of the acceptor are in `pdu_accepting`, made of the same parts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.errors import MalformedDicomError
@@ -41,6 +41,7 @@ ITEM_IMPLEMENTATION_CLASS = 0x52
 _ITEM_OPERATIONS_WINDOW = 0x53
 ITEM_IMPLEMENTATION_VERSION = 0x55
 _ITEM_ROLE_SELECTION = 0x54
+ITEM_EXTENDED_NEGOTIATION = 0x56
 _ITEM_USER_IDENTITY = 0x58
 #: Version, reserved, called and calling AE title, reserved: what stands before the items.
 ASSOCIATE_FIXED = struct.Struct(">H2x16s16s32x")
@@ -54,6 +55,8 @@ class ContextProposal:
     transfer_syntax_uids: tuple[str, ...]
     #: The peer is to send to us under it, not we to the peer (PS3.7 Annex D.3.3.4).
     peer_sends: bool = False
+    #: Ask whether queries in this model may be relational (PS3.4 section C.5.1.1).
+    relational: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class Acceptance:
     maximum_length: int
     #: Requests that we may have outstanding; 0 means unlimited (PS3.7 Annex D.3.3.3).
     operations_window: int = 1
+    #: Models in which queries may be relational, by their SOP Class UIDs.
+    relational: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ def associate_request(
             _role_of_receiver(uid)
             for uid in dict.fromkeys(one.abstract_syntax_uid for one in proposals if one.peer_sends)
         )
+        + relational_queries(one.abstract_syntax_uid for one in proposals if one.relational)
         + (_user_identity(user_identity) if user_identity is not None else b"")
     )
     body = (
@@ -157,6 +163,32 @@ def _role_of_receiver(sop_class_uid: str) -> bytes:
     """Encode that we are SCP of a SOP class, and not its SCU (PS3.7 table D.3-9)."""
     uid = sop_class_uid.encode("ascii")
     return item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
+
+
+def relational_queries(sop_class_uids: Iterable[str]) -> bytes:
+    """Encode that queries may be relational, to ask for it or to grant it (PS3.7 table D.3-11).
+
+    The further bytes (PS3.4 table C.5-1) are left out, as they may be: nothing else is asked for.
+    """
+    return b"".join(
+        item(
+            ITEM_EXTENDED_NEGOTIATION,
+            len(uid).to_bytes(2, "big") + uid.encode("ascii") + b"\x01",
+        )
+        for uid in sop_class_uids
+    )
+
+
+def relational_in(user_items: Iterable[tuple[int, bytes]]) -> frozenset[str]:
+    """Return the SOP classes for which an A-ASSOCIATE says that queries may be relational."""
+    found = set()
+    for kind, value in user_items:
+        if kind == ITEM_EXTENDED_NEGOTIATION:
+            end = 2 + int.from_bytes(value[:2], "big")
+            # The first byte behind the UID; without it the answer is no.
+            if value[end : end + 1] == b"\x01":
+                found.add(value[2:end].rstrip(b"\0 ").decode("ascii", "replace"))
+    return frozenset(found)
 
 
 def _operations_window(invoked: int) -> bytes:
@@ -217,6 +249,7 @@ def read_acceptance(body: bytes) -> Acceptance:
         raise MalformedDicomError("an A-ASSOCIATE-AC is cut short")
     answers: list[ContextAnswer] = []
     maximum_length, operations_window = 0, 1
+    relational: frozenset[str] = frozenset()
     for kind, value in items(body[ASSOCIATE_FIXED.size :]):
         if kind == ITEM_CONTEXT_AC and len(value) >= 4:
             syntaxes = [
@@ -226,13 +259,15 @@ def read_acceptance(body: bytes) -> Acceptance:
             ]
             answers.append(ContextAnswer(value[0], value[2], syntaxes[0] if syntaxes else ""))
         elif kind == ITEM_USER_INFORMATION:
-            for inner, number in items(value):
+            inner_items = list(items(value))
+            relational |= relational_in(inner_items)
+            for inner, number in inner_items:
                 if inner == ITEM_MAXIMUM_LENGTH and len(number) == 4:
                     maximum_length = int.from_bytes(number, "big")
                 elif inner == _ITEM_OPERATIONS_WINDOW and len(number) == 4:
                     # What we may invoke; what we would perform stands behind it.
                     operations_window = int.from_bytes(number[:2], "big")
-    return Acceptance(tuple(answers), maximum_length, operations_window)
+    return Acceptance(tuple(answers), maximum_length, operations_window, relational)
 
 
 def read_rejection(body: bytes) -> tuple[int, int, int]:

@@ -17,14 +17,14 @@ from dcmvault.dicom.file_meta import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from dcmvault.dicom.find import FIND_PROPOSAL
+from dcmvault.dicom.get_and_move import GET_PROPOSALS
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.retrieve import GET_PROPOSAL
+from dcmvault.dicom.query_model import find_proposals
 from dcmvault.dicom.survey import STORAGE_PROPOSALS
 from dcmvault.dicom.transfer_syntaxes import DEFLATED, FAMILIES, NATIVE_TARGETS
 
-#: Verification, query and retrieval come first.
-_ROOM = MAX_CONTEXTS - 3
+#: Verification, query and retrieval in both models come first.
+_ROOM = MAX_CONTEXTS - 5
 #: MPEG-2, MPEG-4 and HEVC (PS3.5 Annex A.4.5 to A.4.8).
 _VIDEO = tuple(
     f"1.2.840.10008.1.2.4.{number}"
@@ -62,7 +62,7 @@ def retrieval_contexts(sop_class_uids: Collection[str]) -> tuple[ContextProposal
             ContextProposal(one.abstract_syntax_uid, NATIVE_TARGETS, peer_sends=True)
             for one in STORAGE_PROPOSALS
         ]
-    return (FIND_PROPOSAL, GET_PROPOSAL, *proposals[:_ROOM])
+    return (*find_proposals(relational=False), *GET_PROPOSALS, *proposals[:_ROOM])
 
 
 def _syntaxes_of(sop_class_uid: str) -> Sequence[str]:

@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import logging
 import statistics
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from dcmvault.dicom.attribute_query import (
-    ACCESSION_NUMBER,
     MODALITIES_IN_STUDY,
-    PATIENT_BIRTH_DATE,
+    MODALITY,
     PATIENT_ID,
-    PATIENT_NAME,
-    PATIENT_SEX,
     STUDY_DATE,
-    STUDY_DESCRIPTION,
     STUDY_INSTANCE_UID,
     STUDY_TIME,
     Answers,
@@ -32,6 +27,7 @@ from dcmvault.dicom.attribute_query import (
     Tag,
 )
 from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.told_studies import ToldStudies, TooMuchToldError, patient_id_in
 from dcmvault.errors import DestinationError, DestinationUnreachableError
 
 _log = logging.getLogger(__name__)
@@ -41,15 +37,11 @@ LOWEST_CAP = 10
 #: More questions are a peer without end.
 _MAX_QUESTIONS = 1_000_000
 _MAX_STUDIES = 20_000_000
-#: Bytes of memory that what is told of studies may take; five million are about 2 GiB.
-_MAX_BYTES = 4 << 30
-#: Bytes of memory for each study beside its texts.
-_BESIDE_TEXTS = 100
 #: UIDs in one question by which studies are confirmed.
 _UIDS_PER_QUESTION = 50
 #: Questions refused one after the other; a smaller part of a day there is not.
 _MAX_REFUSED = 50
-_LONGEST_ID = 64
+LONGEST_ID = 64
 _FIRST_DAY, _LAST_DAY = date(1895, 1, 1), date(2999, 12, 31)
 _LAST_SECOND = 24 * 3600 - 1
 #: Defined terms of Modality (PS3.3 section C.7.3.1.1.1), retired ones that archives hold included.
@@ -58,50 +50,17 @@ _MODALITIES = (
     *("DOC", "ECG", "IO", "PX", "ES", "XC", "OP", "OPT", "GM", "SM", "IVUS", "IVOCT", "BI", "BDUS"),
     *("RTIMAGE", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD", "REG", "SEG", "HD", "HC", "EPS"),
     *("BMD", "DG", "LS", "TG", "VL", "DS", "CF", "DF", "VF", "AS", "CD", "DD", "ST", "EC", "CS"),
-    *(
-        "LEN",
-        "OAM",
-        "OPM",
-        "OPV",
-        "AR",
-        "KER",
-        "VA",
-        "SRF",
-        "LP",
-        "MA",
-        "MS",
-        "FA",
-        "CP",
-        "DM",
-        "FS",
-    ),
-    *("AU", "RESP", "EEG", "EMG", "EOG", "FID", "PLAN", "M3D", "MODEL", "OSS", "POS", "TEXTUREMAP"),
+    *("LEN", "OAM", "OPM", "OPV", "AR", "KER", "VA", "SRF", "LP", "MA", "MS", "FA", "CP", "DM"),
+    *("FS", "AU", "RESP", "EEG", "EMG", "EOG", "FID", "PLAN", "M3D", "MODEL", "OSS", "POS"),
+    "TEXTUREMAP",
 )
 #: Of what patient IDs are made; what begins otherwise is told by comparison, and is a doubt.
-_ID_CHARACTERS = (
+ID_CHARACTERS = (
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_./ #:+&()=@,;'^~|$%!"
 )
 
-#: What is asked of each study, in the order in which it is kept.
-STUDY_KEYS = (
-    PATIENT_ID,
-    PATIENT_NAME,
-    PATIENT_BIRTH_DATE,
-    PATIENT_SEX,
-    STUDY_INSTANCE_UID,
-    STUDY_DATE,
-    STUDY_TIME,
-    STUDY_DESCRIPTION,
-    ACCESSION_NUMBER,
-)
-_BETWEEN = "\0"
-
 Keys = Mapping[Tag, str]
 Ask = Callable[[Keys], Answers]
-
-
-class _TooMuchError(DestinationError):
-    """What a peer tells is more than can be kept, however it is asked."""
 
 
 @dataclass(slots=True)
@@ -113,8 +72,11 @@ class StudyInventory:
 
     ask: Ask
     max_answers: int = 0
+    #: Asks at SERIES level for studies that have a series of a modality, where that is possible:
+    #: not every peer matches the modalities in a study.
+    ask_series: Ask | None = None
     #: What was told of each study (`unpacked`), by Study Instance UID: there may be millions.
-    found: dict[str, str] = field(default_factory=dict)
+    found: ToldStudies = field(default_factory=ToldStudies)
     #: Why there may be more, each in words.
     doubts: list[str] = field(default_factory=list)
     #: Answers whose Study Instance UID no question can name.
@@ -122,8 +84,6 @@ class StudyInventory:
     #: As many answers as this, or more, may be cut; 0: no cap is known.
     cap: int = 0
     _asked: int = 0
-    #: Bytes of memory that `found` takes.
-    _bytes: int = 0
     #: Questions that were refused one after the other.
     _refused: int = 0
     _ids: set[str] = field(default_factory=set)
@@ -136,7 +96,7 @@ class StudyInventory:
         self.cap = self.max_answers
         try:
             whole = self._take({})
-        except (DestinationUnreachableError, _TooMuchError):
+        except (DestinationUnreachableError, TooMuchToldError):
             raise
         except DestinationError as error:
             # Some refuse a question without any key.
@@ -148,7 +108,7 @@ class StudyInventory:
         if not self._by_date(whole):
             self._by_patient_id({})
             if self.doubts:
-                self._doubt("the peer does not split its answers by study date")
+                doubt(self.doubts, "the peer does not split its answers by study date")
         elif self.cap or not whole.rows:
             self._by_patient_id({})
             self._doubt_what_is_missed()
@@ -180,23 +140,14 @@ class StudyInventory:
         """Ask a question and keep what is found."""
         self._asked += 1
         if self._asked > _MAX_QUESTIONS or len(self.found) > _MAX_STUDIES:
-            raise _TooMuchError(
+            raise TooMuchToldError(
                 "the peer's list of studies has no end", hint="Look for a defect of the peer."
             )
         answers = self.ask(keys)
         for row in answers.rows:
             uid = row.get(STUDY_INSTANCE_UID, "")
             if is_usable_uid(uid):
-                told = _packed(row)
-                if told > self.found.get(uid, ""):
-                    self._bytes += _memory(uid, told) - _memory(uid, self.found.get(uid))
-                    if self._bytes > _MAX_BYTES:
-                        raise _TooMuchError(
-                            f"what the peer tells of {len(self.found):,} studies already takes"
-                            f" {_MAX_BYTES >> 20:,} MiB of memory",
-                            hint="Look for a defect of the peer.",
-                        )
-                    self.found[uid] = told
+                self.found.keep(row)
             else:
                 self.nameless += 1
         return answers
@@ -237,7 +188,7 @@ class StudyInventory:
         """Ask part of a question; one that is refused is cut, and empty."""
         try:
             answers = self._take(keys)
-        except (DestinationUnreachableError, _TooMuchError):
+        except (DestinationUnreachableError, TooMuchToldError):
             raise
         except DestinationError:
             self._refused += 1
@@ -301,10 +252,37 @@ class StudyInventory:
                 parts += [(first, middle), (middle + 1, last)]
 
     def _by_modality(self, keys: Keys) -> None:
+        seen: set[frozenset[str]] = set()
+        is_repeated = False
         for modality in _MODALITIES:
             narrower = {**keys, MODALITIES_IN_STUDY: modality}
-            if self._is_cut(self._ask_part(narrower)):
-                self._by_patient_id(narrower)
+            answers = self._ask_part(narrower)
+            if not self._is_cut(answers) or self._by_series({**keys, MODALITY: modality}):
+                continue
+            named = frozenset(row.get(STUDY_INSTANCE_UID, "") for row in answers.rows)
+            if named in seen:  # most likely the peer ignores modalities
+                is_repeated = True
+                continue
+            seen.add(named)
+            self._by_patient_id(narrower)
+        if is_repeated:
+            self._by_patient_id(keys)
+
+    def _by_series(self, keys: Keys) -> bool:
+        """Ask for studies by their series; False where that may not bring all of them."""
+        if self.ask_series is None:
+            return False
+        try:
+            answers = self.ask_series(keys)
+        except DestinationUnreachableError:
+            raise
+        except DestinationError:
+            self.ask_series = None
+            return False
+        # Only what is told of a study itself is believed.
+        for _uid in self.confirm({row.get(STUDY_INSTANCE_UID, "") for row in answers.rows}):
+            pass
+        return not self._is_cut(answers)
 
     def _by_patient_id(self, keys: Keys) -> None:
         """Ask for all beginnings of patient IDs.
@@ -319,37 +297,41 @@ class StudyInventory:
             if beginning:
                 exactly = self._ids_in({**keys, PATIENT_ID: beginning})
                 if self._is_cut(exactly):
-                    self._doubt("one patient has more studies at once than the peer tells")
-            for character in _ID_CHARACTERS:
+                    doubt(self.doubts, "one patient has more studies at once than the peer tells")
+            for character in ID_CHARACTERS:
                 longer = beginning + character
                 answers = self._ids_in({**keys, PATIENT_ID: f"{longer}*"})
                 shown = [row.get(PATIENT_ID, "").startswith(longer) for row in answers.rows]
                 is_told = is_told or any(shown)
                 is_cut = is_cut or (self._is_cut(answers) and bool(shown))
                 if len(beginning) > 1 and not all(_begins(row, longer) for row in answers.rows):
-                    self._doubt("the peer does not split its answers by patient ID")
+                    doubt(self.doubts, "the peer does not split its answers by patient ID")
                     return
                 if self._is_cut(answers) and any(shown):
-                    if len(longer) < _LONGEST_ID - 1:
+                    if len(longer) < LONGEST_ID - 1:
                         beginnings.append(longer)
                     else:
-                        self._doubt("patient IDs cannot be told apart")
+                        doubt(self.doubts, "patient IDs cannot be told apart")
         if is_cut and not is_told:  # all beginnings bring the same
-            self._doubt("the peer does not split its answers by patient ID")
+            doubt(self.doubts, "the peer does not split its answers by patient ID")
 
     def _doubt_what_is_missed(self) -> None:
         """Doubt the search by patient IDs if it did not find again what was found by date."""
         missed = sum(
-            bool(_patient_id(told)) and uid not in self._ids for uid, told in self.found.items()
+            bool(patient_id_in(told)) and uid not in self._ids for uid, told in self.found.items()
         )
         if missed:
-            self._doubt(
+            doubt(
+                self.doubts,
                 f"asked by patient ID the peer names {missed:,} studies fewer, so that studies"
-                " without a date may be left out"
+                " without a date may be left out",
             )
 
-        if not all(map(_patient_id, self.found.values())):
-            self._doubt("some have no patient ID, and any without a date besides may be left out")
+        if not all(map(patient_id_in, self.found.values())):
+            doubt(
+                self.doubts,
+                "some have no patient ID, and any without a date besides may be left out",
+            )
 
     def _ids_in(self, keys: Keys) -> Answers:
         answers = self._ask_part(keys)
@@ -357,35 +339,11 @@ class StudyInventory:
         self._ids.update(uid for uid in named if uid in self.found)
         return answers
 
-    def _doubt(self, reason: str) -> None:
-        if reason not in self.doubts:
-            self.doubts.append(reason)
 
-
-def telling_most(rows: Iterable[Row]) -> Row:
-    """Choose one of several answers about one study, always the same; nothing for none.
-
-    A peer may have a study under two patients, or tell less of it another time.
-    """
-    return max(rows, key=_packed, default={})
-
-
-def unpacked(told: str) -> Row:
-    """Return what was told of a study (STUDY_KEYS)."""
-    return dict(zip(STUDY_KEYS, told.split(_BETWEEN), strict=True))
-
-
-def _packed(row: Row) -> str:
-    return _BETWEEN.join(row.get(tag, "").replace(_BETWEEN, " ") for tag in STUDY_KEYS)
-
-
-def _memory(uid: str, told: str | None) -> int:
-    """Return the bytes of memory that a study takes among those found; 0 where nothing is told."""
-    return sys.getsizeof(uid) + sys.getsizeof(told) + _BESIDE_TEXTS if told is not None else 0
-
-
-def _patient_id(told: str) -> str:
-    return told.split(_BETWEEN, 1)[0]
+def doubt(doubts: list[str], reason: str) -> None:
+    """Add a reason to doubt, once."""
+    if reason not in doubts:
+        doubts.append(reason)
 
 
 def is_round(count: int) -> bool:

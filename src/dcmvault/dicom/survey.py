@@ -50,8 +50,6 @@ SYNTAX_PROPOSALS = tuple(
         RLELossless,
     )
 )
-#: Storage Commitment Push Model (PS3.4 Annex J.3).
-COMMITMENT_PROPOSAL = ContextProposal("1.2.840.10008.1.20.1", (str(ImplicitVRLittleEndian),))
 
 #: Always the same, so that a peer has one test object of ours at most.
 _TEST_UID = "2.25.226531845206180311412093087421830517221"

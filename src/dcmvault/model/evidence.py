@@ -56,6 +56,8 @@ class ExpectedInstance:
     size: int  #: bytes of the file at the source
     file_sha256: bytes = b""
     object_key: str = ""
+    #: Empty where nobody read the file's header.
+    sop_class_uid: str = ""
 
 
 class Originals(Protocol):

@@ -36,11 +36,26 @@ class RunKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Which studies a verification looks at: those whose evidence is oldest, each as a whole.
+
+    Without a share and a number all of them; with both, the fewer.
+    """
+
+    share: float = 0.0  #: of all studies, above 0 and at most 1
+    studies: int = 0
+    #: Only those without evidence that is younger than so many seconds.
+    older_than_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationRequest:
     """One destination of a run and the level asked of it (the destination's default if None)."""
 
     address: str
     level: Level | None = None
+    #: A verification looks at these studies only; None: at all.
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)

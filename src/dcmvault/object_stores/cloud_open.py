@@ -115,6 +115,16 @@ def open_cloud_store(url: str, clock: Clock, **options: Unpack[CloudOptions]) ->
         ) from None  # the text below may hold credentials
     if "object_lock" in options:
         return _locking(bucket, clock, name, prefix, options)
+    if scheme == "s3" and options.get("checksums", "always") == "always":
+        from dcmvault.object_stores.s3_checksums import S3Store  # noqa: PLC0415 (an extra)
+
+        return S3Store(
+            bucket,
+            clock,
+            lambda: _boto_client(options),
+            name=name,
+            prefix=f"{prefix}/" if prefix else "",
+        )
     return CloudStore(bucket, clock)
 
 
@@ -149,15 +159,29 @@ def _open_bucket(scheme: str, name: str, prefix: str, options: CloudOptions) -> 
 def _locking(
     bucket: Bucket, clock: Clock, name: str, prefix: str, options: CloudOptions
 ) -> CloudStore:
+    client = _boto_client(options)
+    from dcmvault.object_stores.s3_lock import LockingCloudStore  # noqa: PLC0415 (an extra)
+
+    return LockingCloudStore(
+        bucket,
+        clock,
+        lambda: client,
+        name=name,
+        prefix=f"{prefix}/" if prefix else "",
+        mode=options["object_lock"],
+        keep_for=timedelta(days=options.get("object_lock_days", _LOCK_DAYS)),
+    )
+
+
+def _boto_client(options: CloudOptions) -> Any:
+    """Make boto3's client; ConfigurationError where it is not installed."""
     try:
         import boto3  # noqa: PLC0415 (an extra)
         from botocore.config import Config  # noqa: PLC0415 (an extra)
-
-        from dcmvault.object_stores.s3_lock import LockingCloudStore  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError as error:
         raise _not_installed("s3-lock") from error
     environment = os.environ
-    client = boto3.client(
+    return boto3.client(
         "s3",
         endpoint_url=options.get("endpoint"),
         region_name=options.get("region")
@@ -176,15 +200,6 @@ def _locking(
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if "endpoint" in options else "auto"},
         ),
-    )
-    return LockingCloudStore(
-        bucket,
-        clock,
-        client,
-        name=name,
-        prefix=f"{prefix}/" if prefix else "",
-        mode=options["object_lock"],
-        keep_for=timedelta(days=options.get("object_lock_days", _LOCK_DAYS)),
     )
 
 

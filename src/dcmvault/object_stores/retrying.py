@@ -17,7 +17,13 @@ from dcmvault.errors import (
     Retry,
 )
 from dcmvault.object_stores.wrapping import WrappedStore
-from dcmvault.ports.object_store import CacheEviction, CompareAndSwap, ObjectStore, Retention
+from dcmvault.ports.object_store import (
+    CacheEviction,
+    Checksums,
+    CompareAndSwap,
+    ObjectStore,
+    Retention,
+)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -140,6 +146,9 @@ class RetryingStore(WrappedStore):
 
     def _telling_retention(self, inner: Retention) -> Callable[[str], datetime | None]:
         return lambda key: self._again(lambda: inner.retained_until(key))
+
+    def _telling_checksum(self, inner: Checksums) -> Callable[[str], bytes | None]:
+        return lambda key: self._again(lambda: inner.sha256(key))
 
     def _evicting(self, inner: CacheEviction) -> Callable[[str], bool]:
         return lambda key: self._again(lambda: inner.evict(key))

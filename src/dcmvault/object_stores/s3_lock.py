@@ -7,32 +7,20 @@ version by version, which is where the store says no.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from botocore import exceptions as boto
 from obstore.store import ObjectStore as Bucket
 
-from dcmvault.errors import (
-    DestinationError,
-    DestinationStoppedError,
-    DestinationUnreachableError,
-    ObjectLockedError,
-    ObjectMissingError,
-)
-from dcmvault.object_stores.cloud import CloudStore
-from dcmvault.object_stores.cloud_errors import bucket_missing
+from dcmvault.errors import DestinationStoppedError, ObjectLockedError, ObjectMissingError
 from dcmvault.object_stores.keys import check_key
+from dcmvault.object_stores.s3_checksums import S3Store
+from dcmvault.object_stores.s3_errors import boto_errors
 from dcmvault.ports.clock import Clock
 
 #: `governance` can be lifted by whoever has a special right, `compliance` by nobody at all.
 LockMode = Literal["governance", "compliance"]
-
-_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
-_NO_LOCKS = frozenset({"ObjectLockConfigurationNotFoundError", "InvalidRequest"})
-_DENIED = frozenset({"AccessDenied", "Forbidden", "403"})
 
 
 class _Version(NamedTuple):
@@ -43,11 +31,10 @@ class _Version(NamedTuple):
     is_marker: bool
 
 
-class LockingCloudStore(CloudStore):
-    """A CloudStore in a bucket of S3 that was made with Object Lock: it offers Retention.
+class LockingCloudStore(S3Store):
+    """An S3Store in a bucket of S3 that was made with Object Lock: it offers Retention.
 
-    `client` is boto3's for S3, `name` the bucket's, and `prefix` what stands before each key
-    (empty, or with a slash at its end). `keep_for` is how long what is needed is to be retained.
+    `keep_for` is how long what is needed is to be retained.
     `delete` removes every version of an object.
     """
 
@@ -55,17 +42,14 @@ class LockingCloudStore(CloudStore):
         self,
         bucket: Bucket,
         clock: Clock,
-        client: Any,
+        client: Callable[[], Any],
         *,
         name: str,
         prefix: str,
         mode: LockMode,
         keep_for: timedelta,
     ) -> None:
-        super().__init__(bucket, clock)
-        self._client = client
-        self._name = name
-        self._prefix = prefix
+        super().__init__(bucket, clock, client, name=name, prefix=prefix)
         self._mode = mode.upper()
         self._keep_for = keep_for
 
@@ -90,7 +74,7 @@ class LockingCloudStore(CloudStore):
         holds = self._version_retained_until(key)
         if holds is not None and holds >= until:
             return
-        with _boto_errors(key):
+        with boto_errors(key):
             self._client.put_object_retention(
                 Bucket=self._name,
                 Key=self._prefix + key,
@@ -142,14 +126,14 @@ class LockingCloudStore(CloudStore):
         if is_covered:
             source = {"Bucket": self._name, "Key": first.path, "VersionId": first.version_id}
             try:
-                with _boto_errors(key):
+                with boto_errors(key):
                     self._client.copy_object(Bucket=self._name, Key=first.path, CopySource=source)
             except DestinationStoppedError:
                 return False
         return True
 
     def _remove(self, key: str, version: str) -> None:
-        with _boto_errors(key):
+        with boto_errors(key):
             self._client.delete_object(Bucket=self._name, Key=self._prefix + key, VersionId=version)
 
     def _versions(self, key: str) -> list[str]:
@@ -158,7 +142,7 @@ class LockingCloudStore(CloudStore):
         return [version.version_id for version in self._listed(path) if version.path == path]
 
     def _listed(self, prefix: str) -> Iterator[_Version]:
-        with _boto_errors(prefix):
+        with boto_errors(prefix):
             pages: Iterable[Any] = self._client.get_paginator("list_object_versions").paginate(
                 Bucket=self._name, Prefix=prefix
             )
@@ -169,56 +153,7 @@ class LockingCloudStore(CloudStore):
 
     def _version_retained_until(self, key: str, version: str = "") -> datetime | None:
         which = {"VersionId": version} if version else {}
-        with _boto_errors(key):
+        with boto_errors(key):
             answer = self._client.head_object(Bucket=self._name, Key=self._prefix + key, **which)
         until: datetime | None = answer.get("ObjectLockRetainUntilDate")
         return until
-
-
-def _code(error: boto.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextlib.contextmanager
-def _boto_errors(key: str) -> Iterator[None]:
-    try:
-        yield
-    except (boto.ClientError, boto.BotoCoreError) as error:
-        raise _meaning(error, key) from None
-
-
-def _meaning(error: Exception, key: str) -> DestinationError:
-    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return DestinationStoppedError(
-            "No usable credentials for the object store were found.",
-            hint="Give them in the configuration, or in the variables that its vendor names.",
-        )
-    if not isinstance(error, boto.ClientError):
-        return DestinationUnreachableError(
-            "No connection to the object store.",
-            hint="Check network, name, port and certificate of its endpoint.",
-        )
-    code = _code(error)
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _MISSING:
-        return ObjectMissingError(f"no object {key}")
-    if code == "NoSuchBucket":
-        return bucket_missing()
-    if code in _NO_LOCKS:
-        return DestinationStoppedError(
-            "The bucket has no Object Lock, so nothing in it can be retained.",
-            hint="Object Lock is switched on when a bucket is made; use one that has it.",
-        )
-    if code in _DENIED:
-        return DestinationStoppedError(
-            f"The object store refused access ({status} {code}).",
-            hint="Retention needs the rights to read and set it, and to list and delete versions.",
-        )
-    if status >= 500 or status == 429 or code == "SlowDown":
-        return DestinationUnreachableError(
-            f"The object store cannot answer now ({status} {code}).", hint="Try again later."
-        )
-    return DestinationStoppedError(
-        f"The object store refused the request ({status} {code}).",
-        hint="Check address, region and options of the store.",
-    )

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from dcmvault.ports.object_store import CacheEviction, CompareAndSwap, ObjectStore, Retention
+from dcmvault.ports.object_store import (
+    CacheEviction,
+    Checksums,
+    CompareAndSwap,
+    ObjectStore,
+    Retention,
+)
 
 
 class WrappedStore:
@@ -25,6 +31,8 @@ class WrappedStore:
             self._offer("retained_until", self._telling_retention(inner))
         if isinstance(inner, CacheEviction):
             self._offer("evict", self._evicting(inner))
+        if isinstance(inner, Checksums):
+            self._offer("sha256", self._telling_checksum(inner))
 
     @property
     def inner(self) -> ObjectStore:
@@ -62,6 +70,9 @@ class WrappedStore:
 
     def _evicting(self, inner: CacheEviction) -> Callable[[str], bool]:
         return inner.evict
+
+    def _telling_checksum(self, inner: Checksums) -> Callable[[str], bytes | None]:
+        return inner.sha256
 
     def _offer(self, name: str, method: Callable[..., object]) -> None:
         vars(self)[name] = method

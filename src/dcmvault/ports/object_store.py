@@ -88,6 +88,18 @@ class CacheEviction(Protocol):
 
 
 @runtime_checkable
+class Checksums(Protocol):
+    """A store that keeps a checksum of each object, which it compared with the bytes it got."""
+
+    def sha256(self, key: str) -> bytes | None:
+        """Return the SHA-256 that the store has of an object; None where it has none.
+
+        No byte of the object is moved. Raises ObjectMissingError.
+        """
+        ...
+
+
+@runtime_checkable
 class CompareAndSwap(Protocol):
     """A store with one mutable kind of object, for leases."""
 

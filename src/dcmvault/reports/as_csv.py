@@ -32,6 +32,7 @@ COLUMNS = (
     "patient_id",
     "patient_name",
     "study_description",
+    "facts",
 )
 
 
@@ -63,6 +64,7 @@ def _study(study: StudyReport) -> dict[str, str]:
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
         "study_description": study.study_description,
+        "facts": "; ".join(f"{level.word} {_time(at)}" for level, at in study.facts.items()),
     }
 
 

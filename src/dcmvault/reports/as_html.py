@@ -18,7 +18,7 @@ from dcmvault.reports.grouping import (
     level_label,
     warning_sentences,
 )
-from dcmvault.reports.pages import page
+from dcmvault.reports.pages import render_page
 from dcmvault.reports.summary import duration_s, lowest_level
 from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
@@ -41,7 +41,7 @@ def render(report: RunReport) -> str:
     """Render the page in the language in use."""
     names = [part.name for part in report.destinations]
     rows = by_study(report.study_reports, names)
-    return page(
+    return render_page(
         "report.html",
         words=_words(report),
         report=report,

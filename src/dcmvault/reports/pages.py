@@ -1,4 +1,4 @@
-"""HTML pages that need nothing else: no script, no font, no request.
+"""What every HTML page of ours has in common: templates, style, and a policy that forbids the rest.
 
 A page carries its own Content Security Policy: even if a value slipped through the escaping, the
 browser would run nothing and fetch nothing.
@@ -16,8 +16,8 @@ from dcmvault.i18n import language
 from dcmvault.reports.escaping import visible
 
 
-def page(template: str, **values: object) -> str:
-    """Render one of our templates, in the language in use."""
+def render_page(template: str, **values: object) -> str:
+    """Render a template of ours in the language in use; every value is escaped."""
     environment = Environment(
         loader=PackageLoader("dcmvault.reports", "templates"),
         autoescape=True,
@@ -26,7 +26,7 @@ def page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Only our own style sheet is trusted as it is.
+    # Only these files of ours are trusted as they are.
     style = Markup(environment.get_template("style.css").render())  # noqa: S704
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template(template).render(

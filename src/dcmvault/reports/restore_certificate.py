@@ -13,7 +13,7 @@ from dcmvault.model.report import Privacy
 from dcmvault.model.restore_certificate import RestoreCertificate
 from dcmvault.model.selection import Selection
 from dcmvault.reports.escaping import locator_token
-from dcmvault.reports.pages import page
+from dcmvault.reports.pages import render_page
 from dcmvault.reports.times import utc
 from dcmvault.reports.wording import level_meaning
 
@@ -37,7 +37,7 @@ def as_html(certificate: RestoreCertificate, privacy: Privacy) -> str:
     """Write a certificate as a page that needs nothing else, in the language in use."""
     shown = _redacted(certificate, privacy)
     left_out = len(shown.studies) - _MOST_STUDIES
-    return page(
+    return render_page(
         "restore_certificate.html",
         words=_words(),
         certificate=shown,

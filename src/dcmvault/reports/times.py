@@ -21,7 +21,7 @@ def as_of(report: RunReport) -> datetime:
 
 
 def age_of_evidence(study: StudyReport, report: RunReport) -> str:
-    """Say how old a study's evidence was when the report was assembled.
+    """Say how old a study's evidence was when the report was assembled, of each kind there is.
 
     A report is read later, so its times are relative to that moment, never to the reader.
     """
@@ -35,6 +35,15 @@ def _age(study: StudyReport, report: RunReport) -> str:
     if not study.held or study.level is Level.SENT or study.verified_at is None:
         return _("never verified")
     seconds = (as_of(report) - study.verified_at).total_seconds()
-    if seconds < 1:
-        return _("fresh evidence")
-    return _("evidence %(age)s old") % {"age": format_duration(seconds)}
+    age = (
+        _("fresh evidence")
+        if seconds < 1
+        else _("evidence %(age)s old") % {"age": format_duration(seconds)}
+    )
+    others = (
+        _("%(level)s %(age)s ago")
+        % {"level": level.word, "age": format_duration((as_of(report) - at).total_seconds())}
+        for level, at in sorted(study.facts.items(), reverse=True)
+        if level is not study.level
+    )
+    return "; ".join((age, *others))

@@ -301,6 +301,7 @@ def cause_title(code: str) -> str:
         "vault_busy": _("Another process holds the vault"),
         "study_held": _("The study is under legal hold"),
         "prune_refused": _("The prune would have dropped too much"),
+        "manifest_damaged": _("A manifest is not as it was written"),
         "internal": _("A defect of dcmvault"),
     }
     return titles.get(code, code)

@@ -20,12 +20,14 @@ from typing import Self
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
+from dcmvault.dicom.association import VERIFICATION
 from dcmvault.dicom.association_request import acceptance, read_request
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.dicom.inbox import Inbox
 from dcmvault.errors import DcmvaultError
 
 _Tag = tuple[int, int]
+_CHARACTER_SET: _Tag = (0x0008, 0x0005)
 _LEVEL: _Tag = (0x0008, 0x0052)
 _UID: _Tag = (0x0020, 0x000D)
 _DATE: _Tag = (0x0008, 0x0020)
@@ -37,8 +39,13 @@ _SOP_UID: _Tag = (0x0008, 0x0018)
 _NUMBER: _Tag = (0x0020, 0x0013)
 _SERIES_OF_STUDY: _Tag = (0x0020, 0x1206)
 _INSTANCES_OF_SERIES: _Tag = (0x0020, 0x1209)
+_MODALITY: _Tag = (0x0008, 0x0060)
 _UIDS = frozenset({_UID, _SERIES_UID, _SOP_UID})
-_PENDING, _SUCCESS, _UNABLE = 0xFF00, 0x0000, 0xC001
+_OF_STUDIES = frozenset({_UID, _DATE, _TIME, _PATIENT_ID})
+_OF_PARTS = frozenset({_SERIES_UID, _MODALITY, _NUMBER})
+_PENDING, _SUCCESS, _UNABLE, _NO_SUCH_QUERY = 0xFF00, 0x0000, 0xC001, 0xA900
+#: C-FIND in the Study Root and in the Patient Root model.
+_FIND_UIDS = {"S": "1.2.840.10008.5.1.4.1.2.2.1", "P": "1.2.840.10008.5.1.4.1.2.1.1"}
 _LONGEST_S = 300.0
 #: Answers in one system call.
 _TOGETHER = 100
@@ -76,6 +83,7 @@ class ArchivedStudy:
                 _UID: self.study_instance_uid,
                 _SERIES_UID: f"{self.study_instance_uid}.{number}",
                 _INSTANCES_OF_SERIES: str(self.instances),
+                _MODALITY: self.modality,
             }
             for number in range(1, self.series + 1)
         ]
@@ -106,6 +114,12 @@ class CappingArchive:
     not match what lists ask for. Without `tells_counts` it says of no study and series how much
     it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
     `breaks_at` ends the association.
+
+    It is `relational` if asked whether it is (PS3.4 section C.5.1.1); otherwise a question for
+    instances must name a series, and one for series a study. `lacks_at_once` of the instances that
+    a relational question should bring, it leaves out. With `drops_extended` it closes connections
+    over which extended negotiation is proposed. It serves the `models` given: S is Study Root, P
+    Patient Root, where hierarchical questions must name a patient.
     """
 
     def __init__(
@@ -120,7 +134,15 @@ class CappingArchive:
         hidden: Collection[str] = (),
         tells_counts: bool = True,
         breaks_at: Collection[str] = (),
+        relational: bool = False,
+        lacks_at_once: int = 0,
+        drops_extended: bool = False,
+        models: str = "SP",
     ) -> None:
+        self._relational = relational
+        self._lacks_at_once = lacks_at_once
+        self._drops_extended = drops_extended
+        self._models = {uid for model, uid in _FIND_UIDS.items() if model in models}
         self._breaks_at = frozenset(breaks_at)
         self._studies = {study.study_instance_uid: study for study in studies}
         self._untold = frozenset() if tells_counts else {_SERIES_OF_STUDY, _INSTANCES_OF_SERIES}
@@ -132,8 +154,9 @@ class CappingArchive:
         self._needs_keys = needs_keys
         self._refuses = refuses
         self._hidden = frozenset(hidden)
-        #: Questions so far.
+        #: Questions so far, and those of them that only relational queries allow.
         self.asked = 0
+        self.asked_relationally = 0
         self._listening: socket.socket | None = None
         self._threads: list[threading.Thread] = []
 
@@ -180,11 +203,18 @@ class CappingArchive:
     def _serve(self, connection: socket.socket) -> None:
         peer = Peer("127.0.0.1", 0, "?", "CAPPING", dimse_timeout_s=30)
         channel = Channel(connection, peer)
-        with suppress(DcmvaultError, OSError):
+        with suppress(DcmvaultError, OSError, _BreakError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _kind, body = channel.receive(10)
             request = read_request(body)
-            chosen = {one.context_id: one.transfer_syntax_uids[0] for one in request.contexts}
+            if request.relational and self._drops_extended:
+                raise _BreakError
+            granted = request.relational & self._models if self._relational else frozenset()
+            chosen = {
+                one.context_id: one.transfer_syntax_uids[0]
+                for one in request.contexts
+                if one.abstract_syntax_uid in self._models | {VERIFICATION}
+            }
             channel.send(
                 [
                     acceptance(
@@ -193,13 +223,14 @@ class CappingArchive:
                         maximum_length=1 << 16,
                         implementation_class_uid="2.25.1",
                         implementation_version="CAPPING",
+                        relational=granted,
                     )
                 ]
             )
-            self._answer_all(Inbox(peer, channel), channel)
+            self._answer_all(Inbox(peer, channel), channel, granted)
         channel.close()
 
-    def _answer_all(self, inbox: Inbox, channel: Channel) -> None:
+    def _answer_all(self, inbox: Inbox, channel: Channel, relational: Collection[str]) -> None:
         ends_at = time.monotonic() + _LONGEST_S
         while True:
             context_id, encoded = inbox.whole(is_command=True, ends_at=ends_at)
@@ -209,20 +240,21 @@ class CappingArchive:
                 continue
             _context, identifier = inbox.whole(is_command=False, ends_at=ends_at)
             self.asked += 1
-            try:
-                answers = list(self._answers(context_id, command, identifier))
-            except _BreakError:
-                return
+            answers = list(self._answers(context_id, command, identifier, relational))
             for start in range(0, len(answers), _TOGETHER):
                 channel.send(answers[start : start + _TOGETHER])
 
     def _answers(
-        self, context_id: int, command: Mapping[int, bytes], identifier: bytes
+        self,
+        context_id: int,
+        command: Mapping[int, bytes],
+        identifier: bytes,
+        relational: Collection[str],
     ) -> Iterator[bytes]:
         asked = {
-            tag: value.decode("ascii").strip("\0 ")
-            for tag, value in commands.decode_flat(identifier)
+            tag: value.decode().strip("\0 ") for tag, value in commands.decode_flat(identifier)
         }
+        asked.pop(_CHARACTER_SET, None)
         keys = {tag: value for tag, value in asked.items() if value and tag != _LEVEL}
         if self._refuses or (self._needs_keys and not keys):
             yield _response(context_id, command, self._refuses or _UNABLE)
@@ -230,12 +262,20 @@ class CappingArchive:
         level = asked.get(_LEVEL, "STUDY")
         if level != "STUDY" and keys.get(_UID) in self._breaks_at:
             raise _BreakError
-        found = self._matching(keys) if level == "STUDY" else self._parts(level, keys)
+        model = commands.uid(command, commands.AFFECTED_SOP_CLASS_UID)
+        if not _names_levels_above(level, keys, has_patients=model == _FIND_UIDS["P"]):
+            if model not in relational:
+                yield _response(context_id, command, _NO_SUCH_QUERY)
+                return
+            self.asked_relationally += 1
+        found = self._found(level, keys)
         told = found[: self._cap] if self._cap else found
         for row in told:
             elements = {
                 tag: row.get(tag, "") for tag in asked if tag != _LEVEL and tag not in self._untold
             }
+            if not all(map(str.isascii, elements.values())):
+                elements[_CHARACTER_SET] = "ISO_IR 192"
             data_set = commands.encode_identifier(
                 (*tag, _padded(value, b"\0" if tag in _UIDS else b" "))
                 for tag, value in elements.items()
@@ -245,13 +285,27 @@ class CappingArchive:
             context_id, command, self._cap_status if len(told) < len(found) else _SUCCESS
         )
 
-    def _parts(self, level: str, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
-        """Return the series of a study, or the instances of a series, all or by number."""
-        study = self._studies.get(keys.get(_UID, ""))
-        if study is None or level == "SERIES":
-            return study.series_rows() if study else []
-        rows = study.instance_rows(keys.get(_SERIES_UID, ""))
-        return [row for row in rows if keys.get(_NUMBER, row[_NUMBER]) == row[_NUMBER]]
+    def _found(self, level: str, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
+        """Return what matches at a level."""
+        if level == "STUDY":
+            return self._matching(keys)
+        if level == "PATIENT":
+            patients = {row[_PATIENT_ID]: row for row in self._matching(keys)}
+            return list(patients.values())
+        of_studies = {tag: value for tag, value in keys.items() if tag in _OF_STUDIES}
+        of_parts = {tag: value for tag, value in keys.items() if tag in _OF_PARTS}
+        found = []
+        for study in self._matching(of_studies):
+            archived = self._studies[study[_UID]]
+            rows = archived.series_rows()
+            if level == "IMAGE":
+                rows = [row for one in rows for row in archived.instance_rows(one[_SERIES_UID])]
+            found += [
+                row for row in rows if all(row[tag] == value for tag, value in of_parts.items())
+            ]
+        if level == "IMAGE" and _SERIES_UID not in keys and self._lacks_at_once:
+            del found[-self._lacks_at_once :]
+        return found
 
     def _matching(self, keys: Mapping[_Tag, str]) -> list[Mapping[_Tag, str]]:
         if _UID in keys:
@@ -264,6 +318,13 @@ class CappingArchive:
             if row[_UID] not in self._hidden
             and all(_matches(tag, value, row.get(tag, "")) for tag, value in matched.items())
         ]
+
+
+def _names_levels_above(level: str, keys: Mapping[_Tag, str], *, has_patients: bool) -> bool:
+    """Say whether a hierarchical question may be asked so (PS3.4 section C.4.1.2.1)."""
+    levels = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+    above = (_PATIENT_ID, _UID, _SERIES_UID)[: levels.index(level)]
+    return all(tag in keys for tag in above[0 if has_patients else 1 :])
 
 
 def _matches(tag: _Tag, key: str, value: str) -> bool:

@@ -9,10 +9,11 @@ from dcmvault.model.instance import ScannedEntry
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.plan import PlanItem, Strategy
 from dcmvault.ports.catalogue import Outcome
-from dcmvault.testing.catalogue_world import CatalogueCases, World, digest, header, scanned
+from dcmvault.testing.catalogue_ageing_suite import AgeingSuite
+from dcmvault.testing.catalogue_world import World, digest, header, scanned
 
 
-class EqualitySuite(CatalogueCases):
+class EqualitySuite(AgeingSuite):
     """Tests of versions whose data sets are equal, where versions are kept and where not."""
 
     def pacs(self) -> World:

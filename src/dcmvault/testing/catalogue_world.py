@@ -42,7 +42,9 @@ from dcmvault.ports.catalogue import (
     SnapshotWitness,
     SourceCatalogue,
 )
+from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -81,6 +83,16 @@ class OpenedCatalogue(Protocol):
     @property
     def holdings(self) -> HoldingCatalogue:
         """What is held by evidence."""
+        ...
+
+    @property
+    def reverification(self) -> ReverificationCatalogue:
+        """Ages of evidence."""
+        ...
+
+    @property
+    def deletion(self) -> DeletionCatalogue:
+        """Facts for whoever wants to delete originals."""
         ...
 
     @property

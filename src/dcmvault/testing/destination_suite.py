@@ -397,7 +397,10 @@ def _expected(
     studies: dict[str, list[ExpectedInstance]] = {}
     for number, file in enumerate(files, start=1):
         identity = file.header.identity if file.header else _NOBODY
-        instance = ExpectedInstance(VersionId(number), identity, file.fingerprint.size)
+        sop_class_uid = file.header.sop_class_uid if file.header else ""
+        instance = ExpectedInstance(
+            VersionId(number), identity, file.fingerprint.size, sop_class_uid=sop_class_uid
+        )
         receipt = receipts.get(file) if receipts else None
         if receipt is not None:
             instance = replace(

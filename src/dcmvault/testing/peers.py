@@ -30,6 +30,7 @@ from typing import Self, cast
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND, C_STORE
+from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 from dcmvault.dicom.acceptor import GuardedAcceptor, serve
@@ -103,6 +104,9 @@ class SimulatedPacs:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._running: GuardedAcceptor | None = None
+        #: What a more specialised PACS offers and handles beside storage and queries.
+        self._more_services: Collection[str] = ()
+        self._more_handlers: Collection[EventHandlerType] = ()
 
     @property
     def port(self) -> int:
@@ -125,6 +129,8 @@ class SimulatedPacs:
         entity.require_calling_aet = self._allowed
         if self._serves:
             entity.maximum_associations = self._serves
+        for uid in self._more_services:
+            entity.add_supported_context(uid)
         self._running = serve(
             entity,
             self._address,
@@ -134,6 +140,7 @@ class SimulatedPacs:
                 (evt.EVT_C_ECHO, lambda _event: 0x0000),
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_FIND, self._find),
+                *self._more_handlers,
                 *(
                     [(evt.EVT_REQUESTED, grant_window, [self._async_window])]
                     if self._async_window != 1

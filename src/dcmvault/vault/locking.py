@@ -19,7 +19,7 @@ from dcmvault.ports.object_store import ObjectStore, Retention
 from dcmvault.vault.config import CONFIG_KEY
 from dcmvault.vault.copies import RETAINED, RedundantObjects
 from dcmvault.vault.pack import PackEntry, pack_key
-from dcmvault.vault.records import time_text
+from dcmvault.vault.records import read_time_text, time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
@@ -120,6 +120,24 @@ class ObjectLocks:
         wanted += [key for key in parity if key.rpartition("/")[2][:64] in packs]
         assert self._store is not None
         _retain_all(self._store, wanted)
+
+
+def locked_until(vault: Vault, state: VaultState) -> datetime | None:
+    """Return until when nobody can remove what the heads of a state name; None without a lock.
+
+    A head's promise counts only as far as the head itself is retained, as the store says now.
+    What stands in journals only is not locked yet.
+    """
+    store = vault.store
+    if not isinstance(store, Retention) or not state.links:
+        return None
+    times: list[datetime] = []
+    for link, promise in zip(state.links, state.states, strict=True):
+        held = store.retained_until(link.key)
+        if held is None or not promise.retained_until:
+            return None
+        times += [held, read_time_text(promise.retained_until)]
+    return min(times)
 
 
 def retain_pack(store: ObjectStore, key: str) -> None:

@@ -21,6 +21,7 @@ from dcmvault.config.template import render_template, write_template
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.model.bandwidth import RateTable, RateWindow
 from dcmvault.model.evidence import Level
+from dcmvault.model.plan import Sample
 from dcmvault.model.report import Privacy
 
 GOOD = """\
@@ -223,6 +224,17 @@ def test_a_misspelt_name_is_not_a_folder(
         ("retry = 3", "line 1, retry: This must be a table."),
         ("retry = {attempts = 0}", "line 1, retry.attempts: This must be at least 1."),
         ("retry.attempts = 0", "line 1, retry.attempts: This must be at least 1."),
+        ("[safe_to_delete]\ncopys = 3", "line 2, safe_to_delete.copys: There is no such key."),
+        ("[safe_to_delete]\ncopies = 0", "line 2, safe_to_delete.copies: This must be at least 1."),
+        (
+            "[safe_to_delete]\nlevel = 'sent'",
+            "line 2, safe_to_delete.level: Write one of: complete, committed, proven.",
+        ),
+        (
+            "[safe_to_delete.levels]\n'/backup' = 'present'",
+            "safe_to_delete.levels./backup: Write one of: complete, committed, proven.",
+        ),
+        ("[safe_to_delete.levels]\n'nfs:x' = 'proven'", "is no kind of address"),
         ("privacy = 'some'", "line 1, privacy: Write one of: off, ids, full."),
         ("language = 'fr'", "line 1, language: Write one of: en, pt-BR."),
         ("sources = 1", "line 1, sources: This must be a table"),
@@ -447,13 +459,58 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "async_window": 1,
         "transcode": "lossless",
         "coerced": "",
+        "commitment_timeout_s": 60.0,
+        "commitment_port": 0,
+        "commitment_host": "",
         "bandwidth": {"rate": "unlimited", "windows": []},
         "tls_ca_file": "",
         "tls_fingerprint": "",
         "tls_certificate_file": "",
         "tls_key_file": "",
         "tls_key_passphrase": "",
+        "reverify_after": "",
+        "reverify_share": "",
     }
+
+
+def test_how_old_evidence_may_be(config: Path) -> None:
+    config.write_text(
+        "[destinations.disk]\naddress = '/b'\nreverify_after = '8w'\nreverify_share = '2.5%'\n"
+        "[destinations.pacs]\naddress = 'dicom://A@h'\nreverify_share = '200'\n",
+        "utf-8",
+    )
+    settings = load_settings(config)
+    disk, pacs = settings.destinations["disk"], settings.destinations["pacs"]
+    assert disk.due == Sample(share=0.025, older_than_s=8 * 7 * 86_400)
+    assert pacs.due == Sample(studies=200)
+    assert settings.configured(pacs.section.address) is pacs
+    assert settings.configured("/elsewhere") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("reverify_after = '30'", "line 3, destinations.pacs.reverify_after: Write an age"),
+        ("reverify_after = 30", "line 3, destinations.pacs.reverify_after: This must be a text"),
+        ("reverify_share = '101%'", "line 3, destinations.pacs.reverify_share: Write a share"),
+        ("reverify_shar = '5%'", "Did you mean “reverify_share”"),
+        ("commitment_port = 70000", "commitment_port: This must be at most 65535"),
+        ("commitment_timeout_s = 0", "commitment_timeout_s: This must be more than 0"),
+    ],
+)
+def test_what_is_wrong_about_evidence_is_named(config: Path, line: str, reason: str) -> None:
+    config.write_text(f"[destinations.pacs]\naddress = 'dicom://A@h'\n{line}\n", "utf-8")
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(config)
+    assert reason in raised.value.message
+
+
+def test_reports_of_commitment_do_not_come_without_tls(config: Path) -> None:
+    config.write_text(
+        "[destinations.pacs]\naddress = 'dicoms://A@h'\ncommitment_port = 11114\n", "utf-8"
+    )
+    with pytest.raises(ConfigurationError, match="would come back without TLS"):
+        load_settings(config)
 
 
 @pytest.mark.parametrize(

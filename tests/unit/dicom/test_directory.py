@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import warnings
 from pathlib import Path
 
+import pytest
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.fileset import FileSet
@@ -64,22 +64,19 @@ def test_pydicom_and_dcmtk_find_every_instance(tmp_path: Path) -> None:
     assert "E:" not in dumped.stderr
 
 
+@pytest.mark.filterwarnings("ignore")  # what the files have stands as it is
 def test_any_real_instance_can_stand_in_it(tmp_path: Path) -> None:
     count = 0
     for path in real_files():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                entry = entry_of(path, "PT000001", "ST000001", "SE000001", "IM000001")
+            entry = entry_of(path, "PT000001", "ST000001", "SE000001", "IM000001")
         except (InvalidDicomError, AttributeError, ValueError, KeyError, OSError):
             continue  # it names no instance
         with (tmp_path / DIRECTORY_NAME).open("w+b") as file:
             writer = DirectoryWriter(file)
             writer.add_study("one", [entry])
             writer.close()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the file has stands as it is
-            read = dcmread(tmp_path / DIRECTORY_NAME)
+        read = dcmread(tmp_path / DIRECTORY_NAME)
         *above, leaf = read.DirectoryRecordSequence
         assert [record.DirectoryRecordType for record in above] == ["PATIENT", "STUDY", "SERIES"]
         assert leaf.ReferencedSOPInstanceUIDInFile == entry.sop_instance_uid

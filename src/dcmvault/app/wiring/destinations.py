@@ -8,13 +8,24 @@ from collections.abc import Callable
 from dcmvault.app.wiring.clock import Sleep
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
-from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
+from dcmvault.config.sections import (
+    DestinationSection,
+    FolderDestinationSection,
+    RetrySection,
+    VaultDestinationSection,
+)
+from dcmvault.model.evidence import Level
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination
 from dcmvault.ports.pacing import Pacing
 
 #: For whoever wants to know at once.
 NO_RETRY = RetrySection(attempts=1)
+
+
+def default_level(section: DestinationSection) -> Level:
+    """Return the level that its adapter asks for by default, without making one."""
+    return Level.PROVEN if isinstance(section, FolderDestinationSection) else Level.COMPLETE
 
 
 def build_destination(

@@ -27,6 +27,7 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
+from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
@@ -174,10 +175,6 @@ class Workplace:
 
         A destination is read with its own options, and a vault with the same at any snapshot.
         """
-        for name in self.settings.sources:
-            section = self.settings.source(name)
-            if section.address == address:
-                return section
         wanted = source_section(address)
         destinations = [as_source(one.section) for one in self.settings.destinations.values()]
         for section in (*self.settings.sources.values(), *destinations):
@@ -207,16 +204,23 @@ class Workplace:
         def source_of(request: RunRequest) -> Source:
             return self.source(request.source)
 
+        def seal(run_id: RunId) -> None:
+            from dcmvault.app.manifest_chain import seal_run  # noqa: PLC0415 - when needed
+
+            seal_run(self.home, self.catalogue.manifests, run_id, self.clock.now)
+
         return BackupStages(
             sources=self.catalogue.sources,
             plans=self.catalogue.plans,
             jobs=self.catalogue.jobs,
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
+            reverification=self.catalogue.reverification,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
+            seal_run=seal,
         )
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from dcmvault.app.backup import paused_destinations
-from dcmvault.app.status import SourceView, latest_drills, recent_runs, status
+from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.restore_drills import drill_lines, drill_object
@@ -88,6 +88,7 @@ def _say_source(view: SourceView, paused: Set[str]) -> None:
     say(f"  {studies}, {instances % format_number(source.instances)}, {size}; {seen}")
     for coverage in view.coverage:
         _say_coverage(coverage, paused)
+        _say_evidence(view.evidence[coverage.destination])
     if not view.coverage:
         say(f"  {mark(ok=False)} " + _("not backed up anywhere"))
     say()
@@ -120,6 +121,40 @@ def _say_coverage(coverage: CoverageStatus, paused: Set[str]) -> None:
         say("    " + _("oldest evidence: %s") % format_age(coverage.oldest_evidence_at))
     if coverage.destination in paused:
         say("    " + click.style(_("paused"), fg="yellow"))
+
+
+def _say_evidence(evidence: EvidenceView) -> None:
+    """Show how old the facts of each level are, and what verification is owed."""
+    for level, fact in sorted(evidence.facts.items(), reverse=True):
+        ages = dict.fromkeys((format_age(fact.oldest_at), format_age(fact.newest_at)))
+        instances = ngettext("%s instance", "%s instances", fact.instances)
+        say(f"    {level.word}: {instances % format_number(fact.instances)}, {' – '.join(ages)}")
+    owed = evidence.debt
+    if not owed.instances:
+        return
+    studies = ngettext("%s study", "%s studies", owed.studies) % format_number(owed.studies)
+    instances = ngettext("%s instance", "%s instances", owed.instances)
+    words = {
+        "studies": studies,
+        "instances": instances % format_number(owed.instances),
+        "size": format_bytes(owed.bytes),
+        "level": evidence.level.word,
+        "days": format_number(evidence.oldest_s // 86_400),
+        "hours": format_number(evidence.oldest_s // 3600),
+    }
+    if not evidence.oldest_s:
+        text = _("verification debt: %(studies)s, %(instances)s, %(size)s not “%(level)s”")
+    elif evidence.oldest_s % 86_400:
+        text = _(
+            "verification debt: %(studies)s, %(instances)s, %(size)s not “%(level)s” in the last "
+            "%(hours)s hours"
+        )
+    else:
+        text = _(
+            "verification debt: %(studies)s, %(instances)s, %(size)s not “%(level)s” in the last "
+            "%(days)s days"
+        )
+    say("    " + click.style(text % words, fg="yellow"))
 
 
 def _is_protected(coverage: CoverageStatus) -> bool | None:
@@ -155,9 +190,31 @@ def _source_object(view: SourceView) -> dict[str, object]:
                 "instances": coverage.instances,
                 "by_level": {level.word: count for level, count in coverage.by_level.items()},
                 "oldest_evidence_at": _time(coverage.oldest_evidence_at),
+                **_evidence_object(view.evidence[coverage.destination]),
             }
             for coverage in view.coverage
         ],
+    }
+
+
+def _evidence_object(evidence: EvidenceView) -> dict[str, object]:
+    owed = evidence.debt
+    return {
+        "facts": {
+            level.word: {
+                "instances": fact.instances,
+                "oldest_at": _time(fact.oldest_at),
+                "newest_at": _time(fact.newest_at),
+            }
+            for level, fact in evidence.facts.items()
+        },
+        "verification_debt": {
+            "level": evidence.level.word,
+            "reverify_after_s": evidence.oldest_s or None,
+            "studies": owed.studies,
+            "instances": owed.instances,
+            "bytes": owed.bytes,
+        },
     }
 
 

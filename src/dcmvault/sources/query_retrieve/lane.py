@@ -13,6 +13,7 @@ from functools import partial
 
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.attribute_query import (
+    PATIENT_ID,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -21,9 +22,8 @@ from dcmvault.dicom.attribute_query import (
     Row,
 )
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.find import FIND_PROPOSAL
 from dcmvault.dicom.get_and_move import (
-    MOVE_PROPOSAL,
+    MOVE_PROPOSALS,
     InstancesOfSeries,
     get_instances,
     move_instances,
@@ -31,6 +31,7 @@ from dcmvault.dicom.get_and_move import (
 from dcmvault.dicom.intake import IncomingFile, Received, Room, Wanted
 from dcmvault.dicom.move_receiver import MoveReceiver
 from dcmvault.dicom.pdu import ContextProposal
+from dcmvault.dicom.query_model import find_proposals
 from dcmvault.dicom.retrieval_contexts import CLASSES_AT_ONCE, retrieval_contexts
 from dcmvault.errors import (
     AssociationLostError,
@@ -112,6 +113,12 @@ class Batch:
         """Return the SOP classes that an index named; empty where it did not name all."""
         told = [entry.indexed.sop_class_uid if entry.indexed else "" for entry in self.entries]
         return frozenset(told) if all(told) else frozenset()
+
+    @property
+    def patient_id(self) -> str:
+        """Whose study it is, as an index says; empty where none does."""
+        told = (entry.indexed.study.patient_id for entry in self.entries if entry.indexed)
+        return next(told, "")
 
     def take(self, uid: str, received: Received) -> None:
         """Answer an entry with what came."""
@@ -256,6 +263,8 @@ class Lane:
         }
         association = self._standing(None)
         query = AttributeQuery(association, time.monotonic() + _LONGEST_QUESTION_S)
+        if query.granted.needs_patient:
+            keys[PATIENT_ID] = batch.patient_id
         return query.ask("IMAGE", keys, (SOP_INSTANCE_UID, SOP_CLASS_UID)).rows
 
     def _retrieve(
@@ -266,7 +275,10 @@ class Lane:
             return {}
         wanted = Wanted(frozenset(uids), self.new_file, room, batch.take)
         asked = InstancesOfSeries(
-            batch.identity.study_instance_uid, batch.identity.series_instance_uid, uids
+            batch.identity.study_instance_uid,
+            batch.identity.series_instance_uid,
+            uids,
+            batch.patient_id,
         )
         association = self._standing(classes)
         try:
@@ -304,7 +316,7 @@ class Lane:
 
     def _proposals(self) -> tuple[ContextProposal, ...]:
         if self.receiver is not None:
-            return (FIND_PROPOSAL, MOVE_PROPOSAL)
+            return (*find_proposals(relational=False), *MOVE_PROPOSALS)
         return retrieval_contexts(self._classes)
 
     def stop(self) -> None:

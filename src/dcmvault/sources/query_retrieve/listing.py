@@ -58,6 +58,8 @@ _LOCATOR = re.compile(r"([0-9.]{1,64})/([0-9.]{1,64})/([0-9.]{1,64})\Z", re.ASCI
 #: Numbers asked for in vain, one after the other, before none is believed to follow.
 _NUMBERS_IN_VAIN = 3
 _MOST_NUMBERS = 100_000
+#: Under this name `largest` keeps how many answers about all series at once were too many.
+_AT_ONCE = "at-once"
 #: More instances in one study are a peer without end.
 _MOST_INSTANCES = 250_000
 
@@ -106,8 +108,10 @@ class StudyListing:
             self.doubts.append("the PACS names none of its series")
         fingerprint = _fingerprint(self.study)
         seen = set()
-        for uid, rows in sorted(self._series_of(answers).items()):
-            for row in self._instances(uid, _told_instances(rows)):
+        series = self._series_of(answers)
+        at_once = self._instances_at_once(series)
+        for uid, rows in sorted(series.items()):
+            for row in self._instances(uid, _told_instances(rows), at_once.get(uid, {})):
                 sop_uid = row[SOP_INSTANCE_UID]
                 if (uid, sop_uid) not in seen:
                     seen.add((uid, sop_uid))
@@ -117,6 +121,34 @@ class StudyListing:
                             hint="Look for a defect of the peer.",
                         )
                     yield self._entry(rows[0], row, fingerprint)
+
+    def _instances_at_once(self, series: dict[str, list[Row]]) -> Mapping[str, dict[str, Row]]:
+        """Ask for the instances of all series in one question where the PACS grants that.
+
+        Answers by series and UID. They are believed only as far as the counts told of each series
+        confirm them; a series that only they name is asked for by its UID, and added.
+        """
+        told = [_told_instances(rows) for rows in series.values()]
+        limit = min(filter(None, (self.cap, self.largest.get(_AT_ONCE, 0))), default=0)
+        if len(told) < 2 or not all(told) or (limit and sum(told) >= limit):
+            return {}
+        if not self.questions.is_relational:
+            return {}
+        try:
+            answers = self._ask("IMAGE", {}, (SERIES_INSTANCE_UID, *_INSTANCE_KEYS))
+        except DestinationError:
+            self.questions.give_relational_up()
+            return {}
+        if len(answers.rows) < sum(told):
+            self.largest[_AT_ONCE] = max(len(answers.rows), 1)
+        found: dict[str, dict[str, Row]] = {}
+        for row in self._named(answers):
+            if is_usable_uid(uid := row.get(SERIES_INSTANCE_UID, "")):
+                found.setdefault(uid, {})[row[SOP_INSTANCE_UID]] = row
+        for uid in sorted(found.keys() - series.keys()):
+            named = self._ask("SERIES", {SERIES_INSTANCE_UID: uid}, _SERIES_KEYS)
+            series[uid] = self._series_of(named).get(uid, [{SERIES_INSTANCE_UID: uid}])
+        return found
 
     def _lacks_series(self, answers: Answers) -> bool:
         """Say whether there may be more series than an answer names."""
@@ -139,7 +171,7 @@ class StudyListing:
         counts = [row.get(STUDY_RELATED_SERIES, "") for row in answers.rows]
         return sum(int(text) for text in counts if _is_number(text))
 
-    def _series_of(self, answers: Answers) -> Mapping[str, list[Row]]:
+    def _series_of(self, answers: Answers) -> dict[str, list[Row]]:
         """Gather the answers about each series: some peers split one in two."""
         series: dict[str, list[Row]] = {}
         for row in answers.rows:
@@ -149,10 +181,16 @@ class StudyListing:
                 self.doubts.append("a series has a UID that no question can name")
         return series
 
-    def _instances(self, series_uid: str, told: int) -> Iterator[Row]:
-        """Ask for the instances of a series, by number for those that a capped answer lacks."""
+    def _instances(self, series_uid: str, told: int, at_once: Mapping[str, Row]) -> Iterator[Row]:
+        """Ask for the instances of a series, by number for those that a capped answer lacks.
+
+        Those that were named `at_once` are all, where they are as many as were told.
+        """
+        if told and len(at_once) == told:
+            yield from (at_once[uid] for uid in sorted(at_once))
+            return
         answers = self._ask_instances(series_uid, {})
-        rows = {row[SOP_INSTANCE_UID]: row for row in self._named(answers)}
+        rows = {**at_once, **{row[SOP_INSTANCE_UID]: row for row in self._named(answers)}}
         if self._lacks(answers, told):
             self._search_by_number(series_uid, rows, told)
             if len(rows) < told or not told:
@@ -186,6 +224,8 @@ class StudyListing:
     def _ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
         """Ask about this study, and note how many answers one question can have."""
         fixed = {STUDY_INSTANCE_UID: self.study_instance_uid}
+        if self.questions.needs_patient:
+            fixed[PATIENT_ID] = self.study.patient_id
         answers = self.questions.ask(level, {**fixed, **keys}, returned)
         self.largest[level] = max(self.largest.get(level, 0), len(answers.rows))
         return answers

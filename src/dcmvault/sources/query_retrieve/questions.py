@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from dcmvault.dicom.association import PeerAssociation, open_association
+from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.attribute_query import (
+    SERIES_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Answers,
     AttributeQuery,
@@ -18,8 +19,8 @@ from dcmvault.dicom.attribute_query import (
     Tag,
 )
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.find import FIND_PROPOSAL
-from dcmvault.dicom.study_inventory import STUDY_KEYS, telling_most
+from dcmvault.dicom.query_model import open_for_queries
+from dcmvault.dicom.told_studies import PATIENT_KEYS, STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
 #: Seconds that all questions for the list of studies may take, and those about one of them.
@@ -37,6 +38,8 @@ class Questions:
     _query: AttributeQuery | None = None
     _association: PeerAssociation | None = None
     _deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_LIST_S)
+    #: Relational queries are asked for until the peer shows that it cannot.
+    _asks_relational: bool = True
 
     def begin_study(self) -> None:
         """Give the questions about a study time of their own."""
@@ -44,14 +47,43 @@ class Questions:
         if self._query is not None:
             self._query.deadline = self._deadline
 
+    @property
+    def is_relational(self) -> bool:
+        """Whether questions need no keys of the levels above. Raises DestinationError."""
+        return self._asks_relational and self._standing().granted.is_relational
+
+    @property
+    def needs_patient(self) -> bool:
+        """Whether questions about studies must name the patient. Raises DestinationError."""
+        return self._standing().granted.needs_patient
+
+    def give_relational_up(self) -> None:
+        """Ask no relational questions any more: the peer grants them, and cannot answer them."""
+        self._asks_relational = False
+        if self._association is not None:
+            self._association.release()
+
     def ask(self, level: str, keys: Mapping[Tag, str], returned: Collection[Tag]) -> Answers:
         """Ask at a level; once more where the association was lost over it."""
         with suppress(AssociationLostError):
             return self._standing().ask(level, keys, returned)
         return self._standing().ask(level, keys, returned)
 
+    def patients(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for patients, by their IDs, with all that is told of them."""
+        return self.ask("PATIENT", keys, PATIENT_KEYS)
+
+    def studies_of_series(self, keys: Mapping[Tag, str]) -> Answers:
+        """Ask for the UIDs of studies by what is told of their series: a relational question."""
+        return self.ask("SERIES", keys, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID))
+
     def studies(self, keys: Mapping[Tag, str]) -> Answers:
-        """Ask for studies with all that is told of them."""
+        """Ask for studies with all that is told of them.
+
+        Where questions name the patient, what is told of that is asked at PATIENT level only.
+        """
+        if self.needs_patient:
+            return self.ask("STUDY", keys, [tag for tag in STUDY_KEYS if tag not in PATIENT_KEYS])
         return self.ask("STUDY", keys, STUDY_KEYS)
 
     def study(self, study_instance_uid: str) -> Row:
@@ -68,7 +100,11 @@ class Questions:
                 hint="Look at its load and at the network between.",
             )
         if self._query is None or self._association is None or not self._association.still_stands():
-            self._association = open_association(self.peer, (FIND_PROPOSAL,))
+            self._association = open_for_queries(self.peer, relational=self._asks_relational)
+            # What failed over this once is not proposed again.
+            self._asks_relational &= any(
+                one.relational for one in self._association.contexts.proposed
+            )
             self._query = AttributeQuery(self._association, self._deadline)
         return self._query
 

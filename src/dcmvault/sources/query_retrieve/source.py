@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
-from dcmvault.dicom.study_inventory import StudyInventory, unpacked
+from dcmvault.dicom.patient_inventory import PatientInventory
+from dcmvault.dicom.study_inventory import StudyInventory
+from dcmvault.dicom.told_studies import unpacked
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -40,7 +42,10 @@ _MOST_DOUBTS = 20
 
 
 class QueryRetrieveSource:
-    """A Source over a PACS (DIMSE query/retrieve, Study Root, hierarchical).
+    """A Source over a PACS (DIMSE query/retrieve).
+
+    In the Study Root model; in the Patient Root model where the PACS serves only that. Questions
+    are hierarchical; where it grants relational ones, those save some, or find more.
 
     A StudyRef is a study; its locator is the Study Instance UID. An entry's locator is made of the
     three UIDs. The PACS tells neither sizes nor when something changed: the fingerprint is made of
@@ -113,8 +118,18 @@ class QueryRetrieveSource:
 
     def _inventory(self, questions: Questions) -> StudyInventory:
         inventory = StudyInventory(questions.studies, self._section.max_answers)
-        inventory.collect()
-        found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
+        if questions.is_relational:
+            inventory.ask_series = questions.studies_of_series
+        if questions.needs_patient:
+            by_patient = PatientInventory(questions.patients, inventory)
+            by_patient.collect()
+            found_by_uid = sum(1 for _uid in by_patient.confirm(self._known_studies()))
+            if by_patient.unconfirmed:
+                # A question by UID alone is none that it must answer.
+                self._is_complete = False
+        else:
+            inventory.collect()
+            found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
         if found_by_uid:
             _log.warning(
                 "%s: %d studies are there that its lists left out", self._peer.name, found_by_uid

@@ -1,0 +1,233 @@
+"""The chain of runs: after each backup run one signed link lists what its destinations hold.
+
+A link names the one before by its SHA-256. So nobody can change, remove or insert a link without
+the key, but the newest ones: that they are gone is seen only by whoever knew them (an export
+names the newest link of its time).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dcmvault import __version__
+from dcmvault.app.manifest_format import VERSION, document_bytes, read_document
+from dcmvault.app.manifest_signing import (
+    MANIFEST_FOLDER,
+    PUBLIC_KEY,
+    SIGNATURE,
+    SigningKey,
+    is_signed,
+    signing_key,
+    write_new,
+)
+from dcmvault.errors import ManifestDamagedError, StateError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.identifiers import RunId
+from dcmvault.pipeline.manifest_reading import by_study, study_manifest
+from dcmvault.ports.manifests import ManifestCatalogue
+
+LINK_FORMAT = "dcmvault-manifest-link"
+_CHAIN = "chain"
+_LINK_NAME = re.compile(r"[0-9]{8}-[0-9A-Za-z-]+\.json\Z")
+_DIGITS = 8
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link as it stands in its file."""
+
+    sequence: int
+    sha256: str  #: of the file
+    previous: str  #: SHA-256 of the link before; empty for the first
+    run_id: str
+    made_at: str
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """All links, oldest first, and what is wrong with them (sentences; none: nothing)."""
+
+    links: tuple[Link, ...]
+    faults: tuple[str, ...]
+
+
+def seal_run(
+    home: Path, catalogue: ManifestCatalogue, run_id: RunId, clock: Callable[[], datetime]
+) -> None:
+    """Add the link of a backup run that ended; one that is there already is left.
+
+    That it cannot be written does not make the run fail: the copies are held.
+    """
+    try:
+        _seal(home, catalogue, run_id, clock)
+    except (StateError, ManifestDamagedError, OSError) as error:
+        code = getattr(error, "code", type(error).__name__)
+        _log.warning("the run %s has no link in the chain of manifests: %s", run_id, code)
+
+
+def _seal(
+    home: Path, catalogue: ManifestCatalogue, run_id: RunId, clock: Callable[[], datetime]
+) -> None:
+    folder = home / MANIFEST_FOLDER / _CHAIN
+    # One by one: parents that are made along the way would be open to others.
+    folder.parent.mkdir(0o700, exist_ok=True)
+    folder.mkdir(0o700, exist_ok=True)
+    with _alone(folder):
+        known = _links(folder)
+        if any(path.stem.endswith(f"-{run_id}") for path in known):
+            return
+        listed = _what_is_held(catalogue, run_id)
+        if not listed:
+            return
+        number = _number(known[-1]) if known else 0
+        key = signing_key(home)
+        content = document_bytes(
+            {
+                "format": LINK_FORMAT,
+                "version": VERSION,
+                "sequence": number + 1,
+                "previous": _sha256(known[-1].read_bytes()) if known else "",
+                "run": run_id,
+                "made_at": clock().isoformat(timespec="milliseconds"),
+                "made_by": f"dcmvault {__version__}",
+                "key": key.fingerprint,
+                "manifests": listed,
+            }
+        )
+        path = folder / f"{number + 1:08}-{run_id}.json"
+        # The link comes last: what a crash left before it is replaced.
+        _replace(path.with_name(path.name + SIGNATURE), key.sign(content))
+        _replace(path, content)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from adding a link at the same time."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    write_new(fresh, content)
+    fresh.replace(path)
+
+
+def _links(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if _LINK_NAME.match(path.name))
+
+
+def _number(path: Path) -> int:
+    return int(path.name[:_DIGITS])
+
+
+def _what_is_held(catalogue: ManifestCatalogue, run_id: RunId) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for destination, instances in catalogue.held_after(run_id):
+        for uid, members in sorted(by_study(instances).items()):
+            manifest = study_manifest(uid, members)
+            rows.append(
+                {
+                    "destination": destination,
+                    "study_instance_uid": uid,
+                    "instances": manifest.instances,
+                    "bytes": manifest.bytes,
+                    "merkle_root": manifest.merkle_root.hex(),
+                }
+            )
+    return rows
+
+
+def read_chain(home: Path) -> Chain:
+    """Read the chain of a state folder, and check signatures, numbers and names.
+
+    Raises StateError when it cannot be read.
+    """
+    folder = home / MANIFEST_FOLDER / _CHAIN
+    try:
+        paths = _links(folder)
+        if not paths:
+            return Chain((), ())
+        public = signing_key(home).public_pem
+        return _checked(paths, public)
+    except OSError as error:
+        raise StateError(
+            _("The chain of manifests cannot be read."), hint=f"{folder}: {error.strerror}"
+        ) from None
+
+
+def _signature(path: Path) -> bytes:
+    try:
+        return path.with_name(path.name + SIGNATURE).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _checked(paths: Sequence[Path], public: bytes) -> Chain:
+    links: list[Link] = []
+    faults: list[str] = []
+    before: tuple[int, str] = (0, "")
+    for path in paths:
+        number, content = _number(path), path.read_bytes()
+        sha256 = _sha256(content)
+        if not is_signed(content, _signature(path), public):
+            faults.append(f"the signature of link {number} is wrong or missing")
+        if number != before[0] + 1:
+            missing = number - before[0] - 1
+            faults.append(f"{missing} links before link {number} are missing")
+        try:
+            document = read_document(content, LINK_FORMAT)
+            link = Link(
+                int(document["sequence"]),
+                sha256,
+                str(document["previous"]),
+                str(document["run"]),
+                str(document["made_at"]),
+                len(document["manifests"]),
+            )
+        except (ManifestDamagedError, KeyError, TypeError, ValueError):
+            faults.append(f"link {number} cannot be read")
+        else:
+            if (link.sequence, link.previous) != (number, before[1]) and number == before[0] + 1:
+                faults.append(f"link {number} does not follow the one before it")
+            links.append(link)
+        before = (number, sha256)
+    return Chain(tuple(links), tuple(faults))
+
+
+def export_chain(home: Path, folder: Path) -> Sequence[Path]:
+    """Copy all links with their signatures, and the public key, into a folder; return the files.
+
+    Raises OSError as it comes, FileExistsError for what is there already.
+    """
+    chain = home / MANIFEST_FOLDER / _CHAIN
+    written = []
+    key: SigningKey = signing_key(home)
+    for path in sorted(chain.glob("*.json*")):
+        target = folder / path.name
+        write_new(target, path.read_bytes())
+        written.append(target)
+    write_new(folder / PUBLIC_KEY, key.public_pem)
+    return [*written, folder / PUBLIC_KEY]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -39,7 +39,8 @@ import signal, sys
 from pathlib import Path
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.spool import Spool
-from dcmvault.dicom.storage_scp import ScpRules, StorageScp
+from dcmvault.dicom.association_scp import ScpRules
+from dcmvault.dicom.storage_scp import StorageScp
 with Spool(Path(sys.argv[1])) as spool:
     rules = ScpRules("DCMVAULT", port=int(sys.argv[2]))
     with StorageScp(rules, spool, CommitmentScp([spool.sop_classes])):

@@ -320,6 +320,12 @@ class ManifestDamagedError(DcmvaultError):
     retry = Retry.OPERATOR
 
 
+class QueryTooBroadError(DcmvaultError):
+    """A query to an archive of ours that would take too long: it is to be narrowed."""
+
+    code = "query_too_broad"
+
+
 class RunInterruptedError(DcmvaultError):
     """The user stopped waiting for a run; its work is safe and goes on when asked for again."""
 

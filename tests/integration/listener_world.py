@@ -16,10 +16,11 @@ from tests.integration.raw_peer import read_pdu
 
 from dcmvault.dicom import pdu
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from dcmvault.dicom.association_scp import ScpRules, Secures
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import Spool
-from dcmvault.dicom.storage_scp import ScpRules, Secures, StorageScp
+from dcmvault.dicom.storage_scp import StorageScp
 
 AE_TITLE = "DCMVAULT"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -64,7 +65,9 @@ def receiving(
             yield Receiving(spool, scp.port, arrived)
 
 
-def dcmtk(program: str, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
+def dcmtk(
+    program: str, *arguments: str | Path | int, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program of DCMTK to its end."""
     found = shutil.which(program)
     assert found is not None, f"{program} is not installed: apt-get install dcmtk"
@@ -75,6 +78,7 @@ def dcmtk(program: str, *arguments: str | Path | int) -> subprocess.CompletedPro
         encoding="utf-8",
         timeout=120,
         env={**os.environ, "TCP_NODELAY": "1"},
+        cwd=cwd,
     )
 
 

@@ -29,9 +29,9 @@ from tests.integration.listener_world import (
 )
 from tests.integration.raw_peer import data_pdu, read_pdu
 
-from dcmvault.dicom import accepted_association, pdu
 from dcmvault.dicom import command as commands
-from dcmvault.dicom.storage_scp import AllowedPeer
+from dcmvault.dicom import inbound_messages, pdu
+from dcmvault.dicom.association_scp import AllowedPeer
 from dcmvault.testing.dicom_files import make_study
 
 
@@ -200,7 +200,7 @@ def test_an_idle_association_ends(tmp_path: Path) -> None:
 
 def test_who_sends_too_slowly_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps every single wait short, and the message from ending."""
-    monkeypatch.setattr(accepted_association, "_MESSAGE_S", 0.5)
+    monkeypatch.setattr(inbound_messages, "_MESSAGE_S", 0.5)
     with receiving(tmp_path / "spool") as listener, associated(listener.port) as connection:
         connection.sendall(data_pdu(3, _store_request(), is_command=True))
         assert _comes_true(lambda: _is_refused(connection))

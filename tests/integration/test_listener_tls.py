@@ -13,8 +13,8 @@ from tests.integration.listener_world import CT, EXPLICIT, connected, receiving,
 from tests.integration.raw_peer import data_pdu, read_pdu
 from tests.integration.tls_world import Authority
 
+from dcmvault.dicom import association_scp, pdu
 from dcmvault.dicom import command as commands
-from dcmvault.dicom import pdu, storage_scp
 from dcmvault.dicom.inbound_channel import InboundChannel
 from dcmvault.dicom.spool import ArrivingInstance
 from dcmvault.dicom.tls import TlsAcceptor, TlsOptions
@@ -43,7 +43,7 @@ def test_an_end_in_the_middle_takes_nothing_encrypted_for_data(
         commands.C_STORE_RQ, 1, CT, sop_instance_uid=made.sop_instance_uid, has_data_set=True
     )
     busy, ended = threading.Event(), threading.Event()
-    write, end = ArrivingInstance.write, storage_scp._Connection.end
+    write, end = ArrivingInstance.write, association_scp._Connection.end
 
     def slow_write(arriving: ArrivingInstance, data: bytes | memoryview) -> None:
         write(arriving, data)
@@ -51,12 +51,12 @@ def test_an_end_in_the_middle_takes_nothing_encrypted_for_data(
             busy.set()
             assert ended.wait(20)
 
-    def noted_end(connection: storage_scp._Connection) -> None:
+    def noted_end(connection: association_scp._Connection) -> None:
         end(connection)
         ended.set()
 
     monkeypatch.setattr(ArrivingInstance, "write", slow_write)
-    monkeypatch.setattr(storage_scp._Connection, "end", noted_end)
+    monkeypatch.setattr(association_scp._Connection, "end", noted_end)
     client = ssl.create_default_context(cafile=str(authority.ca_file))
     with receiving(tmp_path / "spool", tls=tls) as listener:
         secured = client.wrap_socket(connected(listener.port), server_hostname="127.0.0.1")
@@ -83,7 +83,7 @@ def test_who_begins_nothing_costs_no_more_than_may_be(
     secured: bool,
 ) -> None:
     """However many connect and say nothing, only so many wait; who begins is served."""
-    monkeypatch.setattr(storage_scp, "_MAX_BEGINNING", 5)
+    monkeypatch.setattr(association_scp, "_MAX_BEGINNING", 5)
     most = 0
     with receiving(tmp_path / "spool", tls=tls if secured else None) as listener, ExitStack() as st:
         for _ in range(60):

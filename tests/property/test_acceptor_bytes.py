@@ -20,10 +20,11 @@ from tests.integration.raw_peer import data_pdu
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu, pdu_accepting
+from dcmvault.dicom.association_scp import ScpRules, _Connection
 from dcmvault.dicom.commitment_coding import COMMITMENT
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.spool import Spool
-from dcmvault.dicom.storage_scp import ScpRules, StorageScp, _Connection
+from dcmvault.dicom.storage_scp import StorageScp
 from dcmvault.errors import MalformedDicomError
 from dcmvault.sources.local_files import fingerprint_of
 from dcmvault.testing.dicom_files import make_study

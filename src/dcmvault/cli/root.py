@@ -22,6 +22,10 @@ _COMMANDS = {
         "dcmvault.cli.commands.listen",
         N_("Take what is sent to us, and back it up as it comes."),
     ),
+    "serve": (
+        "dcmvault.cli.commands.serve",
+        N_("Let a vault answer as a PACS."),
+    ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),

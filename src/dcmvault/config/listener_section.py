@@ -13,12 +13,11 @@ from dcmvault.config.places import state_folder
 from dcmvault.i18n import gettext as _
 
 #: An AE title, or nothing.
-_AnyAETitle = Annotated[
-    str, StringConstraints(pattern=r"^[ -\[\]-~]{0,16}$", strip_whitespace=True)
-]
+AnyAETitle = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{0,16}$", strip_whitespace=True)]
 
 
-def _checked_network(text: str) -> str:
+def checked_network(text: str) -> str:
+    """Return an address or a network as it is written; ValueError for what is none."""
     try:
         return str(ip_network(text.strip(), strict=False))
     except ValueError:
@@ -29,9 +28,9 @@ class ListenerPeerSection(Section):
     """Somebody who may send to us."""
 
     #: Its calling AE title; empty: any. A filter against mistakes, never authentication.
-    ae_title: _AnyAETitle = ""
+    ae_title: AnyAETitle = ""
     #: Its address, or its network such as “192.168.1.0/24”; “0.0.0.0/0” is everybody.
-    network: Annotated[str, AfterValidator(_checked_network)]
+    network: Annotated[str, AfterValidator(checked_network)]
     #: Where it is told what storage commitment it has; empty: on the association on which it asks.
     report_host: str = ""
     #: The port for that.

@@ -22,6 +22,7 @@ from dcmvault.config.listener_section import ListenerPeerSection, ListenerSectio
 from dcmvault.config.options import Section
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
+from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -111,6 +112,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
         "listener": settings.listener.model_dump(mode="json"),
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
+        "serve": settings.serve.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -143,6 +145,7 @@ class _Reader:
             ("retry",): tuple(RetrySection.model_fields),
             ("listener",): tuple(ListenerSection.model_fields),
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
+            ("serve",): tuple(ServeSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -311,12 +314,14 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys of a bandwidth's limit, of one of its windows, or of a listener's peer."""
+    """Return the keys of a bandwidth's limit, of one of its windows, or of a service's peer."""
     section: type[BaseModel] = BandwidthSection
     if path[-3:-2] == ("windows",):
         section = BandwidthWindowSection
     elif path[:2] == ("listener", "peers"):
         section = ListenerPeerSection
+    elif path[:2] == ("serve", "peers"):
+        section = ServePeerSection
     return tuple(field.alias or name for name, field in section.model_fields.items())
 
 

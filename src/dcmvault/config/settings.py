@@ -24,6 +24,7 @@ from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
+from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
@@ -82,6 +83,8 @@ class Settings(Section):
     listener: ListenerSection = ListenerSection()
     #: When an original may be deleted.
     safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
+    #: Our query and retrieve service, for a vault that answers as a PACS.
+    serve: ServeSection = ServeSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

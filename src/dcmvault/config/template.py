@@ -14,6 +14,7 @@ from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
+from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -50,14 +51,7 @@ def render_template(
         ),
         'database = ""',
         "",
-        *_retry_table(),
-        "",
-        *_bandwidth_table(),
-        "",
-        *_listener_table(),
-        "",
-        *_deletion_table(),
-        "",
+        *_tables_of_how(),
         *_comment(
             _(
                 "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
@@ -78,6 +72,12 @@ def render_template(
         *_plan_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _tables_of_how() -> list[str]:
+    """Return what holds for all sources and destinations."""
+    tables = (_retry_table, _bandwidth_table, _listener_table, _deletion_table, _serve_table)
+    return [line for table in tables for line in (*table(), "")]
 
 
 def write_template(path: Path, text: str, *, force: bool = False) -> None:
@@ -180,6 +180,24 @@ def _deletion_table() -> list[str]:
         f"evidence_max_age_days = {asked.evidence_max_age_days}",
         f"min_age_days = {asked.min_age_days}",
         f"require_unchanged = {str(asked.require_unchanged).lower()}",
+    ]
+
+
+def _serve_table() -> list[str]:
+    serve = ServeSection()
+    return [
+        *_comment(
+            _(
+                "A vault that answers as a PACS (dcmvault serve). For other machines, set “host” "
+                "to “0.0.0.0” and say in “peers” who may ask, and where C-MOVE sends to."
+            )
+        ),
+        "[serve]",
+        f"ae_title = {_text(serve.ae_title)}",
+        f"host = {_text(serve.host)}",
+        f"dicom_port = {serve.dicom_port}",
+        '# peers = [{ae_title = "HOROS", network = "192.168.1.20", move_host = "192.168.1.20", '
+        "move_port = 11112}]",
     ]
 
 

@@ -6,9 +6,7 @@ commitment; data sets go into the spool as they come, never decoded (PS3.4 Annex
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dcmvault.dicom import command as commands
@@ -21,11 +19,10 @@ from dcmvault.dicom.association import (
 )
 from dcmvault.dicom.commitment_coding import COMMITMENT, Outcome, encode_report
 from dcmvault.dicom.commitment_scp import CommitmentScp
-from dcmvault.dicom.inbound_channel import MAXIMUM_LENGTH, Control, InboundChannel, Piece
+from dcmvault.dicom.inbound_channel import MAXIMUM_LENGTH, InboundChannel
+from dcmvault.dicom.inbound_messages import Command, InboundMessages
 from dcmvault.dicom.spool import Spool
 from dcmvault.errors import MalformedDicomError
-
-_log = logging.getLogger(__name__)
 
 _STANDARD = "1.2.840.10008."
 #: Composite storage (PS3.4 section B.5), and RT Beams Delivery Instruction Storage.
@@ -37,15 +34,8 @@ _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _INVALID_SOP_INSTANCE = 0x0117
 _UNRECOGNIZED_OPERATION = 0x0211
 
-_LONGEST_COMMAND = 16 * 1024
 #: About 30,000 instances in one request for commitment.
 _LONGEST_ACTION = 4 * 1024 * 1024
-#: A message may take this many seconds, and one more for each `_SLOWEST` bytes.
-_MESSAGE_S = 60.0
-_SLOWEST = 16 * 1024
-#: What we send fits in one PDU of this length, or in several.
-_LONGEST_SENT = 64 * 1024
-_SHORTEST_SENT = 1024
 
 
 def is_storage(sop_class_uid: str) -> bool:
@@ -101,13 +91,9 @@ class AcceptedAssociation:
         self._request = request
         self._spool = spool
         self._commitment = commitment
-        self._idle_s = idle_s
+        self._messages = InboundMessages(channel, request, idle_s=idle_s)
         self._contexts: dict[int, AgreedContext] = {}
         self._message_id = 0
-        limit = request.maximum_length or _LONGEST_SENT
-        #: Bytes of a message in one PDU, even (PS3.8 Annex E.1).
-        longest = max(_SHORTEST_SENT, min(limit, _LONGEST_SENT))
-        self._fragment = (longest - pdu.PDV_HEADER.size) & ~1
 
     def accept(self) -> None:
         """Send the A-ASSOCIATE-AC."""
@@ -134,33 +120,24 @@ class AcceptedAssociation:
 
         Raises what reading from the channel raises.
         """
-        while True:
-            first = self._channel.next_piece(time.monotonic() + self._idle_s)
-            if isinstance(first, Control):
-                if first.kind == pdu.A_RELEASE_RQ:
-                    self._channel.send(pdu.release_response())
-                    return
-                if first.kind in (pdu.A_ABORT, pdu.A_RELEASE_RP):
-                    return
-                raise MalformedDicomError(f"PDU type {first.kind:02X} inside an association")
-            context_id = first.context_id
-            command = commands.decode_command(self._whole(first, _LONGEST_COMMAND))
-            self._perform(context_id, command)
+        while (command := self._messages.next_command()) is not None:
+            self._perform(command)
 
-    def _perform(self, context_id: int, command: Mapping[int, bytes]) -> None:
-        field = commands.number(command, commands.COMMAND_FIELD)
-        has_data = commands.number(command, commands.DATA_SET_TYPE) != commands.NO_DATA_SET
+    def _perform(self, came: Command) -> None:
+        context_id, command = came
+        field = came.field
+        has_data = came.has_data_set
         context = self._contexts.get(context_id)
         if context is None:
             raise MalformedDicomError("a message under a presentation context not agreed on")
         if field == commands.C_STORE_RQ and has_data:
             self._store(context_id, context, command)
         elif field == commands.N_ACTION_RQ and context.abstract_syntax_uid == COMMITMENT:
-            data = self._data_set(context_id, _LONGEST_ACTION) if has_data else b""
+            data = self._messages.data_set(context_id, _LONGEST_ACTION) if has_data else b""
             self._commit(context_id, command, data)
         else:
             if has_data:
-                self._data_set(context_id, _LONGEST_ACTION)
+                self._messages.data_set(context_id, _LONGEST_ACTION)
             # An answer (to our N-EVENT-REPORT) and a C-CANCEL are not answered.
             if field == commands.C_ECHO_RQ:
                 self._answer(context_id, command, _SUCCESS)
@@ -176,13 +153,13 @@ class AcceptedAssociation:
         elif not commands.is_usable_uid(sop_instance):
             refusal = _INVALID_SOP_INSTANCE
         if refusal:
-            for _piece in self._pieces(context_id):
+            for _piece in self._messages.pieces(context_id):
                 pass
             self._answer(context_id, command, refusal)
             return
         arriving = self._spool.begin(sop_class, sop_instance, context.transfer_syntax_uid)
         try:
-            for piece in self._pieces(context_id):
+            for piece in self._messages.pieces(context_id):
                 arriving.write(piece.data)
             status = arriving.finish()
         finally:
@@ -208,46 +185,4 @@ class AcceptedAssociation:
         self._send(context_id, commands.encode_response(command, status), is_command=True)
 
     def _send(self, context_id: int, data: bytes, *, is_command: bool) -> None:
-        self._channel.send(pdu.data_pdus(context_id, data, self._fragment, is_command=is_command))
-
-    def _data_set(self, context_id: int, longest: int) -> bytes:
-        whole = bytearray()
-        for piece in self._pieces(context_id):
-            whole += piece.data
-            if len(whole) > longest:
-                raise MalformedDicomError("a data set without an end")
-        return bytes(whole)
-
-    def _whole(self, piece: Piece, longest: int) -> bytes:
-        """Return the command set that begins with a piece."""
-        context_id = piece.context_id
-        if not piece.is_command:
-            raise MalformedDicomError("a data set without a command")
-        if piece.is_end:
-            return bytes(piece.data)
-        whole = bytearray(piece.data)
-        for further in self._pieces(context_id, is_command=True):
-            whole += further.data
-            if len(whole) > longest:
-                raise MalformedDicomError("a command without an end")
-        return bytes(whole)
-
-    def _pieces(self, context_id: int, *, is_command: bool = False) -> Iterator[Piece]:
-        """Yield the pieces of a data set (or what is left of a command), the last included.
-
-        A peer that sends slower than anybody's modem is given up.
-        """
-        deadline = time.monotonic() + _MESSAGE_S
-        while True:
-            piece = self._channel.next_piece(deadline)
-            if isinstance(piece, Control):
-                if piece.kind == pdu.A_ABORT:
-                    raise ConnectionAbortedError
-                raise MalformedDicomError(f"PDU type {piece.kind:02X} inside a message")
-            if piece.context_id != context_id or piece.is_command is not is_command:
-                raise MalformedDicomError("a message inside another")
-            deadline += len(piece.data) / _SLOWEST
-            is_end = piece.is_end
-            yield piece
-            if is_end:
-                return
+        self._messages.send(self._messages.encoded(context_id, data, is_command=is_command))

@@ -238,6 +238,7 @@ class PeerAssociation:
         chunks: Iterable[bytes | memoryview],
         length: int,
         pacer: Pacer | None = None,
+        move_originator: tuple[str, int] | None = None,
     ) -> int:
         """Send a C-STORE with `length` encoded data set bytes; return its message id.
 
@@ -255,6 +256,7 @@ class PeerAssociation:
                 chunks,
                 length,
                 pacer,
+                move_originator=move_originator,
             ),
             self.window,
         )

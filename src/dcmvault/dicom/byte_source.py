@@ -118,6 +118,24 @@ class MemoryBytes:
         return self._data[start : start + length]
 
 
+class ViewBytes:
+    """A large buffer, of which no more is copied than what is looked at."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def window(self, position: int) -> tuple[bytes, int]:
+        """Return a copy of what follows."""
+        return bytes(self._data[position : position + _NEXT_WINDOW]), position
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return a slice."""
+        return bytes(self._data[start : start + length])
+
+
 class InflatedBytes:
     """A deflated data set (PS3.5 A.5), inflated as far as somebody asks, and never further.
 
@@ -125,7 +143,7 @@ class InflatedBytes:
     inflate to a gigabyte. What was inflated waits in memory, then in an unlinked temporary file.
     """
 
-    def __init__(self, deflated: FileBytes, start: int, bound: int) -> None:
+    def __init__(self, deflated: ByteSource, start: int, bound: int) -> None:
         self._deflated = deflated
         self._next = start
         self._bound = bound

@@ -34,6 +34,13 @@ DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 AFFECTED_SOP_INSTANCE_UID = 0x1000
 REQUESTED_SOP_INSTANCE_UID = 0x1001
+ERROR_COMMENT = 0x0902
+REMAINING = 0x1020
+COMPLETED = 0x1021
+FAILED = 0x1022
+WARNED = 0x1023
+MOVE_ORIGINATOR = 0x1030
+MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 EVENT_TYPE_ID = 0x1002
 ACTION_TYPE_ID = 0x1008
 
@@ -77,9 +84,13 @@ def encode_request(
     *,
     sop_instance_uid: str = "",
     move_destination: str = "",
+    move_originator: tuple[str, int] | None = None,
     has_data_set: bool,
 ) -> bytes:
-    """Encode the command set of a request (PS3.7 section 9.3)."""
+    """Encode the command set of a request (PS3.7 section 9.3).
+
+    `move_originator` is who asked for the C-MOVE that this C-STORE is part of, and its message id.
+    """
     elements: dict[int, bytes] = {
         AFFECTED_SOP_CLASS_UID: encode_uid(sop_class_uid),
         COMMAND_FIELD: _us(field),
@@ -93,13 +104,25 @@ def encode_request(
     if move_destination:
         title = move_destination.encode("ascii")
         elements[MOVE_DESTINATION] = title + b" " * (len(title) % 2)
+    if move_originator:
+        title = move_originator[0].encode("ascii", "replace")
+        elements[MOVE_ORIGINATOR] = title + b" " * (len(title) % 2)
+        elements[MOVE_ORIGINATOR_MESSAGE_ID] = _us(move_originator[1])
     return _with_group_length(elements)
 
 
-def encode_response(request: Mapping[int, bytes], status: int) -> bytes:
-    """Encode the command set that answers a request without a data set (PS3.7 section 9.3, 10.3).
+def encode_response(
+    request: Mapping[int, bytes],
+    status: int,
+    *,
+    has_data_set: bool = False,
+    counts: Mapping[int, int] | None = None,
+    comment: str = "",
+) -> bytes:
+    """Encode the command set that answers a request (PS3.7 section 9.3, 10.3).
 
-    The class and instance that an N-ACTION requests are those that its answer affects.
+    The class and instance that an N-ACTION requests are those that its answer affects. `counts`
+    are numbers of sub-operations by element, `comment` says in 64 characters what went wrong.
     Raises MalformedDicomError for a request without command field or message id.
     """
     copied = {
@@ -118,10 +141,17 @@ def encode_response(request: Mapping[int, bytes], status: int) -> bytes:
         | {
             COMMAND_FIELD: _us(number(request, COMMAND_FIELD) | RESPONSE),
             MESSAGE_ID_BEING_RESPONDED_TO: _us(number(request, MESSAGE_ID)),
-            DATA_SET_TYPE: _us(NO_DATA_SET),
+            DATA_SET_TYPE: _us(_DATA_SET_FOLLOWS if has_data_set else NO_DATA_SET),
             STATUS: _us(status),
         }
+        | {element: _us(min(number, 0xFFFF)) for element, number in (counts or {}).items()}
+        | ({ERROR_COMMENT: _comment(comment)} if comment else {})
     )
+
+
+def _comment(text: str) -> bytes:
+    value = text[:64].encode("ascii", "replace")
+    return value + b" " * (len(value) % 2)
 
 
 def encode_event_report(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import pdu
+from dcmvault.dicom.tls import send_joined
 from dcmvault.errors import MalformedDicomError
 
 #: What we announce (PS3.8 D.1). The longest PDU that DCMTK sends is as long.
@@ -21,6 +23,8 @@ _LONGEST_PDU = 1024 * 1024
 #: Nothing that is no data is longer, once there is an association.
 _LONGEST_CONTROL = 1024
 _BUFFER = 256 * 1024
+#: Buffers in one system call; IOV_MAX is 1024 on Linux and macOS.
+_MAX_BUFFERS = 512
 #: Read at once, of a PDU of which only the announced length is known.
 _STEP = 16 * 1024
 _SHORTEST_WAIT_S = 0.001
@@ -99,6 +103,42 @@ class InboundChannel:
     def send(self, data: bytes) -> None:
         """Send all bytes within the channel's wait; OSError when that is not possible."""
         self._socket.sendall(data)
+
+    def send_buffers(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Send buffers one behind the other, in few calls, all of it within the channel's wait."""
+        pending = [memoryview(buffer) for buffer in buffers]
+        deadline = time.monotonic() + (self._socket.gettimeout() or self._wait_s)
+        first = 0
+        while first < len(pending):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            some = pending[first : first + _MAX_BUFFERS]
+            if isinstance(self._socket, ssl.SSLSocket):
+                sent = send_joined(self._socket, some)
+            else:
+                sent = self._socket.sendmsg(some)
+            while first < len(pending) and sent >= len(pending[first]):
+                sent -= len(pending[first])
+                first += 1
+            if sent:
+                pending[first] = pending[first][sent:]
+
+    def has_input(self) -> bool:
+        """Say whether bytes came that were not taken yet; OSError when the connection ended."""
+        if self._start != self._end:
+            return True
+        wait_s = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            read = self._socket.recv_into(self._buffer)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        finally:
+            self._socket.settimeout(wait_s)
+        if not read:
+            raise ConnectionResetError
+        self._start, self._end = 0, read
+        return True
 
     def _piece(self, data: memoryview) -> Piece:
         return Piece(

@@ -58,6 +58,8 @@ class Request:
     pacer: Pacer | None = None
     #: C-MOVE: the AE title of whom the peer is to send to.
     move_destination: str = ""
+    #: C-STORE as part of a C-MOVE: who asked for that, and its message id.
+    move_originator: tuple[str, int] | None = None
 
 
 #: Takes an N-EVENT-REPORT, its command set and data set; returns the status that answers it.
@@ -110,6 +112,7 @@ class Messages:
             request.sop_class_uid,
             sop_instance_uid=request.sop_instance_uid,
             move_destination=request.move_destination,
+            move_originator=request.move_originator,
             has_data_set=request.length > 0,
         )
         context_id = request.context_id

@@ -34,7 +34,7 @@ from dcmvault.dicom.undefined_length import skip_sequence
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import InstanceHeader
 
-__all__ = ["claims_to_be_dicom", "scan"]
+__all__ = ["claims_to_be_dicom", "scan", "scan_bytes"]
 
 _LAST_HEADER_GROUP = max(HEADER_TAGS) >> 16
 
@@ -58,15 +58,19 @@ def scan(path: Path) -> InstanceHeader:
     Raises MalformedDicomError for what cannot be read as DICOM or breaks a limit, and OSError.
     """
     with FileBytes(path) as file:
-        meta = read_file_meta(file)
-        if not meta.deflated:
-            return _Scan(file, meta, meta.data_set_start).run()
-        inflated = InflatedBytes(file, meta.data_set_start, _MAX_INFLATED)
-        try:
-            header = _Scan(inflated, meta, 0, deflated_end=file.size).run()
-        finally:
-            inflated.close()
-        return header
+        return scan_bytes(file)
+
+
+def scan_bytes(file: ByteSource) -> InstanceHeader:
+    """Read what the bytes of a Part 10 file say it is, as `scan`."""
+    meta = read_file_meta(file)
+    if not meta.deflated:
+        return _Scan(file, meta, meta.data_set_start).run()
+    inflated = InflatedBytes(file, meta.data_set_start, _MAX_INFLATED)
+    try:
+        return _Scan(inflated, meta, 0, deflated_end=file.size).run()
+    finally:
+        inflated.close()
 
 
 class _Scan:

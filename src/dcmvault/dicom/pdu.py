@@ -40,7 +40,7 @@ ITEM_MAXIMUM_LENGTH = 0x51
 ITEM_IMPLEMENTATION_CLASS = 0x52
 _ITEM_OPERATIONS_WINDOW = 0x53
 ITEM_IMPLEMENTATION_VERSION = 0x55
-_ITEM_ROLE_SELECTION = 0x54
+ITEM_ROLE_SELECTION = 0x54
 ITEM_EXTENDED_NEGOTIATION = 0x56
 _ITEM_USER_IDENTITY = 0x58
 #: Version, reserved, called and calling AE title, reserved: what stands before the items.
@@ -162,7 +162,7 @@ def associate_request(
 def _role_of_receiver(sop_class_uid: str) -> bytes:
     """Encode that we are SCP of a SOP class, and not its SCU (PS3.7 table D.3-9)."""
     uid = sop_class_uid.encode("ascii")
-    return item(_ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
+    return item(ITEM_ROLE_SELECTION, len(uid).to_bytes(2, "big") + uid + bytes((0, 1)))
 
 
 def relational_queries(sop_class_uids: Iterable[str]) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dcmvault.dicom import pdu
 from dcmvault.errors import MalformedDicomError
@@ -46,6 +46,10 @@ class AssociationRequest:
     maximum_length: int
     #: Both AE titles as they came: an answer repeats them.
     titles: bytes
+    #: SOP classes for which the requestor would be SCP, too (PS3.7 Annex D.3.3.4).
+    receives: frozenset[str] = frozenset()
+    #: Service class application information by SOP class (PS3.7 Annex D.3.3.5).
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def read_request(body: bytes) -> AssociationRequest:
     version, called, calling = pdu.ASSOCIATE_FIXED.unpack_from(body)
     contexts: dict[int, OfferedContext] = {}
     application_context = ""
-    maximum_length = 0
+    user: list[tuple[int, bytes]] = []
     for kind, value in pdu.items(body[pdu.ASSOCIATE_FIXED.size :]):
         if kind == pdu.ITEM_APPLICATION_CONTEXT:
             application_context = _text(value)
@@ -85,18 +89,33 @@ def read_request(body: bytes) -> AssociationRequest:
                 raise MalformedDicomError("a presentation context is offered twice")
             contexts[offered.context_id] = offered
         elif kind == pdu.ITEM_USER_INFORMATION:
-            for inner, number in pdu.items(value):
-                if inner == pdu.ITEM_MAXIMUM_LENGTH and len(number) == 4:
-                    maximum_length = int.from_bytes(number, "big")
+            user += pdu.items(value)
+    lengths = [
+        int.from_bytes(number, "big")
+        for inner, number in user
+        if inner == pdu.ITEM_MAXIMUM_LENGTH and len(number) == 4
+    ]
+    roles = [_named(value) for inner, value in user if inner == pdu.ITEM_ROLE_SELECTION]
     return AssociationRequest(
         _text(called),
         _text(calling),
         bool(version & _VERSION_1),
         application_context,
         tuple(contexts.values()),
-        maximum_length,
+        lengths[-1] if lengths else 0,
         body[4:36],
+        # SCU and SCP role, one byte each (table D.3-9).
+        frozenset(uid for uid, role in roles if role[1:2] == b"\x01"),
+        dict(_named(value) for inner, value in user if inner == pdu.ITEM_EXTENDED_NEGOTIATION),
     )
+
+
+def _named(value: bytes) -> tuple[str, bytes]:
+    """Take apart what begins with a SOP class UID and its length."""
+    end = 2 + int.from_bytes(value[:2], "big")
+    if len(value) < max(end, 2):
+        raise MalformedDicomError("an item of user information is cut short")
+    return _text(value[2:end]), value[end:]
 
 
 def _context(value: bytes) -> OfferedContext:
@@ -119,10 +138,13 @@ def associate_accept(
     maximum_length: int,
     implementation_class_uid: str,
     implementation_version: str,
+    receives: Sequence[str] = (),
+    extended: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """Encode an A-ASSOCIATE-AC (PS3.8 section 9.3.3).
 
-    No extended negotiation is answered: what is not answered has its default (PS3.7 D.3.3).
+    The requestor is SCP, and not SCU, of the classes that it `receives`; `extended` answers its
+    extended negotiation. What is not answered has its default (PS3.7 D.3.3).
     """
     contexts = b"".join(
         pdu.item(
@@ -136,6 +158,13 @@ def associate_accept(
         pdu.item(pdu.ITEM_MAXIMUM_LENGTH, maximum_length.to_bytes(4, "big"))
         + pdu.item(pdu.ITEM_IMPLEMENTATION_CLASS, implementation_class_uid.encode("ascii"))
         + pdu.item(pdu.ITEM_IMPLEMENTATION_VERSION, implementation_version.encode("ascii"))
+        + b"".join(
+            pdu.item(pdu.ITEM_ROLE_SELECTION, _naming(uid) + b"\x00\x01") for uid in receives
+        )
+        + b"".join(
+            pdu.item(pdu.ITEM_EXTENDED_NEGOTIATION, _naming(uid) + information)
+            for uid, information in (extended or {}).items()
+        )
     )
     body = (
         b"\x00\x01\x00\x00"
@@ -146,6 +175,10 @@ def associate_accept(
         + pdu.item(pdu.ITEM_USER_INFORMATION, user)
     )
     return pdu.HEADER.pack(pdu.A_ASSOCIATE_AC, len(body)) + body
+
+
+def _naming(uid: str) -> bytes:
+    return len(uid).to_bytes(2, "big") + uid.encode("ascii")
 
 
 def associate_reject(rejection: Rejection) -> bytes:

@@ -97,6 +97,12 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
     header = file.header
     if header is None:
         raise _unsendable("it does not parse as DICOM")
+    check_header(header, file.fingerprint.size)
+    return header
+
+
+def check_header(header: InstanceHeader, size: int) -> None:
+    """Raise InstanceUnsendableError for a file of `size` bytes that no peer can take."""
     uids = {
         "SOP Class UID": header.sop_class_uid,
         "SOP Instance UID": header.sop_instance_uid,
@@ -109,12 +115,10 @@ def check_sendable(file: InstanceFile) -> InstanceHeader:
             raise _unsendable(f"it has no {name}")
         if not is_usable_uid(uid):
             raise _unsendable(f"its {name} is not a UID")
-    size = file.fingerprint.size
     if max(header.data_set_end, header.pixel_data_end) > size:
         raise _unsendable("it is truncated")
     if header.data_set_end <= header.data_set_start:
         raise _unsendable("its data set is empty")
-    return header
 
 
 def _unsendable(reason: str) -> InstanceUnsendableError:
@@ -126,26 +130,37 @@ def check_bytes(descriptor: int, header: InstanceHeader, size: int) -> None:
 
     `descriptor` is the open file of `size` bytes; OSError where it cannot be read.
     """
+
+    def read(start: int, length: int) -> bytes:
+        return os.pread(descriptor, length, start)
+
+    check_read_bytes(read, header, size)
+
+
+def check_read_bytes(read: Callable[[int, int], bytes], header: InstanceHeader, size: int) -> None:
+    """As `check_bytes`, of what `read` gives from a start and of a length."""
     syntax = header.transfer_syntax_uid
-    if _pixels_are_cut_off(descriptor, header, size):
+    if _pixels_are_cut_off(read, header, size):
         raise _unsendable("it is truncated")
     if syntax == _DEFLATED:
         return
     # Tag, then in explicit VR two capital letters (PS3.5 section 7.1.2). Peers that are told
     # one encoding and get the other hang or store nonsense.
-    vr = os.pread(descriptor, 2, header.data_set_start + 4)
+    vr = read(header.data_set_start + 4, 2)
     if (vr.isalpha() and vr.isupper()) is (syntax == IMPLICIT_VR_LITTLE_ENDIAN):
         raise _unsendable(f"its data set is not encoded as {uid_words(syntax)}")
 
 
-def _check_even(header: InstanceHeader) -> None:
+def check_even(header: InstanceHeader) -> None:
     """Raise InstanceUnsendableError for what the fragments of DIMSE cannot carry."""
     if (header.data_set_end - header.data_set_start) % 2:
         # Not even a deflated one can be padded on the way: DCMTK aborts at the padding.
         raise _unsendable("the length of its data set is odd")
 
 
-def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> bool:
+def _pixels_are_cut_off(
+    read: Callable[[int, int], bytes], header: InstanceHeader, size: int
+) -> bool:
     """Say whether the file ends inside its pixel data, by the length in their element header.
 
     A sound encapsulated element is followed by its delimitation item (PS3.5 Annex A.4).
@@ -155,7 +170,7 @@ def _pixels_are_cut_off(descriptor: int, header: InstanceHeader, size: int) -> b
     order: Literal["little", "big"] = (
         "big" if header.transfer_syntax_uid == _EXPLICIT_VR_BIG_ENDIAN else "little"
     )
-    length = int.from_bytes(os.pread(descriptor, 4, header.pixel_data_start - 4), order)
+    length = int.from_bytes(read(header.pixel_data_start - 4, 4), order)
     return length == _UNDEFINED_LENGTH or header.pixel_data_start + length > size
 
 
@@ -193,7 +208,7 @@ def begin_file(
         reader = _HashingReader(stream, file.fingerprint)
         length = header.data_set_end - header.data_set_start
         check_bytes(stream.fileno(), header, file.fingerprint.size)
-        _check_even(header)
+        check_even(header)
         reader.skip(header.data_set_start)
         message_id = association.begin_store(
             context_id,

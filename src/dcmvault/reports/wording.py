@@ -300,6 +300,7 @@ def cause_title(code: str) -> str:
         "vault_set_back": _("The vault lost snapshots that it had"),
         "vault_busy": _("Another process holds the vault"),
         "study_held": _("The study is under legal hold"),
+        "query_too_broad": _("The query was too broad"),
         "prune_refused": _("The prune would have dropped too much"),
         "manifest_damaged": _("A manifest is not as it was written"),
         "internal": _("A defect of dcmvault"),

@@ -52,7 +52,7 @@ class LegibleState:
     def parts(self, study_instance_uid: str) -> list[StudyRecords]:
         """Return the blobs of records of a study that count and can be read, oldest first."""
         parts = []
-        for ref in self._refs(study_instance_uid):
+        for ref in self.refs(study_instance_uid):
             try:
                 parts += [part for _ref, part in self._state.counting([ref])]
             except DestinationError as error:
@@ -73,15 +73,16 @@ class LegibleState:
         series = {uid: one for part in parts for uid, one in part.series.items()}
         return about(parts[-1].attributes._asdict(), series) if parts else {}
 
-    def _refs(self, study_instance_uid: str) -> list[RecordsRef]:
+    def refs(self, study_instance_uid: str) -> list[RecordsRef]:
+        """List the blobs of records of a study, as far as its manifests can be read."""
         found: dict[bytes, RecordsRef] = {}
         try:
-            entries = self._state.entries(shard_of(study_instance_uid))
+            entries = self._state.entries_of(study_instance_uid)
         except DestinationError as error:
             if out_of_reach(error):
                 raise
-            entries = {}  # told when the studies were listed
-        for entry in entries.get(study_instance_uid, ()):
+            entries = []  # told when the studies were listed
+        for entry in entries:
             try:
                 found |= {ref.id: ref for ref in self._state.manifest(entry)}
             except DestinationError as error:

@@ -67,6 +67,8 @@ class VaultState:
     #: Of the present: what a snapshot of it names as parents.
     parents: Sequence[Link] = ()
     _shards: dict[bytes, dict[str, StudyEntry]] = field(default_factory=dict)
+    #: What journals say, by study; made when it is first needed.
+    _fresh: dict[str, list[RecordsRef]] | None = field(init=False, default=None, repr=False)
 
     def shard_names(self) -> list[str]:
         """List the shards that hold any study."""
@@ -77,14 +79,26 @@ class VaultState:
     def entries(self, shard: str) -> dict[str, list[StudyEntry]]:
         """Return the entries of one shard, by study; several where heads differ."""
         found: dict[str, list[StudyEntry]] = {}
+        for listed in self._lists(shard):
+            for uid, entry in listed.items():
+                found.setdefault(uid, []).append(entry)
+        return found
+
+    def entries_of(self, study_instance_uid: str) -> list[StudyEntry]:
+        """Return the entries of one study; several where heads differ."""
+        return [
+            listed[study_instance_uid]
+            for listed in self._lists(shard_of(study_instance_uid))
+            if study_instance_uid in listed
+        ]
+
+    def _lists(self, shard: str) -> Iterator[dict[str, StudyEntry]]:
+        """Read what each head says of a shard; what was given up says nothing."""
         for blob in dict.fromkeys(
             state.shards[shard] for state in self.states if shard in state.shards
         ):
-            if self.is_given_up(BlobType.STATE, blob):
-                continue
-            for uid, entry in self._shard(blob).items():
-                found.setdefault(uid, []).append(entry)
-        return found
+            if not self.is_given_up(BlobType.STATE, blob):
+                yield self._shard(blob)
 
     def studies(self) -> Iterator[str]:
         """List the UIDs of all studies that hold any record, by shard."""
@@ -100,7 +114,7 @@ class VaultState:
 
     def about(self, study_instance_uid: str) -> Mapping[str, str]:
         """Return the attributes that a study is found by."""
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             return entry.about
         for stored in self.stored(study_instance_uid):
             return about(stored.attributes._asdict(), stored.series)
@@ -109,12 +123,10 @@ class VaultState:
     def refs(self, study_instance_uid: str) -> list[RecordsRef]:
         """List the blobs of records of one study."""
         found: dict[bytes, RecordsRef] = {}
-        for entry in self.entries(shard_of(study_instance_uid)).get(study_instance_uid, ()):
+        for entry in self.entries_of(study_instance_uid):
             for ref in self.manifest(entry):
                 found[ref.id] = ref
-        for ref in self._journal_refs():
-            if ref.study_instance_uid == study_instance_uid:
-                found[ref.id] = ref
+        found |= {ref.id: ref for ref in self._refs_in_journals(study_instance_uid)}
         return list(found.values())
 
     def manifest(self, entry: StudyEntry) -> list[RecordsRef]:
@@ -184,6 +196,15 @@ class VaultState:
     def _journal_refs(self) -> Iterator[RecordsRef]:
         for journal in self.journals:
             yield from journal.records
+
+    def _refs_in_journals(self, study_instance_uid: str) -> Sequence[RecordsRef]:
+        """Look up what journals say of a study: a first backup has all its studies in them."""
+        if self._fresh is None:
+            fresh: dict[str, list[RecordsRef]] = {}
+            for ref in self._journal_refs():
+                fresh.setdefault(ref.study_instance_uid, []).append(ref)
+            self._fresh = fresh
+        return self._fresh.get(study_instance_uid, ())
 
     def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
         if blob not in self._shards:

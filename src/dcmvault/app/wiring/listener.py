@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from dcmvault.config import secrets
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.dicom.association_scp import AllowedPeer, ScpRules
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.commitment_report import CommitmentReports
 from dcmvault.dicom.commitment_scp import CommitmentScp
 from dcmvault.dicom.spool import Spool
-from dcmvault.dicom.storage_scp import AllowedPeer, ScpRules, StorageScp
+from dcmvault.dicom.storage_scp import StorageScp
 from dcmvault.dicom.tls import TlsAcceptor, TlsClient, TlsOptions
 from dcmvault.model.evidence import Level
 from dcmvault.ports.holdings import HoldingCatalogue

@@ -1,0 +1,326 @@
+"""The figures of a vault that answers as a PACS: `python -m bench.serving`.
+
+C-FIND: a real vault of 100,000 studies, of one tiny image each, is made through the vault's own
+writer, and `dcmvault serve` answers from it in a process of its own. A client of ours asks by name
+wildcard, by range of dates and by both, for what a viewer's list of studies shows, and takes the
+time of the first answer and of the last. Asked: 95 of 100 queries within 200 ms, first answers
+within 100 ms. The first queries come when the service has looked into all studies once; how long
+that takes is told, and what is asked before then, too.
+
+C-MOVE and C-GET: 600 CT slices lie in a vault of the default profile and in an Orthanc. The same
+receivers fetch the study from both, in turn: DCMTK's getscu and movescu with TCP_NODELAY=1, and our
+own C-GET. Medians of the whole process count, of ours that of reading. Asked: Orthanc's speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from bench.delivery_figures import files
+from bench.delivery_figures.contenders import versions
+from bench.serving_figures.many_studies import DAYS, FAMILY_NAMES, make_vault, study_date
+from scripts.peer_launch import free_port
+from scripts.peer_processes import Orthanc, orthanc
+
+from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom.association import open_association
+from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.command import encode_identifier
+from dcmvault.dicom.file_meta import IMPLICIT_VR_LITTLE_ENDIAN
+from dcmvault.dicom.find import FIND_PROPOSAL, STUDY_ROOT_FIND, find_request
+from dcmvault.model.instance import InstanceFile
+from dcmvault.sources.query_retrieve import QueryRetrieveSource
+
+_SLICES = 600
+_STUDIES = 100_000
+_LIST_MS, _FIRST_MS, _RATIO = 200.0, 100.0, 1.0
+_TUNED = {"TCP_NODELAY": "1"}
+_PASSPHRASE = {"DCMVAULT_PASSPHRASE": "a passphrase of the bench"}
+_MOVER = "MOVER"
+_QUERIES = 60
+#: Of a hundredth of a second each, in one second.
+_IDLE_TICKS = 3
+#: What a viewer's list of studies asks for; of these only Study ID, the referring physician and
+#: the number of instances stand in no list of the vault.
+_COLUMNS = (
+    (0x0008, 0x0030),
+    (0x0008, 0x0050),
+    (0x0008, 0x0061),
+    (0x0008, 0x0090),
+    (0x0008, 0x1030),
+    (0x0010, 0x0020),
+    (0x0010, 0x0030),
+    (0x0020, 0x000D),
+    (0x0020, 0x0010),
+    (0x0020, 0x1208),
+)
+
+
+def main() -> None:
+    """Measure, print, and exit with status 1 where a figure is not reached."""
+    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
+    parser.add_argument("--studies", type=int, default=_STUDIES)
+    parser.add_argument("--runs", type=int, default=3, help="of each receiver")
+    parser.add_argument(
+        "--vault", type=Path, help="a vault that an earlier run made, or is to make"
+    )
+    parser.add_argument("--only", choices=("find", "retrieve"))
+    options = parser.parse_args()
+    _require_peers()
+    print(versions())
+    reached = []
+    with tempfile.TemporaryDirectory(prefix="dcmvault-bench-") as work:
+        if options.only != "retrieve":
+            reached += _find_figures(
+                Path(work), options.vault or Path(work, "many"), options.studies
+            )
+        if options.only != "find":
+            reached += _retrieval_figures(Path(work), options.runs)
+    sys.exit(0 if all(reached) else 1)
+
+
+def _verdict(what: str, measured: str, asked: str, *, reached: bool) -> bool:
+    print(f"{what}: {measured}, asked {asked}: {'REACHED' if reached else 'NOT REACHED'}")
+    return reached
+
+
+def _require_peers() -> None:
+    programs = ("dcmsend", "getscu", "movescu", "Orthanc")
+    missing = [name for name in programs if not shutil.which(name)]
+    if missing:
+        print(f"Not installed: {', '.join(missing)}. On Debian and Ubuntu:", file=sys.stderr)
+        print("    sudo apt-get install -y dcmtk orthanc", file=sys.stderr)
+        raise SystemExit(2)
+
+
+@contextmanager
+def _serving(home: Path, vault: Path, configuration: str = "") -> Iterator[tuple[int, int]]:
+    """Run `dcmvault serve` in a process of its own; yields its port and its process id."""
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(configuration, "utf-8")
+    environment = {**os.environ, "DCMVAULT_HOME": str(home), **_PASSPHRASE}
+    command = [sys.executable, "-m", "dcmvault", "serve", f"vault:{vault}", "--dicom-port", "0"]
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            took = time.perf_counter() - began
+            print(f"dcmvault serve: {told['studies']} studies, ready after {took:.1f} s")
+            yield int(told["dicom_port"]), process.pid
+        finally:
+            process.terminate()
+
+
+# C-FIND
+
+
+def _find_figures(work: Path, vault: Path, studies: int) -> list[bool]:
+    if not vault.exists():
+        began = time.perf_counter()
+        make_vault(vault, studies)
+        print(f"a vault of {studies} studies was made in {time.perf_counter() - began:.0f} s")
+    with _serving(work / "home-find", vault) as (port, process):
+        _ask("before all studies were looked into", port)
+        began = time.perf_counter()
+        _wait_until_idle(process)
+        print(f"all studies were looked into {time.perf_counter() - began:.0f} s later")
+        first, last, answers = _ask("", port)
+    print(f"answers to a query: {statistics.median(answers):.0f} (median), {max(answers)} (most)")
+    return [
+        _verdict(
+            "C-FIND, p95 of all answers", f"{last:.0f} ms", "200 ms", reached=last <= _LIST_MS
+        ),
+        _verdict(
+            "C-FIND, p95 of the first answer",
+            f"{first:.0f} ms",
+            "100 ms",
+            reached=first <= _FIRST_MS,
+        ),
+    ]
+
+
+def _ask(what: str, port: int) -> tuple[float, float, list[int]]:
+    """Ask all queries; return p95 of the first and of the last answer in ms, and their numbers."""
+    measured: dict[str, list[tuple[float, float, int]]] = {}
+    for kind, keys in _queries():
+        measured.setdefault(kind, []).append(_query(port, keys))
+    for kind, rows in measured.items():
+        first, last = (_p95([row[at] for row in rows]) for at in (0, 1))
+        print(f"{kind:<28} first {first:6.0f} ms, all {last:6.0f} ms (p95) {what}")
+    every = [row for rows in measured.values() for row in rows]
+    return _p95([r[0] for r in every]), _p95([r[1] for r in every]), [r[2] for r in every]
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95)]
+
+
+def _queries() -> Iterator[tuple[str, Mapping[tuple[int, int], str]]]:
+    rng = Random(3)
+    name, day = (0x0010, 0x0010), (0x0008, 0x0020)
+    for _number in range(_QUERIES):
+        start = rng.randrange(DAYS - 30)
+        week = f"{study_date(start)}-{study_date(start + 6)}"
+        month = f"{study_date(start)}-{study_date(start + 29)}"
+        family = rng.choice(FAMILY_NAMES).upper()
+        yield "name wildcard", {name: f"{family}^J*", day: ""}
+        yield "name, anywhere in it", {name: f"*{family[1:]}^*O", day: ""}
+        yield "range of dates, a week", {name: "", day: week}
+        yield "name and a month", {name: f"{family[:3]}*", day: month}
+
+
+def _identifier(keys: Mapping[tuple[int, int], str]) -> bytes:
+    elements = dict.fromkeys(_COLUMNS, b"")
+    elements |= {tag: value.encode() + b" " * (len(value) % 2) for tag, value in keys.items()}
+    elements[0x0008, 0x0052] = b"STUDY "
+    return encode_identifier((*tag, value) for tag, value in elements.items())
+
+
+def _query(port: int, keys: Mapping[tuple[int, int], str]) -> tuple[float, float, int]:
+    """Ask once, over an association that stands; return ms until the first and the last answer."""
+    peer = Peer("127.0.0.1", port, "DCMVAULT", "BENCH")
+    with open_association(peer, (FIND_PROPOSAL,)) as association:
+        context_id = association.contexts.id_of(STUDY_ROOT_FIND, IMPLICIT_VR_LITTLE_ENDIAN)
+        assert context_id is not None
+        began = time.perf_counter()
+        first, answers = 0.0, 0
+        for answer in association.ask(find_request(context_id, _identifier(keys))):
+            first = first or time.perf_counter() - began
+            answers += not answer.is_last
+            if answer.is_last and answer.status:
+                raise SystemExit(f"a query ended with {answer.status:04X}")
+        return first * 1000, (time.perf_counter() - began) * 1000, answers
+
+
+def _wait_until_idle(process: int) -> None:
+    """Wait until a process does nothing any more: then it has looked into all studies."""
+    ticks, now = -1, _ticks(process)
+    while now - ticks > _IDLE_TICKS:
+        time.sleep(1)
+        ticks, now = now, _ticks(process)
+
+
+def _ticks(process: int) -> int:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+# C-MOVE and C-GET
+
+
+def _retrieval_figures(work: Path, runs: int) -> list[bool]:
+    folder = files.ct_slices(work / "CT", _SLICES)
+    size = files.size_of(folder)
+    port = free_port()
+    home = work / "home-retrieve"
+    environment = {**os.environ, "DCMVAULT_HOME": str(home), **_PASSPHRASE}
+    vault = work / "vault"
+    dcmvault = (sys.executable, "-m", "dcmvault")
+    _run((*dcmvault, "vault", "init", f"vault:{vault}"), environment)
+    _run((*dcmvault, "backup", str(folder), "--to", f"vault:{vault}"), environment)
+    configuration = (
+        f'[[serve.peers]]\nae_title = "{_MOVER}"\nnetwork = "127.0.0.1"\n'
+        f'move_host = "127.0.0.1"\nmove_port = {port}\n[[serve.peers]]\nnetwork = "127.0.0.1"\n'
+    )
+    print(f"{_SLICES} CT slices, {size / 1e6:.0f} MB; Orthanc and all receivers: TCP_NODELAY=1")
+    reached = []
+    with (
+        orthanc(DicomModalities={"bench": [_MOVER, "127.0.0.1", port]}) as peer,
+        _serving(home, vault, configuration) as (ours, _process),
+    ):
+        _fill(peer, folder)
+        (study,) = peer.rest("/studies?expand")
+        uid = str(study["MainDicomTags"]["StudyInstanceUID"])
+        places = {"ours": (ours, "DCMVAULT"), "Orthanc": (peer.dicom_port, peer.ae_title)}
+        for name, fetch in _receivers(work / "fetched", uid, port).items():
+            times: dict[str, list[float]] = {one: [] for one in places}
+            for _run_number in range(runs):
+                for one, (where, title) in places.items():
+                    times[one].append(fetch(where, title))
+            medians = {one: statistics.median(taken) for one, taken in times.items()}
+            for one, seconds in medians.items():
+                print(f"{name:<16} from {one:<8} {seconds:6.2f} s {size / seconds / 1e6:6.0f} MB/s")
+            ratio = medians["Orthanc"] / medians["ours"]
+            reached.append(
+                _verdict(
+                    f"{name}, beside Orthanc", f"{ratio:.2f} x", "1.0 x", reached=ratio >= _RATIO
+                )
+            )
+    return reached
+
+
+def _receivers(place: Path, uid: str, port: int) -> Mapping[str, Callable[[int, str], float]]:
+    keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}")
+    move = ("movescu", "-aet", _MOVER, "-aem", _MOVER, "+P", str(port))
+
+    def dcmtk(command: Sequence[str], where: int, title: str) -> float:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        peer = ("-aec", title, "127.0.0.1", str(where))
+        began = time.perf_counter()
+        _run((*command, *keys, "-od", str(place), *peer), {**os.environ, **_TUNED})
+        took = time.perf_counter() - began
+        if len(list(place.iterdir())) != _SLICES:
+            raise SystemExit(f"{command[0]} did not fetch all slices")
+        return took
+
+    def by_us(where: int, title: str) -> float:
+        section = DimseSourceSection.model_validate(
+            {
+                "host": "127.0.0.1",
+                "port": where,
+                "called_ae_title": title,
+                "calling_ae_title": "BENCH",
+                "retrieve": "get",
+            }
+        )
+        source = QueryRetrieveSource(section)
+        entries = [one for study in source.studies() for one in source.entries(study)]
+        began = time.perf_counter()
+        came = sum(isinstance(answer, InstanceFile) for answer in source.read(entries))
+        took = time.perf_counter() - began
+        if came != _SLICES:
+            raise SystemExit(f"{came} of {_SLICES} slices came")
+        return took
+
+    return {
+        "getscu": lambda where, title: dcmtk(("getscu",), where, title),
+        "movescu": lambda where, title: dcmtk(move, where, title),
+        "our own C-GET": by_us,
+    }
+
+
+def _fill(peer: Orthanc, folder: Path) -> None:
+    where = (peer.host, str(peer.dicom_port), "+sd", str(folder))
+    _run(("dcmsend", "-aec", peer.ae_title, *where), {**os.environ, **_TUNED})
+    if peer.statistics()["CountInstances"] != _SLICES:
+        raise SystemExit("Orthanc did not take all slices")
+
+
+def _run(command: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A vault that answers: the archive over it, its DIMSE service, and where accesses are noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dcmvault.archives.vault import VaultArchive
+from dcmvault.audit.access_log import AccessLog
+from dcmvault.config import secrets
+from dcmvault.config.serving_section import ServeSection
+from dcmvault.dicom.archive_association import ArchiveAssociation, ArchiveService
+from dcmvault.dicom.association_scp import AllowedPeer, AssociationScp, Connected, ScpRules
+from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.tls import TlsAcceptor, TlsClient, TlsOptions
+from dcmvault.model.access import Access
+from dcmvault.ports.archive import Archive
+from dcmvault.ports.audit import AccessJournal
+from dcmvault.ports.clock import Clock
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.state import VaultState
+
+#: The folder of the access log, in the state folder.
+_ACCESS = "access"
+
+
+def vault_archive(vault: Vault, choose: Callable[[], VaultState], *, follows: bool) -> VaultArchive:
+    """Make the archive over a vault, a context; DestinationError where it cannot be read."""
+    return VaultArchive(vault, choose, follows=follows)
+
+
+def access_journal(home: Path) -> AccessJournal:
+    """Return where accesses are noted."""
+    return AccessLog(home / _ACCESS)
+
+
+@contextmanager
+def answering(
+    section: ServeSection, archive: Archive, journal: AccessJournal, clock: Clock
+) -> Iterator[int]:
+    """Answer over DIMSE until the context is left; yields the port.
+
+    Raises StateError where the port cannot be had, ConfigurationError for a wrong file.
+    """
+    options = _tls_options(section)
+    service = ArchiveService(
+        section.ae_title,
+        archive,
+        journal,
+        _destinations(section, options),
+        clock.now,
+        section.idle_timeout_s,
+    )
+    rules = ScpRules(
+        section.ae_title,
+        host=section.host,
+        port=section.dicom_port,
+        peers=tuple(AllowedPeer(peer.ae_title, peer.addresses) for peer in section.peers),
+        max_associations=section.max_associations,
+        max_associations_per_peer=section.max_associations_per_peer,
+        idle_timeout_s=section.idle_timeout_s,
+        section="serve",
+    )
+
+    def attend(connected: Connected) -> ArchiveAssociation:
+        return ArchiveAssociation(service, connected)
+
+    def refused(address: str, ae_title: str) -> None:
+        journal.record(Access(clock.now(), "A-ASSOCIATE", ae_title, address, outcome="refused"))
+
+    tls = TlsAcceptor(options) if options is not None else None
+    with AssociationScp(rules, attend, tls, refused) as scp:
+        yield scp.port
+
+
+def _tls_options(section: ServeSection) -> TlsOptions | None:
+    if not section.tls:
+        return None
+    passphrase = section.tls_key_passphrase
+    return TlsOptions(
+        ca_file=section.tls_ca_file,
+        certificate_file=section.tls_certificate_file,
+        key_file=section.tls_key_file,
+        key_passphrase=secrets.resolve(passphrase) if passphrase else "",
+    )
+
+
+def _destinations(section: ServeSection, options: TlsOptions | None) -> Mapping[str, Peer]:
+    """Say where C-MOVE may send to; over TLS where the service speaks it."""
+    return {
+        peer.ae_title: Peer(
+            peer.move_host,
+            peer.move_port,
+            called_ae_title=peer.ae_title,
+            calling_ae_title=section.ae_title,
+            tls=TlsClient(options) if options is not None else None,
+        )
+        for peer in section.peers
+        if peer.move_host
+    }

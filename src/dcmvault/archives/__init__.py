@@ -1,0 +1,1 @@
+"""Places that keep studies, as archives that can be searched and read."""

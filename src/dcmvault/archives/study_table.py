@@ -1,0 +1,119 @@
+"""The studies of a vault's state in memory: what its lists say of each, arranged to be searched.
+
+A hundred thousand studies cost about a hundred megabytes, and a search through all of them less
+than a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dcmvault.dicom import attributes as tags
+from dcmvault.dicom.matching import Matcher, date_range, folded_name
+from dcmvault.model.query import Attributes
+
+#: What lists of studies call attributes (format page, 10).
+_LISTED = {
+    tags.PATIENT_NAME: "patient_name",
+    tags.PATIENT_ID: "patient_id",
+    tags.PATIENT_BIRTH_DATE: "patient_birth_date",
+    tags.PATIENT_SEX: "patient_sex",
+    tags.STUDY_DATE: "study_date",
+    tags.STUDY_TIME: "study_time",
+    tags.STUDY_DESCRIPTION: "study_description",
+    tags.ACCESSION_NUMBER: "accession_number",
+    tags.INSTITUTION_NAME: "institution_name",
+    tags.MODALITIES_IN_STUDY: "modalities",
+}
+#: Attributes that need no look into a study.
+LISTED_TAGS = frozenset({*_LISTED, tags.STUDY_INSTANCE_UID})
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """One study as a list has it."""
+
+    study_instance_uid: str
+    about: Mapping[str, str]
+    #: The blob that says what makes it up; empty where no single one does.
+    manifest: bytes
+    #: Files, which may be more than instances.
+    files: int
+    #: As names and dates are compared.
+    name: str
+    date: str
+
+    @classmethod
+    def of(cls, uid: str, about: Mapping[str, str], manifest: bytes, files: int) -> StudyRow:
+        """Make the row of a study from what it is found by."""
+        name = folded_name(about.get("patient_name", ""))
+        date = about.get("study_date", "").replace(".", "").strip()
+        return cls(uid, about, manifest, files, name, date)
+
+    @property
+    def patient_id(self) -> str:
+        """Patient ID, as it is compared."""
+        return self.about.get("patient_id", "").strip()
+
+    def value(self, tag: int) -> str:
+        """Return a listed attribute."""
+        if tag == tags.STUDY_INSTANCE_UID:
+            return self.study_instance_uid
+        value = self.about.get(_LISTED[tag], "").strip()
+        return value.replace(" ", "\\") if tag == tags.MODALITIES_IN_STUDY else value
+
+    def matches(self, tag: int, matcher: Matcher) -> bool:
+        """Say whether a listed attribute matches."""
+        if tag == tags.PATIENT_NAME:
+            return matcher.test(self.name)
+        return matcher(self.value(tag))
+
+
+class StudyTable:
+    """Rows in the order of their dates."""
+
+    def __init__(self, rows: Iterable[StudyRow]) -> None:
+        self.rows: Sequence[StudyRow] = sorted(
+            rows, key=lambda row: (row.date, row.study_instance_uid)
+        )
+        self._dates = [row.date for row in self.rows]
+        self._by_uid = {row.study_instance_uid: row for row in self.rows}
+        self._by_patient: dict[str, list[StudyRow]] = {}
+        for row in self.rows:
+            self._by_patient.setdefault(row.patient_id, []).append(row)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def study(self, study_instance_uid: str) -> StudyRow | None:
+        """Return the row of one study."""
+        return self._by_uid.get(study_instance_uid)
+
+    def of_patient(self, row: StudyRow) -> Sequence[StudyRow]:
+        """Return all studies of the patient of one; where no ID is known, of the same name."""
+        same = self._by_patient[row.patient_id]
+        return same if row.patient_id else [one for one in same if one.name == row.name]
+
+    def matching(self, keys: Attributes, matchers: Mapping[int, Matcher]) -> Iterator[StudyRow]:
+        """Yield the studies whose listed attributes match, the newest first."""
+        tests = [(tag, one) for tag, one in matchers.items() if tag in LISTED_TAGS]
+        # Where nearly everything differs comes first.
+        tests.sort(key=lambda test: test[0] != tags.PATIENT_NAME)
+        for row in self._candidates(keys, matchers):
+            if all(row.matches(tag, one) for tag, one in tests):
+                yield row
+
+    def _candidates(self, keys: Attributes, matchers: Mapping[int, Matcher]) -> Iterator[StudyRow]:
+        if tags.STUDY_INSTANCE_UID in matchers:
+            wanted = dict.fromkeys(keys[tags.STUDY_INSTANCE_UID].split("\\"))
+            return (self._by_uid[uid] for uid in wanted if uid in self._by_uid)
+        patient = keys.get(tags.PATIENT_ID, "")
+        if tags.PATIENT_ID in matchers and not set(patient) & set("*?\\"):
+            return reversed(self._by_patient.get(patient, ()))
+        dates = date_range(keys.get(tags.STUDY_DATE, ""))
+        if dates is None:
+            return reversed(self.rows)
+        first, last = bisect_left(self._dates, dates[0]), bisect_right(self._dates, dates[1])
+        return (self.rows[number] for number in range(last - 1, first - 1, -1))

@@ -1,0 +1,223 @@
+"""A vault as an archive: at one of its snapshots, or at present, which goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from dcmvault.archives.finding import Finding, StateView
+from dcmvault.archives.read_ahead import read_ahead, record_of
+from dcmvault.archives.study_cards import StudyCards
+from dcmvault.archives.study_table import StudyRow, StudyTable
+from dcmvault.dicom import attributes as tags
+from dcmvault.errors import DestinationError
+from dcmvault.model.query import (
+    ArchiveAnswer,
+    ArchivedInstance,
+    ArchiveQuery,
+    InstanceBytes,
+    QueryLevel,
+    Selection,
+    UnreadableInstance,
+)
+from dcmvault.ports.archive import HeaderBytes
+from dcmvault.vault.blob import BlobType
+from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.legible import LegibleState
+from dcmvault.vault.repository import Vault
+from dcmvault.vault.skeletons import SkeletonBytes
+from dcmvault.vault.state import VaultState
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between looks whether there is a new snapshot.
+_LOOK_S = 15.0
+#: Cards that are read ahead until whoever asks may go first, and for how long (s).
+_CARDS_AT_ONCE = 50
+_PAUSE_S = 0.002
+#: The pseudo study of files that are no instances.
+_NO_STUDY = ""
+
+
+class VaultArchive:
+    """An Archive over a vault. Used as a context: inside, it follows the vault in the background.
+
+    `choose` looks at the vault and returns the state that is meant; `follows` says that it may be
+    another one when a snapshot comes. Files that belong to no study are not shown.
+    """
+
+    def __init__(
+        self, vault: Vault, choose: Callable[[], VaultState], *, follows: bool = True
+    ) -> None:
+        """Read the lists of studies; DestinationError where the vault cannot be read."""
+        self._vault = vault
+        self._choose = choose
+        self._follows = follows
+        self._cards = StudyCards(vault)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        read_in_spite_of_damage(vault)
+        self._seen = self._snapshots()
+        self._view = self._look()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._follow, name="archive", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def studies(self) -> int:
+        """How many studies it has."""
+        return len(self._view.table)
+
+    def find(self, query: ArchiveQuery) -> Iterator[ArchiveAnswer]:
+        """Yield what matches, the newest studies first."""
+        return Finding(self._view, query).answers()
+
+    def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
+        """List the instances of a selection, by study, series and Instance Number.
+
+        Raises QueryTooBroadError where it names neither patient nor study and there are too many.
+        """
+        view = self._view
+        series_uids = frozenset(selection.series_instance_uids)
+        instance_uids = frozenset(selection.sop_instance_uids)
+        return [
+            instance
+            for row in _selected(view, selection)
+            for series in self._cards.contents(row, view.legible)
+            if not series_uids or series.series_instance_uid in series_uids
+            for instance in series.instances(row.study_instance_uid, instance_uids)
+        ]
+
+    def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
+        """Return what transfer syntaxes instances of a class are held in, as cards have it."""
+        return self._cards.syntaxes(sop_class_uid)
+
+    def read(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
+        """Yield the file of each instance in turn."""
+        return read_ahead(self._vault, instances)
+
+    def headers(
+        self, instances: Iterable[ArchivedInstance]
+    ) -> Iterator[tuple[ArchivedInstance, HeaderBytes | None]]:
+        """Yield the header of each instance in turn, from its skeleton."""
+        for instance in instances:
+            try:
+                yield instance, SkeletonBytes(self._vault, record_of(instance))
+            except DestinationError as error:
+                if out_of_reach(error):
+                    raise
+                yield instance, None
+
+    # In the background
+
+    def _follow(self) -> None:
+        """Take up new snapshots, and look into studies before somebody asks."""
+        self._read_cards()
+        while self._follows and not self._stopping.wait(_LOOK_S):
+            try:
+                seen = self._snapshots()
+                if seen == self._seen:
+                    continue
+                self._view = self._look()
+                self._seen = seen
+            except DestinationError as error:
+                _log.warning("the vault could not be looked at again: %s", error.message)
+                continue
+            self._read_cards()
+
+    def _read_cards(self) -> None:
+        view = self._view
+        began = time.monotonic()
+        rows = [row for row in view.table.rows if row.manifest and not self._cards.kept(row)]
+        try:
+            rows.sort(key=partial(self._place_of, view.legible))
+            for number, row in enumerate(rows):
+                self._cards.card(row, view.legible)
+                self._pause(number)
+        except InterruptedError:
+            return
+        except DestinationError as error:
+            _log.warning("studies could not be looked into: %s", error.message)
+            return
+        took_s = time.monotonic() - began
+        _log.info("looked into %d studies in %.0f s", len(rows), took_s)
+
+    def _place_of(self, legible: LegibleState, row: StudyRow) -> tuple[bytes, int]:
+        """Return where records of a study lie: neighbours share their headers' block."""
+        self._pause()
+        for ref in legible.refs(row.study_instance_uid):
+            for place in self._vault.index.places(BlobType.RECORDS, ref.id):
+                return place.pack, place.offset
+        return b"", 0
+
+    def _pause(self, number: int = 1) -> None:
+        """Let others go first now and then; InterruptedError when it is to stop."""
+        if self._stopping.is_set() or (
+            not number % _CARDS_AT_ONCE and self._stopping.wait(_PAUSE_S)
+        ):
+            raise InterruptedError
+
+    def _snapshots(self) -> frozenset[str]:
+        return frozenset(self._vault.objects.keys("snapshots/"))
+
+    def _look(self) -> StateView:
+        state = self._choose()
+        legible = LegibleState(state, _tell_loss)
+        self._cards.forget_contents()
+        return StateView(StudyTable(_rows(legible)), legible, self._cards)
+
+
+def _selected(view: StateView, selection: Selection) -> Iterator[StudyRow]:
+    """Yield the studies that may hold what is selected."""
+    named = {
+        tags.STUDY_INSTANCE_UID: selection.study_instance_uids,
+        tags.PATIENT_ID: selection.patient_ids,
+    }
+    level = QueryLevel.STUDY
+    if not any(named.values()):
+        # Only a look into studies tells which of them holds it.
+        named[tags.SERIES_INSTANCE_UID] = selection.series_instance_uids
+        named[tags.SOP_INSTANCE_UID] = selection.sop_instance_uids
+        level = QueryLevel.IMAGE if selection.sop_instance_uids else QueryLevel.SERIES
+    keys = {tag: "\\".join(values) for tag, values in named.items() if values}
+    if level is QueryLevel.STUDY:
+        yield from Finding(view, ArchiveQuery(level, keys)).studies()
+        return
+    answers = Finding(view, ArchiveQuery(level, keys)).answers()
+    uids = dict.fromkeys(answer.attributes[tags.STUDY_INSTANCE_UID] for answer in answers)
+    for row in map(view.table.study, uids):
+        if row is not None:
+            yield row
+
+
+def _rows(legible: LegibleState) -> Iterator[StudyRow]:
+    for uid, entry in legible.overview():
+        if uid == _NO_STUDY:
+            continue
+        if entry is not None:
+            yield StudyRow.of(uid, entry.about, entry.manifest, entry.instances)
+        elif records := legible.records(uid):
+            yield StudyRow.of(uid, legible.about(uid), b"", len(records))
+
+
+def _tell_loss(study_instance_uid: str, error: DestinationError) -> None:
+    _log.warning("not to be read of study %s: %s", study_instance_uid or "-", error.message)

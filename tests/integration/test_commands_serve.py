@@ -1,0 +1,62 @@
+"""`dcmvault serve` as a user runs it: it answers, notes who asked, and ends in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from tests.conftest import RunDcmvault, StartDcmvault
+from tests.integration.serving_world import findscu, getscu
+
+from dcmvault.testing.dicom_files import make_study
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture
+def vault(tmp_path: Path, run_dcmvault: RunDcmvault) -> str:
+    """The address of a vault with one study."""
+    make_study(tmp_path / "study", instances=2, patient_name="Secret^Name", patient_id="SECRET")
+    address = f"vault:{tmp_path / 'vault'}"
+    assert run_dcmvault("vault", "init", address, "--no-encryption").returncode == 0
+    assert run_dcmvault("backup", tmp_path / "study", "--to", address).returncode == 0
+    return address
+
+
+def test_a_vault_is_served(
+    tmp_path: Path, home: Path, vault: str, start_dcmvault: StartDcmvault
+) -> None:
+    serve = start_dcmvault("serve", vault, "--dicom-port", "0", "--json")
+    assert serve.stdout is not None
+    told = json.loads(serve.stdout.readline())
+    assert (told["event"], told["studies"], told["ae_title"]) == ("serving", 1, "DCMVAULT")
+    port = told["dicom_port"]
+    keys = ("PatientName=secret*", "StudyInstanceUID")
+    (answer,) = findscu(port, tmp_path / "found", "STUDY", keys, "-S", "-aet", "READER")
+    named = [f"StudyInstanceUID={answer.StudyInstanceUID}", "QueryRetrieveLevel=STUDY"]
+    assert getscu(port, tmp_path / "got", named, "-S").returncode == 0
+    assert len(list((tmp_path / "got").iterdir())) == 2
+    serve.send_signal(signal.SIGTERM)
+    rest, errors = serve.communicate(timeout=30)
+    assert (serve.returncode, errors) == (0, "")
+    assert json.loads(rest) == {"event": "stopped"}
+    (log,) = (home / "access").iterdir()
+    found, got = map(json.loads, log.read_text().splitlines())
+    assert (found["service"], found["who"], found["answers"]) == ("C-FIND", "READER", 1)
+    assert (got["service"], got["sent"]) == ("C-GET", 2)
+    assert got["study_instance_uids"] == [answer.StudyInstanceUID]
+    for path in home.rglob("*.jsonl"):
+        assert "SECRET" not in path.read_text().upper()
+
+
+def test_what_cannot_be_served_is_said(vault: str, run_dcmvault: RunDcmvault) -> None:
+    for arguments, says in (
+        (("--snapshot", "deadbeef"), "has no snapshot"),
+        (("--snapshot", "latest", "--as-of", "2026-01-31"), "a snapshot or a time"),
+        (("--as-of", "1999-01-01"), "no snapshot from"),
+    ):
+        ran = run_dcmvault("serve", vault, *arguments)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert says in ran.stderr

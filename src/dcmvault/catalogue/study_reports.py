@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
 from dcmvault.catalogue.facts import FACTS
+from dcmvault.catalogue.restores import drilled_among
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,
@@ -51,6 +52,7 @@ def _reports_of(
     keys = [row.id for row in rows]
     sums = _evidence(connection, run, part, keys)
     modalities = _modalities(connection, keys)
+    drilled = drilled_among(connection, part.name, uids)
     for uid in uids:
         study = by_uid.get(uid)
         found = None if study is None else sums.get(study.id)
@@ -71,6 +73,7 @@ def _reports_of(
             coercions=_coercions(connection, study.id, part.destination_id)
             if found.coerced
             else (),
+            drilled_at=drilled.get(uid),
             facts=_facts(found),
         )
 

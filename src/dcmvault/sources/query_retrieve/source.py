@@ -139,7 +139,7 @@ class QueryRetrieveSource:
         self._is_complete = True
         self._doubts = []
         self._lost = 0
-        with self._unavailable():
+        with _unavailable():
             inventory = self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
@@ -186,7 +186,7 @@ class QueryRetrieveSource:
     @contextmanager
     def _asking(self) -> Iterator[Questions]:
         """Give the questions of the listing that is under way, or some that end here."""
-        with self._unavailable():
+        with _unavailable():
             if self._questions is not None:
                 self._questions.begin_study()
                 yield self._questions
@@ -198,7 +198,7 @@ class QueryRetrieveSource:
     def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
         if not is_usable_uid(uid):
             return []
-        with self._unavailable():
+        with _unavailable():
             try:
                 told = unpacked(self._told[uid]) if uid in self._told else questions.study(uid)
                 attributes = study_attributes(told)
@@ -234,14 +234,15 @@ class QueryRetrieveSource:
         """
         return fetch(self._section, self._peer, entries, kept)
 
-    @contextmanager
-    def _unavailable(self) -> Iterator[None]:
-        """Say of the source what the peer said, or what came between."""
-        try:
-            yield
-        except DestinationError as error:
-            message = error.message.rstrip(".")
-            raise SourceUnavailableError(
-                f"The PACS cannot be read: {message}.",
-                hint=error.hint or "Check that it is reachable, then run again.",
-            ) from error
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of the source what the peer said, or what came between."""
+    try:
+        yield
+    except DestinationError as error:
+        message = error.message.rstrip(".")
+        raise SourceUnavailableError(
+            f"The PACS cannot be read: {message}.",
+            hint=error.hint or "Check that it is reachable, then run again.",
+        ) from error

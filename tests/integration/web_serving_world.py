@@ -46,12 +46,12 @@ class WebAnswering:
         """Its root."""
         return f"http://127.0.0.1:{self.port}{ROOT}"
 
-    def noted(self, count: int) -> list[Access]:
+    def noted(self, count: int, **headers: str) -> list[Access]:
         """Return the last entries of the journal, once the last request is one of them.
 
         It is written down when the answer was sent, and so after we have it.
         """
-        self.get("/end-of-test")
+        self.get("/end-of-test", **headers)
         for _ in range(1000):
             if self.journal.accesses and self.journal.accesses[-1].outcome == "404":
                 return self.journal.accesses[-count - 1 : -1]

@@ -70,11 +70,12 @@ def test_a_vault_is_served_over_http(home: Path, vault: str, start_dcmvault: Sta
 
 
 def test_nobody_is_served_over_http_from_everywhere(
-    tmp_path: Path, vault: str, run_dcmvault: RunDcmvault
+    home: Path, vault: str, run_dcmvault: RunDcmvault
 ) -> None:
-    config = tmp_path / "open.toml"
-    config.write_text("[serve]\nhost = '0.0.0.0'\npeers = [{network = '0.0.0.0/0'}]\n")
-    ran = run_dcmvault("--config", config, "serve", vault, "--dicom-port", "0", "--web-port", "0")
+    (home / "config.toml").write_text(
+        "[serve]\nhost = '0.0.0.0'\npeers = [{network = '0.0.0.0/0'}]\n"
+    )
+    ran = run_dcmvault("serve", vault, "--dicom-port", "0", "--web-port", "0")
     assert (ran.returncode, ran.stdout) == (4, "")
     assert "web_tokens" in ran.stderr
 

@@ -18,8 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from operator import itemgetter
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
 from dcmvault.dicom.association_scp import Secures, subject_of
@@ -77,8 +78,9 @@ class _Connection:
         hang_up(self.socket)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 64
 
     def __init__(self, rules: WebRules, parts: WebParts) -> None:
@@ -89,15 +91,6 @@ class _Server(ThreadingHTTPServer):
         if ":" in rules.host:
             self.address_family = socket.AF_INET6
         super().__init__((rules.host, rules.port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without asking a name service who we are."""
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.rules.host, self.server_address[1]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Say whether a connection has a place (socketserver's hook)."""
@@ -189,7 +182,6 @@ class _Head(io.RawIOBase):
             return self._connection.recv_into(buffer)
         self._connection.settimeout(self._rules.idle_timeout_s)
         read = self._connection.recv_into(buffer)
-        self._note_idle(0.0)
         self._deadline = time.monotonic() + self._rules.head_timeout_s
         return read
 
@@ -243,22 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     # Requests
 
-    def do_GET(self) -> None:
-        self._respond()
-
-    def do_HEAD(self) -> None:
-        self._respond()
-
-    def do_OPTIONS(self) -> None:
-        self._respond()
-
-    def _refuse_method(self) -> None:
-        self._respond()
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_TRACE = do_CONNECT = _refuse_method  # noqa: N815
-
     def _respond(self) -> None:
         began = time.monotonic()
+        self.server.note_idle(self.request, 0.0)
         parts = self.server.parts
         outcome = Outcome()
         who = ""
@@ -294,6 +273,9 @@ class _Handler(BaseHTTPRequestHandler):
             reply.close()
             self._note(outcome, who, status, time.monotonic() - began)
             self._head.between()
+
+    do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_DELETE = _respond  # noqa: N815
+    do_PATCH = do_TRACE = do_CONNECT = _respond  # noqa: N815
 
     def _check_body(self) -> None:
         """Refuse a body: it is not read, and the connection ends."""
@@ -439,7 +421,7 @@ def web_serving(rules: WebRules, parts: WebParts) -> Iterator[int]:
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="web", daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield server.server_address[1]
     finally:
         server.shutdown()
         server.hang_up()

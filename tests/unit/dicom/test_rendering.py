@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -51,7 +52,7 @@ _RAMP = np.array([0, 1000, 2000, 4000], "<u2").tobytes()
 
 
 def test_a_window_is_applied_after_slope_and_intercept() -> None:
-    values = {"RescaleSlope": 1, "RescaleIntercept": -1000}
+    values: dict[str, Any] = {"RescaleSlope": 1, "RescaleIntercept": -1000}
     file = _file(_RAMP, WindowCenter=0, WindowWidth=2000, **values)
     assert _shown(file) == [[0, 128], [255, 255]]
     assert _shown(file, Look(window=(1000, 4000, "LINEAR_EXACT"))) == [[0, 64], [128, 255]]
@@ -67,7 +68,7 @@ def test_big_endian_samples_are_turned() -> None:
 
 
 def test_colour_by_plane_and_in_ybr() -> None:
-    red = {"SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    red: dict[str, Any] = {"SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
     planes = bytes([255] * 4 + [0] * 8)
     file = _file(planes, PhotometricInterpretation="RGB", PlanarConfiguration=1, **red)
     assert _shown(file) == [[[255, 0, 0]] * 2] * 2
@@ -77,7 +78,7 @@ def test_colour_by_plane_and_in_ybr() -> None:
 
 
 def test_frames_of_single_bits_are_cut_where_no_byte_ends() -> None:
-    bits = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "NumberOfFrames": 2}
+    bits: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "NumberOfFrames": 2}
     packed = np.packbits([1, 0, 0, 1, 0, 1, 1, 0], bitorder="little").tobytes() + b"\0"
     file = _file(packed, **bits)
     assert _shown(file, number=1) == [[255, 0], [0, 255]]
@@ -103,6 +104,6 @@ def test_an_image_is_made_smaller_and_never_larger() -> None:
         ({"NumberOfFrames": 2}, _RAMP),
     ],
 )
-def test_what_cannot_be_shown_is_refused(values: dict[str, object], pixels: bytes) -> None:
+def test_what_cannot_be_shown_is_refused(values: dict[str, Any], pixels: bytes) -> None:
     with pytest.raises(NotTranscodableError):
         _shown(_file(pixels, **values), number=2 if "NumberOfFrames" in values else 1)

@@ -11,7 +11,8 @@ from dcmvault.config.sections import VaultSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.plan import RunKind, RunRequest
+from dcmvault.model.plan import RunKind, RunRequest, Strategy
+from dcmvault.model.selection import Selection
 
 #: A run's request names its studies, and is read at every step.
 _STUDIES_PER_RUN = 500
@@ -34,7 +35,9 @@ def delivery_requests(
             source=source,
             destinations=[destination],
             level=None,
-            studies=study_instance_uids[start : start + _STUDIES_PER_RUN],
+            # All of them: what is held there is looked for anew.
+            strategy=Strategy.FULL,
+            selection=Selection(tuple(study_instance_uids[start : start + _STUDIES_PER_RUN])),
         )
         for start in range(0, len(study_instance_uids), _STUDIES_PER_RUN)
     ]

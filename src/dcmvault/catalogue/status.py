@@ -25,6 +25,7 @@ from dcmvault.catalogue.tables import (
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
+from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport
 from dcmvault.ports.status import CoverageStatus, SourceStatus
 
@@ -39,9 +40,15 @@ class StatusInDatabase:
     database: Database
 
     def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
+        """List sources that were ever seen, but for those that were restored from only."""
+        of_runs = sa.select(runs.c.source_id).where(runs.c.source_id.is_not(None))
+        restored = of_runs.where(runs.c.kind == RunKind.RESTORE.value)
+        others = of_runs.where(runs.c.kind != RunKind.RESTORE.value)
+        only_restored = sa.and_(sources.c.id.in_(restored), sources.c.id.not_in(others))
         with self.database.read() as connection:
-            rows = connection.execute(sa.select(sources).order_by(sources.c.id)).all()
+            rows = connection.execute(
+                sa.select(sources).where(sa.not_(only_restored)).order_by(sources.c.id)
+            ).all()
         return [
             SourceStatus(
                 source_id=SourceId(row.id),

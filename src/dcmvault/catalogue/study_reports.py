@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
 from dcmvault.catalogue.facts import FACTS
+from dcmvault.catalogue.restores import drilled_among
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,
@@ -48,6 +49,7 @@ def _reports_of(
     keys = [row.id for row in rows]
     evidence = _evidence(connection, run, part, keys)
     modalities = _modalities(connection, keys)
+    drilled = drilled_among(connection, part.name, uids)
     for uid in uids:
         study = by_uid.get(uid)
         found = None if study is None else evidence.get(study.id)
@@ -65,6 +67,7 @@ def _reports_of(
             patient_name=study.patient_name,
             patient_id=study.patient_id,
             study_description=study.study_description,
+            drilled_at=drilled.get(uid),
             facts=_facts(found),
         )
 

@@ -427,6 +427,32 @@ snapshots = sa.Table(
     sqlite_with_rowid=False,
 )
 
+drills = sa.Table(
+    "drills",
+    metadata,
+    _key(),
+    # Where studies were restored from, by its address without a snapshot.
+    sa.Column("place", sa.Text, nullable=False, index=True),
+    sa.Column("drilled_at", Moment, nullable=False),
+    # What the place held then; 0 where that was not known.
+    _count("whole_studies"),
+    _count("whole_bytes"),
+    sa.Column("opening_s", sa.Double, nullable=False, server_default="0"),
+)
+
+drilled_studies = sa.Table(
+    "drilled_studies",
+    metadata,
+    sa.Column("drill_id", Key, sa.ForeignKey("drills.id"), primary_key=True, autoincrement=False),
+    # Not a key of `studies`: a vault may hold studies that this catalogue never saw.
+    sa.Column("study_instance_uid", sa.Text, primary_key=True, index=True),
+    _count("files"),
+    _count("bytes"),
+    sa.Column("seconds", sa.Double, nullable=False, server_default="0"),
+    # Empty where it was proven.
+    _text("problem"),
+)
+
 bandwidth_shares = sa.Table(
     "bandwidth_shares",
     metadata,

@@ -99,7 +99,7 @@ def _figures(report: RunReport, destination: DestinationReport) -> list[str]:
             figures.append(text % format_number(count))
     if counts.selected:
         figures.append(_("%s at the source") % format_bytes(destination.source_bytes))
-    if counts.selected and report.request.kind is RunKind.BACKUP:
+    if counts.selected and report.request.kind.delivers:
         figures.append(_("%s transferred") % format_bytes(destination.transferred_bytes))
     return ["  " + ", ".join(figures)]
 

@@ -120,6 +120,8 @@ class StudyReport:
     patient_name: str = ""
     patient_id: str = ""
     study_description: str = ""
+    #: When it was last restored from there to scratch, and proven.
+    drilled_at: datetime | None = None
     #: Levels of which every instance has evidence, each with the oldest of its times: facts are
     #: independent, and a weaker one may be newer.
     facts: Mapping[Level, datetime] = field(default_factory=dict)

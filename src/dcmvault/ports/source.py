@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import Selection
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
@@ -85,6 +86,18 @@ class KeepsChanges(Protocol):
 
     def count(self) -> int:
         """Count the instances that the source holds now."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A source that can list the studies of a selection without listing all that it holds."""
+
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List, as `studies` does, every study of which anything may be selected.
+
+        More may be listed than is selected: what is known of a study or series has the last word.
+        """
         ...
 
 

@@ -44,7 +44,7 @@ class StatusCatalogue(Protocol):
     """Answers for `status`: what is protected where."""
 
     def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
+        """List sources that were ever seen, but for those that were restored from only."""
         ...
 
     def coverage(self, source_id: SourceId) -> list[CoverageStatus]:

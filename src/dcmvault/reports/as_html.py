@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no request."""
+"""A run's report as one HTML page."""
 
 from __future__ import annotations
 
@@ -63,9 +63,13 @@ def render(report: RunReport) -> str:
 
 def _words(report: RunReport) -> dict[str, str]:
     """Return the page's fixed words."""
-    kind = report.request.kind
+    titles = {
+        RunKind.BACKUP: _("Backup report"),
+        RunKind.VERIFY: _("Verification report"),
+        RunKind.RESTORE: _("Restore report"),
+    }
     return {
-        "title": _("Verification report") if kind is RunKind.VERIFY else _("Backup report"),
+        "title": titles[report.request.kind],
         "destinations": _("Evidence by destination"),
         "stages": _("Time by stage"),
         "stages_note": _("Stages work side by side: their sum may exceed the duration."),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport, Failure, RunReport
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import (
@@ -76,7 +75,7 @@ def _destination(part: DestinationReport, report: RunReport) -> Iterator[str]:
     rows += [(outcome.label, format_number(outcome.count)) for outcome in outcomes(part, report)]
     if part.counts.selected:
         rows.append((_("size at the source"), format_bytes(part.source_bytes)))
-    if part.counts.selected and report.request.kind is RunKind.BACKUP:
+    if part.counts.selected and report.request.kind.delivers:
         rows.append((_("transferred"), format_bytes(part.transferred_bytes)))
     if part.snapshot is not None:
         rows.append((_("snapshot"), part.snapshot))

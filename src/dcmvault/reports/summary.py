@@ -124,6 +124,7 @@ def _study(study: StudyReport) -> dict[str, object]:
         "held": study.held,
         "level": study.level.word,
         "verified_at": _time(study.verified_at),
+        "drilled_at": _time(study.drilled_at),
         "facts": {level.word: _time(at) for level, at in study.facts.items()},
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,

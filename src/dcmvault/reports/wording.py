@@ -143,11 +143,18 @@ def _all_well(report: RunReport, total: int) -> Verdict:
             headline % figures,
             _("Every copy was looked for, and found as it should be."),
         )
-    headline = ngettext(
-        "%(n)s copy is backed up and verified.",
-        "All %(n)s copies are backed up and verified.",
-        total,
-    )
+    if report.request.kind is RunKind.RESTORE:
+        headline = ngettext(
+            "%(n)s instance is restored and verified.",
+            "All %(n)s instances are restored and verified.",
+            total,
+        )
+    else:
+        headline = ngettext(
+            "%(n)s copy is backed up and verified.",
+            "All %(n)s copies are backed up and verified.",
+            total,
+        )
     if counts.selected == 0:
         detail = _("Nothing was due: every copy was held already at the level asked for.")
     else:

@@ -17,6 +17,7 @@ from dcmvault.model.comparison import StudySummary
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, InstanceKind, StudyRef
 from dcmvault.model.plan import Strategy
+from dcmvault.model.selection import Selection
 from dcmvault.pipeline.selection import select_from
 from dcmvault.ports.catalogue import KnownVersion
 from dcmvault.testing.dicom_files import make_instance
@@ -203,7 +204,7 @@ def test_a_pass_over_some_studies_lists_only_them_and_lets_nothing_go(
         include_other_files=False,
         listed=lambda _total: None,
         open_other=lambda _name: archive,
-        only=["1.2.9"],
+        selection=Selection(studies=("1.2.9",)),
     )
     assert (archive.listed, counts.gone) == (["1.2.9"], 0)
     assert list(catalogue.sources.present_studies(source_id)) == ["1.2.1"]

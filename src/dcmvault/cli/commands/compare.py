@@ -202,7 +202,9 @@ def _deliver(
         for request in requests:
             done = carry_out(session, request, as_json=as_json, progress=progress)
             run = str(done.summary["run"])
-            outcome.delivered.append(Delivered(run, len(request.studies), done.exit_status))
+            outcome.delivered.append(
+                Delivered(run, len(request.selection.studies), done.exit_status)
+            )
     compare_again(settings, outcome, missing, watch)
     if not as_json:
         say()

@@ -316,7 +316,11 @@ class Lane:
 
     def _proposals(self) -> tuple[ContextProposal, ...]:
         if self.receiver is not None:
-            return (*find_proposals(relational=False), *MOVE_PROPOSALS)
+            (study_find, *find), (study_move, *move) = (
+                find_proposals(relational=False),
+                MOVE_PROPOSALS,
+            )
+            return (study_find, study_move, *find, *move)
         return retrieval_contexts(self._classes)
 
     def stop(self) -> None:

@@ -243,6 +243,14 @@ class ObjectMissingError(DestinationError):
     code = "object_missing"
 
 
+class LibraryIncompleteError(DestinationError):
+    """A restored library, or what was to go into one, lacks something that its index knew."""
+
+    code = "library_incomplete"
+    retry = Retry.OPERATOR
+    exit_status = 3
+
+
 class ObjectLockedError(DestinationError):
     """The store keeps the object until a date (retention, S3 Object Lock)."""
 

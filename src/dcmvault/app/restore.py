@@ -8,7 +8,12 @@ from contextlib import ExitStack
 
 from dcmvault.app.restore_from_source import RestoreFromSource
 from dcmvault.app.restore_from_vault import RestoreFromVault, workers_for
-from dcmvault.app.restore_report import RestoreReport, RestoreRequest, WatchRestore
+from dcmvault.app.restore_report import (
+    RestoreFailure,
+    RestoreReport,
+    RestoreRequest,
+    WatchRestore,
+)
 from dcmvault.app.restore_targets import layout_for, restore_target
 from dcmvault.app.restored_directory import RestoredDirectory
 from dcmvault.app.restoring import Restoring
@@ -21,7 +26,7 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.restored import Layout
-from dcmvault.ports.restore_target import RestoreTarget
+from dcmvault.ports.restore_target import Concluding, RestoreTarget
 from dcmvault.vault.damage import read_in_spite_of_damage
 
 
@@ -37,7 +42,8 @@ def restore(
     """
     section = readable_section(settings, request.source)
     refuse_times(request, section)
-    target = restore_target(request.target, section)
+    _refuse_parts(request, section)
+    target = restore_target(request.target, section, request.layout, stop)
     return restore_into(settings, request, section, target, watch, stop)
 
 
@@ -51,6 +57,20 @@ def refuse_times(request: RestoreRequest, section: SourceSection) -> None:
         raise UsageError(
             _("%s has no snapshots: it can only be read as it is now.") % section.address,
             hint=_("Leave out --snapshot and --as-of, or restore from a vault."),
+        )
+
+
+def _refuse_parts(request: RestoreRequest, section: SourceSection) -> None:
+    """Refuse a library of which something is not there, and a source's source; UsageError."""
+    is_vault = isinstance(section, VaultSourceSection)
+    if request.only_source and not is_vault:
+        raise UsageError(
+            _("Only a vault holds what came from several sources."), hint=_("Leave out --source.")
+        )
+    if request.layout is Layout.LIBRARY and not (is_vault and request.selection.is_whole):
+        raise UsageError(
+            _("A library comes back from a vault, and whole: its index and its files must fit."),
+            hint=_("Restore a part into a folder, or by horos:PATH into a library that is there."),
         )
 
 
@@ -92,6 +112,9 @@ def restore_into(
             source = build_source(section, settings.listener)
             with target.open():
                 RestoreFromSource(request, source, work, directory).run()
+    if isinstance(target, Concluding):
+        report.remarks, errors = target.conclusion()
+        report.failures += [RestoreFailure(one.code, one.message, one.hint) for one in errors]
     work.end()
     report.duration_s = time.monotonic() - began
     return report

@@ -64,6 +64,7 @@ def certificate_of_files(report: RestoreReport) -> RestoreCertificate:
             for one in sorted(report.restored, key=lambda one: one.study_instance_uid)
         ),
         failures=tuple(_failure(one, report.target) for one in report.failures),
+        remarks=tuple(report.remarks),
         versions=_versions(),
         exit_status=report.exit_status,
     )
@@ -96,6 +97,7 @@ def certificate_of_run(
         bytes=sum(one.bytes for one in studies),
         studies=studies,
         failures=run.failures,
+        remarks=(),
         versions=_versions(),
         exit_status=run.exit_status,
     )

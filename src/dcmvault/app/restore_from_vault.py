@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 
 from dcmvault.app.restore_plan import RestorePlan, RestoreTask
@@ -16,7 +17,8 @@ from dcmvault.app.restoring import Restoring
 from dcmvault.config.sections import VaultSection
 from dcmvault.errors import DestinationError, UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.restored import FileToRestore
+from dcmvault.model.restored import FileToRestore, RestoreScope
+from dcmvault.ports.restore_target import Concluding
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import FileReader
@@ -51,18 +53,22 @@ class RestoreFromVault:
 
     def restore(self, state: VaultState) -> None:
         """Restore what is selected of a state."""
-        report = self.work.report
+        report, target = self.work.report, self.work.target
         report.snapshots = tuple(state.links)
         plan = RestorePlan(
             self.vault,
             state,
             LegibleState(state, self.work.lose),
             self.request.selection,
-            PathRegister(self.work.target.folds_case()),
+            PathRegister(target.folds_case()),
             report.layout,
             self.work.look,
+            newest_only=isinstance(target, Concluding) and not target.keeps_versions,
+            only_source=self.request.only_source,
         )
         plan.make()
+        if isinstance(target, Concluding):
+            target.prepare(_scope(plan))
         report.studies = plan.studies
         report.selected = Counted(plan.files, plan.bytes)
         self.work.begin()
@@ -74,7 +80,7 @@ class RestoreFromVault:
         take = None if self.directory is None else self.directory.take
         self.work.read_back(chain(self._studies(plan), _library_files(plan)), take)
         if self.directory is not None:
-            self.directory.finish(self.work.target)
+            self.directory.finish(target)
 
     def _pass_over(self, _key: str, error: DestinationError) -> None:
         self.work.lose("", error)
@@ -114,6 +120,16 @@ def choose_state(request: RestoreRequest, choice: Choice, word: str) -> VaultSta
     if request.as_of is not None:
         return choice.at(request.as_of)
     return choice.named(request.snapshot or word)
+
+
+def _scope(plan: RestorePlan) -> RestoreScope:
+    newest = max((link.created_at for link in plan.state.links), default="")
+    return RestoreScope(
+        sources=plan.sources,
+        is_whole=plan.selection.is_whole,
+        known_at=datetime.fromisoformat(newest) if newest else None,
+        about=plan.legible.about,
+    )
 
 
 def _library_files(plan: RestorePlan) -> Iterator[tuple[str, list[FileToRestore]]]:

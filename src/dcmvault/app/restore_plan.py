@@ -22,6 +22,8 @@ from dcmvault.vault.records import BlobsValue, InstanceRecord, Skeleton
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
+#: What a library's index knew, in its sidecar.
+DESCRIPTION = "library.json"
 #: Files of one chunk at most, and their bytes: what one worker reads in few requests.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 4 << 20
@@ -52,6 +54,11 @@ class RestorePlan:
     layout: Layout
     #: Is called after each study of the first pass.
     looked_at: Callable[[], None]
+    #: Of several contents of one SOP Instance UID only the newest comes; of what belongs to a
+    #: library as a whole, even when only a part is restored, what its index knew of that.
+    newest_only: bool = False
+    #: Only what came from this source, by its address; empty: from any.
+    only_source: str = ""
     studies: int = 0
     files: int = 0
     bytes: int = 0
@@ -68,13 +75,15 @@ class RestorePlan:
             for record in records:
                 missing_series.discard(record.series_instance_uid)
                 self._count(record)
-                if self.layout is Layout.ORIGINAL:
+                if self.layout is not Layout.DICOM:
                     self.paths.note((record.source, *safe_parts(record.locator)))
             self.looked_at()
         for name in sorted(missing):
             raise not_there(_("The vault holds no study %s.") % name)
         for name in sorted(missing_series):
             raise not_there(_("The vault holds no series %s.") % name)
+        if not self.studies and self.only_source:
+            raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
         if not self.studies and self.selection.asks_attributes:
             raise not_there(_("The vault holds nothing that was asked for."))
         library = list(self._library())
@@ -89,6 +98,11 @@ class RestorePlan:
                     self._contend(record, safe_parts(record.locator))
             for record, parts in library:
                 self._contend(record, parts)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The addresses of the sources of what is to be restored, after `make`."""
+        return frozenset(self._sources)
 
     def chunks(self) -> Iterator[list[RestoreTask]]:
         """Do the second pass: tasks in the order of the packs, as many as one worker takes.
@@ -139,7 +153,7 @@ class RestorePlan:
                 continue
             records = [
                 record
-                for record in self.legible.records(uid)
+                for record in self._records(uid)
                 if wanted.names(study_word(uid), record.series_instance_uid)
             ]
             if not records:
@@ -149,6 +163,17 @@ class RestorePlan:
                 if not wanted.describes(about):
                     continue
             yield uid, about, records
+
+    def _records(self, uid: str) -> list[InstanceRecord]:
+        records = self.legible.records(uid)
+        if self.only_source:
+            records = [record for record in records if record.source == self.only_source]
+        if not self.newest_only:
+            return records
+        newest: dict[str, InstanceRecord] = {}
+        for record in sorted(records, key=lambda one: (one.stored_at, one.file_sha256)):
+            newest[record.sop_instance_uid or record.locator] = record
+        return list(newest.values())
 
     def _overview(self) -> Iterator[tuple[str, Mapping[str, str] | None]]:
         """List studies that may be meant, each with what is known of it without its records."""
@@ -192,13 +217,17 @@ class RestorePlan:
 
     def _library(self) -> Iterator[tuple[InstanceRecord, Parts]]:
         """List the files of sidecars as records, with the paths that they would like."""
-        if not self.selection.is_whole:
+        if not (self.selection.is_whole or self.newest_only):
             return
         newest: dict[str, tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]] = {}
         for state in sorted(self.state.states, key=lambda state: state.created_at):
             newest |= state.sidecars
         for source, files in sorted(newest.items()):
+            if self.only_source not in ("", source):
+                continue
             for name, size, sha256, blobs in files:
+                if not self.selection.is_whole and name != DESCRIPTION:
+                    continue
                 record = replace(
                     _NO_RECORD,
                     locator=name,

@@ -25,6 +25,8 @@ class RestoreRequest:
     as_of: datetime | None = None
     #: None: original names, but for a ZIP file.
     layout: Layout | None = None
+    #: Only what came from this source of a vault, by its address.
+    only_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class RestoreReport:
     library_files: int = 0
     duration_s: float = 0.0
     failures: list[RestoreFailure] = field(default_factory=list)
+    #: Sentences that the target says of itself as a whole.
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def is_present(self) -> bool:

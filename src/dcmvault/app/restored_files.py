@@ -66,7 +66,7 @@ class RestoreFolder:
                 _("The folder to restore into cannot be made: the one above it does not exist."),
                 hint=_("Is the disk mounted? If the path is right, make that folder."),
             )
-        with _all_files():
+        with all_files():
             try:
                 made = not self.root.exists()
                 self.root.mkdir(0o700, exist_ok=True)
@@ -79,7 +79,7 @@ class RestoreFolder:
             self._empty_unfinished()
         try:
             yield
-            with _all_files():
+            with all_files():
                 _make_durable(self.root)
         finally:
             with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ class RestoreFolder:
     def folds_case(self) -> bool:
         """Say whether names that differ in case only name one file here."""
         probe = self._unfinished / f"probe-{secrets.token_hex(4)}"
-        with _all_files():
+        with all_files():
             probe.touch(0o600)
             folds = os.path.lexists(probe.with_name(probe.name.upper()))
             probe.unlink()
@@ -101,7 +101,7 @@ class RestoreFolder:
 
     def write(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
         """Write one file, whole or not at all; what is there already is left."""
-        with _one_file():
+        with one_file():
             folder = self._folder(file.parts[:-1])
             path = os.path.join(folder, file.parts[-1])  # noqa: PTH118 - ten thousands of files
             replaces = bool(file.replaces) and _begins_with(path, file.replaces)
@@ -124,7 +124,7 @@ class RestoreFolder:
     def read_back(self, file: FileToRestore) -> Iterator[bytes]:
         """Yield what is there; what the system keeps in memory of it is dropped first."""
         self._settle()
-        with _one_file(reading=True):
+        with one_file(reading=True):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.root.joinpath(*file.parts), flags)
             with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
@@ -136,7 +136,7 @@ class RestoreFolder:
         """Bring what was written to the medium, once: else it stays in memory."""
         with self._lock:
             if not self._is_durable:
-                with _all_files():
+                with all_files():
                     _make_durable(self.root)
                 self._is_durable = True
 
@@ -238,7 +238,7 @@ def _something_else() -> ObjectExistsError:
 
 
 @contextlib.contextmanager
-def _one_file(*, reading: bool = False) -> Iterator[None]:
+def one_file(*, reading: bool = False) -> Iterator[None]:
     """Turn the system's errors into those of one file, or of all."""
     try:
         yield
@@ -256,7 +256,7 @@ def _one_file(*, reading: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _all_files() -> Iterator[None]:
+def all_files() -> Iterator[None]:
     """Turn the system's errors into one that ends the restore."""
     try:
         yield

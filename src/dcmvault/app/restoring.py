@@ -142,10 +142,7 @@ class Restoring:
     def require_going(self) -> None:
         """Raise RunInterruptedError where the restore was stopped, or has failed elsewhere."""
         if self.stop.is_set() or self._ended.is_set():
-            raise RunInterruptedError(
-                _("The restore was stopped."),
-                hint=_("What is there stays; the same command goes on where this one stopped."),
-            )
+            raise stopped()
 
     def look(self, *, at_once: bool = False) -> None:
         """Show where the restore stands, about five times a second."""
@@ -234,6 +231,14 @@ class Restoring:
                 return None
             self.report.read_back.add(file.size)
         return head
+
+
+def stopped() -> RunInterruptedError:
+    """Make the error of a restore that is to stop."""
+    return RunInterruptedError(
+        _("The restore was stopped."),
+        hint=_("What is there stays; the same command goes on where this one stopped."),
+    )
 
 
 def _failure_of(file: FileToRestore, error: DestinationError) -> RestoreFailure:

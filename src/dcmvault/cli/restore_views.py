@@ -42,6 +42,8 @@ def say_restored(report: RestoreReport) -> None:
         )
         say(click.style(text % words, fg="green", bold=True))
     say("  " + ", ".join(_figures(report)))
+    for remark in report.remarks:
+        say(f"  {visible(remark)}")
     if report.failures:
         _say_failures(report.failures)
 
@@ -110,6 +112,7 @@ def restored_object(report: RestoreReport) -> dict[str, object]:
         "library_files": report.library_files,
         "duration_s": round(report.duration_s, 3),
         "exit_status": report.exit_status,
+        "remarks": report.remarks,
         "failures": [
             {
                 "sop_instance_uid": failure.sop_instance_uid,

@@ -50,6 +50,8 @@ class RestoreCertificate:
     bytes: int
     studies: tuple[CertifiedStudy, ...]
     failures: tuple[Failure, ...]
+    #: Sentences that the target said of itself as a whole.
+    remarks: tuple[str, ...]
     #: Versions of what did the work, by name.
     versions: Mapping[str, str]
     exit_status: int

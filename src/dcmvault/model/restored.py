@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, StrEnum
 
 #: A path below the place that is restored into: its parts, all of them safe names.
@@ -24,6 +26,8 @@ class Layout(StrEnum):
     ORIGINAL = "original"
     #: Numbered file IDs of a DICOM File-set (PS3.10 section 8.2), with a DICOMDIR.
     DICOM = "dicom"
+    #: Those of an OsiriX or Horos library, which the folder is again at the end.
+    LIBRARY = "library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,17 @@ class FileToRestore:
     of_library: bool = False
     #: Another file of this name may be replaced if these bytes stand in its first kibibyte.
     replaces: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreScope:
+    """What a restore is about to bring: known when it was planned."""
+
+    #: Addresses of the sources that the files were backed up from.
+    sources: frozenset[str]
+    #: Whether nothing was left out by a selection.
+    is_whole: bool
+    #: When the newest of it was put down in a snapshot; None where nothing was.
+    known_at: datetime | None
+    #: Attributes of a study, by the names of StudyAttributes.
+    about: Callable[[str], Mapping[str, str]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from dcmvault.model.restored import FileToRestore, Restored
+from dcmvault.errors import DestinationError
+from dcmvault.model.restored import FileToRestore, Restored, RestoreScope
 
 
 class RestoreTarget(Protocol):
@@ -50,4 +51,25 @@ class RestoreTarget(Protocol):
         As near to the medium as it can: not what is kept in memory. Raises DestinationError where
         it is gone or cannot be read.
         """
+        ...
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """A target that is more than its files, and says at the end what became of it."""
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether several contents of one SOP Instance UID can be there; else the newest comes."""
+        ...
+
+    def prepare(self, scope: RestoreScope) -> None:
+        """Take note of what comes, once opened and before anything is written.
+
+        Raises UsageError if it cannot be restored here.
+        """
+        ...
+
+    def conclusion(self) -> tuple[list[str], list[DestinationError]]:
+        """Say, after `open` was left, what the reader of a report must know, and what failed."""
         ...

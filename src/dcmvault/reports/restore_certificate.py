@@ -43,6 +43,7 @@ def as_html(certificate: RestoreCertificate, privacy: Privacy) -> str:
         certificate=shown,
         verdict=_verdict(shown),
         facts=_facts(shown),
+        remarks=shown.remarks,
         studies=[
             (
                 one.study_instance_uid or "-",
@@ -130,6 +131,7 @@ def _document(certificate: RestoreCertificate) -> dict[str, object]:
             }
             for one in certificate.studies
         ],
+        "remarks": list(certificate.remarks),
         "failures": [
             {
                 "study_instance_uid": one.study_instance_uid,

@@ -288,6 +288,7 @@ def cause_title(code: str) -> str:
         "source_index": _("The source's index cannot be used"),
         "destination": _("The destination could not do it"),
         "object_exists": _("Other bytes stand under its name at the destination"),
+        "library_incomplete": _("Something of the library did not come back"),
         "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
         "level_not_supported": _("The destination cannot give this evidence"),

@@ -42,9 +42,10 @@ def command() -> click.Command:
         text=_(
             "Restore from FROM to TO, and prove that it came back.\n\n"
             "FROM is a vault, or whatever else can be read: a folder, a library, a PACS, an "
-            "Orthanc, a DICOMweb service. TO is a folder, a ZIP file (with a DICOMDIR), a PACS or "
-            "a DICOMweb service. What is there already is not written again, and nothing is "
-            "overwritten: so the same command goes on after an interruption. In a folder each "
+            "Orthanc, a DICOMweb service. TO is a folder, a ZIP file (with a DICOMDIR), a library "
+            "whose viewer imports (horos:PATH), a PACS or a DICOMweb service. What is there "
+            "already is not written again, and nothing is overwritten: so the same command goes "
+            "on after an interruption. In a folder each "
             "file is read back and has its SHA-256 compared; a PACS is asked for evidence of the "
             "level that --verify names. Exit status: 0 if everything selected is there, 3 if "
             "some is not."
@@ -75,6 +76,10 @@ def command() -> click.Command:
             (
                 _("A patient’s studies of one year to a PACS"),
                 "dcmvault restore disk dicom://PACS@pacs:104 --patient 4711 --study-date 2025",
+            ),
+            (
+                _("A lost library, as it was"),
+                'dcmvault restore disk "Horos Data" --layout library',
             ),
             (_("A study to give away"), "dcmvault restore disk study.zip --accession A123"),
             (_("Would it work? How long would it take?"), "dcmvault restore disk --drill 20"),
@@ -114,6 +119,12 @@ def _selection_options() -> list[click.Option]:
             metavar="DATE",
             help=_("Only studies of this date: 2026, 2026-01, 2026-01-31, or FIRST..LAST."),
         ),
+        click.Option(
+            ["--source", "only_source"],
+            default="",
+            metavar="ADDRESS",
+            help=_("Of a vault, only what came from this source (horos:PATH, say)."),
+        ),
     ]
 
 
@@ -124,7 +135,8 @@ def _target_options() -> list[click.Option]:
             type=click.Choice([layout.value for layout in Layout]),
             help=_(
                 "Names of files: as they were below their source (original), or numbered as in a "
-                "DICOM File-set, with a DICOMDIR (dicom). By default original, in a ZIP file dicom."
+                "DICOM File-set, with a DICOMDIR (dicom), or a whole library of a viewer again "
+                "(library). By default original, in a ZIP file dicom."
             ),
         ),
         click.Option(
@@ -154,6 +166,7 @@ def _restore(
     patient: tuple[str, ...],
     accession: tuple[str, ...],
     study_date: str,
+    only_source: str,
     snapshot: str,
     as_of: str,
     layout: str | None,
@@ -174,6 +187,7 @@ def _restore(
         snapshot,
         asked_moment(as_of),
         None if layout is None else Layout(layout),
+        only_source,
     )
     settings = current_settings()
     if drill_studies is not None:

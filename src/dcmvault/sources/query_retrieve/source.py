@@ -139,10 +139,8 @@ class QueryRetrieveSource:
         self._is_complete = True
         self._doubts = []
         self._lost = 0
-        with self._unavailable():
-            inventory, self._is_complete = _take_inventory(
-                questions, ask, self._section.max_answers, self._known_studies()
-            )
+        with _unavailable():
+            inventory = self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
             self._doubt(f"the PACS may have studies that it did not name: {doubt}")
@@ -156,6 +154,30 @@ class QueryRetrieveSource:
         finally:
             self._questions = None
 
+    def _take_inventory(self, questions: Questions, ask: Ask) -> StudyInventory:
+        inventory = StudyInventory(ask, self._section.max_answers)
+        if questions.is_relational:
+            inventory.ask_series = questions.studies_of_series
+        if questions.needs_patient:
+            by_patient = PatientInventory(questions.patients, inventory)
+            by_patient.collect()
+            found_by_uid = sum(1 for _uid in by_patient.confirm(self._known_studies()))
+            if by_patient.unconfirmed:
+                # A question by UID alone is none that it must answer.
+                self._is_complete = False
+        else:
+            inventory.collect()
+            found_by_uid = sum(1 for _uid in inventory.confirm(self._known_studies()))
+        if found_by_uid:
+            _log.warning(
+                "%s: %d studies are there that its lists left out", self._peer.name, found_by_uid
+            )
+        if inventory.nameless:
+            inventory.doubts.append(
+                f"{inventory.nameless:,} answers are about studies that no question can name"
+            )
+        return inventory
+
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study: a question for its series, and one for each of them."""
         with self._asking() as questions:
@@ -164,7 +186,7 @@ class QueryRetrieveSource:
     @contextmanager
     def _asking(self) -> Iterator[Questions]:
         """Give the questions of the listing that is under way, or some that end here."""
-        with self._unavailable():
+        with _unavailable():
             if self._questions is not None:
                 self._questions.begin_study()
                 yield self._questions
@@ -176,7 +198,7 @@ class QueryRetrieveSource:
     def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
         if not is_usable_uid(uid):
             return []
-        with self._unavailable():
+        with _unavailable():
             try:
                 told = unpacked(self._told[uid]) if uid in self._told else questions.study(uid)
                 attributes = study_attributes(told)
@@ -212,42 +234,15 @@ class QueryRetrieveSource:
         """
         return fetch(self._section, self._peer, entries, kept)
 
-    @contextmanager
-    def _unavailable(self) -> Iterator[None]:
-        """Say of the source what the peer said, or what came between."""
-        try:
-            yield
-        except DestinationError as error:
-            message = error.message.rstrip(".")
-            raise SourceUnavailableError(
-                f"The PACS cannot be read: {message}.",
-                hint=error.hint or "Check that it is reachable, then run again.",
-            ) from error
 
-
-def _take_inventory(
-    questions: Questions, ask: Ask, max_answers: int, known: Iterable[str]
-) -> tuple[StudyInventory, bool]:
-    """Find all studies; say whether those of the `known` that were not found are gone."""
-    inventory = StudyInventory(ask, max_answers)
-    if questions.is_relational:
-        inventory.ask_series = questions.studies_of_series
-    is_confirmed = True
-    if questions.needs_patient:
-        by_patient = PatientInventory(questions.patients, inventory)
-        by_patient.collect()
-        found_by_uid = sum(1 for _uid in by_patient.confirm(known))
-        # A question by UID alone is none that it must answer.
-        is_confirmed = not by_patient.unconfirmed
-    else:
-        inventory.collect()
-        found_by_uid = sum(1 for _uid in inventory.confirm(known))
-    if found_by_uid:
-        _log.warning(
-            "%s: %d studies are there that its lists left out", questions.peer.name, found_by_uid
-        )
-    if inventory.nameless:
-        inventory.doubts.append(
-            f"{inventory.nameless:,} answers are about studies that no question can name"
-        )
-    return inventory, is_confirmed
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of the source what the peer said, or what came between."""
+    try:
+        yield
+    except DestinationError as error:
+        message = error.message.rstrip(".")
+        raise SourceUnavailableError(
+            f"The PACS cannot be read: {message}.",
+            hint=error.hint or "Check that it is reachable, then run again.",
+        ) from error

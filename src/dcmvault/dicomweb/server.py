@@ -345,6 +345,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if len(gathered) >= _TOGETHER:
                     self._write(gathered, is_chunked=is_chunked)
                     gathered.clear()
+        except OSError:  # the client is gone
+            raise
         except Exception as error:  # the frame of a request: its head is sent already
             # Without its end, the client knows that the answer is not whole.
             _log.warning("an answer ended early (%s)", type(error).__name__)

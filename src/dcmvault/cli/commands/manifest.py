@@ -347,4 +347,5 @@ def _say_chain(chain: Chain, key: str) -> None:
             len(chain.links),
         )
         say(f"{mark(ok=True)} {links % format_number(len(chain.links))}")
+        say("  " + _("That newest links were cut off cannot be seen here: compare with an export."))
     say("  " + _("signed with the key %s") % key)

@@ -333,3 +333,5 @@ def test_each_backup_adds_a_signed_link(
     second.write_bytes(kept[0])
     first.unlink()
     assert ask("manifest", "chain", status=3)["faults"] == ["1 links before link 2 are missing"]
+    shutil.rmtree(folder)
+    assert "all are gone" in run_dcmvault("manifest", "chain").stdout

@@ -140,6 +140,12 @@ class DestinationError(DcmvaultError):
     code = "destination"
 
 
+class RetrievalNotOfferedError(DestinationError):
+    """A PACS does not send back what it holds in the way that was asked for."""
+
+    code = "retrieval_not_offered"
+
+
 class DestinationUnreachableError(DestinationError):
     """No working connection to the destination (name, TCP, TLS, missing disk)."""
 
@@ -241,6 +247,14 @@ class ObjectMissingError(DestinationError):
     """No object under this key."""
 
     code = "object_missing"
+
+
+class LibraryIncompleteError(DestinationError):
+    """A restored library, or what was to go into one, lacks something that its index knew."""
+
+    code = "library_incomplete"
+    retry = Retry.OPERATOR
+    exit_status = 3
 
 
 class ObjectLockedError(DestinationError):

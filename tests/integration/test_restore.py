@@ -128,7 +128,13 @@ def test_what_is_there_is_left(world: World, source: Path, restore: Restoring) -
     missing.unlink()
     before = {path: path.stat().st_mtime_ns for path in files_below(restore.out)}
     summary = restore()
-    assert summary["files"] == {"selected": 13, "written": 1, "already_there": 12, "failed": 0}
+    assert summary["files"] == {
+        "selected": 13,
+        "written": 1,
+        "already_there": 12,
+        "read_back": 13,
+        "failed": 0,
+    }
     assert contents(restore.out) == contents(source)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -147,7 +153,13 @@ def test_another_file_is_never_overwritten(
     (restore.out / "one" / "s01").mkdir(parents=True)
     (restore.out / "one" / "s01" / "i0001.dcm").symlink_to(source / "one" / "s01" / "i0001.dcm")
     summary = restore(status=3)
-    assert summary["files"] == {"selected": 13, "written": 3, "already_there": 0, "failed": 10}
+    assert summary["files"] == {
+        "selected": 13,
+        "written": 3,
+        "already_there": 0,
+        "read_back": 3,
+        "failed": 10,
+    }
     assert {failure["code"] for failure in summary["failures"]} == {"object_exists"}
     assert all(failure["hint"] for failure in summary["failures"])
     assert (restore.out / "notes.txt").read_bytes() == same_size
@@ -275,7 +287,13 @@ def test_names_that_several_files_want(world: World, restore: Restoring) -> None
         "b/x.dcm": b"alone",
         "a\\x": b"1",
     }
-    assert restore()["files"] == {"selected": 5, "written": 0, "already_there": 5, "failed": 0}
+    assert restore()["files"] == {
+        "selected": 5,
+        "written": 0,
+        "already_there": 5,
+        "read_back": 5,
+        "failed": 0,
+    }
 
 
 def test_several_sources_and_their_libraries(
@@ -351,7 +369,13 @@ def test_a_damaged_file_does_not_stop_the_others(
     pack = world.place / "packs" / place.pack.hex()[:2] / place.pack.hex()
     flip(pack, place.offset + 9)
     summary = restore(status=3)
-    assert summary["files"] == {"selected": 6, "written": 5, "already_there": 0, "failed": 1}
+    assert summary["files"] == {
+        "selected": 6,
+        "written": 5,
+        "already_there": 0,
+        "read_back": 5,
+        "failed": 1,
+    }
     (failure,) = summary["failures"]
     assert failure["sop_instance_uid"] == made[2].sop_instance_uid
     assert failure["study_instance_uid"] == made[2].study_instance_uid
@@ -528,7 +552,7 @@ def test_progress_as_json(
     assert lines[-1] == {
         **lines[-1],
         "event": "progress",
-        "state": "running",
+        "state": "reading_back",
         "files": 13,
         "done": 13,
         "failed": 0,

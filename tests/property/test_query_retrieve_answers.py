@@ -19,16 +19,17 @@ from hypothesis import strategies as st
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
-from dcmvault.dicom.association import PeerAssociation
+from dcmvault.dicom.association import NegotiatedContexts, PeerAssociation
 from dcmvault.dicom.attribute_query import Answers, AttributeQuery
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.dicom.find import FIND_PROPOSAL
 from dcmvault.dicom.get_and_move import InstancesOfSeries, get_instances
 from dcmvault.dicom.intake import Received, Room, Wanted
 from dcmvault.dicom.pdu import Acceptance, ContextAnswer, ContextProposal
+from dcmvault.dicom.query_model import MODELS, find_proposals
 from dcmvault.dicom.retrieve import GET_PROPOSAL
 from dcmvault.dicom.study_inventory import Keys, StudyInventory
-from dcmvault.errors import DestinationError
+from dcmvault.errors import DestinationError, MalformedDicomError
 from dcmvault.sources.fetched_files import FetchedFiles
 from dcmvault.sources.query_retrieve.listing import StudyListing, identity_in, study_attributes
 from dcmvault.sources.query_retrieve.questions import Questions
@@ -42,6 +43,8 @@ PEER = Peer("127.0.0.1", 104, "HOSTILE", "DCMVAULT", dimse_timeout_s=5)
 PROPOSALS = (FIND_PROPOSAL, GET_PROPOSAL, ContextProposal(CT, (EXPLICIT,), peer_sends=True))
 FIND, GET, STORE = 1, 3, 5
 LONGEST, MOST = 20_000, 30_000
+#: Relational queries granted, with their item's head left out.
+GRANTS = [pdu.relational_queries([model.find_uid])[4:] for model in MODELS]
 
 uids = st.sampled_from(
     [*WANTED, "1.9", "../../../etc/passwd", "/etc/passwd", "..", "", "1.2\0/x", "\\", "a" * 300]
@@ -252,6 +255,29 @@ def _read(
                 assert one.get((0x0020, 0x000D), "") in ("1.2.3", "")
                 assert study_attributes(one)
         association.abort()
+
+
+user_items = st.lists(
+    st.tuples(
+        st.sampled_from([pdu.ITEM_MAXIMUM_LENGTH, 0x53, pdu.ITEM_EXTENDED_NEGOTIATION, 0x99]),
+        st.one_of(st.binary(max_size=40), st.sampled_from(GRANTS)),
+    ),
+    max_size=4,
+)
+
+
+@given(user_items, st.binary(max_size=60), mutations)
+@relaxed
+def test_any_acceptance_is_read_or_refused(
+    inner: list[tuple[int, bytes]], noise: bytes, how: list[tuple[float, int]]
+) -> None:
+    user = b"".join(pdu.item(kind, value) for kind, value in inner)
+    body = bytes(68) + pdu.item(pdu.ITEM_USER_INFORMATION, user) + noise
+    with suppress(MalformedDicomError):
+        accepted = pdu.read_acceptance(damaged(body, how))
+        contexts = NegotiatedContexts(find_proposals(relational=True), accepted)
+        assert contexts.relational <= {model.find_uid for model in MODELS}
+        assert not NegotiatedContexts(find_proposals(relational=False), accepted).relational
 
 
 @given(st.text(max_size=100))

@@ -26,6 +26,7 @@ from dcmvault.model.identifiers import RunId, SourceId, new_run_id
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample, Strategy
 from dcmvault.model.report import RunReport, RunState
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
@@ -67,12 +68,13 @@ def make_request(
     settings: Settings,
     *,
     kind: RunKind,
-    source: str,
+    source: str | SourceSection,
     destinations: Sequence[str],
     level: Level | None,
     strategy: Strategy = Strategy.INCREMENTAL,
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
+    selection: Selection = EVERYTHING,
     sample: Sample | None = None,
     due: bool = False,
 ) -> RunRequest:
@@ -85,7 +87,7 @@ def make_request(
     """
     if not destinations:
         raise UsageError(_("No destination was named."), hint=_("Name one with --to DESTINATION."))
-    section = settings.source(source)
+    section = settings.source(source) if isinstance(source, str) else source
     requested: list[DestinationRequest] = []
     for name in destinations:
         named = settings.destination(name)
@@ -105,6 +107,7 @@ def make_request(
         priority=priority,
         include_other_files=include_other_files
         or (isinstance(section, FolderSourceSection) and section.include_other_files),
+        selection=selection,
     )
 
 
@@ -327,6 +330,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
         include_other_files=request.include_other_files,
         listed=lambda _entries: None,
         open_other=workplace.source,
+        selection=request.selection,
     )
     source_id = catalogue.sources.source(request.source)
     held = _held_versions(workplace, request, source_id)
@@ -339,6 +343,7 @@ def preview(workplace: Workplace, request: RunRequest) -> Preview:
                 strategy=request.strategy,
                 level=wanted.level or Level.SENT,
                 run_id=None,
+                selection=request.selection,
             ):
                 yield wanted.address, item
 
@@ -378,5 +383,7 @@ def _held_versions(workplace: Workplace, request: RunRequest, source_id: SourceI
         keeps_versions = workplace.destination(wanted.address).keeps_versions
         destination_id = plans.destination(wanted.address, keeps_versions=keeps_versions)
         level = wanted.level or Level.SENT
-        held[wanted.address] = plans.held_versions(source_id, destination_id, level)
+        held[wanted.address] = plans.held_versions(
+            source_id, destination_id, level, request.selection
+        )
     return held

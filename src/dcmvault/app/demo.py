@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcmvault.app.backup import follow, make_request, start
-from dcmvault.app.restore import RestoreRequest, restore
+from dcmvault.app.restore import restore
+from dcmvault.app.restore_report import RestoreRequest
 from dcmvault.app.vault_access import open_named_vault
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_store
@@ -203,7 +204,7 @@ def _restore(story: _Demonstration) -> None:
     target = story.home / "restored"
     report = restore(
         story.workplace.settings,
-        RestoreRequest(story.vault, target),
+        RestoreRequest(story.vault, str(target)),
         lambda _progress: None,
         threading.Event(),
     )

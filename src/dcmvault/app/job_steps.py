@@ -262,8 +262,7 @@ class JobStep:
                 )
             elif items:
                 items = list(filter(_claimed_before, jobs.sent_items(job_id)))
-                backs_up = self.request.kind is RunKind.BACKUP
-                due = [item.item_id for item in items] if backs_up else []
+                due = [item.item_id for item in items] if self.request.kind.delivers else []
                 if (wait_s := self._verify(items, lost_are_due=due)) is not None:
                     return wait_s
                 self.record_found()
@@ -289,7 +288,7 @@ class JobStep:
         further time would change nothing. Items of jobs that ended before are left to the next
         run.
         """
-        if self.request.kind is not RunKind.BACKUP or self.destination.keeps_versions:
+        if not self.request.kind.delivers or self.destination.keeps_versions:
             return []
         if self.level is not Level.PROVEN:
             return []

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from dcmvault.app.file_ids import FileIds
 from dcmvault.app.restored_names import (
     LIBRARY_FOLDER,
-    Parts,
     PathRegister,
     safe_parts,
     source_folders,
 )
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import FileToRestore, Layout, Parts
+from dcmvault.model.selection import NO_STUDY, Selection
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import by_place
 from dcmvault.vault.records import BlobsValue, InstanceRecord, Skeleton
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
-#: How the pseudo study of files that are no instances is written where a UID stands.
-NO_STUDY = "-"
+#: What a library's index knew, in its sidecar.
+DESCRIPTION = "library.json"
 #: Files of one chunk at most, and their bytes: what one worker reads in few requests.
 _FILES_AT_ONCE = 64
 _BYTES_AT_ONCE = 4 << 20
@@ -30,38 +32,16 @@ _FILES_IN_ORDER = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Studies and series that are wanted; none of both means everything."""
-
-    studies: tuple[str, ...] = ()
-    series: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is left out."""
-        return not (self.studies or self.series)
-
-    def of(self, study: str, records: list[InstanceRecord]) -> list[InstanceRecord]:
-        """Return the records of a study that are wanted."""
-        if self.is_whole or study_word(study) in self.studies:
-            return records
-        return [one for one in records if one.series_instance_uid in self.series]
-
-
-@dataclass(frozen=True, slots=True)
 class RestoreTask:
-    """One file to be made: of which study, how it comes about, and where it goes."""
+    """One file to be made: how it comes about, and where it goes."""
 
-    study_instance_uid: str
     record: InstanceRecord
-    parts: Parts
-    #: It belongs to a library as a whole, not to a study.
-    of_library: bool = False
+    file: FileToRestore
 
 
 @dataclass(slots=True)
 class RestorePlan:
-    """Walks over a state twice: to count and to find shared paths, then to give out tasks.
+    """Walks over a state again and again: to count, to find shared paths, to give out tasks.
 
     So memory does not grow with what the vault holds but by 8 bytes for a file.
     """
@@ -71,8 +51,14 @@ class RestorePlan:
     legible: LegibleState
     selection: Selection
     paths: PathRegister
+    layout: Layout
     #: Is called after each study of the first pass.
     looked_at: Callable[[], None]
+    #: Of several contents of one SOP Instance UID only the newest comes; of what belongs to a
+    #: library as a whole, even when only a part is restored, what its index knew of that.
+    newest_only: bool = False
+    #: Only what came from this source, by its address; empty: from any.
+    only_source: str = ""
     studies: int = 0
     files: int = 0
     bytes: int = 0
@@ -83,72 +69,137 @@ class RestorePlan:
         """Do the first pass; UsageError if a study or series that is wanted is not there."""
         missing = {*self.selection.studies}
         missing_series = {*self.selection.series}
-        for study, records in self._selected():
+        for study, _about, records in self._selected():
             self.studies += 1
             missing.discard(study_word(study))
             for record in records:
                 missing_series.discard(record.series_instance_uid)
-                self._note(record, safe_parts(record.locator))
+                self._count(record)
+                if self.layout is not Layout.DICOM:
+                    self.paths.note((record.source, *safe_parts(record.locator)))
             self.looked_at()
         for name in sorted(missing):
-            raise _not_there(_("The vault holds no study %s.") % name)
+            raise not_there(_("The vault holds no study %s.") % name)
         for name in sorted(missing_series):
-            raise _not_there(_("The vault holds no series %s.") % name)
+            raise not_there(_("The vault holds no series %s.") % name)
+        if not self.studies and self.only_source:
+            raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
+        if not self.studies and self.selection.asks_attributes:
+            raise not_there(_("The vault holds nothing that was asked for."))
         library = list(self._library())
         for record, parts in library:
-            self._note(record, parts)
+            self._count(record)
+            self.paths.note((record.source, *parts))
         if len(self._sources) > 1:
             self._folders = source_folders(self._sources)
         if self.paths.close():
-            for _study, records in self._selected():
+            for _study, _about, records in self._selected():
                 for record in records:
                     self._contend(record, safe_parts(record.locator))
             for record, parts in library:
                 self._contend(record, parts)
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """The addresses of the sources of what is to be restored, after `make`."""
+        return frozenset(self._sources)
+
     def chunks(self) -> Iterator[list[RestoreTask]]:
-        """Do the second pass: tasks in the order of the packs, as many as one worker takes."""
+        """Do the second pass: tasks in the order of the packs, as many as one worker takes.
+
+        Each call walks again, to the same tasks.
+        """
         waiting: list[RestoreTask] = []
-        for study, records in self._selected():
-            waiting += [self._task(study, record) for record in records]
+        for _study, _patient, tasks in self.studies_in_order():
+            waiting += tasks
             if len(waiting) >= _FILES_IN_ORDER:
                 yield from self._divided(waiting)
                 waiting = []
         yield from self._divided(waiting)
-        yield from self._divided(
-            [
-                RestoreTask("", record, self._library_path(record, parts), of_library=True)
-                for record, parts in self._library()
-            ]
-        )
 
-    def _selected(self) -> Iterator[tuple[str, list[InstanceRecord]]]:
+    def studies_in_order(self) -> Iterator[tuple[str, str, list[RestoreTask]]]:
+        """List studies with what tells their patients apart; tasks by series, then by number."""
+        ids = FileIds()
+        for study, about, records in self._selected():
+            patient = (about or {}).get("patient_id", "") or study
+            if self.layout is Layout.DICOM:
+                named = [
+                    (record, ids.name(patient, study, record.series_instance_uid))
+                    for record in sorted(records, key=_series_order)
+                ]
+            else:
+                named = [(record, self._original(record)) for record in records]
+            yield (
+                study,
+                patient,
+                [RestoreTask(record, _file(study, record, parts)) for record, parts in named],
+            )
+
+    def library_chunks(self) -> Iterator[list[RestoreTask]]:
+        """Give out, in the same way, the files that belong to libraries as a whole."""
+        tasks = []
+        for record, parts in self._library():
+            file = _file("", record, self._library_path(record, parts))
+            tasks.append(RestoreTask(record, replace(file, of_library=True)))
+        yield from self._divided(tasks)
+
+    def _selected(
+        self,
+    ) -> Iterator[tuple[str, Mapping[str, str] | None, list[InstanceRecord]]]:
         wanted = self.selection
-        only_named = wanted.studies and not wanted.series
-        uids = (
-            ["" if name == NO_STUDY else name for name in dict.fromkeys(wanted.studies)]
-            if only_named
-            else self.legible.studies()
-        )
-        for uid in uids:
-            if records := wanted.of(uid, self.legible.records(uid)):
-                yield uid, records
+        asks = wanted.asks_attributes or self.layout is Layout.DICOM
+        for uid, about in self._overview():
+            if about is not None and not wanted.describes(about):
+                continue
+            records = [
+                record
+                for record in self._records(uid)
+                if wanted.names(study_word(uid), record.series_instance_uid)
+            ]
+            if not records:
+                continue
+            if about is None and asks:
+                about = self.legible.about(uid)
+                if not wanted.describes(about):
+                    continue
+            yield uid, about, records
 
-    def _note(self, record: InstanceRecord, parts: Parts) -> None:
+    def _records(self, uid: str) -> list[InstanceRecord]:
+        records = self.legible.records(uid)
+        if self.only_source:
+            records = [record for record in records if record.source == self.only_source]
+        if not self.newest_only:
+            return records
+        newest: dict[str, InstanceRecord] = {}
+        for record in sorted(records, key=lambda one: (one.stored_at, one.file_sha256)):
+            newest[record.sop_instance_uid or record.locator] = record
+        return list(newest.values())
+
+    def _overview(self) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+        """List studies that may be meant, each with what is known of it without its records."""
+        wanted = self.selection
+        if wanted.studies and not wanted.series and not wanted.asks_attributes:
+            for name in dict.fromkeys(wanted.studies):
+                yield "" if name == NO_STUDY else name, None
+            return
+        for uid, entry in self.legible.overview():
+            if wanted.may_name(study_word(uid)):
+                yield uid, None if entry is None else entry.about
+
+    def _count(self, record: InstanceRecord) -> None:
         self.files += 1
         self.bytes += record.size
         self._sources.add(record.source)
-        self.paths.note((record.source, *parts))
 
     def _contend(self, record: InstanceRecord, parts: Parts) -> None:
         self.paths.contend((record.source, *parts), record.stored_at, record.file_sha256)
 
-    def _task(self, study: str, record: InstanceRecord) -> RestoreTask:
+    def _original(self, record: InstanceRecord) -> Parts:
         key = (record.source, *safe_parts(record.locator))
         parts = self.paths.place(key, record.file_sha256)[1:]
         if self._folders:
             parts = (self._folders[record.source], *parts)
-        return RestoreTask(study, record, parts)
+        return parts
 
     def _divided(self, tasks: list[RestoreTask]) -> Iterator[list[RestoreTask]]:
         chunk: list[RestoreTask] = []
@@ -166,13 +217,17 @@ class RestorePlan:
 
     def _library(self) -> Iterator[tuple[InstanceRecord, Parts]]:
         """List the files of sidecars as records, with the paths that they would like."""
-        if not self.selection.is_whole:
+        if not (self.selection.is_whole or self.newest_only):
             return
         newest: dict[str, tuple[tuple[str, int, bytes, tuple[bytes, ...]], ...]] = {}
         for state in sorted(self.state.states, key=lambda state: state.created_at):
             newest |= state.sidecars
         for source, files in sorted(newest.items()):
+            if self.only_source not in ("", source):
+                continue
             for name, size, sha256, blobs in files:
+                if not self.selection.is_whole and name != DESCRIPTION:
+                    continue
                 record = replace(
                     _NO_RECORD,
                     locator=name,
@@ -190,6 +245,33 @@ class RestorePlan:
         return placed
 
 
+def _series_order(record: InstanceRecord) -> tuple[str, int, str, str, str]:
+    number = record.instance_number.strip()
+    return (
+        record.series_instance_uid,
+        int(number) if number.isascii() and number.isdecimal() else 0,
+        record.sop_instance_uid,
+        record.source,
+        record.locator,
+    )
+
+
+def _file(study: str, record: InstanceRecord, parts: Parts) -> FileToRestore:
+    return FileToRestore(
+        parts=parts,
+        size=record.size,
+        file_sha256=record.file_sha256,
+        mtime_ns=record.mtime_ns,
+        study_instance_uid=study,
+        series_instance_uid=record.series_instance_uid,
+        sop_instance_uid=record.sop_instance_uid,
+        sop_class_uid=record.sop_class_uid,
+        transfer_syntax_uid=record.transfer_syntax_uid,
+        source=record.source,
+        locator=record.locator,
+    )
+
+
 _NO_RECORD = InstanceRecord("", "", "", "", "", "", 0, 0, b"", Skeleton(b"", 0, 0, 0), ())
 
 
@@ -198,5 +280,6 @@ def study_word(study_instance_uid: str) -> str:
     return study_instance_uid or NO_STUDY
 
 
-def _not_there(message: str) -> UsageError:
+def not_there(message: str) -> UsageError:
+    """Say that what was named is not there."""
     return UsageError(message, hint=_("`dcmvault find` and `dcmvault ls` show what it holds."))

@@ -13,10 +13,9 @@ import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from pathlib import Path
 
-from dcmvault.app.restored_names import UNFINISHED_FOLDER, Parts
+from dcmvault.app.restored_names import UNFINISHED_FOLDER
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -24,25 +23,20 @@ from dcmvault.errors import (
     UsageError,
 )
 from dcmvault.i18n import gettext as _
+from dcmvault.model.restored import FileToRestore, Parts, Restored
 
 _LOCK = "lock"
 _BUFFER_BYTES = 256 << 10
+_PIECE_BYTES = 1 << 20
+_MARKED_BYTES = 1 << 10
 #: Errors that say that no further file can be written; every other one is about one file.
 _ENDS_ALL = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE}
 )
 
 
-class Restored(Enum):
-    """What became of a file."""
-
-    WRITTEN = "written"
-    #: The same content was there under the same name.
-    ALREADY_THERE = "already_there"
-
-
 class RestoreFolder:
-    """The folder that files are restored into. `write` is safe for several threads.
+    """Implements `ports.restore_target.RestoreTarget`: a folder.
 
     Folders get mode 0700 and files 0600: they hold patient data. Symbolic links below the folder
     are not followed.
@@ -54,6 +48,12 @@ class RestoreFolder:
         self._known: set[Parts] = {()}
         self._lock = threading.Lock()
         self._guard = -1
+        self._is_durable = False
+
+    @property
+    def name(self) -> str:
+        """The folder's path."""
+        return str(self.root)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -66,7 +66,7 @@ class RestoreFolder:
                 _("The folder to restore into cannot be made: the one above it does not exist."),
                 hint=_("Is the disk mounted? If the path is right, make that folder."),
             )
-        with _all_files():
+        with all_files():
             try:
                 made = not self.root.exists()
                 self.root.mkdir(0o700, exist_ok=True)
@@ -79,7 +79,7 @@ class RestoreFolder:
             self._empty_unfinished()
         try:
             yield
-            with _all_files():
+            with all_files():
                 _make_durable(self.root)
         finally:
             with contextlib.suppress(OSError):
@@ -93,36 +93,52 @@ class RestoreFolder:
     def folds_case(self) -> bool:
         """Say whether names that differ in case only name one file here."""
         probe = self._unfinished / f"probe-{secrets.token_hex(4)}"
-        with _all_files():
+        with all_files():
             probe.touch(0o600)
             folds = os.path.lexists(probe.with_name(probe.name.upper()))
             probe.unlink()
         return folds
 
-    def write(
-        self, parts: Parts, size: int, sha256: bytes, mtime_ns: int, pieces: Iterable[bytes]
-    ) -> Restored:
-        """Write one file, whole or not at all; what is there already is left.
-
-        `mtime_ns` is its time of modification, 0 where it has none.
-        `pieces` raises when the bytes are not the right ones. Raises ObjectExistsError if
-        something else has the name, DestinationError if this file cannot be written, and
-        DestinationStoppedError if none can.
-        """
-        with _one_file():
-            folder = self._folder(parts[:-1])
-            path = os.path.join(folder, parts[-1])  # noqa: PTH118 - ten thousands of files
-            if _is_same(path, size, sha256):
+    def write(self, file: FileToRestore, pieces: Iterable[bytes]) -> Restored:
+        """Write one file, whole or not at all; what is there already is left."""
+        with one_file():
+            folder = self._folder(file.parts[:-1])
+            path = os.path.join(folder, file.parts[-1])  # noqa: PTH118 - ten thousands of files
+            replaces = bool(file.replaces) and _begins_with(path, file.replaces)
+            if not replaces and _is_same(path, file.size, file.file_sha256):
                 return Restored.ALREADY_THERE
+            self._is_durable = False
             staged = os.path.join(self._unfinished, secrets.token_hex(8))  # noqa: PTH118
             try:
-                _write(staged, mtime_ns, pieces)
-                if _give_name(staged, path) or _is_same(path, size, sha256):
+                _write(staged, file.mtime_ns, pieces)
+                if replaces:
+                    os.rename(staged, path)  # noqa: PTH104
+                    return Restored.WRITTEN
+                if give_name(staged, path) or _is_same(path, file.size, file.file_sha256):
                     return Restored.WRITTEN
                 raise _something_else()
             finally:
                 with contextlib.suppress(OSError):
                     os.unlink(staged)  # noqa: PTH108
+
+    def read_back(self, file: FileToRestore) -> Iterator[bytes]:
+        """Yield what is there; what the system keeps in memory of it is dropped first."""
+        self._settle()
+        with one_file(reading=True):
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.root.joinpath(*file.parts), flags)
+            with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123 - a descriptor
+                drop_cached(descriptor)
+                while piece := opened.read(_PIECE_BYTES):
+                    yield piece
+
+    def _settle(self) -> None:
+        """Bring what was written to the medium, once: else it stays in memory."""
+        with self._lock:
+            if not self._is_durable:
+                with all_files():
+                    _make_durable(self.root)
+                self._is_durable = True
 
     def _folder(self, parts: Parts) -> str:
         """Make the folders of a path; none of them may be a link."""
@@ -174,7 +190,7 @@ def _write(staged: str, mtime_ns: int, pieces: Iterable[bytes]) -> None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
 
 
-def _give_name(staged: str, path: str) -> bool:
+def give_name(staged: str, path: str) -> bool:
     """Name a file unless something has that name; say whether it did."""
     try:
         os.link(staged, path, follow_symlinks=False)
@@ -203,6 +219,17 @@ def _is_same(path: str, size: int, sha256: bytes) -> bool:
     return True
 
 
+def _begins_with(path: str, mark: bytes) -> bool:
+    """Say whether a regular file is there with some bytes near its beginning."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123
+            return mark in file.read(_MARKED_BYTES)
+    except FileNotFoundError:
+        return False
+
+
 def _something_else() -> ObjectExistsError:
     return ObjectExistsError(
         "something else has this name in the folder; it was left as it is",
@@ -211,7 +238,7 @@ def _something_else() -> ObjectExistsError:
 
 
 @contextlib.contextmanager
-def _one_file() -> Iterator[None]:
+def one_file(*, reading: bool = False) -> Iterator[None]:
     """Turn the system's errors into those of one file, or of all."""
     try:
         yield
@@ -219,14 +246,17 @@ def _one_file() -> Iterator[None]:
         number = error.errno or 0
         if number in _ENDS_ALL:
             raise _stopped(number) from error
+        reason = os.strerror(number)
         raise DestinationError(
-            f"the file cannot be written: {os.strerror(number)}",
+            f"the file cannot be read back: {reason}"
+            if reading
+            else f"the file cannot be written: {reason}",
             hint="Restore into another folder, or on another file system.",
         ) from error
 
 
 @contextlib.contextmanager
-def _all_files() -> Iterator[None]:
+def all_files() -> Iterator[None]:
     """Turn the system's errors into one that ends the restore."""
     try:
         yield
@@ -245,6 +275,13 @@ def _stopped(number: int) -> DestinationStoppedError:
         f"the folder to restore into cannot be used: {os.strerror(number)}",
         hint="Check the disk and the permissions, then run the same command again.",
     )
+
+
+def drop_cached(descriptor: int) -> None:
+    """Have the system forget what it keeps of a file, so that the medium is read."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _make_durable(root: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dcmvault.app.hashed_keys import HashedKeys
+from dcmvault.model.restored import Parts
 
 #: Folder for what a source holds beside its files.
 LIBRARY_FOLDER = "_library"
@@ -32,9 +33,6 @@ _RESERVED = re.compile(
     rf"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)|{re.escape(UNFINISHED_FOLDER)}$",
     re.IGNORECASE,
 )
-
-#: A path below the folder: its parts.
-Parts = tuple[str, ...]
 
 
 def safe_parts(locator: str) -> Parts:

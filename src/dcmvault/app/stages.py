@@ -18,7 +18,13 @@ from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
-from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample
+from dcmvault.model.plan import (
+    DestinationRequest,
+    PlanItem,
+    RunKind,
+    RunRequest,
+    Sample,
+)
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.concurrency import ConcurrencyController
 from dcmvault.pipeline.lanes import LaneGate
@@ -107,7 +113,7 @@ class BackupStages:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
-        """Scan the source (for a backup), find what is due, and write it down as jobs."""
+        """Scan the source (unless only to verify), find what is due, and write it down as jobs."""
         record = self.runs.run(run_id)
         if record.state in _ENDED_RUNS:
             return []
@@ -117,7 +123,7 @@ class BackupStages:
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
         warnings: Sequence[str] = ()
-        if request.kind is RunKind.BACKUP:
+        if request.kind.delivers:
             self._get_ready(request)
             with self.timed(run_id, "scan"), _rare_collections():
                 source = self.open_source(request)
@@ -129,6 +135,7 @@ class BackupStages:
                     listed=self._counting(run_id),
                     open_other=lambda address: self.open_source(replace(request, source=address)),
                     held_at=[self.plans.destination(w.address) for w in request.destinations],
+                    selection=request.selection,
                 )
                 warnings = _warnings(source, counts)
         # Jobs in the middle are there only when the engine lost the run's work.
@@ -189,7 +196,7 @@ class BackupStages:
         for destination in destinations:
             if isinstance(destination, TakesSeveral):
                 destination.close_idle()
-        if request.kind is RunKind.BACKUP and any(isinstance(d, Snapshots) for d in destinations):
+        if request.kind.delivers and any(isinstance(d, Snapshots) for d in destinations):
             with self.timed(run_id, "snapshot"):
                 Closing(
                     run_id, request, self.plans, self.runs, self.snapshots, self.open_source
@@ -308,9 +315,15 @@ class BackupStages:
         if request.kind is RunKind.VERIFY:
             items = self._expected(source_id, destination_id, level, wanted.sample)
         else:
-            held = self.plans.held_versions(source_id, destination_id, level)
+            chosen = request.selection
+            held = self.plans.held_versions(source_id, destination_id, level, chosen)
             items = self.plans.due(
-                source_id, destination_id, strategy=request.strategy, level=level, run_id=run_id
+                source_id,
+                destination_id,
+                strategy=request.strategy,
+                level=level,
+                run_id=run_id,
+                selection=chosen,
             )
         planned = slice_into_jobs(
             items, priority=request.priority, keeps_versions=destination.keeps_versions

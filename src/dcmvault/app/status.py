@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from dcmvault.app.wiring.destinations import default_level
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.drill import Drill
 from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import RunRecord
 from dcmvault.ports.reverification import FactSummary, VerificationDebt
@@ -67,6 +68,11 @@ def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
         ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since, now),
         ages.facts(coverage.source_id, coverage.destination_id),
     )
+
+
+def latest_drills(workplace: Workplace) -> list[Drill]:
+    """Return the newest drill of each place that studies were restored from to scratch."""
+    return workplace.catalogue.restores.latest_drills()
 
 
 def recent_runs(workplace: Workplace, limit: int = 5) -> list[RunRecord]:

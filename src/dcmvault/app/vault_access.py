@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config.readable import readable_section as readable
 from dcmvault.config.sections import (
     FolderDestinationSection,
+    FolderSourceSection,
+    SourceSection,
     VaultDestinationSection,
     VaultSection,
     VaultSourceSection,
@@ -28,12 +33,27 @@ def vault_section(settings: Settings, name_or_address: str) -> VaultSection:
         return section
     if isinstance(section, FolderDestinationSection):
         folder = section.path
-        if (folder / "config").is_file() and (folder / "keys").is_dir():
+        if _is_vault(folder):
             return VaultDestinationSection(location=str(folder))
     raise UsageError(
         _("%s is not a vault.") % name_or_address,
         hint=_("A vault is named by its configured name, or as vault:PATH."),
     )
+
+
+def readable_section(settings: Settings, name_or_address: str) -> SourceSection:
+    """Return how something that a command names is read: a source, or a destination as one.
+
+    A folder that is a vault counts as one. Errors as `Settings.source` raises them.
+    """
+    section = readable(settings, name_or_address)
+    if isinstance(section, FolderSourceSection) and _is_vault(section.path):
+        return VaultSourceSection(location=str(section.path))
+    return section
+
+
+def _is_vault(folder: Path) -> bool:
+    return (folder / "config").is_file() and (folder / "keys").is_dir()
 
 
 def open_named_vault(settings: Settings, name_or_address: str) -> tuple[VaultSection, Vault]:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 
-from dcmvault.app.restore_plan import NO_STUDY, study_word
+from dcmvault.app.restore_plan import study_word
 from dcmvault.app.vault_access import open_named_vault
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.instance import SeriesAttributes
+from dcmvault.model.selection import NO_STUDY
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -214,7 +215,7 @@ def find_studies(contents: Contents, state: VaultState, query: StudyQuery) -> It
 
     A UID may be that of a study, a series or an instance; for the last two all records are read.
     """
-    dates = _date_range(query.date)
+    dates = date_range(query.date)
     candidates = [
         study
         for study in contents.studies(state)
@@ -269,8 +270,11 @@ def _plain(text: str) -> str:
     return "".join(char for char in spread if not unicodedata.combining(char))
 
 
-def _date_range(text: str) -> tuple[str, str] | None:
-    """Read `2026`, `2026-01`, `2026-01-31`, `FIRST..LAST` or a range as DICOM writes it."""
+def date_range(text: str) -> tuple[str, str] | None:
+    """Read `2026`, `2026-01`, `2026-01-31`, `FIRST..LAST` or a range as DICOM writes it.
+
+    Returns first and last day, eight digits each; None for nothing.
+    """
     if not text:
         return None
     if found := _DICOM_RANGE.fullmatch(text):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from dcmvault.app.restore_plan import NO_STUDY
 from dcmvault.app.vault_access import open_named_vault
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.addresses import source_section
@@ -14,6 +13,7 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import DestinationId
+from dcmvault.model.selection import NO_STUDY
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.vault.choosing import find_snapshot
 from dcmvault.vault.repository import Vault

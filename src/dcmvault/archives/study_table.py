@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from dcmvault.dicom import attributes as tags
 from dcmvault.dicom.matching import Matcher, date_range, folded_name
@@ -27,6 +28,8 @@ _LISTED = {
     tags.INSTITUTION_NAME: "institution_name",
     tags.MODALITIES_IN_STUDY: "modalities",
 }
+#: Rows that are compared before the first of them is answered.
+_ROWS_AT_ONCE = 4096
 #: Attributes that need no look into a study.
 LISTED_TAGS = frozenset({*_LISTED, tags.STUDY_INSTANCE_UID})
 
@@ -64,12 +67,6 @@ class StudyRow:
         value = self.about.get(_LISTED[tag], "").strip()
         return value.replace(" ", "\\") if tag == tags.MODALITIES_IN_STUDY else value
 
-    def matches(self, tag: int, matcher: Matcher) -> bool:
-        """Say whether a listed attribute matches."""
-        if tag == tags.PATIENT_NAME:
-            return matcher.test(self.name)
-        return matcher(self.value(tag))
-
 
 class StudyTable:
     """Rows in the order of their dates."""
@@ -101,9 +98,15 @@ class StudyTable:
         tests = [(tag, one) for tag, one in matchers.items() if tag in LISTED_TAGS]
         # Where nearly everything differs comes first.
         tests.sort(key=lambda test: test[0] != tags.PATIENT_NAME)
-        for row in self._candidates(keys, matchers):
-            if all(row.matches(tag, one) for tag, one in tests):
-                yield row
+        candidates = self._candidates(keys, matchers)
+        while some := list(islice(candidates, _ROWS_AT_ONCE)):
+            for tag, one in tests:
+                if tag == tags.PATIENT_NAME:
+                    test = one.test
+                    some = [row for row in some if test(row.name)]
+                else:
+                    some = [row for row in some if one(row.value(tag))]
+            yield from some
 
     def _candidates(self, keys: Attributes, matchers: Mapping[int, Matcher]) -> Iterator[StudyRow]:
         if tags.STUDY_INSTANCE_UID in matchers:

@@ -28,6 +28,7 @@ from dcmvault.catalogue.tables import (
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.plan import PlanItem
+from dcmvault.model.selection import EVERYTHING, NO_STUDY, Selection
 
 #: Entries read in one transaction; a larger study is read whole.
 _PAGE = 5_000
@@ -55,6 +56,8 @@ class DueQuestion:
     everything: bool = False
     #: Every content is due, whatever another one says.
     keeps_versions: bool = True
+    #: The part of the source that is meant.
+    selection: Selection = EVERYTHING
     #: Ascending keys of the studies that are looked at, 0 for opaque files; None: all.
     study_keys: tuple[int, ...] | None = None
 
@@ -190,7 +193,30 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
         query = query.where(
             entries.c.state == EntryState.PRESENT, entries.c.source_id == question.source_id
         )
+        if not question.selection.is_whole:
+            query = query.where(is_selected(question.selection))
     return _what_is_due(question, query, level)
+
+
+def is_selected(selection: Selection) -> sa.ColumnElement[bool]:
+    """Say, of rows with their study and series, whether they are meant."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if selection.studies or selection.series:
+        # Of files that are no instances there is neither a study nor a series.
+        named = sa.func.coalesce(studies.c.study_instance_uid, NO_STUDY)
+        conditions.append(
+            sa.or_(named.in_(selection.studies), series.c.series_instance_uid.in_(selection.series))
+        )
+    if selection.patients:
+        conditions.append(studies.c.patient_id.in_(selection.patients))
+    if selection.accessions:
+        conditions.append(studies.c.accession_number.in_(selection.accessions))
+    date = sa.func.replace(studies.c.study_date, ".", "")  # as ACR-NEMA wrote them
+    if selection.first_date:
+        conditions.append(date >= selection.first_date)
+    if selection.last_date:
+        conditions.append(sa.and_(date != "", date <= selection.last_date))
+    return sa.and_(sa.true(), *conditions)
 
 
 def _has_siblings() -> sa.Exists:

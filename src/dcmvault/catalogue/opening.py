@@ -15,6 +15,7 @@ from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
+from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
@@ -32,6 +33,7 @@ from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
@@ -47,6 +49,7 @@ class Catalogue:
     status: StatusCatalogue
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
+    restores: RestoreBook
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
@@ -94,6 +97,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         status=StatusInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
+        restores=RestoresInDatabase(database),
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
-from dcmvault.catalogue.due import DueQuestion, everything_of, pages
+from dcmvault.catalogue.due import DueQuestion, everything_of, is_selected, pages
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
@@ -37,6 +37,7 @@ from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import ItemState, Job, JobState
 from dcmvault.model.plan import PlanItem, PlannedJob, RunKind, Strategy
 from dcmvault.model.report import RunState
+from dcmvault.model.selection import EVERYTHING, Selection
 
 #: Columns of new rows, in order.
 _JOB_COLUMNS = (
@@ -96,6 +97,7 @@ class PlansInDatabase:
         strategy: Strategy,
         level: Level,
         run_id: RunId | None,
+        selection: Selection = EVERYTHING,
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
 
@@ -120,6 +122,7 @@ class PlansInDatabase:
             held_after=held_after,
             run_destination_id=run_destination_id,
             keeps_versions=keeps,
+            selection=selection,
         )
         for page in pages(self.database, question):
             yield from page
@@ -168,7 +171,11 @@ class PlansInDatabase:
             )
 
     def held_versions(
-        self, source_id: SourceId, destination_id: DestinationId, level: Level
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        level: Level,
+        selection: Selection = EVERYTHING,
     ) -> int:
         """Count distinct present versions that are held at a level, or what stands for them."""
         with self.database.read() as connection:
@@ -189,6 +196,8 @@ class PlansInDatabase:
                 entries.c.state == EntryState.PRESENT,
                 holdings.c.level >= level,
             )
+            if not selection.is_whole:
+                query = _with_study(query, selection)
             found = connection.scalar(query)
         return int(found or 0)
 
@@ -234,6 +243,18 @@ class PlansInDatabase:
             ).all()
             for some in chunks(unstarted):
                 _drop_jobs(connection, some)
+
+
+def _with_study(query: sa.Select[Any], selection: Selection) -> sa.Select[Any]:
+    """Restrict a query over entries to those that are selected."""
+    shown = versions.alias("shown")
+    return (
+        query.join(shown, shown.c.id == entries.c.version_id)
+        .outerjoin(instances, instances.c.id == shown.c.instance_id)
+        .outerjoin(series, series.c.id == instances.c.series_id)
+        .outerjoin(studies, studies.c.id == series.c.study_id)
+        .where(is_selected(selection))
+    )
 
 
 def keeps_versions(connection: sa.Connection, destination_id: DestinationId) -> bool:

@@ -8,11 +8,14 @@ from dataclasses import asdict
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Sample, Strategy
+from dcmvault.model.selection import Selection
 
 
 def to_text(request: RunRequest) -> str:
-    """Write a request as canonical JSON."""
+    """Write a request as canonical JSON; a selection that leaves nothing out is not written."""
     fields = asdict(request)
+    if request.selection.is_whole:
+        del fields["selection"]
     for destination in fields["destinations"]:
         if destination["sample"] is None:  # as before there were samples
             del destination["sample"]
@@ -33,4 +36,9 @@ def from_text(text: str) -> RunRequest:
         )
         for one in fields["destinations"]
     )
+    if "selection" in fields:
+        chosen = fields["selection"]
+        for name, value in chosen.items():
+            chosen[name] = tuple(value) if isinstance(value, list) else value
+        fields["selection"] = Selection(**chosen)
     return RunRequest(**fields)

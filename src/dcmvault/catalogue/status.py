@@ -25,6 +25,7 @@ from dcmvault.catalogue.tables import (
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
+from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport
 from dcmvault.ports.status import CoverageStatus, SourceStatus
 
@@ -39,9 +40,15 @@ class StatusInDatabase:
     database: Database
 
     def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
+        """List sources that were ever seen, but for those that were restored from only."""
+        of_runs = sa.select(runs.c.source_id).where(runs.c.source_id.is_not(None))
+        restored = of_runs.where(runs.c.kind == RunKind.RESTORE.value)
+        others = of_runs.where(runs.c.kind != RunKind.RESTORE.value)
+        only_restored = sa.and_(sources.c.id.in_(restored), sources.c.id.not_in(others))
         with self.database.read() as connection:
-            rows = connection.execute(sa.select(sources).order_by(sources.c.id)).all()
+            rows = connection.execute(
+                sa.select(sources).where(sa.not_(only_restored)).order_by(sources.c.id)
+            ).all()
         return [
             SourceStatus(
                 source_id=SourceId(row.id),
@@ -110,6 +117,7 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
                 _LEVEL.label("level"),
                 sa.func.count().label("instances"),
                 sa.func.min(holdings.c.verified_at, type_=Moment).label("oldest"),
+                sa.func.count(sa.case((holdings.c.coerced, 1))).label("coerced"),
             )
             .select_from(copies)
             .group_by(_LEVEL)
@@ -129,6 +137,7 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
         by_level={
             level: row.instances for level, row in by_level.items() if level is not Level.NONE
         },
+        coerced=sum(row.coerced for level, row in by_level.items() if level is Level.PROVEN),
         oldest_evidence_at=min((row.oldest for row in held if row.oldest), default=None),
         last_run=_last_run(connection, source_id, DestinationId(destination.id)),
     )

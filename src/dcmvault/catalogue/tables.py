@@ -402,6 +402,8 @@ holdings = sa.Table(
     _reference("receipt_run_id", "runs", nullable=True),
     sa.Column("verified_at", Moment),
     _reference("evidence_id", "evidence", nullable=True),
+    # Proven, but for attributes that the destination writes itself: the evidence lists them.
+    sa.Column("coerced", sa.Boolean, nullable=False, server_default=sa.false()),
     # When evidence of each level was last given; `level` and `verified_at` are of the strongest.
     *(sa.Column(f"{word}_at", Moment) for word in ("present", "complete", "committed", "proven")),
     sa.Index(None, "version_id"),
@@ -425,6 +427,32 @@ snapshots = sa.Table(
     _reference("run_id", "runs", nullable=True),
     sa.Index(None, "run_id"),
     sqlite_with_rowid=False,
+)
+
+drills = sa.Table(
+    "drills",
+    metadata,
+    _key(),
+    # Where studies were restored from, by its address without a snapshot.
+    sa.Column("place", sa.Text, nullable=False, index=True),
+    sa.Column("drilled_at", Moment, nullable=False),
+    # What the place held then; 0 where that was not known.
+    _count("whole_studies"),
+    _count("whole_bytes"),
+    sa.Column("opening_s", sa.Double, nullable=False, server_default="0"),
+)
+
+drilled_studies = sa.Table(
+    "drilled_studies",
+    metadata,
+    sa.Column("drill_id", Key, sa.ForeignKey("drills.id"), primary_key=True, autoincrement=False),
+    # Not a key of `studies`: a vault may hold studies that this catalogue never saw.
+    sa.Column("study_instance_uid", sa.Text, primary_key=True, index=True),
+    _count("files"),
+    _count("bytes"),
+    sa.Column("seconds", sa.Double, nullable=False, server_default="0"),
+    # Empty where it was proven.
+    _text("problem"),
 )
 
 bandwidth_shares = sa.Table(

@@ -37,7 +37,7 @@ _NARROW = 80
 @contextmanager
 def shown(kind: str, run_kind: RunKind = RunKind.BACKUP) -> Iterator[Watch]:
     """Show progress as `auto`, `plain`, `json` or `none` asks; the bar goes away at the end."""
-    pace = Pace(delivers=run_kind is RunKind.BACKUP)
+    pace = Pace(delivers=run_kind.delivers)
     if kind == "auto":
         dumb = os.environ.get("TERM", "") == "dumb"
         kind = "bar" if sys.stderr.isatty() and not dumb else "plain"

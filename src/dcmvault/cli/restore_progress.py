@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dcmvault.app.restore import RestoreProgress, WatchRestore
+from dcmvault.app.restore_report import RestoreProgress, WatchRestore
 from dcmvault.cli.output import tell
 from dcmvault.cli.pace import Pace, Standing
 from dcmvault.i18n import format_bytes, format_duration, format_number
@@ -84,9 +84,12 @@ class _Lines:
 
 def _sentence(progress: RestoreProgress, standing: Standing) -> str:
     if not progress.planned:
-        return _("Looking at what the vault holds")
+        return _("Looking at what there is")
+    text = _("%(done)s of %(files)s files (%(share)d %%)")
+    if progress.reading_back:
+        text = _("Reading back: %(done)s of %(files)s files (%(share)d %%)")
     parts = [
-        _("%(done)s of %(files)s files (%(share)d %%)")
+        text
         % {
             "done": format_number(progress.done),
             "files": format_number(progress.files),
@@ -106,7 +109,7 @@ def _json_line(progress: RestoreProgress, standing: Standing) -> str:
     return json.dumps(
         {
             "event": "progress",
-            "state": "running" if progress.planned else "planning",
+            "state": _state(progress),
             "files": progress.files,
             "done": progress.done,
             "failed": progress.failed,
@@ -117,6 +120,12 @@ def _json_line(progress: RestoreProgress, standing: Standing) -> str:
             "eta_s": None if standing.eta_s is None else round(standing.eta_s, 1),
         }
     )
+
+
+def _state(progress: RestoreProgress) -> str:
+    if progress.reading_back:
+        return "reading_back"
+    return "running" if progress.planned else "planning"
 
 
 @contextmanager

@@ -27,6 +27,10 @@ _COMMANDS = {
         N_("Let a vault answer as a PACS."),
     ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
+    "compare": (
+        "dcmvault.cli.commands.compare",
+        N_("What two places hold, and where they differ."),
+    ),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
     "manifest": (

@@ -12,6 +12,7 @@ from dcmvault.cli.progress import shown
 from dcmvault.cli.session import Session
 from dcmvault.cli.summary import summarise
 from dcmvault.i18n import gettext as _
+from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.model.report import Counts, Privacy, RunReport
 from dcmvault.reports.escaping import visible
@@ -22,6 +23,7 @@ from dcmvault.reports.summary import summary
 class Done:
     """A run that ended and was shown, unless its summary is to be printed as JSON."""
 
+    run_id: RunId
     source: str
     exit_status: int
     counts: Counts
@@ -52,7 +54,11 @@ def carry_out(
     elif not as_json:
         _show(report)
     return Done(
-        report.request.source, report.exit_status, report.counts, summary(report, Privacy.FULL)
+        report.run_id,
+        report.request.source,
+        report.exit_status,
+        report.counts,
+        summary(report, Privacy.FULL),
     )
 
 

@@ -24,7 +24,11 @@ def reason_word(reason: str) -> str:
 
 def run_kind_word(kind: RunKind) -> str:
     """Name what a run is for."""
-    return {RunKind.BACKUP: _("backup"), RunKind.VERIFY: _("verification")}[kind]
+    return {
+        RunKind.BACKUP: _("backup"),
+        RunKind.VERIFY: _("verification"),
+        RunKind.RESTORE: _("restore"),
+    }[kind]
 
 
 def job_state_word(state: JobState) -> str:

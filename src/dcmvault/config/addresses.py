@@ -136,6 +136,12 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
     raise _other_kind(scheme, address)
 
 
+def is_peer_address(address: str) -> bool:
+    """Say whether an address is that of a PACS or of a DICOMweb service, well formed or not."""
+    scheme, _rest = _split(address)
+    return scheme in _DIMSE or scheme in _DICOMWEB or scheme in _ORTHANC
+
+
 def is_library(path: Path) -> bool:
     """Say whether a folder is an OsiriX or Horos library (False where it cannot be looked at)."""
     try:

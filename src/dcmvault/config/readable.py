@@ -57,12 +57,13 @@ def _shared(section: Section, peer: type[Section], source: type[_Source]) -> _So
 
 
 def _configured_source(settings: Settings, section: SourceSection) -> SourceSection:
-    """Prefer what the configuration says of the same address."""
-    for configured in settings.sources.values():
+    """Prefer what the configuration says of the same address; of a snapshot, of its vault."""
+    of_destinations = [as_source(named.section) for named in settings.destinations.values()]
+    for configured in (*settings.sources.values(), *of_destinations):
         if configured.address == section.address:
             return configured
-    for named in settings.destinations.values():
-        of_destination = as_source(named.section)
-        if of_destination.address == section.address:
-            return of_destination
+    if isinstance(section, VaultSourceSection):
+        for vault in (*settings.sources.values(), *of_destinations):
+            if isinstance(vault, VaultSourceSection) and vault.location == section.location:
+                return vault.model_copy(update={"snapshot": section.snapshot})
     return section

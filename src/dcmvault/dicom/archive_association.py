@@ -22,10 +22,11 @@ from dcmvault.dicom.association import (
 )
 from dcmvault.dicom.association_scp import Connected
 from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.conversation import Conversation
 from dcmvault.dicom.find_scp import FindRequest
 from dcmvault.dicom.inbound_channel import MAXIMUM_LENGTH
 from dcmvault.dicom.inbound_messages import Command, InboundMessages
-from dcmvault.dicom.query_identifiers import IDENTIFIER_SYNTAXES, LONGEST_IDENTIFIER
+from dcmvault.dicom.query_identifiers import IDENTIFIER_SYNTAXES
 from dcmvault.dicom.query_models import (
     FIND_CLASSES,
     GET_CLASSES,
@@ -44,8 +45,6 @@ _SUCCESS = 0x0000
 #: PS3.7 Annex C.
 _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _UNRECOGNIZED_OPERATION = 0x0211
-#: The longest data set of what is not done here; it is read and dropped.
-_LONGEST_DROPPED = 4 * 1024 * 1024
 #: Service class application information, whose first byte asks for relational queries (C.5).
 _RELATIONAL = b"\x01"
 
@@ -73,10 +72,8 @@ class ArchiveAssociation:
         self._messages = InboundMessages(
             connected.channel, connected.request, idle_s=service.idle_s
         )
+        self._conversation = Conversation(self._messages)
         self._contexts: dict[int, AgreedContext] = {}
-        #: The message id of the request that is being answered, and whether it was cancelled.
-        self._current = 0
-        self._cancelled = False
 
     def accept(self) -> None:
         """Send the A-ASSOCIATE-AC."""
@@ -157,8 +154,8 @@ class ArchiveAssociation:
         abstract = context.abstract_syntax_uid
         began = time.monotonic()
         if field == commands.C_ECHO_RQ and abstract == VERIFICATION:
-            self._drop(command)
-            self._answer(command, _SUCCESS)
+            self._conversation.drop(command)
+            self._conversation.answer(command, _SUCCESS)
             self._note(self._access("C-ECHO", began, _SUCCESS))
         elif field == commands.C_FIND_RQ and abstract in FIND_CLASSES and command.has_data_set:
             self._find(command, context, began)
@@ -167,24 +164,24 @@ class ArchiveAssociation:
         elif field == commands.C_MOVE_RQ and abstract in MOVE_CLASSES and command.has_data_set:
             self._move(command, context, began)
         else:
-            self._drop(command)
+            self._conversation.drop(command)
             # A C-CANCEL that comes too late is not answered, nor is an answer.
             if not field & commands.RESPONSE and field != commands.C_CANCEL_RQ:
                 is_store = field == commands.C_STORE_RQ
                 status = _SOP_CLASS_NOT_SUPPORTED if is_store else _UNRECOGNIZED_OPERATION
-                self._answer(command, status)
+                self._conversation.answer(command, status)
                 name = "C-STORE" if is_store else f"{field:04X}"
                 self._note(self._access(name, began, status))
 
     def _find(self, command: Command, context: AgreedContext, began: float) -> None:
-        data_set = self._begin(command)
+        data_set = self._conversation.begin(command)
         request = FindRequest(
             self._messages,
             command,
             context.transfer_syntax_uid,
             self._model(context),
             self._service.ae_title,
-            self._is_cancelled,
+            self._conversation.is_cancelled,
         )
         found = request.answer(data_set, self._service.archive)
         studies, series, instances = found.uids
@@ -199,18 +196,18 @@ class ArchiveAssociation:
         )
 
     def _get(self, command: Command, context: AgreedContext, began: float) -> None:
-        data_set = self._begin(command)
+        data_set = self._conversation.begin(command)
         contexts = {
             (one.abstract_syntax_uid, one.transfer_syntax_uid): context_id
             for context_id, one in self._contexts.items()
             if one.abstract_syntax_uid in self._request.receives
         }
-        place = GetPlace(self._messages, contexts, self._stored)
+        place = GetPlace(self._messages, contexts, self._conversation.stored)
         retrieved = self._retrieval(command, context).get(data_set, self._service.archive, place)
         self._note_retrieved("C-GET", began, retrieved, "")
 
     def _move(self, command: Command, context: AgreedContext, began: float) -> None:
-        data_set = self._begin(command)
+        data_set = self._conversation.begin(command)
         retrieved = self._retrieval(command, context).move(
             data_set,
             self._service.archive,
@@ -226,55 +223,8 @@ class ArchiveAssociation:
             command,
             context.transfer_syntax_uid,
             self._model(context),
-            self._is_cancelled,
+            self._conversation.is_cancelled,
         )
-
-    # Messages
-
-    def _begin(self, command: Command) -> bytes:
-        """Read the identifier of a request that will have several answers."""
-        self._current = commands.number(command.elements, commands.MESSAGE_ID)
-        self._cancelled = False
-        return self._messages.data_set(command.context_id, LONGEST_IDENTIFIER)
-
-    def _is_cancelled(self) -> bool:
-        """Say whether the request at hand was cancelled; nothing else may come meanwhile."""
-        while not self._cancelled and self._messages.has_input():
-            self._take_cancel(self._next())
-        return self._cancelled
-
-    def _take_cancel(self, command: Command) -> None:
-        if command.field != commands.C_CANCEL_RQ:
-            raise MalformedDicomError("a request while another one is answered")
-        answered = commands.number(command.elements, commands.MESSAGE_ID_BEING_RESPONDED_TO)
-        self._cancelled |= answered == self._current
-
-    def _stored(self, context_id: int, message_id: int) -> int:
-        """Wait for the answer to a C-STORE of ours; return its status."""
-        while True:
-            command = self._next()
-            if command.field == commands.C_STORE_RQ | commands.RESPONSE:
-                answered = commands.number(command.elements, commands.MESSAGE_ID_BEING_RESPONDED_TO)
-                if answered != message_id or command.context_id != context_id:
-                    raise MalformedDicomError("an answer to another message")
-                self._drop(command)
-                return commands.number(command.elements, commands.STATUS)
-            self._take_cancel(command)
-
-    def _next(self) -> Command:
-        command = self._messages.next_command()
-        if command is None:
-            raise ConnectionAbortedError
-        return command
-
-    def _drop(self, command: Command) -> None:
-        if command.has_data_set:
-            for _piece in self._messages.pieces(command.context_id):
-                pass
-
-    def _answer(self, command: Command, status: int) -> None:
-        response = commands.encode_response(command.elements, status)
-        self._messages.send(self._messages.encoded(command.context_id, response, is_command=True))
 
     # What is written down
 

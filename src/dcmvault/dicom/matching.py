@@ -23,7 +23,8 @@ _OFFSET = re.compile(r"[+-]\d{4}$")
 #: From UTC (PS3.5 section 6.2); what is more is a year, and the end of a range.
 _LARGEST_OFFSET = "1400"
 
-Test = Callable[[str], bool]
+#: What it returns is true where a value matches.
+Test = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Matcher:
 
     def __call__(self, value: str) -> bool:
         """Say whether a value as it stands matches."""
-        return self.test(folded_name(value) if self.is_name else value)
+        return bool(self.test(folded_name(value) if self.is_name else value))
 
 
 def matcher(tag: int, key: str) -> Matcher | None:
@@ -74,7 +75,7 @@ def _any_value(vr: str, test: Test) -> Test:
     if vr in _SINGLE_VRS:
         return test
 
-    def any_matches(value: str) -> bool:
+    def any_matches(value: str) -> object:
         if "\\" not in value:
             return test(value)
         return any(test(one) for one in value.split("\\"))
@@ -101,8 +102,8 @@ def _wildcard(key: str) -> Test:
     else:
         *inner, last = middle
         pattern = first + "".join(f"(?>.*?{part})" for part in inner if part) + ".*" + last
-    fullmatch = re.compile(pattern, re.DOTALL).fullmatch
-    return lambda value: fullmatch(value) is not None
+    # As it is: a call for each value of an archive costs as much as the comparison.
+    return re.compile(pattern, re.DOTALL).fullmatch
 
 
 def _stretch(part: str) -> str:
@@ -114,7 +115,7 @@ def _name_test(key: str) -> Test:
     folded = folded_name(key)
     test = _wildcard(folded) if "*" in folded or "?" in folded else folded.__eq__
 
-    def matches(name: str) -> bool:
+    def matches(name: str) -> object:
         return test(name) or ("=" in name and any(map(test, name.split("="))))
 
     return matches

@@ -31,6 +31,7 @@ SOP_INSTANCE_UID = "00080018"
 STUDY_INSTANCE_UID = "0020000D"
 SERIES_INSTANCE_UID = "0020000E"
 STUDY_RELATED_SERIES = "00201206"
+STUDY_RELATED_INSTANCES = "00201208"
 SERIES_RELATED_INSTANCES = "00201209"
 #: By what studies are asked for in parts, and what is looked at in the answers.
 _KEYWORDS = {
@@ -68,14 +69,24 @@ class WebInventory:
     #: An answer was capped, and what it left out could not be asked for in another way.
     is_incomplete: bool = False
     nameless: int = 0
+    #: What is asked of studies that are listed, and who is told of each row.
+    _fields: Collection[str] = ()
+    _note: Callable[[DataSet], object] = lambda _row: None
 
-    def studies(self, known: Iterable[str]) -> frozenset[str]:
+    def studies(
+        self,
+        known: Iterable[str],
+        fields: Collection[str] = (),
+        note: Callable[[DataSet], object] = lambda _row: None,
+    ) -> frozenset[str]:
         """Return the UIDs of all studies.
 
         Those that are `known` and in no list are asked for by UID, before they count as gone.
+        `note` is given every row, with these `fields`; several may be about one study.
         """
-        question = _Question(self, "/studies", STUDY_INSTANCE_UID, ())
-        rows = [_study_keys(row) for row in question.rows()]
+        self._fields, self._note = fields, note
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, fields)
+        rows = [self._noted(row) for row in question.rows()]
         found = {row[attribute_query.STUDY_INSTANCE_UID] for row in rows}
         whole = Answers(rows, is_cut=question.may_be_capped)
         parts = StudyInventory(lambda keys: self._ask_studies(keys) if keys else whole)
@@ -97,9 +108,13 @@ class WebInventory:
         matching = [
             (_KEYWORDS[tag], value.replace("\\", ",")) for tag, value in sorted(keys.items())
         ]
-        question = _Question(self, "/studies", STUDY_INSTANCE_UID, (), matching)
-        rows = [_study_keys(row) for row in question.rows()]
+        question = _Question(self, "/studies", STUDY_INSTANCE_UID, self._fields, matching)
+        rows = [self._noted(row) for row in question.rows()]
         return Answers(rows, is_cut=question.says_more)
+
+    def _noted(self, row: DataSet) -> dict[Tag, str]:
+        self._note(row)
+        return _study_keys(row)
 
     def study(self, study_instance_uid: str, fields: Collection[str]) -> DataSet | None:
         """Return the row of one study, asked for by its UID alone; None where there is none."""

@@ -23,7 +23,7 @@ from dcmvault.dicom.query_model import find_proposals
 from dcmvault.dicom.survey import STORAGE_PROPOSALS
 from dcmvault.dicom.transfer_syntaxes import DEFLATED, FAMILIES, NATIVE_TARGETS
 
-#: Verification, query and retrieval in both models come first.
+#: Verification, and query and retrieval in both models, have their place.
 _ROOM = MAX_CONTEXTS - 5
 #: MPEG-2, MPEG-4 and HEVC (PS3.5 Annex A.4.5 to A.4.8).
 _VIDEO = tuple(
@@ -62,7 +62,9 @@ def retrieval_contexts(sop_class_uids: Collection[str]) -> tuple[ContextProposal
             ContextProposal(one.abstract_syntax_uid, NATIVE_TARGETS, peer_sends=True)
             for one in STORAGE_PROPOSALS
         ]
-    return (*find_proposals(relational=False), *GET_PROPOSALS, *proposals[:_ROOM])
+    # What most peers serve stands first, the Patient Root model last.
+    (study_find, *find), (study_get, *get) = find_proposals(relational=False), GET_PROPOSALS
+    return (study_find, study_get, *proposals[:_ROOM], *find, *get)
 
 
 def _syntaxes_of(sop_class_uid: str) -> Sequence[str]:

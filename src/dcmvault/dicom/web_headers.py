@@ -13,9 +13,11 @@ from dcmvault.dicom.qido_inventory import (
     SERIES_RELATED_INSTANCES,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
+    STUDY_RELATED_INSTANCES,
     STUDY_RELATED_SERIES,
 )
-from dcmvault.dicom.web_answers import DataSet, first_uid, text_of
+from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, text_of
+from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import InstanceHeader, SeriesAttributes, StudyAttributes
 
 _STUDY_TAGS = {
@@ -52,6 +54,28 @@ INSTANCE_FIELDS = (
     _AVAILABLE_TRANSFER_SYNTAX_UID,
     *_TELLING,
 )
+#: What is asked for of studies that are only counted.
+_MODALITIES_IN_STUDY = "00080061"
+SUMMARY_FIELDS = (
+    _STUDY_TAGS["study_date"],
+    _STUDY_TAGS["accession_number"],
+    _MODALITIES_IN_STUDY,
+    STUDY_RELATED_SERIES,
+    STUDY_RELATED_INSTANCES,
+)
+
+
+def summary_told(study: DataSet) -> StudySummary:
+    """Make a summary of the row of a study."""
+    modalities = text_of(study, _MODALITIES_IN_STUDY).split("\\")
+    return StudySummary(
+        first_uid(study, STUDY_INSTANCE_UID),
+        first_number(study, STUDY_RELATED_SERIES),
+        first_number(study, STUDY_RELATED_INSTANCES),
+        text_of(study, _STUDY_TAGS["study_date"]),
+        text_of(study, _STUDY_TAGS["accession_number"]),
+        tuple(sorted({one.strip() for one in modalities} - {""})),
+    )
 
 
 def header_told(study: DataSet, series: DataSet, instance: DataSet) -> InstanceHeader:

@@ -9,6 +9,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceEntry, InstanceIdentity, InstanceKind
 from dcmvault.model.job import Priority
+from dcmvault.model.selection import EVERYTHING, Selection
 
 
 class Strategy(StrEnum):
@@ -25,6 +26,13 @@ class RunKind(StrEnum):
     BACKUP = "backup"
     #: Raises or refutes evidence about what the destination should hold; sends nothing.
     VERIFY = "verify"
+    #: Brings copies back: what is selected is delivered, and what is there is looked at again.
+    RESTORE = "restore"
+
+    @property
+    def delivers(self) -> bool:
+        """Whether such a run sends what is due."""
+        return self is not RunKind.VERIFY
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ class RunRequest:
     strategy: Strategy = Strategy.INCREMENTAL
     priority: Priority = Priority.NORMAL
     include_other_files: bool = False
+    #: The part of the source that it is about.
+    selection: Selection = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.pipeline.equal_contents import EqualContents, OpenSource
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.catalogue import (
@@ -37,7 +38,14 @@ from dcmvault.ports.catalogue import (
     ScanCounts,
     SourceCatalogue,
 )
-from dcmvault.ports.source import HasRemarks, KeepsChanges, PassingThrough, Source
+from dcmvault.ports.source import (
+    HasRemarks,
+    KeepsChanges,
+    PassingThrough,
+    Selective,
+    Source,
+    Summarises,
+)
 
 #: Entries compared with the catalogue at once, and written where an index tells of them.
 _BATCH = 5_000
@@ -56,6 +64,7 @@ def select_from(
     listed: Callable[[int], None],
     open_other: OpenSource,
     held_at: Collection[DestinationId] = (),
+    selection: Selection = EVERYTHING,
 ) -> ScanCounts:
     """Make one pass over a source: what is new or changed is read and written down.
 
@@ -64,23 +73,27 @@ def select_from(
     SourceEmptyError when nothing is left of a source that had instances: then absence is not
     believed, and nothing is recorded as gone. Of a source that instances only pass through, what
     not all of `held_at` hold is gone; a pass without a run does not look for it.
+    With a `selection` the pass lists what may be meant only, and nothing is concluded from absence.
     """
     source_id = sources.source(source.name)
     known_before = sources.present_instances(source_id)
     scan_pass = sources.scan(source_id, run_id)
     passes_through = is_passed_through(source)
     contents = EqualContents(source, source_id, scan_pass, open_other, alone_too=passes_through)
-    selection = _Selection(source, source_id, scan_pass, contents, include_other_files)
+    listing = _Listing(source, source_id, scan_pass, contents, include_other_files, selection)
+    if not selection.is_whole:
+        listing.list_studies(studies_of(source, selection), listed)
+        return scan_pass.finish(believe_absence=False, bookmark=sources.bookmark(source_id))
     bookmark = ""
     if isinstance(source, KeepsChanges):
         before = sources.bookmark(source_id)
         changes = source.changes_since(before) if before else None
         if changes is not None:
-            selection.list_studies(changes.studies, listed)
+            listing.list_studies(changes.studies, listed)
             if scan_pass.keep_unseen(source.count()):
                 return scan_pass.finish(believe_absence=True, bookmark=changes.bookmark)
         bookmark = source.bookmark()
-    readable = selection.list_studies(source.studies(), listed)
+    readable = listing.list_studies(source.studies(), listed)
     if known_before and not readable and not passes_through:
         raise SourceEmptyError(
             f"0 of {known_before:,} instances are visible at a source that had them",
@@ -91,6 +104,29 @@ def select_from(
         believe_absence=remarks_of(source).lists_all and not (passes_through and run_id is None),
         bookmark=bookmark,
         held_at=held_at if passes_through else None,
+    )
+
+
+def studies_of(source: Source, selection: Selection) -> Iterator[StudyRef]:
+    """List the studies of which anything may be meant."""
+    studies: Iterable[StudyRef]
+    if isinstance(source, Selective):
+        studies = source.matching(selection)
+    elif selection.studies and not selection.series and isinstance(source, Summarises):
+        studies = (StudyRef(uid, uid) for uid in selection.studies)
+    else:
+        studies = source.studies()
+    for study in studies:
+        if not study.study_instance_uid or selection.may_name(study.study_instance_uid):
+            yield study
+
+
+def may_be_meant(entry: InstanceEntry, selection: Selection) -> bool:
+    """Say whether an entry may be meant by what an index says; without one, it may."""
+    told = entry.indexed
+    return told is None or (
+        selection.names(told.study_instance_uid, told.series_instance_uid)
+        and not selection.contradicts(told.study._asdict())
     )
 
 
@@ -105,7 +141,7 @@ def is_passed_through(source: Source) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
+class _Listing:
     """One pass over a source, batch by batch."""
 
     source: Source
@@ -113,6 +149,7 @@ class _Selection:
     scan_pass: Scan
     contents: EqualContents
     include_other_files: bool
+    wanted: Selection
 
     def list_studies(self, studies: Iterable[StudyRef], listed: Callable[[int], None]) -> int:
         """List the entries of studies and record what is new; return how many can be read."""
@@ -120,7 +157,11 @@ class _Selection:
         total = readable = 0
         batch: list[InstanceEntry] = []
         while some := list(islice(entries, _LISTED)):
-            batch += some
+            batch += (
+                some
+                if self.wanted.is_whole
+                else (entry for entry in some if may_be_meant(entry, self.wanted))
+            )
             total += len(some)
             listed(total)
             if len(batch) >= _BATCH:

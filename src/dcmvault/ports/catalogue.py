@@ -19,6 +19,7 @@ from dcmvault.model.job import ItemState, Job, JobState, Priority
 from dcmvault.model.plan import PlanItem, PlannedJob, RunRequest, Strategy
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.report import RunReport, RunState
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.model.snapshot import SnapshotRef
 
 
@@ -165,14 +166,14 @@ class PlanCatalogue(Protocol):
         strategy: Strategy,
         level: Level,
         run_id: RunId | None,
+        selection: Selection = EVERYTHING,
     ) -> Iterator[PlanItem]:
-        """List present versions that are due, ordered by study, series, instance number.
+        """List selected present versions that are due, by study, series, instance number.
 
         Not held at `level`: always due. Held: due (with `held` set) under FULL, and under
         DIFFERENTIAL if first seen after the last finished FULL run of this source and destination.
-        Versions that already are items of `run_id` at this destination are left out.
-        Sent but not verified: due with `held` set (a run first tries to raise the evidence).
-        Found missing or damaged by a verification: due for delivery.
+        Versions that already are items of `run_id` at this destination are left out. Sent but not
+        verified: due with `held` set. Found missing or damaged by a verification: for delivery.
         At a destination that keeps no versions, of those with equal data sets one is delivered: a
         version is left out while another one is held there at `level`, is sent there and present,
         or is due in the same source. Of several that are due it is the one seen first, among those
@@ -204,12 +205,13 @@ class PlanCatalogue(Protocol):
         ...
 
     def held_versions(
-        self, source_id: SourceId, destination_id: DestinationId, level: Level
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        level: Level,
+        selection: Selection = EVERYTHING,
     ) -> int:
-        """Count distinct present versions that are held at a level, or what stands for them.
-
-        Those that FULL or DIFFERENTIAL lists all the same are among them.
-        """
+        """Count distinct selected present versions held at a level, or what stands for them."""
         ...
 
     def add_jobs(

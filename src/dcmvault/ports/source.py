@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import Selection
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
 
 
@@ -88,6 +90,18 @@ class KeepsChanges(Protocol):
 
 
 @runtime_checkable
+class Selective(Protocol):
+    """A source that can list the studies of a selection without listing all that it holds."""
+
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List, as `studies` does, every study of which anything may be selected.
+
+        More may be listed than is selected: what is known of a study or series has the last word.
+        """
+        ...
+
+
+@runtime_checkable
 class IndexMayErr(Protocol):
     """A source whose index may name another instance than a file holds (`InstanceEntry.indexed`).
 
@@ -110,6 +124,32 @@ class HasRemarks(Protocol):
 
     def remarks(self) -> SourceRemarks:
         """Return what the last listing found, as far as it came; nothing before the first."""
+        ...
+
+
+@runtime_checkable
+class Summarises(Protocol):
+    """A source that is asked over a network, and tells of whole studies without listing them.
+
+    A StudyRef's locator is the Study Instance UID. What its lists leave out may be there: absence
+    is believed only of what was asked for by its UID alone. All raise SourceUnavailableError.
+    """
+
+    def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
+        """Tell of all studies, each once, in ascending order of their UIDs.
+
+        With `among` no list is asked for, but each of these by its UID alone.
+        """
+        ...
+
+    def summary(self, study_instance_uid: str) -> StudySummary | None:
+        """Tell of one study, asked for by its UID alone; None where it is not there."""
+        ...
+
+    def instances_among(
+        self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
+    ) -> frozenset[str]:
+        """Return those of these SOP Instance UIDs that are in a series, asked for by UID."""
         ...
 
 

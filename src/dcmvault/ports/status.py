@@ -36,6 +36,8 @@ class CoverageStatus:
     instances_held: int
     instances: int
     by_level: Mapping[Level, int]  #: held instances by level
+    #: Of those that are proven, in how many the destination wrote declared attributes itself.
+    coerced: int
     oldest_evidence_at: datetime | None
     last_run: DestinationReport | None
 
@@ -44,7 +46,7 @@ class StatusCatalogue(Protocol):
     """Answers for `status`: what is protected where."""
 
     def sources(self) -> list[SourceStatus]:
-        """List sources that were ever seen."""
+        """List sources that were ever seen, but for those that were restored from only."""
         ...
 
     def coverage(self, source_id: SourceId) -> list[CoverageStatus]:

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no request."""
+"""A run's report as one HTML page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dcmvault.reports.grouping import (
     StudyRow,
     by_cause,
     by_study,
+    coercion_sentences,
     level_label,
     warning_sentences,
 )
@@ -32,6 +33,7 @@ from dcmvault.reports.wording import (
 
 #: A page stays readable and small; the rest is in the CSV, and the page says so.
 _MOST_STUDIES = 1000
+_MOST_NOTES = 20
 _MOST_FAILURES_OF_A_CAUSE = 200
 #: Seconds; a stage that took less would be shown as 0.0.
 _LEAST_SHOWN_S = 0.05
@@ -63,9 +65,13 @@ def render(report: RunReport) -> str:
 
 def _words(report: RunReport) -> dict[str, str]:
     """Return the page's fixed words."""
-    kind = report.request.kind
+    titles = {
+        RunKind.BACKUP: _("Backup report"),
+        RunKind.VERIFY: _("Verification report"),
+        RunKind.RESTORE: _("Restore report"),
+    }
     return {
-        "title": _("Verification report") if kind is RunKind.VERIFY else _("Backup report"),
+        "title": titles[report.request.kind],
         "destinations": _("Evidence by destination"),
         "stages": _("Time by stage"),
         "stages_note": _("Stages work side by side: their sum may exceed the duration."),
@@ -210,6 +216,7 @@ class _Cell:
     held: str
     level: str
     age: str
+    notes: tuple[str, ...] = ()
 
 
 def _study(row: StudyRow, names: list[str], report: RunReport) -> tuple[StudyRow, list[_Cell]]:
@@ -221,7 +228,8 @@ def _cell(there: StudyReport | None, report: RunReport) -> _Cell:
         return _Cell("none", "–", "", "")
     held = f"{format_number(there.held)} / {format_number(there.instances)}"
     tone = "bad" if there.held < there.instances else _tone(there.level)
-    return _Cell(tone, held, level_label(there), age_of_evidence(there, report))
+    notes = tuple(coercion_sentences(there)[:_MOST_NOTES])
+    return _Cell(tone, held, level_label(there), age_of_evidence(there, report), notes)
 
 
 def _tone(level: Level) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.plan import RunKind
 from dcmvault.model.report import DestinationReport, Failure, RunReport
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import (
@@ -15,6 +14,7 @@ from dcmvault.reports.grouping import (
     StudyRow,
     by_cause,
     by_study,
+    coercion_sentences,
     level_label,
     warning_sentences,
 )
@@ -32,6 +32,7 @@ from dcmvault.reports.wording import (
 _WIDTH = 96
 #: Longer lists end with a line that says how much is left out, and where it is.
 _MOST_STUDIES = 200
+_MOST_COERCIONS = 20
 _MOST_FAILURES_OF_A_CAUSE = 50
 
 
@@ -76,7 +77,7 @@ def _destination(part: DestinationReport, report: RunReport) -> Iterator[str]:
     rows += [(outcome.label, format_number(outcome.count)) for outcome in outcomes(part, report)]
     if part.counts.selected:
         rows.append((_("size at the source"), format_bytes(part.source_bytes)))
-    if part.counts.selected and report.request.kind is RunKind.BACKUP:
+    if part.counts.selected and report.request.kind.delivers:
         rows.append((_("transferred"), format_bytes(part.transferred_bytes)))
     if part.snapshot is not None:
         rows.append((_("snapshot"), part.snapshot))
@@ -136,6 +137,9 @@ def _study(row: StudyRow, report: RunReport) -> Iterator[str]:
         }
         age = age_of_evidence(there, report)
         yield visible(f"    {held}, {level_label(there)}, {age}: {destination}")
+        for sentence in coercion_sentences(there)[:_MOST_COERCIONS]:
+            yield from _wrapped(sentence, "        ", "      ")
+        yield from _left_out(len(there.coercions) - _MOST_COERCIONS)
 
 
 def _warnings(report: RunReport) -> Iterator[str]:

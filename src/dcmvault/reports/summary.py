@@ -124,10 +124,20 @@ def _study(study: StudyReport) -> dict[str, object]:
         "held": study.held,
         "level": study.level.word,
         "verified_at": _time(study.verified_at),
+        "drilled_at": _time(study.drilled_at),
         "facts": {level.word: _time(at) for level, at in study.facts.items()},
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
         "study_description": study.study_description,
+        "coercions": [
+            {
+                "attribute": one.attribute,
+                "old": one.old,
+                "new": one.new,
+                "instances": one.instances,
+            }
+            for one in study.coercions
+        ],
     }
 
 

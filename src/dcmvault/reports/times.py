@@ -25,6 +25,13 @@ def age_of_evidence(study: StudyReport, report: RunReport) -> str:
 
     A report is read later, so its times are relative to that moment, never to the reader.
     """
+    age = _age(study, report)
+    if study.drilled_at is None:
+        return age
+    return _("%(age)s, drilled on %(date)s") % {"age": age, "date": utc(study.drilled_at)}
+
+
+def _age(study: StudyReport, report: RunReport) -> str:
     if not study.held or study.level is Level.SENT or study.verified_at is None:
         return _("never verified")
     seconds = (as_of(report) - study.verified_at).total_seconds()

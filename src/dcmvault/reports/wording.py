@@ -143,11 +143,18 @@ def _all_well(report: RunReport, total: int) -> Verdict:
             headline % figures,
             _("Every copy was looked for, and found as it should be."),
         )
-    headline = ngettext(
-        "%(n)s copy is backed up and verified.",
-        "All %(n)s copies are backed up and verified.",
-        total,
-    )
+    if report.request.kind is RunKind.RESTORE:
+        headline = ngettext(
+            "%(n)s instance is restored and verified.",
+            "All %(n)s instances are restored and verified.",
+            total,
+        )
+    else:
+        headline = ngettext(
+            "%(n)s copy is backed up and verified.",
+            "All %(n)s copies are backed up and verified.",
+            total,
+        )
     if counts.selected == 0:
         detail = _("Nothing was due: every copy was held already at the level asked for.")
     else:
@@ -266,6 +273,7 @@ def cause_title(code: str) -> str:
         "refused_for_now": _("The destination refused the instance for now, each time"),
         "duplicate": _("The destination kept what it had under this UID"),
         "cannot_be_sent": _("The instance cannot be sent as it is"),
+        "retrieval_not_offered": _("The destination does not send back what it holds"),
         "missing": _("Not there when it was looked for"),
         "damaged": _("The copy is damaged"),
         "unknown": _("The destination gave no answer about it"),
@@ -281,6 +289,7 @@ def cause_title(code: str) -> str:
         "source_index": _("The source's index cannot be used"),
         "destination": _("The destination could not do it"),
         "object_exists": _("Other bytes stand under its name at the destination"),
+        "library_incomplete": _("Something of the library did not come back"),
         "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
         "level_not_supported": _("The destination cannot give this evidence"),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote, unquote
 
 from dcmvault.config.sections import VaultSection, VaultSourceSection
+from dcmvault.dicom.sentences import sentence
 from dcmvault.errors import (
     DcmvaultError,
     DestinationError,
@@ -35,9 +38,10 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
-from dcmvault.sources.sentences import sentence
+from dcmvault.model.selection import Selection
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.reading import FileReader
 from dcmvault.vault.records import InstanceRecord, StudyRecords, current
 from dcmvault.vault.repository import Vault
@@ -48,10 +52,20 @@ _NO_STUDY = "-"
 #: Digits that tell files of one base name apart within a study.
 _MARK_DIGITS = 16
 _LOCATOR = re.compile(rf"([^/]+)/([0-9a-f]{{{_MARK_DIGITS}}})-")
+#: The name of what stands for records that cannot be read.
+_RECORDS = "records"
+#: The fingerprint of what is listed, but cannot be examined.
+_ABSENT = Fingerprint(0, 0, 0)
 _SEPARATOR = re.compile(r"[/\\]")
 _LONGEST_NAME = 120
 #: Files that are looked up, and whose places in packs are planned, at once.
 _READ_AT_ONCE = 32
+#: Groups of files that are rebuilt at once, and as many wait to be read.
+_SIDE_BY_SIDE = min(4, os.cpu_count() or 1)
+#: A group's files at most, and their bytes.
+_GROUP_FILES, _GROUP_BYTES = 8, 16 << 20
+
+_Found = tuple[InstanceEntry, "InstanceRecord | UnreadableEntry"]
 
 
 class VaultSource:
@@ -60,8 +74,8 @@ class VaultSource:
     A StudyRef is a study; its locator is the Study Instance UID, and `-` for the files that are
     no instances. An entry's locator is that, a mark made of what the file was in its own source
     (source, locator, SOP Instance UID), and the file's base name there. The fingerprint is the
-    recorded one, without an inode. `read` rebuilds each file in a private folder outside the
-    vault, one at a time, and verifies size and SHA-256.
+    recorded one, without an inode. `read` rebuilds files in a private folder outside the vault,
+    a few ahead, and verifies size and SHA-256 of each.
 
     The vault is opened, by whichever key is configured, when it is first needed. `snapshot` is as
     `find_snapshot` takes it.
@@ -93,13 +107,32 @@ class VaultSource:
         for uid in uids:
             yield StudyRef(_word(uid), uid)
 
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List the studies that a selection may mean, by what snapshots say of each."""
+        with _unavailable():
+            state = self._listed = self._state()
+            listed = [
+                uid
+                for uid, entry in LegibleState(state, _raise).overview()
+                if entry is None or selection.describes(entry.about)
+            ]
+        for uid in listed:
+            if selection.may_name(_word(uid)):
+                yield StudyRef(_word(uid), uid)
+
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
-        """List the files of one study, as its records say."""
+        """List the files of one study, as its records say.
+
+        Records that cannot be read are listed as a file that cannot: nobody knows which they name.
+        """
         uid = _uid(study.locator)
+        losses: dict[str, str] = {}
         with _unavailable():
             if self._listed is None:
                 self._listed = self._state()
-            parts = self._listed.stored(uid)
+            parts = _legible(self._listed, uid, losses).parts(uid)
+        for locator in losses:
+            yield InstanceEntry(locator, _ABSENT)
         part_of = {(one.key, one.version): part for part in parts for one in part.instances}
         records = current([record for part in parts for record in part.instances])
         for record in sorted(records, key=lambda record: (record.stored_at, record.key)):
@@ -111,23 +144,18 @@ class VaultSource:
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Rebuild each file from what the vault holds now; the last `kept` are there."""
-        coming = iter(entries)
-        with (
-            tempfile.TemporaryDirectory(prefix="dcmvault-") as folder,
-            ThreadPoolExecutor() as pool,
-        ):
-            paths = (Path(folder, f"file-{number}") for number in count())
+        folder = Path(tempfile.mkdtemp(prefix="dcmvault-"))
+        try:
             rebuilt: deque[Path] = deque()
-            lookup: _Lookup | DcmvaultError | None = None
-            while batch := list(islice(coming, _READ_AT_ONCE)):
-                if lookup is None:
-                    lookup = self._lookup()
-                for answer in _answers(batch, lookup, paths, pool):
+            with _Rebuilding(self._lookup, folder) as rebuilding:
+                for answer in rebuilding.answers(entries):
                     if isinstance(answer, InstanceFile):
                         rebuilt.append(answer.path)
                     yield answer
                     while len(rebuilt) >= kept:
                         rebuilt.popleft().unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _lookup(self) -> _Lookup | DcmvaultError:
         try:
@@ -140,8 +168,7 @@ class VaultSource:
         if self._vault is None:
             self._vault = self._open_vault()
             read_in_spite_of_damage(self._vault)
-        choice = Choice(self._vault)
-        return choice.snapshot(self._snapshot) if self._snapshot else choice.present()
+        return Choice(self._vault).named(self._snapshot)
 
 
 @dataclass(slots=True)
@@ -150,6 +177,8 @@ class _Lookup:
 
     state: VaultState
     _word: str = ""
+    #: By locator of what stands for records: why they cannot be read.
+    _losses: dict[str, str] = field(default_factory=dict)
     _records: dict[str, InstanceRecord] = field(default_factory=dict)
 
     def record(self, entry: InstanceEntry) -> InstanceRecord | UnreadableEntry:
@@ -159,13 +188,16 @@ class _Lookup:
             return _refusal(entry, EntryUnreadableError, "No file of a vault has this locator.")
         if found[1] != self._word:
             uid = _uid(found[1])
+            losses: dict[str, str] = {}
             try:
-                records = self.state.records(uid)
+                records = _legible(self.state, uid, losses).records(uid)
             except DestinationError as error:
                 return _refusal(entry, EntryUnreadableError, sentence(error.message))
-            self._word = found[1]
+            self._word, self._losses = found[1], losses
             self._records = {_entry(uid, record).locator: record for record in records}
         record = self._records.get(entry.locator)
+        if (lost := self._losses.get(entry.locator)) is not None:
+            return _refusal(entry, EntryUnreadableError, lost)
         if record is None:
             return _refusal(entry, EntryVanishedError, "The vault does not hold the file any more.")
         if _fingerprint(record) != entry.fingerprint:
@@ -175,36 +207,101 @@ class _Lookup:
         return record
 
 
-def _answers(
-    batch: Sequence[InstanceEntry],
-    lookup: _Lookup | DcmvaultError,
-    paths: Iterator[Path],
-    pool: ThreadPoolExecutor,
-) -> Iterator[InstanceFile | UnreadableEntry]:
-    """Answer for some entries, with files at the next of these paths."""
-    if isinstance(lookup, DcmvaultError):
-        for entry in batch:
-            yield _refusal(entry, EntryUnreadableError, sentence(lookup.message))
-        return
-    found = [(entry, lookup.record(entry)) for entry in batch]
-    records = [record for _entry, record in found if isinstance(record, InstanceRecord)]
-    vault = lookup.state.vault
-    reader = FileReader(vault, records, pool)
-    for entry, record in found:
-        if isinstance(record, UnreadableEntry):
-            yield record
-            continue
-        path = next(paths)
+class _Rebuilding:
+    """Rebuilds files in a folder, some groups of them ahead and side by side."""
+
+    def __init__(self, lookup: Callable[[], _Lookup | DcmvaultError], folder: Path) -> None:
+        self._look_up = lookup
+        self._paths = (folder / f"file-{number}" for number in count())
+        self._groups = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="rebuild")
+        self._decoders = ThreadPoolExecutor(thread_name_prefix="decoder")
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended = True
+        self._groups.shutdown(cancel_futures=True)
+        self._decoders.shutdown(cancel_futures=True)
+
+    def answers(self, entries: Iterable[InstanceEntry]) -> Iterator[InstanceFile | UnreadableEntry]:
+        """Answer for entries in their order."""
+        coming = iter(entries)
+        under_way: deque[Future[list[InstanceFile | UnreadableEntry]]] = deque()
+        lookup: _Lookup | DcmvaultError | None = None
+        while batch := list(islice(coming, _READ_AT_ONCE)):
+            if lookup is None:
+                lookup = self._look_up()
+            if isinstance(lookup, DcmvaultError):
+                for entry in batch:
+                    yield _refusal(entry, EntryUnreadableError, sentence(lookup.message))
+                continue
+            found = [(entry, lookup.record(entry)) for entry in batch]
+            for group in _grouped(found):
+                while len(under_way) > _SIDE_BY_SIDE:
+                    yield from under_way.popleft().result()
+                paths = [next(self._paths) for _one in group]
+                vault = lookup.state.vault
+                under_way.append(self._groups.submit(self._rebuild, vault, group, paths))
+        while under_way:
+            yield from under_way.popleft().result()
+
+    def _rebuild(
+        self, vault: Vault, group: Sequence[_Found], paths: Sequence[Path]
+    ) -> list[InstanceFile | UnreadableEntry]:
+        records = [record for _entry, record in group if isinstance(record, InstanceRecord)]
+        reader = FileReader(vault, records, self._decoders)
+        return [
+            record
+            if isinstance(record, UnreadableEntry)
+            else self._one(entry, record, reader, path)
+            for (entry, record), path in zip(group, paths, strict=True)
+        ]
+
+    def _one(
+        self, entry: InstanceEntry, record: InstanceRecord, reader: FileReader, path: Path
+    ) -> InstanceFile | UnreadableEntry:
+        if self._ended:
+            return _refusal(entry, EntryUnreadableError, "Nobody reads it any more.")
         try:
             _write(path, record, reader)
         except DestinationError as error:
-            yield _refusal(entry, EntryUnreadableError, sentence(error.message))
+            return _refusal(entry, EntryUnreadableError, sentence(error.message))
         except OSError as error:
             reason = os.strerror(error.errno or 0)
             message = f"The file cannot be rebuilt on this machine: {reason}."
-            yield _refusal(entry, EntryUnreadableError, message)
-        else:
-            yield InstanceFile(entry, path)
+            return _refusal(entry, EntryUnreadableError, message)
+        return InstanceFile(entry, path)
+
+
+def _grouped(found: Sequence[_Found]) -> Iterator[list[_Found]]:
+    """Divide files into groups that are worth a thread, and cost little disk ahead."""
+    group: list[_Found] = []
+    size = 0
+    for entry, record in found:
+        group.append((entry, record))
+        size += record.size if isinstance(record, InstanceRecord) else 0
+        if len(group) >= _GROUP_FILES or size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _legible(state: VaultState, uid: str, losses: dict[str, str]) -> LegibleState:
+    """Read a study as far as that is possible; `losses` takes what is lost of it, by locator."""
+
+    def lose(_study: str, error: DestinationError) -> None:
+        told = f"Records of the study cannot be read: {sentence(error.message)}"
+        mark = hashlib.sha256(told.encode()).hexdigest()[:_MARK_DIGITS]
+        losses[f"{_word(uid)}/{mark}-{_RECORDS}"] = told
+
+    return LegibleState(state, lose)
+
+
+def _raise(_study: str, error: DestinationError) -> None:
+    raise error
 
 
 def _word(uid: str) -> str:

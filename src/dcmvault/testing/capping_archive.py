@@ -38,6 +38,7 @@ _SERIES_UID: _Tag = (0x0020, 0x000E)
 _SOP_UID: _Tag = (0x0008, 0x0018)
 _NUMBER: _Tag = (0x0020, 0x0013)
 _SERIES_OF_STUDY: _Tag = (0x0020, 0x1206)
+_INSTANCES_OF_STUDY: _Tag = (0x0020, 0x1208)
 _INSTANCES_OF_SERIES: _Tag = (0x0020, 0x1209)
 _MODALITY: _Tag = (0x0008, 0x0060)
 _UIDS = frozenset({_UID, _SERIES_UID, _SOP_UID})
@@ -63,12 +64,15 @@ class ArchivedStudy:
     #: How many series it has, and instances each of them, numbered from 1.
     series: int = 0
     instances: int = 1
+    #: How many more it says that the study has: some peers count frames, or objects of their own.
+    miscounted: int = 0
 
     @property
     def row(self) -> Mapping[_Tag, str]:
         """Its attributes by tag."""
         return {
             _SERIES_OF_STUDY: str(self.series),
+            _INSTANCES_OF_STUDY: str(self.series * self.instances + self.miscounted),
             _UID: self.study_instance_uid,
             _DATE: self.study_date,
             _TIME: self.study_time,
@@ -110,10 +114,10 @@ class CappingArchive:
 
     Of all that match it tells the first `cap` (0: all), with `cap_status` at the end. Keys in
     `ignores` are not matched; with `needs_keys` a question without any is refused, with the status
-    `refuses` every one. Studies in `hidden` are named only by UID, as those whose attributes do
-    not match what lists ask for. Without `tells_counts` it says of no study and series how much
-    it has (PS3.4 section C.3.4 makes that optional). A question about the parts of a study in
-    `breaks_at` ends the association.
+    `refuses` every one. Studies and instances in `hidden` are named only by UID, as those whose
+    attributes do not match what lists ask for. Without `tells_counts` it says of no study and
+    series how much it has (PS3.4 section C.3.4 makes that optional). A question about the parts of
+    a study in `breaks_at` ends the association.
 
     It is `relational` if asked whether it is (PS3.4 section C.5.1.1); otherwise a question for
     instances must name a series, and one for series a study. `lacks_at_once` of the instances that
@@ -145,7 +149,8 @@ class CappingArchive:
         self._models = {uid for model, uid in _FIND_UIDS.items() if model in models}
         self._breaks_at = frozenset(breaks_at)
         self._studies = {study.study_instance_uid: study for study in studies}
-        self._untold = frozenset() if tells_counts else {_SERIES_OF_STUDY, _INSTANCES_OF_SERIES}
+        counts = {_SERIES_OF_STUDY, _INSTANCES_OF_STUDY, _INSTANCES_OF_SERIES}
+        self._untold = frozenset() if tells_counts else counts
         self._rows = [study.row for study in studies]
         self._by_uid = {row[_UID]: row for row in self._rows}
         self._cap = cap
@@ -300,6 +305,12 @@ class CappingArchive:
             rows = archived.series_rows()
             if level == "IMAGE":
                 rows = [row for one in rows for row in archived.instance_rows(one[_SERIES_UID])]
+                asked = keys.get(_SOP_UID, "").split("\\")
+                rows = [
+                    row
+                    for row in rows
+                    if (row[_SOP_UID] in asked if asked[0] else row[_SOP_UID] not in self._hidden)
+                ]
             found += [
                 row for row in rows if all(row[tag] == value for tag, value in of_parts.items())
             ]

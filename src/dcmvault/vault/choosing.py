@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dcmvault.errors import (
     DestinationError,
@@ -23,6 +23,8 @@ SHORT_DIGITS = 8
 #: The word for the newest snapshot.
 LATEST = "latest"
 _FEWEST_DIGITS = 4
+#: A time in an address, UTC with microseconds: 20260131t080000000000z. No snapshot is called so.
+_MOMENT = "%Y%m%dt%H%M%S%fz"
 _NAMED_IN_ERRORS = 4
 #: A prune may remove snapshots while they are read.
 _LOOKS = 5
@@ -80,6 +82,18 @@ def as_of(links: Iterable[Link], moment: datetime) -> list[Link]:
     )
 
 
+def moment_word(moment: datetime) -> str:
+    """Write an aware time as it stands in a vault's address instead of a snapshot."""
+    return moment.astimezone(UTC).strftime(_MOMENT)
+
+
+def _read_moment(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text.lower(), _MOMENT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 class Choice:
     """Looks at a vault once and gives out its states. What cannot be read is told, not raised.
 
@@ -126,6 +140,13 @@ class Choice:
     def at(self, moment: datetime) -> VaultState:
         """Return what the vault held at an aware time; UsageError if nothing is that old."""
         return self._of(heads(as_of(self.links, moment)))
+
+    def named(self, text: str) -> VaultState:
+        """Return the state that the end of an address means: a snapshot, a time, or (empty) now."""
+        if not text:
+            return self.present()
+        moment = _read_moment(text)
+        return self.snapshot(text) if moment is None else self.at(moment)
 
     def state_of(self, link: Link) -> SnapshotState | None:
         """Open a snapshot; None for a damaged one that was passed over."""

@@ -73,7 +73,7 @@ class VaultState:
     def shard_names(self) -> list[str]:
         """List the shards that hold any study."""
         names = {name for state in self.states for name in state.shards}
-        names |= {shard_of(ref.study_instance_uid) for ref in self._journal_refs()}
+        names |= {shard_of(ref.study_instance_uid) for ref in _refs_of(self.journals)}
         return sorted(names)
 
     def entries(self, shard: str) -> dict[str, list[StudyEntry]]:
@@ -103,7 +103,7 @@ class VaultState:
     def studies(self) -> Iterator[str]:
         """List the UIDs of all studies that hold any record, by shard."""
         pending: dict[str, set[str]] = {}
-        for ref in self._journal_refs():
+        for ref in _refs_of(self.journals):
             uid = ref.study_instance_uid
             pending.setdefault(shard_of(uid), set()).add(uid)
         for shard in self.shard_names():
@@ -126,7 +126,12 @@ class VaultState:
         for entry in self.entries_of(study_instance_uid):
             for ref in self.manifest(entry):
                 found[ref.id] = ref
-        found |= {ref.id: ref for ref in self._refs_in_journals(study_instance_uid)}
+        if self._fresh is None:
+            # A first backup has all its studies in journals: none is gone through for each.
+            self._fresh = {}
+            for ref in _refs_of(self.journals):
+                self._fresh.setdefault(ref.study_instance_uid, []).append(ref)
+        found |= {ref.id: ref for ref in self._fresh.get(study_instance_uid, ())}
         return list(found.values())
 
     def manifest(self, entry: StudyEntry) -> list[RecordsRef]:
@@ -154,16 +159,11 @@ class VaultState:
             try:
                 part = read_records(self.vault, ref.id)
             except VaultDamagedError:
-                if since and not self._is_in_a_pack(ref):
+                if since and not _is_in_a_pack(self.vault, ref):
                     continue  # forgotten, and pruned
                 raise
             if part.stored_at > since:
                 yield ref, part
-
-    def _is_in_a_pack(self, ref: RecordsRef) -> bool:
-        """Ask the store: an index may name packs that a prune has removed, or removes just now."""
-        places = self.vault.index.places(BlobType.RECORDS, ref.id)
-        return any(self.vault.packs.size(place.pack) is not None for place in places)
 
     def is_given_up(self, kind: BlobType, blob: bytes) -> bool:
         """Say whether a blob was lost, and nobody stored it anew since."""
@@ -193,23 +193,21 @@ class VaultState:
             found |= _state_blob(self.vault, blob).get("studies", {})
         return found
 
-    def _journal_refs(self) -> Iterator[RecordsRef]:
-        for journal in self.journals:
-            yield from journal.records
-
-    def _refs_in_journals(self, study_instance_uid: str) -> Sequence[RecordsRef]:
-        """Look up what journals say of a study: a first backup has all its studies in them."""
-        if self._fresh is None:
-            fresh: dict[str, list[RecordsRef]] = {}
-            for ref in self._journal_refs():
-                fresh.setdefault(ref.study_instance_uid, []).append(ref)
-            self._fresh = fresh
-        return self._fresh.get(study_instance_uid, ())
-
     def _shard(self, blob: bytes) -> dict[str, StudyEntry]:
         if blob not in self._shards:
             self._shards[blob] = decode_shard(self.vault.read_blob(BlobType.STATE, blob))
         return self._shards[blob]
+
+
+def _refs_of(journals: Iterable[Journal]) -> Iterator[RecordsRef]:
+    for journal in journals:
+        yield from journal.records
+
+
+def _is_in_a_pack(vault: Vault, ref: RecordsRef) -> bool:
+    """Ask the store: an index may name packs that a prune has removed, or removes just now."""
+    places = vault.index.places(BlobType.RECORDS, ref.id)
+    return any(vault.packs.size(place.pack) is not None for place in places)
 
 
 def present_state(vault: Vault, forgotten: Forgotten | None = None) -> VaultState:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dcmvault.app.restored_files import Restored, RestoreFolder
-from dcmvault.app.restored_names import UNFINISHED_FOLDER, Parts
+from dcmvault.app.restored_files import RestoreFolder
+from dcmvault.app.restored_names import UNFINISHED_FOLDER
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -18,6 +18,7 @@ from dcmvault.errors import (
     UsageError,
     VaultDamagedError,
 )
+from dcmvault.model.restored import FileToRestore, Parts, Restored
 
 CONTENT = b"bytes of a file"
 
@@ -36,7 +37,8 @@ def folder(root: Path) -> Iterator[RestoreFolder]:
 
 def write(folder: RestoreFolder, *parts: str, mtime_ns: int = 0) -> Restored:
     digest = hashlib.sha256(CONTENT).digest()
-    return folder.write(parts, len(CONTENT), digest, mtime_ns, iter([CONTENT[:5], CONTENT[5:]]))
+    file = FileToRestore(parts, len(CONTENT), digest, mtime_ns)
+    return folder.write(file, iter([CONTENT[:5], CONTENT[5:]]))
 
 
 def broken(folder: RestoreFolder, parts: Parts, error: Exception) -> None:
@@ -44,7 +46,7 @@ def broken(folder: RestoreFolder, parts: Parts, error: Exception) -> None:
         yield CONTENT
         raise error
 
-    folder.write(parts, 99, b"", 0, pieces())
+    folder.write(FileToRestore(parts, 99, b""), pieces())
 
 
 def test_a_file_is_written_once(folder: RestoreFolder, root: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcmvault.app.hashed_keys import HashedKeys
-from dcmvault.app.restored_names import Parts, PathRegister, safe_parts, source_folders
+from dcmvault.app.restored_names import PathRegister, safe_parts, source_folders
+from dcmvault.model.restored import Parts
 
 HOSTILE = {
     "../../etc/passwd": ("etc", "passwd"),

@@ -16,6 +16,7 @@ from dcmvault.object_stores.cached import CachedStore
 from dcmvault.object_stores.cloud import CloudStore
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.object_stores.retrying import RetryingStore
+from dcmvault.object_stores.s3_checksums import S3Store
 from dcmvault.object_stores.s3_lock import LockingCloudStore
 from dcmvault.object_stores.sftp import SftpStore
 from dcmvault.testing.destination_suite import ORIGIN
@@ -25,7 +26,7 @@ def test_every_kind_of_place_has_its_store(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SECRET", "c2VjcmV0")
     for section, kind in (
         (VaultSection(location=str(tmp_path)), LocalStore),
-        (VaultSection(location="s3://bucket/x"), CloudStore),
+        (VaultSection(location="s3://bucket/x"), S3Store),
         (
             VaultSection(
                 location="s3://bucket/x",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from dcmvault.catalogue.opening import Catalogue
 from dcmvault.dicom.digest import file_sha256
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import SourceUnavailableError
+from dcmvault.model.comparison import StudySummary
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, InstanceKind, StudyRef
 from dcmvault.model.plan import Strategy
+from dcmvault.model.selection import Selection
 from dcmvault.pipeline.selection import select_from
 from dcmvault.ports.catalogue import KnownVersion
 from dcmvault.testing.dicom_files import make_instance
@@ -165,3 +167,44 @@ def test_what_took_the_place_of_an_unread_instance_is_another_content(
     (after,) = _known(catalogue, archive)
     assert after.version_id != before.version_id
     assert after.file_sha256 == file_sha256(archive.path)
+
+
+def test_a_pass_over_some_studies_lists_only_them_and_lets_nothing_go(
+    catalogue: Catalogue, make: Callable[[str, int], Path]
+) -> None:
+    class _Asked(_Archive):
+        def __init__(self, name: str, path: Path) -> None:
+            super().__init__(name, path)
+            self.listed: list[str] = []
+
+        def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
+            self.listed.append(study.locator)
+            return super().entries(study) if study.locator == "1.2.1" else iter(())
+
+        def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
+            raise AssertionError
+
+        def summary(self, study_instance_uid: str) -> StudySummary | None:
+            raise AssertionError
+
+        def instances_among(
+            self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
+        ) -> frozenset[str]:
+            raise AssertionError
+
+    archive = _Asked("dicom://first", make("a.dcm", 1))
+    _select(catalogue, archive)
+    source_id = catalogue.sources.source(archive.name)
+    assert list(catalogue.sources.present_studies(source_id)) == ["1.2.1"]
+    archive.listed.clear()
+    counts = select_from(
+        archive,
+        catalogue.sources,
+        None,
+        include_other_files=False,
+        listed=lambda _total: None,
+        open_other=lambda _name: archive,
+        selection=Selection(studies=("1.2.9",)),
+    )
+    assert (archive.listed, counts.gone) == (["1.2.9"], 0)
+    assert list(catalogue.sources.present_studies(source_id)) == ["1.2.1"]

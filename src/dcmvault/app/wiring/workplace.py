@@ -17,11 +17,13 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.readable import as_source
 from dcmvault.config.sections import (
     DestinationSection,
     FolderDestinationSection,
     SourceSection,
     VaultSection,
+    VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
@@ -166,17 +168,28 @@ class Workplace:
             return known.present_studies(known.source(address))
 
         section = self.source_section(address)
-        return build_source(section, self.settings.listener, self._opened_vault, known_studies)
+        return build_source(section, self.settings.listener, self.vault, known_studies)
 
     def source_section(self, address: str) -> SourceSection:
-        """Return the configured section with this canonical address, else what the address says."""
-        for name in self.settings.sources:
-            section = self.settings.source(name)
+        """Return the configured section with this canonical address, else what the address says.
+
+        A destination is read with its own options, and a vault with the same at any snapshot.
+        """
+        wanted = source_section(address)
+        destinations = [as_source(one.section) for one in self.settings.destinations.values()]
+        for section in (*self.settings.sources.values(), *destinations):
             if section.address == address:
                 return section
-        return source_section(address)
+            if (
+                isinstance(wanted, VaultSourceSection)
+                and isinstance(section, VaultSourceSection)
+                and section.location == wanted.location
+            ):
+                return section.model_copy(update={"snapshot": wanted.snapshot})
+        return wanted
 
-    def _opened_vault(self, section: VaultSection) -> Vault:
+    def vault(self, section: VaultSection) -> Vault:
+        """Open a vault to be read, once; errors as `wiring.open_vault_at` raises them."""
         with self._lock:
             if section.address not in self._vaults:
                 vault = open_vault_at(section, self.clock, self.settings.retry, self._ending.wait)

@@ -1,4 +1,4 @@
-"""`dcmvault restore`: files come back from a vault, bit for bit."""
+"""`dcmvault restore`: copies come back, from wherever they are to wherever they are needed."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from pathlib import Path
 
 import click
 
-from dcmvault.app.restore import (
-    RestoreFailure,
-    RestoreReport,
-    RestoreRequest,
-    restore,
+from dcmvault.app.restore import restore
+from dcmvault.app.restore_certificates import (
+    certificate_of_files,
+    require_certificate_suffix,
 )
-from dcmvault.app.restore_plan import Selection
-from dcmvault.cli.building import ExampleCommand, json_option, progress_option
+from dcmvault.app.restore_report import RestoreRequest
+from dcmvault.app.restore_targets import is_peer
+from dcmvault.app.vault_contents import date_range
+from dcmvault.cli.building import (
+    ExampleCommand,
+    json_option,
+    level_option,
+    progress_option,
+)
 from dcmvault.cli.interrupts import stoppable
-from dcmvault.cli.output import is_operators_screen, print_json, say
+from dcmvault.cli.output import print_json
+from dcmvault.cli.restore_certificates import certify, say_certificates
+from dcmvault.cli.restore_drills import drill
 from dcmvault.cli.restore_progress import restore_shown
+from dcmvault.cli.restore_views import restored_object, say_restored
 from dcmvault.cli.session import current_settings
-from dcmvault.cli.vault_views import (
-    as_of_option,
-    asked_moment,
-    snapshot_line,
-    snapshot_option,
-    vault_argument,
-)
-from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext, sentence
+from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option
+from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.reports.escaping import locator_token, visible
-
-#: Failures that are shown by name on a terminal; `--json` has all.
-_SHOWN_FAILURES = 50
+from dcmvault.model.restored import Layout
+from dcmvault.model.selection import Selection
 
 
 def command() -> click.Command:
@@ -39,30 +40,32 @@ def command() -> click.Command:
         "restore",
         callback=_restore,
         text=_(
-            "Restore files from VAULT into FOLDER, bit for bit, under the names that they had "
-            "below their source.\n\n"
-            "Each file is verified by its SHA-256 before it gets its name. A file that is there "
-            "already is left, and another file of that name is never overwritten: so the same "
-            "command goes on after an interruption. Exit status: 0 if everything selected is in "
-            "FOLDER, 3 if some is not."
+            "Restore from FROM to TO, and prove that it came back.\n\n"
+            "FROM is a vault, or whatever else can be read: a folder, a library, a PACS, an "
+            "Orthanc, a DICOMweb service. TO is a folder, a ZIP file (with a DICOMDIR), a library "
+            "whose viewer imports (horos:PATH), a PACS or a DICOMweb service. What is there "
+            "already is not written again, and nothing is overwritten: so the same command goes "
+            "on after an interruption. In a folder each "
+            "file is read back and has its SHA-256 compared; a PACS is asked for evidence of the "
+            "level that --verify names. Exit status: 0 if everything selected is there, 3 if "
+            "some is not."
         ),
         params=[
-            vault_argument(),
-            click.Argument(["folder"], metavar="FOLDER", type=click.Path(path_type=Path)),
-            click.Option(
-                ["--study"],
-                multiple=True,
-                metavar="UID",
-                help=_("Only this study (“-”: files that are no instances); may be repeated."),
-            ),
-            click.Option(
-                ["--series"],
-                multiple=True,
-                metavar="UID",
-                help=_("Only this series, beside the studies asked for; may be repeated."),
-            ),
+            click.Argument(["source"], metavar="FROM"),
+            click.Argument(["target"], metavar="[TO]", required=False, default=""),
+            *_selection_options(),
             snapshot_option(),
             as_of_option(),
+            *_target_options(),
+            click.Option(
+                ["--drill", "drill_studies"],
+                type=click.IntRange(1, 100_000),
+                metavar="N",
+                help=_(
+                    "Instead of TO: restore N random studies into a private temporary folder, "
+                    "prove and time them, write that down, and remove them."
+                ),
+            ),
             json_option(),
             progress_option(),
         ],
@@ -70,132 +73,153 @@ def command() -> click.Command:
             (_("Everything"), "dcmvault restore vault:/backup ./restored"),
             (_("One study"), "dcmvault restore disk ./restored --study 1.2.3"),
             (_("As it was in the morning"), "dcmvault restore disk ./old --as-of 2026-01-31T08:00"),
+            (
+                _("A patient’s studies of one year to a PACS"),
+                "dcmvault restore disk dicom://PACS@pacs:104 --patient 4711 --study-date 2025",
+            ),
+            (
+                _("A lost library, as it was"),
+                'dcmvault restore disk "Horos Data" --layout library',
+            ),
+            (_("A study to give away"), "dcmvault restore disk study.zip --accession A123"),
+            (_("Would it work? How long would it take?"), "dcmvault restore disk --drill 20"),
         ],
     )
 
 
+def _selection_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--study"],
+            multiple=True,
+            metavar="UID",
+            help=_("Only this study (“-”: files that are no instances); may be repeated."),
+        ),
+        click.Option(
+            ["--series"],
+            multiple=True,
+            metavar="UID",
+            help=_("Only this series, beside the studies asked for; may be repeated."),
+        ),
+        click.Option(
+            ["--patient"],
+            multiple=True,
+            metavar="ID",
+            help=_("Only studies with this Patient ID; may be repeated."),
+        ),
+        click.Option(
+            ["--accession"],
+            multiple=True,
+            metavar="NUMBER",
+            help=_("Only studies with this Accession Number; may be repeated."),
+        ),
+        click.Option(
+            ["--study-date"],
+            default="",
+            metavar="DATE",
+            help=_("Only studies of this date: 2026, 2026-01, 2026-01-31, or FIRST..LAST."),
+        ),
+        click.Option(
+            ["--source", "only_source"],
+            default="",
+            metavar="ADDRESS",
+            help=_("Of a vault, only what came from this source (horos:PATH, say)."),
+        ),
+    ]
+
+
+def _target_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["--layout"],
+            type=click.Choice([layout.value for layout in Layout]),
+            help=_(
+                "Names of files: as they were below their source (original), or numbered as in a "
+                "DICOM File-set, with a DICOMDIR (dicom), or a whole library of a viewer again "
+                "(library). By default original, in a ZIP file dicom."
+            ),
+        ),
+        click.Option(
+            ["--zip", "zip_file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=_("Instead of TO: a ZIP file of this name."),
+        ),
+        level_option("--verify"),
+        click.Option(
+            ["--certificate"],
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=_(
+                "Write a restore certificate (mode 0600): FILE.json or FILE.html; may be repeated."
+            ),
+        ),
+    ]
+
+
 def _restore(
-    vault: str,
-    folder: Path,
+    source: str,
+    target: str,
     study: tuple[str, ...],
     series: tuple[str, ...],
+    patient: tuple[str, ...],
+    accession: tuple[str, ...],
+    study_date: str,
+    only_source: str,
     snapshot: str,
     as_of: str,
+    layout: str | None,
+    zip_file: Path | None,
+    level: str | None,
+    certificate: tuple[Path, ...],
+    drill_studies: int | None,
     as_json: bool,
     progress: str,
 ) -> int:
-    request = RestoreRequest(vault, folder, Selection(study, series), snapshot, asked_moment(as_of))
+    for path in certificate:
+        require_certificate_suffix(path.suffix)
+    first, last = date_range(study_date) or ("", "")
+    request = RestoreRequest(
+        source,
+        _target(target, zip_file, drills=drill_studies is not None),
+        Selection(study, series, patient, accession, first, last),
+        snapshot,
+        asked_moment(as_of),
+        None if layout is None else Layout(layout),
+        only_source,
+    )
     settings = current_settings()
+    if drill_studies is not None:
+        return drill(settings, request, drill_studies, as_json=as_json, progress=progress)
+    if zip_file is None and is_peer(settings, request.target):
+        # What runs are made of takes a while to import, and is not needed for files.
+        from dcmvault.cli.restore_runs import to_peer  # noqa: PLC0415
+
+        return to_peer(settings, request, level, certificate, as_json=as_json, progress=progress)
+    if level is not None:
+        raise UsageError(
+            _("--verify is for a PACS: files are always read back and compared."),
+            hint=_("Leave out --verify."),
+        )
     with stoppable() as stop, restore_shown(progress) as watch:
         report = restore(settings, request, watch, stop)
+    certify(certificate_of_files(report), certificate, settings.privacy)
     if as_json:
-        print_json(_object(report))
+        print_json(restored_object(report))
     else:
-        _say_report(report)
+        say_restored(report)
+        say_certificates(certificate)
     return report.exit_status
 
 
-def _say_report(report: RestoreReport) -> None:
-    if report.snapshots:
-        say(_("Snapshot %s") % snapshot_line(report.snapshots))
-    there = report.written.files + report.already_there.files
-    words = {
-        "there": format_number(there),
-        "files": format_number(report.selected.files),
-        "folder": visible(str(report.folder)),
-    }
-    if report.failures:
-        text = ngettext(
-            "%(there)s of %(files)s file is restored in %(folder)s; the rest is not.",
-            "%(there)s of %(files)s files are restored in %(folder)s; the rest is not.",
-            report.selected.files,
+def _target(target: str, zip_file: Path | None, *, drills: bool) -> str:
+    """Return what is restored to; UsageError unless it is said exactly once."""
+    if bool(target) + (zip_file is not None) + drills != 1:
+        raise UsageError(
+            _("Say where to restore to: TO, --zip FILE or --drill N, one of them."),
+            hint=_("For example: dcmvault restore vault:/backup ./restored"),
         )
-        say(click.style(text % words, fg="red", bold=True))
-    elif not there:
-        say(_("The vault holds nothing to restore."))
-    else:
-        text = ngettext(
-            "The %(files)s file is restored in %(folder)s: its SHA-256 is the one that was stored.",
-            "All %(files)s files are restored in %(folder)s: each has the SHA-256 that was stored.",
-            report.selected.files,
-        )
-        say(click.style(text % words, fg="green", bold=True))
-    say("  " + ", ".join(_figures(report)))
-    if report.failures:
-        _say_failures(report.failures)
-
-
-def _figures(report: RestoreReport) -> list[str]:
-    studies = ngettext("%s study", "%s studies", report.studies)
-    figures = [
-        studies % format_number(report.studies),
-        _("%(count)s written (%(size)s)")
-        % {
-            "count": format_number(report.written.files),
-            "size": format_bytes(report.written.bytes),
-        },
-    ]
-    if report.already_there.files:
-        figures.append(_("%s there already") % format_number(report.already_there.files))
-    if report.library_files:
-        figures.append(_("%s of the library itself") % format_number(report.library_files))
-    if report.failures:
-        figures.append(_("%s failed") % format_number(len(report.failures)))
-    return [*figures, format_duration(report.duration_s)]
-
-
-def _say_failures(failures: list[RestoreFailure]) -> None:
-    say()
-    say(click.style(_("What failed"), fg="red", bold=True))
-    show_names = is_operators_screen()
-    for failure in failures[:_SHOWN_FAILURES]:
-        name = failure.sop_instance_uid or failure.study_instance_uid
-        locator = failure.locator if show_names else locator_token(failure.locator)
-        head = "  ".join(part for part in (name, locator) if part)
-        told = visible(sentence(failure.message))
-        say(f"  {visible(head)}: {told}" if head else f"  {told}")
-    if (more := len(failures) - _SHOWN_FAILURES) > 0:
-        say("  " + ngettext("and %s more", "and %s more", more) % format_number(more))
-    hints = dict.fromkeys(failure.hint for failure in failures if failure.hint)
-    if any(failure.code == "vault_damaged" for failure in failures):
-        hints[_("`dcmvault vault repair` mends what can be mended.")] = None
-    for hint in hints:
-        say(f"  → {visible(sentence(hint))}")
-
-
-def _object(report: RestoreReport) -> dict[str, object]:
-    return {
-        "vault": report.vault,
-        "folder": str(report.folder),
-        "snapshots": [
-            {"name": link.name, "created_at": link.created_at} for link in report.snapshots
-        ],
-        "as_of": None if report.as_of is None else report.as_of.isoformat(),
-        "studies": report.studies,
-        "files": {
-            "selected": report.selected.files,
-            "written": report.written.files,
-            "already_there": report.already_there.files,
-            "failed": sum(failure.is_file for failure in report.failures),
-        },
-        "bytes": {
-            "selected": report.selected.bytes,
-            "written": report.written.bytes,
-            "already_there": report.already_there.bytes,
-        },
-        "library_files": report.library_files,
-        "duration_s": round(report.duration_s, 3),
-        "exit_status": report.exit_status,
-        "failures": [
-            {
-                "sop_instance_uid": failure.sop_instance_uid,
-                "study_instance_uid": failure.study_instance_uid,
-                "locator": failure.locator,
-                "code": failure.code,
-                "message": failure.message,
-                "hint": failure.hint,
-            }
-            for failure in report.failures
-        ],
-        "error": None,
-    }
+    if zip_file is None:
+        return target
+    return str(zip_file)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from datetime import datetime
 
 import click
 
 from dcmvault.app.backup import paused_destinations
-from dcmvault.app.status import EvidenceView, SourceView, recent_runs, status
+from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
+from dcmvault.cli.restore_drills import drill_lines, drill_object
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.cli.words import run_kind_word
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.model.drill import Drill
 from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import RunRecord
 from dcmvault.ports.status import CoverageStatus
@@ -40,12 +42,14 @@ def _status(as_json: bool) -> int:
     with opened(settings) as session:
         views = status(session.workplace)
         runs = recent_runs(session.workplace, _RUNS)
+        drills = latest_drills(session.workplace)
         paused = paused_destinations(session.workplace)
     if as_json:
         print_json(
             {
                 "sources": [_source_object(view) for view in views],
                 "runs": [_run_object(run) for run in runs],
+                "drills": [drill_object(drill) for drill in drills],
                 "exit_status": 0,
             }
         )
@@ -56,11 +60,22 @@ def _status(as_json: bool) -> int:
         # A path that nothing was ever found at was misspelt, most of the time.
         if view.source.last_seen_at is not None:
             _say_source(view, paused)
+    if drills:
+        _say_drills(drills)
     if runs:
         say(click.style(_("Latest runs"), bold=True))
         for run in runs:
             _say_run(run)
     return 0
+
+
+def _say_drills(drills: list[Drill]) -> None:
+    say(click.style(_("Latest drills"), bold=True))
+    for drill in drills:
+        say(f"  {mark(drill.passed)} {visible(drill.place)}")
+        words = ", ".join([*drill_lines(drill), format_age(drill.drilled_at)])
+        say(f"    {words}")
+    say()
 
 
 def _say_source(view: SourceView, paused: Set[str]) -> None:
@@ -97,15 +112,22 @@ def _say_coverage(coverage: CoverageStatus, paused: Set[str]) -> None:
         "held": format_number(coverage.instances_held),
         "instances": format_number(coverage.instances),
     }
-    levels = ", ".join(
-        f"{format_number(count)} {level.word}"
-        for level, count in sorted(coverage.by_level.items(), reverse=True)
-    )
+    levels = ", ".join(_levels(coverage))
     say("    " + protected % words + ", " + held % words + (f" ({levels})" if levels else ""))
     if coverage.oldest_evidence_at is not None:
         say("    " + _("oldest evidence: %s") % format_age(coverage.oldest_evidence_at))
     if coverage.destination in paused:
         say("    " + click.style(_("paused"), fg="yellow"))
+
+
+def _levels(coverage: CoverageStatus) -> Iterator[str]:
+    """Say how many are held at each level, the highest first."""
+    for level, count in sorted(coverage.by_level.items(), reverse=True):
+        plain = count - coverage.coerced if level is Level.PROVEN else count
+        if plain:
+            yield f"{format_number(plain)} {level.word}"
+        if plain != count:
+            yield _("%s “proven, with coercions”") % format_number(coverage.coerced)
 
 
 def _say_evidence(evidence: EvidenceView) -> None:
@@ -174,6 +196,7 @@ def _source_object(view: SourceView) -> dict[str, object]:
                 "instances_held": coverage.instances_held,
                 "instances": coverage.instances,
                 "by_level": {level.word: count for level, count in coverage.by_level.items()},
+                "coerced": coverage.coerced,
                 "oldest_evidence_at": _time(coverage.oldest_evidence_at),
                 **_evidence_object(view.evidence[coverage.destination]),
             }

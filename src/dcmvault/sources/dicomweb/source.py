@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.intake import Room
-from dcmvault.dicom.qido_inventory import WebInventory
+from dcmvault.dicom.qido_inventory import SOP_INSTANCE_UID, WebInventory
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_answers import DataSet, first_uid
+from dcmvault.dicom.web_headers import SUMMARY_FIELDS, summary_told
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
     DestinationError,
@@ -21,6 +25,7 @@ from dcmvault.errors import (
     EntryVanishedError,
     SourceUnavailableError,
 )
+from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
@@ -33,7 +38,6 @@ from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
-from dcmvault.sources.sentences import sentence
 
 #: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)
@@ -90,8 +94,44 @@ class DicomwebSource:
 
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID; raises SourceUnavailableError where the service gives none."""
+        for uid in self._listed_studies():
+            yield StudyRef(uid, uid)
+
+    def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
+        """Tell of the studies by UID, with the service's own counts where it tells any."""
+        if among is not None:
+            yield from filter(None, map(self.summary, sorted(among)))
+            return
+        told: dict[str, StudySummary] = {}
+
+        def note(row: DataSet) -> None:
+            summary = summary_told(row)
+            told[summary.study_instance_uid] = summary
+
+        for uid in self._listed_studies(SUMMARY_FIELDS, note):
+            yield told.get(uid, StudySummary(uid))
+
+    def summary(self, study_instance_uid: str) -> StudySummary | None:
+        """Tell of one study, asked for by its UID alone."""
         with _unavailable(), self._asking() as inventory:
-            uids = sorted(inventory.studies(self._known_studies()))
+            row = inventory.study(study_instance_uid, SUMMARY_FIELDS)
+        return None if row is None else summary_told(row)
+
+    def instances_among(
+        self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
+    ) -> frozenset[str]:
+        """Ask for instances of a series by their UIDs, and for each that a list did not bring."""
+        with _unavailable(), self._asking() as inventory:
+            rows = inventory.instances_among(
+                study_instance_uid, series_instance_uid, (), sorted(filter(is_usable_uid, among))
+            )
+            return frozenset(first_uid(row, SOP_INSTANCE_UID) for row in rows)
+
+    def _listed_studies(
+        self, fields: Collection[str] = (), note: Callable[[DataSet], object] = lambda _row: None
+    ) -> list[str]:
+        with _unavailable(), self._asking() as inventory:
+            uids = sorted(inventory.studies(self._known_studies(), fields, note))
         self._doubts.clear()
         self._refused = 0
         # Who gives no UIDs cannot be asked by UID either.
@@ -103,8 +143,7 @@ class DicomwebSource:
                 "The service may have studies that it did not list: it caps its answers and gives"
                 " no further pages."
             )
-        for uid in uids:
-            yield StudyRef(uid, uid)
+        return uids
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study, with what is told of them."""

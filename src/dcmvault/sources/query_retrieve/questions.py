@@ -12,6 +12,7 @@ from typing import Self
 from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.attribute_query import (
     SERIES_INSTANCE_UID,
+    SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Answers,
     AttributeQuery,
@@ -19,12 +20,15 @@ from dcmvault.dicom.attribute_query import (
     Tag,
 )
 from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.query_model import open_for_queries
 from dcmvault.dicom.told_studies import PATIENT_KEYS, STUDY_KEYS, telling_most
 from dcmvault.errors import AssociationLostError, DestinationError
 
 #: Seconds that all questions for the list of studies may take, and those about one of them.
 _LONGEST_LIST_S, _LONGEST_STUDY_S = 12 * 3600.0, 3600.0
+#: UIDs in one question.
+_UIDS_PER_QUESTION = 50
 
 
 @dataclass(slots=True)
@@ -92,6 +96,23 @@ class Questions:
         return telling_most(
             row for row in rows if row.get(STUDY_INSTANCE_UID) == study_instance_uid
         )
+
+    def instances_among(self, place: Mapping[Tag, str], among: Collection[str]) -> frozenset[str]:
+        """Return which of these instances are in a `place` (a series, by its keys and those above).
+
+        They are asked for by lists of UIDs and one by one: some peers do not know lists (PS3.4
+        section C.2.2.2.2), or cut what they answer to them.
+        """
+        wanted = sorted(uid for uid in among if is_usable_uid(uid))
+        found: set[str] = set()
+        for start in range(0, len(wanted), _UIDS_PER_QUESTION):
+            some = wanted[start : start + _UIDS_PER_QUESTION]
+            for asked in (some, *([uid] for uid in some)):
+                if not found.issuperset(asked):
+                    keys = {**place, SOP_INSTANCE_UID: "\\".join(asked)}
+                    rows = self.ask("IMAGE", keys, (SOP_INSTANCE_UID,)).rows
+                    found.update(row.get(SOP_INSTANCE_UID, "") for row in rows)
+        return frozenset(found.intersection(wanted))
 
     def _standing(self) -> AttributeQuery:
         if time.monotonic() > self._deadline:

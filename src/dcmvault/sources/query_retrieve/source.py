@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
+from dcmvault.dicom.attribute_query import PATIENT_ID, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.patient_inventory import PatientInventory
-from dcmvault.dicom.study_inventory import StudyInventory
-from dcmvault.dicom.told_studies import unpacked
+from dcmvault.dicom.study_inventory import Ask, StudyInventory
+from dcmvault.dicom.told_studies import patient_id_in, unpacked
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
     DestinationUnreachableError,
     SourceUnavailableError,
 )
+from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
     InstanceFile,
-    StudyAttributes,
     StudyRef,
     UnreadableEntry,
 )
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.sources.query_retrieve.counting import Counting
 from dcmvault.sources.query_retrieve.fetching import fetch
 from dcmvault.sources.query_retrieve.listing import StudyListing, study_attributes
 from dcmvault.sources.query_retrieve.questions import Questions
@@ -99,25 +101,61 @@ class QueryRetrieveSource:
 
         Raises SourceUnavailableError when the PACS cannot be reached or refuses to answer.
         """
+        with Questions(self._peer) as questions:
+            for uid in self._list(questions, questions.studies):
+                yield StudyRef(uid, uid)
+
+    def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
+        """Tell of the studies by UID, with the PACS's own counts where it tells any."""
+        with Questions(self._peer) as questions:
+            counting = Counting(questions)
+            if among is not None:
+                self._questions = questions
+                try:
+                    yield from filter(None, map(self.summary, sorted(among)))
+                finally:
+                    self._questions = None
+                return
+            for uid in self._list(questions, counting.studies):
+                yield counting.summary(uid, unpacked(self._told[uid]))
+
+    def summary(self, study_instance_uid: str) -> StudySummary | None:
+        """Tell of one study, asked for by its UID alone."""
+        with self._asking() as questions:
+            return Counting(questions).ask_for(study_instance_uid)
+
+    def instances_among(
+        self, study_instance_uid: str, series_instance_uid: str, among: Collection[str]
+    ) -> frozenset[str]:
+        """Ask for instances of a series by their UIDs, and for each that a list did not bring."""
+        place = {STUDY_INSTANCE_UID: study_instance_uid, SERIES_INSTANCE_UID: series_instance_uid}
+        with self._asking() as questions:
+            if questions.needs_patient:
+                place[PATIENT_ID] = patient_id_in(self._told.get(study_instance_uid, ""))
+            return questions.instances_among(place, among)
+
+    def _list(self, questions: Questions, ask: Ask) -> Iterator[str]:
+        """Take the inventory, and yield its UIDs; the questions stay open meanwhile."""
         self._is_complete = True
         self._doubts = []
         self._lost = 0
-        with Questions(self._peer) as questions:
-            with self._unavailable():
-                inventory = self._inventory(questions)
-            self._told = inventory.found
-            self._cap = inventory.cap
-            uids = sorted(self._told)
-            del inventory
-            self._questions = questions
-            try:
-                for uid in uids:
-                    yield StudyRef(uid, uid)
-            finally:
-                self._questions = None
+        with _unavailable():
+            inventory = self._take_inventory(questions, ask)
+        for doubt in inventory.doubts:
+            # Studies known before were asked for by UID, so what is gone is still told rightly.
+            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
+        self._told = inventory.found
+        self._cap = inventory.cap
+        uids = sorted(self._told)
+        del inventory
+        self._questions = questions
+        try:
+            yield from uids
+        finally:
+            self._questions = None
 
-    def _inventory(self, questions: Questions) -> StudyInventory:
-        inventory = StudyInventory(questions.studies, self._section.max_answers)
+    def _take_inventory(self, questions: Questions, ask: Ask) -> StudyInventory:
+        inventory = StudyInventory(ask, self._section.max_answers)
         if questions.is_relational:
             inventory.ask_series = questions.studies_of_series
         if questions.needs_patient:
@@ -138,27 +176,33 @@ class QueryRetrieveSource:
             inventory.doubts.append(
                 f"{inventory.nameless:,} answers are about studies that no question can name"
             )
-        for doubt in inventory.doubts:
-            # Studies known before were asked for by UID, so what is gone is still told rightly.
-            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
         return inventory
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the instances of one study: a question for its series, and one for each of them."""
-        if self._questions is not None:
-            yield from self._listed(self._questions, study.locator)
-            return
-        with Questions(self._peer) as questions:
+        with self._asking() as questions:
             yield from self._listed(questions, study.locator)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Questions]:
+        """Give the questions of the listing that is under way, or some that end here."""
+        with _unavailable():
+            if self._questions is not None:
+                self._questions.begin_study()
+                yield self._questions
+                return
+            with Questions(self._peer) as questions:
+                questions.begin_study()
+                yield questions
 
     def _listed(self, questions: Questions, uid: str) -> list[InstanceEntry]:
         if not is_usable_uid(uid):
             return []
-        questions.begin_study()
-        with self._unavailable():
+        with _unavailable():
             try:
-                told = self._attributes(questions, uid)
-                listing = StudyListing(questions, uid, told, self._cap, self._largest)
+                told = unpacked(self._told[uid]) if uid in self._told else questions.study(uid)
+                attributes = study_attributes(told)
+                listing = StudyListing(questions, uid, attributes, self._cap, self._largest)
                 found = list(listing.entries())
             except AssociationLostError as error:
                 self._lost += 1
@@ -180,11 +224,6 @@ class QueryRetrieveSource:
         self._is_complete = False
         return [InstanceEntry(uid, _NO_FINGERPRINT)]
 
-    def _attributes(self, questions: Questions, uid: str) -> StudyAttributes:
-        if uid in self._told:
-            return study_attributes(unpacked(self._told[uid]))
-        return study_attributes(questions.study(uid))
-
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
@@ -195,14 +234,15 @@ class QueryRetrieveSource:
         """
         return fetch(self._section, self._peer, entries, kept)
 
-    @contextmanager
-    def _unavailable(self) -> Iterator[None]:
-        """Say of the source what the peer said, or what came between."""
-        try:
-            yield
-        except DestinationError as error:
-            message = error.message.rstrip(".")
-            raise SourceUnavailableError(
-                f"The PACS cannot be read: {message}.",
-                hint=error.hint or "Check that it is reachable, then run again.",
-            ) from error
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of the source what the peer said, or what came between."""
+    try:
+        yield
+    except DestinationError as error:
+        message = error.message.rstrip(".")
+        raise SourceUnavailableError(
+            f"The PACS cannot be read: {message}.",
+            hint=error.hint or "Check that it is reachable, then run again.",
+        ) from error

@@ -296,7 +296,8 @@ def _may_be_another(destination_id: int) -> sa.ColumnElement[bool]:
             other.c.id != own.c.id,
             differs,
             others_holdings.c.version_id == other.c.id,
-            others_holdings.c.destination_id == destination_id,
+            # Not by the key of holdings: SQLite would walk all of the destination for each.
+            others_holdings.c.destination_id + 0 == destination_id,
             others_holdings.c.level >= Level.SENT,
             sa.or_(holdings.c.level < Level.PROVEN, is_newer),
         )

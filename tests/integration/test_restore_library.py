@@ -401,3 +401,15 @@ def test_files_of_a_folder_go_into_a_library(live: Path, tmp_path: Path, home: P
         assert run([*words, "--progress", "none"]) == 0
     stored = {path.read_bytes() for path in (live / "DATABASE.noindex").rglob("*.dcm")}
     assert stored == {one.path.read_bytes() for one in made}
+
+
+def test_what_a_library_holds_beside_its_instances_is_not_left_out_silently(
+    story: Story, tmp_path: Path, home: Path
+) -> None:
+    """Restored straight from a library: its albums and comments do not come, and that is said."""
+    told = io.StringIO()
+    with redirect_stdout(told):
+        words = ["restore", f"horos:{story.kept}", str(tmp_path / "out"), "--json"]
+        run([*words, "--progress", "none"])
+    (remark,) = json.loads(told.getvalue())["remarks"]
+    assert "albums" in remark

@@ -428,7 +428,7 @@ def test_drills_choose_among_what_is_there_and_meant(
     (origin,) = {record.source for record in state.records(make_uid("one"))}
     make_study(tmp_path / "more", key="more")
     world.clock.advance(1)
-    world.snapshot(world.back_up(tmp_path / "more", run="run-2"), run="run-2")
+    world.snapshot(world.back_up(tmp_path / "more", source="/more", run="run-2"), run="run-2")
     forget_study(world.opened(), make_uid("two"))
     assert said("restore", place, "--drill", "9")["whole_studies"] == 4
     series = str(dcmread(next(iter(files_below(source / "one")))).SeriesInstanceUID)

@@ -322,12 +322,17 @@ def kill_again_and_again(
 ) -> None:
     """Start a restore again and again, and kill it when it has made some more files."""
     folder = Path(to.removeprefix("horos:"))
+
+    def arrived() -> int:
+        # `os.walk` passes over a folder that goes away meanwhile.
+        return sum(len(files) for _folder, _folders, files in os.walk(folder))
+
     for kill in range(kills):
-        there = sum(path.is_file() for path in folder.rglob("*"))
+        there = arrived()
         words = ("restore", f"vault:{story.vault}", to, "--progress", "none", *options)
         process = start(*words)
         while process.poll() is None:
-            if sum(path.is_file() for path in folder.rglob("*")) > there + kill % 5:
+            if arrived() > there + kill % 5:
                 process.kill()
             time.sleep(0.001)
         process.wait()

@@ -338,7 +338,9 @@ def kill_again_and_again(
         process.wait()
 
 
-KILLS = pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.nightly)])
+KILLS = pytest.mark.parametrize(
+    "kills", [3, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
+)
 
 
 @KILLS

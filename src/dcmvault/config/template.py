@@ -247,6 +247,8 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# bandwidth = "2 MB/s"',
             '# transcode = "lossless"',
             '# coerced = "(0010,0020)"',
+            '# retrieve = "get"',
+            "# move_port = 11113",
             "",
             "# [destinations.pacs-over-tls]",
             '# address = "dicoms://ARCHIVE@pacs.example:2762?calling=DCMVAULT"',

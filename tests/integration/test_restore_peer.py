@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from scripts.peer_processes import Orthanc
 from tests.integration.rescue_world import PASSPHRASE, World, contents, files_below
 
 from dcmvault.cli.main import run
+from dcmvault.dicom.digest import file_sha256
 from dcmvault.testing.dicom_files import MadeInstance, make_instance, make_study, make_uid
 from dcmvault.vault.blob import BlobType
+from dcmvault.vault.retention import forget_study
 from dcmvault.vault.state import present_state
 
 STUDIES = ("one", "two", "three")
@@ -119,6 +122,23 @@ def test_to_a_pacs_and_again(
     assert said_status()["sources"] == []
 
 
+def test_to_a_dicomweb_service_and_again(
+    home: Path, world: World, source: Path, pacs: Orthanc, tmp_path: Path
+) -> None:
+    """All comes back by STOW-RS; again nothing is sent; what was lost there is sent again."""
+    certificate = tmp_path / "restored.json"
+    asked = ("restore", f"vault:{world.place}", f"dicomweb+{pacs.http_url}/dicom-web")
+    said(*asked, "--certificate", certificate)
+    assert pacs.instances() == sops(source)
+    certified = json.loads(certificate.read_text())
+    assert certified["is_complete"]
+    assert certified["level"] == "complete"
+    assert said(*asked)["bytes"]["transferred"] == 0
+    pacs.delete(sops(source / "two")[0])
+    assert said(*asked)["bytes"]["transferred"] > 0
+    assert pacs.instances() == sops(source)
+
+
 @pytest.mark.parametrize(
     ("options", "keys"),
     [
@@ -150,16 +170,21 @@ def test_a_selection_comes_back(
 
 @pytest.mark.parametrize(
     "options",
-    [["--study", "1.2.3"], ["--patient", "NOBODY"], ["--series", "1.2.4"]],
-    ids=["study", "patient", "series"],
+    [
+        ["--study", "1.2.3"],
+        ["--patient", "NOBODY"],
+        ["--series", "1.2.4"],
+        ["--patient", "OTHER", "--patient", "NOBODY"],
+        ["--accession", "B-7", "--accession", "B-8"],
+    ],
+    ids=["study", "patient", "series", "one of two patients", "one of two accessions"],
 )
 def test_what_is_not_there_is_said(
     home: Path, world: World, pacs: Orthanc, source: Path, tmp_path: Path, options: list[str]
 ) -> None:
     for place in (f"vault:{world.place}", str(source)):
-        assert "holds no" in said("restore", place, tmp_path / "out", *options, status=2)["error"][
-            "message"
-        ].replace("nothing", "no")
+        error = said("restore", place, tmp_path / "out", *options, status=2)["error"]
+        assert re.search("holds no|Nothing that was asked for", error["message"])
     said("restore", f"vault:{world.place}", pacs.address, *options, status=2)
     assert pacs.instances() == []
 
@@ -263,6 +288,92 @@ def test_a_file_set_in_a_folder_goes_on(
     assert listed(fetched) == sops(source / "four")
 
 
+@pytest.mark.parametrize("study", ["one", "two"])
+def test_a_directory_that_names_more_is_left(
+    home: Path, world: World, tmp_path: Path, study: str
+) -> None:
+    """A part restored over the whole neither takes files nor their names from the File-set."""
+    out = tmp_path / "out"
+    asked = ("restore", f"vault:{world.place}", out, "--layout", "dicom")
+    said(*asked)
+    there = contents(out)
+    summary = said(*asked, "--study", make_uid(study), status=3)
+    assert "DICOMDIR" in summary["failures"][-1]["message"]
+    assert contents(out) == there
+
+
+def test_a_foreign_directory_is_left_and_told(home: Path, world: World, tmp_path: Path) -> None:
+    """The instances are there, and certified; what is not made is named."""
+    out, certificate = tmp_path / "out", tmp_path / "c.json"
+    out.mkdir()
+    (out / "DICOMDIR").write_bytes(b"another one")
+    asked = ("restore", f"vault:{world.place}", out, "--layout", "dicom")
+    (failure,) = said(*asked, "--certificate", certificate, status=3)["failures"]
+    assert failure["code"] == "object_exists"
+    assert (out / "DICOMDIR").read_bytes() == b"another one"
+    certified = json.loads(certificate.read_text())
+    assert not certified["is_complete"]
+    assert certified["files"]["proven"] == certified["files"]["selected"]
+
+
+def test_nothing_is_put_into_another_vault(home: Path, world: World, tmp_path: Path) -> None:
+    other = World(tmp_path / "other", redundant=False)
+    there = contents(other.place)
+    for place in (other.place, other.place / "packs", other.place / "a.zip"):
+        error = said("restore", f"vault:{world.place}", place, status=2)["error"]
+        assert "is a vault" in error["message"]
+    assert contents(other.place) == there
+
+
+def test_a_file_that_changes_meanwhile_gets_no_name(
+    home: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder in use: what is not what was looked at is told, and the rest arrives."""
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    shutil.copytree(source, folder)
+    changing = next(iter(files_below(folder / "two")))
+
+    def look(path: Path) -> bytes:
+        digest = file_sha256(path)
+        if path == changing:
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        return digest
+
+    monkeypatch.setattr("dcmvault.app.restore_from_source.file_sha256", look)
+    (failure,) = said("restore", folder, out, status=3)["failures"]
+    assert "changed" in failure["message"]
+    wanted = contents(source)
+    del wanted[str(changing.relative_to(folder))]
+    assert contents(out) == wanted
+
+
+def test_a_certificate_has_a_place_before_anything_is_done(
+    home: Path, world: World, tmp_path: Path
+) -> None:
+    out, place = tmp_path / "out", tmp_path / "c.json"
+    place.mkdir()
+    said("restore", f"vault:{world.place}", out, "--certificate", place, status=1)
+    assert not out.exists()
+
+
+def test_what_was_only_sent_is_not_certified(
+    home: Path, world: World, pacs: Orthanc, tmp_path: Path
+) -> None:
+    """A claim is no proof, and what was found by name is not called proven."""
+    asked = ("restore", f"vault:{world.place}", pacs.address)
+    place, page = tmp_path / "c.json", tmp_path / "c.html"
+    where = ("--certificate", place, "--certificate", page)
+    said(*asked, "--verify", "sent", *where)
+    certified = json.loads(place.read_text())
+    assert not certified["is_complete"]
+    assert certified["files"]["proven"] == 0
+    assert "nothing was verified" in page.read_text()
+    said(*asked, "--verify", "complete", *where)
+    assert json.loads(place.read_text())["is_complete"]
+    assert "(evidence: complete)" in page.read_text()
+    assert "restored and proven" not in page.read_text()
+
+
 def test_what_was_read_back_otherwise_is_told(
     home: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +419,26 @@ def test_a_drill_is_remembered(home: Path, world: World, source: Path, tmp_path:
     assert not said_status()["drills"][0]["passed"]
 
 
+def test_drills_choose_among_what_is_there_and_meant(
+    home: Path, world: World, source: Path, tmp_path: Path
+) -> None:
+    """Not a study that was forgotten, nor one of another source or without the series."""
+    place = f"vault:{world.place}"
+    state = present_state(world.opened())
+    (origin,) = {record.source for record in state.records(make_uid("one"))}
+    make_study(tmp_path / "more", key="more")
+    world.clock.advance(1)
+    world.snapshot(world.back_up(tmp_path / "more", source="/more", run="run-2"), run="run-2")
+    forget_study(world.opened(), make_uid("two"))
+    assert said("restore", place, "--drill", "9")["whole_studies"] == 4
+    series = str(dcmread(next(iter(files_below(source / "one")))).SeriesInstanceUID)
+    drilled = said("restore", place, "--drill", "9", "--series", series)
+    assert [one["study_instance_uid"] for one in drilled["studies"]] == [make_uid("one")]
+    drilled = said("restore", place, "--drill", "9", "--source", origin)
+    assert make_uid("more") not in {one["study_instance_uid"] for one in drilled["studies"]}
+    said("restore", place, "--drill", "9", "--source", "/nowhere", status=2)
+
+
 def said_status() -> dict[str, Any]:
     told = io.StringIO()
     with redirect_stdout(told):
@@ -325,8 +456,16 @@ def said_status() -> dict[str, Any]:
         (["vault:other"], "not restored into"),
         (["out", "--certificate", "c.pdf"], ".json"),
         (["dicom://X@localhost:1", "--layout", "dicom"], "--layout"),
+        (["dicom://X@localhost:1", "--source", "/a"], "--source"),
+        (["--zip", "study"], ".zip"),
+        (["folder:out"], "no kind of address"),
+        (["--drill", "1", "--certificate", "c.json"], "--certificate"),
+        (["--drill", "1", "--layout", "dicom"], "--layout"),
     ],
-    ids=["level", "two", "none", "vault", "pdf", "layout"],
+    ids=[
+        *("level", "two", "none", "vault", "pdf", "layout"),
+        *("source", "suffix", "kind", "drill certified", "drill laid out"),
+    ],
 )
 def test_what_cannot_be_asked(home: Path, world: World, words: list[str], told: str) -> None:
     message = said("restore", f"vault:{world.place}", *words, status=2)["error"]["message"]

@@ -73,7 +73,7 @@ def carry_out_drill(
     unread: list[str] = []
     choice = Choice(vault, lambda _key, error: unread.append(error.message))
     state = choose_state(request, choice, section.snapshot)
-    whole = _look_through(state, request.selection, unread)
+    whole = _look_through(state, request, unread)
     if not whole.studies and not whole.problems:
         raise UsageError(_("There is nothing to restore."))
     chosen = sorted(random.SystemRandom().sample(whole.studies, min(count, len(whole.studies))))
@@ -92,9 +92,11 @@ def carry_out_drill(
     return drill
 
 
-def _look_through(state: VaultState, selection: Selection, unread: list[str]) -> _Whole:
+def _look_through(state: VaultState, request: RestoreRequest, unread: list[str]) -> _Whole:
     """List the studies that may be drilled; files that are no instances are left out."""
     problems = list(unread)
+    selection = request.selection
+    by_records = bool(selection.series or request.only_source)
 
     def lose(_study: str, error: DestinationError) -> None:
         problems.append(error.message)
@@ -108,11 +110,17 @@ def _look_through(state: VaultState, selection: Selection, unread: list[str]) ->
         about = legible.about(uid) if entry is None else entry.about
         if not selection.describes(about):
             continue
-        studies.append(uid)
-        if entry is not None:
+        if entry is not None and not by_records:
+            studies.append(uid)
             size += entry.size
-        else:
-            size += sum(record.size for record in legible.records(uid))
+            continue
+        records = [
+            record for record in legible.records(uid) if request.only_source in ("", record.source)
+        ]
+        # Nothing may be left of a study that was forgotten.
+        if any(selection.names(uid, record.series_instance_uid) for record in records):
+            studies.append(uid)
+            size += sum(record.size for record in records)
     return _Whole(studies, size, problems)
 
 

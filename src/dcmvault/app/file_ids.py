@@ -8,6 +8,8 @@ from dcmvault.model.restored import Parts
 
 #: Where files lie that are no instances; the directory does not name them.
 _OTHER = "OTHER"
+#: Which paths have instances.
+FILE_ID_PATTERN = "PT??????/ST??????/SE??????/IM??????"
 
 
 @dataclass(slots=True)

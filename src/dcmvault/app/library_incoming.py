@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from dcmvault.app.incoming_folder import IncomingFolder, Limits
 from dcmvault.app.library_beside import write_beside
@@ -119,15 +120,19 @@ class LibraryIncoming:
             yield from self._companion.read_back(_beside(file))
             return
         self._settle()
-        path = self._library.find(file)
-        if path is None:
-            raise LibraryIncompleteError(
-                "the viewer took the file, and its library has no such instance",
-                hint="Look for it in the folder NOT READABLE of the library.",
-            )
-        with one_file(), path.open("rb") as opened:
+        with one_file(reading=True), self._opened(file) as opened:
             while piece := opened.read(_PIECE_BYTES):
                 yield piece
+
+    def _opened(self, file: FileToRestore) -> BinaryIO:
+        while (path := self._library.find(file)) is not None:
+            # The viewer may take a file at any moment: then it is found elsewhere.
+            with contextlib.suppress(FileNotFoundError):
+                return path.open("rb")
+        raise LibraryIncompleteError(
+            "the viewer took the file, and its library has no such instance",
+            hint="Look for it in the folder NOT READABLE of the library.",
+        )
 
     def conclusion(self) -> tuple[list[str], list[DestinationError]]:
         """Say what the viewer has, what it still has to do, and what a person has to do."""

@@ -113,7 +113,8 @@ def restore_into(
             with target.open():
                 RestoreFromSource(request, source, work, directory).run()
     if isinstance(target, Concluding):
-        report.remarks, errors = target.conclusion()
+        remarks, errors = target.conclusion()
+        report.remarks += remarks
         report.failures += [RestoreFailure(one.code, one.message, one.hint) for one in errors]
     work.end()
     report.duration_s = time.monotonic() - began

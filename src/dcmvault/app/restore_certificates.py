@@ -78,6 +78,7 @@ def certificate_of_run(
     wanted = run.request.destinations[0]
     studies = tuple(_studies(workplace.catalogue.restores.held_files(run.run_id)))
     counts = run.counts
+    level = wanted.level or (part.level if part is not None else Level.NONE)
     return RestoreCertificate(
         source=run.request.source,
         target=wanted.address,
@@ -86,13 +87,14 @@ def certificate_of_run(
         selection=run.request.selection,
         layout="",
         run=run.run_id,
-        level=wanted.level or (part.level if part is not None else Level.NONE),
+        level=level,
         began_at=run.started_at,
         ended_at=run.finished_at or workplace.clock.now(),
         selected=counts.total,
         delivered=counts.stored,
         already_there=counts.already_held,
-        proven=counts.stored + counts.already_held,
+        # What was only sent is not known to be there.
+        proven=counts.stored + counts.already_held if level > Level.SENT else 0,
         failed=counts.short,
         bytes=sum(one.bytes for one in studies),
         studies=studies,

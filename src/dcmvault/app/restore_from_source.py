@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcmvault.app.file_ids import FileIds
-from dcmvault.app.restore_plan import not_there
+from dcmvault.app.restore_plan import not_there, require_values, values_of
 from dcmvault.app.restore_report import RestoreFailure, RestoreRequest
 from dcmvault.app.restored_directory import RestoredDirectory
 from dcmvault.app.restored_names import safe_parts
 from dcmvault.app.restoring import Restoring
 from dcmvault.dicom.digest import file_sha256
-from dcmvault.errors import EntryUnreadableError
+from dcmvault.errors import DestinationError, EntryUnreadableError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.instance import (
     Claim,
@@ -26,7 +27,7 @@ from dcmvault.model.instance import (
 from dcmvault.model.restored import FileToRestore, Layout
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.pipeline.selection import may_be_meant, remarks_of, studies_of
-from dcmvault.ports.source import Source
+from dcmvault.ports.source import HasSidecar, Source
 
 _PIECE_BYTES = 1 << 20
 
@@ -47,6 +48,8 @@ class RestoreFromSource:
     _patients: dict[str, str] = field(default_factory=dict)
     _studies: dict[str, list[FileToRestore]] = field(default_factory=dict)
     _series: set[str] = field(default_factory=set)
+    #: Patient IDs and Accession Numbers that were met.
+    _found: set[tuple[str, str]] = field(default_factory=set)
 
     def run(self) -> None:
         """Do it, at an opened target."""
@@ -66,7 +69,14 @@ class RestoreFromSource:
         take = None if self.directory is None else self.directory.take
         self.work.read_back(self._in_order(), take)
         if self.directory is not None:
-            self.directory.finish(self.work.target)
+            self.directory.finish(self.work)
+        if isinstance(self.source, HasSidecar):
+            report.remarks.append(
+                _(
+                    "What the library holds beside its instances (albums, comments, reports) does "
+                    "not come so: back it up into a vault, and restore it from there."
+                )
+            )
 
     def _restore(self, entries: Iterable[InstanceEntry]) -> None:
         for answer in self.source.read(entries):
@@ -98,7 +108,9 @@ class RestoreFromSource:
         self.work.report.selected.add(file.size)
         self._studies.setdefault(file.study_instance_uid, []).append(file)
         self._series.add(file.series_instance_uid)
-        self.work.write(file, _pieces(answer.path))
+        if header is not None and chosen.asks_attributes:
+            self._found |= values_of(header.study._asdict())
+        self.work.write(file, _pieces(answer.path, file.file_sha256))
 
     def _file(self, answer: InstanceFile, header: InstanceHeader | None) -> FileToRestore:
         study = "" if header is None else header.study_instance_uid
@@ -144,6 +156,7 @@ class RestoreFromSource:
             raise not_there(_("The source holds no study %s.") % name)
         for name in sorted({*chosen.series} - self._series):
             raise not_there(_("The source holds no series %s.") % name)
+        require_values(chosen, self._found)
         if chosen.asks_attributes and not self._studies:
             raise not_there(_("The source holds nothing that was asked for."))
 
@@ -154,7 +167,20 @@ class RestoreFromSource:
             yield uid, sorted(files, key=lambda file: file.parts)
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
+def _pieces(path: Path, sha256: bytes) -> Iterator[bytes]:
+    """Yield a file that may be another by now; DestinationError at its end if it is."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                yield piece
+    except OSError as error:
+        # Of the source, not of the disk that is restored to.
+        raise DestinationError(
+            f"the source's file cannot be read: {os.strerror(error.errno or 0)}"
+        ) from error
+    if digest.digest() != sha256:
+        raise DestinationError(
+            "the source's file changed while it was read", hint="Run the same command again."
+        )

@@ -80,7 +80,7 @@ class RestoreFromVault:
         take = None if self.directory is None else self.directory.take
         self.work.read_back(chain(self._studies(plan), _library_files(plan)), take)
         if self.directory is not None:
-            self.directory.finish(target)
+            self.directory.finish(self.work)
 
     def _pass_over(self, _key: str, error: DestinationError) -> None:
         self.work.lose("", error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dcmvault.app.file_ids import FileIds
@@ -69,8 +69,10 @@ class RestorePlan:
         """Do the first pass; UsageError if a study or series that is wanted is not there."""
         missing = {*self.selection.studies}
         missing_series = {*self.selection.series}
-        for study, _about, records in self._selected():
+        found: set[tuple[str, str]] = set()
+        for study, about, records in self._selected():
             self.studies += 1
+            found |= values_of(about or {})
             missing.discard(study_word(study))
             for record in records:
                 missing_series.discard(record.series_instance_uid)
@@ -84,6 +86,7 @@ class RestorePlan:
             raise not_there(_("The vault holds no series %s.") % name)
         if not self.studies and self.only_source:
             raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
+        require_values(self.selection, found)
         if not self.studies and self.selection.asks_attributes:
             raise not_there(_("The vault holds nothing that was asked for."))
         library = list(self._library())
@@ -278,6 +281,26 @@ _NO_RECORD = InstanceRecord("", "", "", "", "", "", 0, 0, b"", Skeleton(b"", 0, 
 def study_word(study_instance_uid: str) -> str:
     """Return how people write a study's UID; that of files that are no instances is `-`."""
     return study_instance_uid or NO_STUDY
+
+
+def values_of(about: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Return what a study is asked for by, each with the name of the attribute."""
+    return {(name, about.get(name, "")) for name in ("patient_id", "accession_number")}
+
+
+def require_values(selection: Selection, found: Collection[tuple[str, str]]) -> None:
+    """Raise UsageError if some patient or accession number asked for is not among several."""
+    for name, values, text in (
+        ("patient_id", selection.patients, _("Nothing that was asked for has the Patient ID %s.")),
+        (
+            "accession_number",
+            selection.accessions,
+            _("Nothing that was asked for has the Accession Number %s."),
+        ),
+    ):
+        for value in sorted({*values}):
+            if len({*values}) > 1 and (name, value) not in found:
+                raise not_there(text % value)
 
 
 def not_there(message: str) -> UsageError:

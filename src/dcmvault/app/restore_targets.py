@@ -11,7 +11,13 @@ from dcmvault.app.library_incoming import LibraryIncoming
 from dcmvault.app.restored_files import RestoreFolder
 from dcmvault.app.restored_zip import RestoreZip
 from dcmvault.app.restoring import stopped
-from dcmvault.config.addresses import LIBRARY_INDEX, is_library, is_peer_address
+from dcmvault.app.vault_access import is_vault
+from dcmvault.config.addresses import (
+    LIBRARY_INDEX,
+    is_library,
+    is_peer_address,
+    require_path,
+)
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import SourceSection, VaultSection
 from dcmvault.config.settings import Settings
@@ -66,6 +72,7 @@ def restore_target(
         )
     if target.lower().startswith(LIBRARY_SCHEME):
         return _library_in_use(target[len(LIBRARY_SCHEME) :], layout, stop)
+    require_path(target)
     path = Path(os.path.realpath(Path(target).expanduser()))
     if (
         isinstance(source, VaultSection)
@@ -74,6 +81,11 @@ def restore_target(
     ):
         raise UsageError(
             _("The folder to restore into is inside the vault."),
+            hint=_("Name a folder outside of it."),
+        )
+    if any(map(is_vault, (path, *path.parents))):
+        raise UsageError(
+            _("This folder is a vault, or in one: nothing else is put there."),
             hint=_("Name a folder outside of it."),
         )
     # A library that a restore made goes on being made.

@@ -49,6 +49,11 @@ def peer_restore(workplace: Workplace, request: RestoreRequest, level: Level | N
             _("A PACS keeps instances as it likes: --layout is for folders and ZIP files."),
             hint=_("Leave out --layout."),
         )
+    if request.only_source:
+        raise UsageError(
+            _("A PACS is restored to from all sources of a vault: --source is for files."),
+            hint=_("Name the studies with --study instead."),
+        )
     settings = workplace.settings
     section = readable_section(settings, request.source)
     refuse_times(request, section)

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
+from dcmvault.app.file_ids import FILE_ID_PATTERN
+from dcmvault.app.restore_report import RestoreFailure
+from dcmvault.app.restored_files import RestoreFolder
+from dcmvault.app.restoring import Restoring, ends_all
+from dcmvault.errors import DestinationError, ObjectExistsError
 from dcmvault.model.instance import InstanceIdentity, InstanceKind
 from dcmvault.model.restored import FileToRestore
 from dcmvault.ports.restore_target import RestoreTarget
@@ -25,6 +30,8 @@ class RestoredDirectory:
 
     _file: BinaryIO
     _writer: DirectoryWriter
+    #: Instances that have a record.
+    _named: int = 0
     #: By study: who its patient is.
     _patients: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +53,7 @@ class RestoredDirectory:
         """Add the instances of a study, each with the beginning of its file; by one thread."""
         from dcmvault.dicom.directory import directory_entry  # noqa: PLC0415 - when needed
 
+        self._named += sum(bool(file.sop_instance_uid) for file, _head in files)
         patient = self._patients.pop(study_instance_uid, study_instance_uid)
         self._writer.add_study(
             patient,
@@ -63,8 +71,11 @@ class RestoredDirectory:
             ),
         )
 
-    def finish(self, target: RestoreTarget) -> None:
-        """Write the directory; one that an earlier restore made is replaced."""
+    def finish(self, work: Restoring) -> None:
+        """Write the directory, or note why that cannot be.
+
+        One that an earlier restore made is replaced, unless files are there that only it names.
+        """
         from dcmvault.dicom.directory import (  # noqa: PLC0415 - when needed
             DIRECTORY_MARK,
             DIRECTORY_NAME,
@@ -82,8 +93,26 @@ class RestoredDirectory:
             replaces=DIRECTORY_MARK.encode(),
         )
         self._file.seek(0)
-        target.write(file, self._pieces())
+        try:
+            if _loses_names(work.target, DIRECTORY_NAME, self._named):
+                raise ObjectExistsError(
+                    "the DICOMDIR that is there may name files that this restore does not; it was"
+                    " left as it is",
+                    hint="Restore into another folder.",
+                )
+            work.target.write(file, self._pieces())
+        except DestinationError as error:
+            if ends_all(error):
+                raise
+            work.fail(RestoreFailure(error.code, error.message, error.hint, locator=DIRECTORY_NAME))
 
     def _pieces(self) -> Iterator[bytes]:
         while piece := self._file.read(_PIECE_BYTES):
             yield piece
+
+
+def _loses_names(target: RestoreTarget, directory: str, named: int) -> bool:
+    """Say whether a folder has a directory, and more instances of a File-set than `named`."""
+    if not isinstance(target, RestoreFolder) or not (target.root / directory).exists():
+        return False
+    return sum(1 for _path in target.root.glob(FILE_ID_PATTERN)) > named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 import threading
@@ -46,6 +47,8 @@ class RestoreZip:
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
         self._reads = False
+        #: Name, place and CRC of each file that was written.
+        self._listed: list[tuple[str, int, int]] = []
 
     @property
     def name(self) -> str:
@@ -65,21 +68,41 @@ class RestoreZip:
                 _("There is a file of this name already; it was left as it is."),
                 hint=_("Move it away, or name another file."),
             )
-        try:
-            with self._all_files():
+        with self._alone():
+            try:
+                with self._all_files():
+                    self._reopen("w")
+                yield
+                with self._all_files():
+                    self._close()
+                    self._require_list()
+                    if not give_name(str(self._part), str(self.path)):
+                        raise FileExistsError
+                    _fsync(self.path.parent)
+            finally:
+                with contextlib.suppress(OSError, ValueError):
+                    self._close()
                 self._part.unlink(missing_ok=True)
-                os.close(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-                self._reopen("w")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Make the unfinished file and lock it; what a killed restore left of one goes."""
+        with contextlib.ExitStack() as opened, self._all_files():
+            with contextlib.suppress(FileNotFoundError):
+                left = os.open(self._part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                opened.callback(os.close, left)
+                _lock(left)
+                self._part.unlink()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            try:
+                made = os.open(self._part, flags, 0o600)
+            except FileExistsError:
+                raise _busy() from None
+            opened.callback(os.close, made)
+            _lock(made)
+            guard = opened.pop_all()
+        with guard:
             yield
-            with self._all_files():
-                self._close()
-                if not give_name(str(self._part), str(self.path)):
-                    raise FileExistsError
-                _fsync(self.path.parent)
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                self._close()
-            self._part.unlink(missing_ok=True)
 
     def folds_case(self) -> bool:
         """Say that names are to differ in more than case: the ZIP may be unpacked anywhere."""
@@ -142,6 +165,18 @@ class RestoreZip:
             opened, self._zip = self._zip, None
             opened.close()
             _fsync(self._part)
+            self._listed = [(one.filename, one.header_offset, one.CRC) for one in opened.filelist]
+
+    def _require_list(self) -> None:
+        """Read the list at the end of the file, and the last file: they were written last."""
+        with zipfile.ZipFile(self._part) as opened:
+            found = [(one.filename, one.header_offset, one.CRC) for one in opened.filelist]
+            if found != self._listed:
+                raise zipfile.BadZipFile
+            if found:
+                with opened.open(found[-1][0]) as last:
+                    while last.read(_PIECE_BYTES):
+                        pass
 
     @contextlib.contextmanager
     def _all_files(self) -> Iterator[None]:
@@ -163,6 +198,23 @@ class RestoreZip:
                 f"the ZIP file cannot be written: {os.strerror(number)}",
                 hint="Check the disk and the permissions, then run the same command again.",
             ) from error
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _busy() from None
+    except OSError as error:  # file systems without locks
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS):
+            raise
+
+
+def _busy() -> UsageError:
+    return UsageError(
+        _("Another restore is writing this ZIP file."),
+        hint=_("Wait until it has ended, or name another file."),
+    )
 
 
 def _dos_time(mtime_ns: int) -> tuple[int, int, int, int, int, int]:

@@ -33,7 +33,7 @@ def vault_section(settings: Settings, name_or_address: str) -> VaultSection:
         return section
     if isinstance(section, FolderDestinationSection):
         folder = section.path
-        if _is_vault(folder):
+        if is_vault(folder):
             return VaultDestinationSection(location=str(folder))
     raise UsageError(
         _("%s is not a vault.") % name_or_address,
@@ -47,12 +47,13 @@ def readable_section(settings: Settings, name_or_address: str) -> SourceSection:
     A folder that is a vault counts as one. Errors as `Settings.source` raises them.
     """
     section = readable(settings, name_or_address)
-    if isinstance(section, FolderSourceSection) and _is_vault(section.path):
+    if isinstance(section, FolderSourceSection) and is_vault(section.path):
         return VaultSourceSection(location=str(section.path))
     return section
 
 
-def _is_vault(folder: Path) -> bool:
+def is_vault(folder: Path) -> bool:
+    """Say whether a folder is a vault."""
     return (folder / "config").is_file() and (folder / "keys").is_dir()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 from dcmvault.app.restore_certificates import render_certificate
@@ -18,6 +21,21 @@ def certify(certificate: RestoreCertificate, paths: tuple[Path, ...], privacy: P
         text = render_certificate(certificate, path.suffix, privacy)
         try:
             write_private(path.absolute(), text)
+        except OSError as error:
+            raise StateError(
+                _("The certificate cannot be written."), hint=f"{path}: {error.strerror}"
+            ) from None
+
+
+def require_places(paths: tuple[Path, ...]) -> None:
+    """Raise StateError where no file can be written, before what it certifies takes hours."""
+    for path in paths:
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            path.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.absolute().parent):
+                pass
         except OSError as error:
             raise StateError(
                 _("The certificate cannot be written."), hint=f"{path}: {error.strerror}"

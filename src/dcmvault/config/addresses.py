@@ -142,6 +142,13 @@ def is_peer_address(address: str) -> bool:
     return scheme in _DIMSE or scheme in _DICOMWEB or scheme in _ORTHANC
 
 
+def require_path(address: str) -> None:
+    """Raise AddressError for what looks like an address of some kind, and so is no path."""
+    scheme, _rest = _split(address)
+    if scheme:
+        raise _other_kind(scheme, address)
+
+
 def is_library(path: Path) -> bool:
     """Say whether a folder is an OsiriX or Horos library (False where it cannot be looked at)."""
     try:

@@ -59,7 +59,7 @@ class RestoreCertificate:
     @property
     def is_complete(self) -> bool:
         """Whether everything selected is at the target, proven at the level."""
-        return self.exit_status == 0 and not self.failed
+        return self.exit_status == 0 and not self.failed and self.level > Level.SENT
 
     @property
     def seconds(self) -> float:

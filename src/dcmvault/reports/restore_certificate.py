@@ -170,21 +170,28 @@ def _words() -> dict[str, str]:
 def _verdict(certificate: RestoreCertificate) -> tuple[str, str, str]:
     """Return tone, headline and detail."""
     count = format_number(certificate.proven)
+    if certificate.level <= Level.SENT and not certificate.failed:
+        sent = format_number(certificate.delivered + certificate.already_there)
+        return "claim", _("%s files were sent; nothing was verified.") % sent, ""
     if not certificate.is_complete:
-        words = {"n": count, "all": format_number(certificate.selected)}
+        words = {
+            "n": count,
+            "all": format_number(certificate.selected),
+            "level": certificate.level.word,
+        }
         return (
             "bad",
-            _("%(n)s of %(all)s files are restored and proven; the rest is not.") % words,
+            _("%(n)s of %(all)s files are restored (evidence: %(level)s); the rest is not.")
+            % words,
             _("What is missing is named below."),
         )
     headline = ngettext(
-        "%s file is restored and proven.",
-        "All %s files are restored and proven.",
+        "%(n)s file is restored (evidence: %(level)s).",
+        "All %(n)s files are restored (evidence: %(level)s).",
         certificate.proven,
     )
-    if certificate.level <= Level.SENT:
-        return "claim", _("%s files were sent; nothing was verified.") % count, ""
-    return "good", headline % count, level_meaning(certificate.level)
+    words = {"n": count, "level": certificate.level.word}
+    return "good", headline % words, level_meaning(certificate.level)
 
 
 def _facts(certificate: RestoreCertificate) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dcmvault.app.incoming_folder import IncomingFolder, Limits, incoming_name
+from dcmvault.app.library_incoming import LibraryIncoming
+from dcmvault.app.library_lookup import LibraryLookup
 from dcmvault.errors import DestinationStoppedError, UsageError, VaultDamagedError
 from dcmvault.model.restored import FileToRestore, Restored
 from dcmvault.testing.dicom_files import make_instance, make_uid
@@ -149,3 +151,32 @@ def test_library_without_the_folder(facts: LibraryFacts) -> None:
         IncomingFolder(facts.data, go_on, QUICK).open(),
     ):
         pass
+
+
+def test_a_file_that_the_viewer_takes_while_it_is_opened_is_found_again(
+    facts: LibraryFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding a file that waits and opening it the viewer may move it into its library."""
+    made = make_instance(tmp_path / "one.dcm", *(make_uid("taken", str(n)) for n in range(3)))
+    content = made.path.read_bytes()
+    file = FileToRestore(
+        ("one.dcm",),
+        len(content),
+        hashlib.sha256(content).digest(),
+        study_instance_uid=made.study_instance_uid,
+        sop_instance_uid=made.sop_instance_uid,
+    )
+    target = LibraryIncoming(facts.base, go_on, QUICK)
+    monkeypatch.setattr("dcmvault.app.library_incoming.PATIENCE_S", 0.1)
+    find = LibraryLookup.find
+
+    def find_and_be_too_late(lookup: LibraryLookup, wanted: FileToRestore) -> Path | None:
+        found = find(lookup, wanted)
+        if found is not None and found.parent.name == "INCOMING.noindex":
+            import_incoming(facts.base)
+        return found
+
+    with target.open():
+        target.write(file, [content])
+        monkeypatch.setattr(LibraryLookup, "find", find_and_be_too_late)
+        assert b"".join(target.read_back(file)) == content

@@ -12,7 +12,7 @@ from dcmvault.app.restore_certificates import (
     require_certificate_suffix,
 )
 from dcmvault.app.restore_report import RestoreRequest
-from dcmvault.app.restore_targets import is_peer
+from dcmvault.app.restore_targets import is_peer, is_zip
 from dcmvault.app.vault_contents import date_range
 from dcmvault.cli.building import (
     ExampleCommand,
@@ -22,7 +22,7 @@ from dcmvault.cli.building import (
 )
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import print_json
-from dcmvault.cli.restore_certificates import certify, say_certificates
+from dcmvault.cli.restore_certificates import certify, require_places, say_certificates
 from dcmvault.cli.restore_drills import drill
 from dcmvault.cli.restore_progress import restore_shown
 from dcmvault.cli.restore_views import restored_object, say_restored
@@ -179,6 +179,12 @@ def _restore(
 ) -> int:
     for path in certificate:
         require_certificate_suffix(path.suffix)
+    if drill_studies is not None and (layout or level or certificate):
+        raise UsageError(
+            _("A drill restores to no place: --layout, --verify and --certificate are not for it."),
+            hint=_("Leave them out; `dcmvault status` shows what drills proved."),
+        )
+    require_places(certificate)
     first, last = date_range(study_date) or ("", "")
     request = RestoreRequest(
         source,
@@ -222,4 +228,8 @@ def _target(target: str, zip_file: Path | None, *, drills: bool) -> str:
         )
     if zip_file is None:
         return target
+    if not is_zip(str(zip_file)):
+        raise UsageError(
+            _("The name of a ZIP file ends in .zip."), hint=_("For example: --zip study.zip")
+        )
     return str(zip_file)

@@ -140,6 +140,12 @@ class DestinationError(DcmvaultError):
     code = "destination"
 
 
+class RetrievalNotOfferedError(DestinationError):
+    """A PACS does not send back what it holds in the way that was asked for."""
+
+    code = "retrieval_not_offered"
+
+
 class DestinationUnreachableError(DestinationError):
     """No working connection to the destination (name, TCP, TLS, missing disk)."""
 

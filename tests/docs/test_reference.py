@@ -16,6 +16,7 @@ from dcmvault.config.peer_sections import (
     DimseDestinationSection,
     DimsePeerSection,
     DimseSourceSection,
+    OrthancCompanionSection,
     StowDestinationSection,
 )
 from dcmvault.config.plans import PlanSection
@@ -128,6 +129,8 @@ def defaults(*sections: type[Section]) -> dict[str, str]:
                 value = field.default
                 if isinstance(value, BandwidthSection):
                     value = value.rate
+                elif isinstance(value, OrthancCompanionSection):
+                    value = "–"  # a table of its own
                 found[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return found
 

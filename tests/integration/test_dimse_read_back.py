@@ -34,7 +34,7 @@ INSTANCES = 6
 DELIVERY = 2
 
 
-class _Files:
+class MadeOriginals:
     """Made instances as originals, versions counting from 1."""
 
     def __init__(self, made: Sequence[MadeInstance]) -> None:
@@ -193,7 +193,7 @@ def test_an_older_content_under_the_uid(tmp_path: Path, start_orthanc: StartOrth
         coerced="(0008,103E) (0008,0050)",
     )
     destination = DimseDestination(section, FakeClock())
-    study = replace(expected([file_of(one.path) for one in made]), originals=_Files(made))
+    study = replace(expected([file_of(one.path) for one in made]), originals=MadeOriginals(made))
     found = destination.verify(study, Level.PROVEN)
     destination.close_idle()
     assert set(found.findings.values()) == {Finding.HELD}

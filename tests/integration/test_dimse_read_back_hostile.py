@@ -11,10 +11,11 @@ from tests.integration.raw_peer import Asked, data_pdu, raw_peer, read_pdu, resp
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom import pdu
-from dcmvault.dicom import retrieve as module
+from dcmvault.dicom import returning as module
 from dcmvault.dicom.association import open_association
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.retrieve import Retrieved, WantedInstance, retrieval_proposals, retrieve
+from dcmvault.dicom.retrieve import Retrieved, retrieval_proposals, retrieve
+from dcmvault.dicom.returning import Returning, WantedInstance
 from dcmvault.errors import AssociationLostError
 from dcmvault.model.instance import InstanceKind
 
@@ -44,7 +45,9 @@ def _final(asked: Asked, status: int = 0) -> bytes:
     )
 
 
-def _get(answer: Callable[[Asked], None]) -> tuple[Retrieved, dict[str, int]]:
+def _get(
+    answer: Callable[[Asked], None], too_large: set[str] | None = None
+) -> tuple[Retrieved, dict[str, int]]:
     """Ask for one instance; return the last word and the sizes of what was taken."""
     taken: dict[str, int] = {}
 
@@ -62,8 +65,11 @@ def _get(answer: Callable[[Asked], None]) -> tuple[Retrieved, dict[str, int]]:
             dimse_timeout_s=LIMIT_S,
         )
         with open_association(peer, retrieval_proposals({KIND})) as association:
-            wanted = [WantedInstance(WANTED, 1000)]
-            return retrieve(association, "1.2.3", "1.2.3.4", wanted, take), taken
+            returning = Returning([WantedInstance(WANTED, 1000)], take)
+            got = retrieve(association, "1.2.3", "1.2.3.4", returning)
+            if too_large is not None:
+                too_large |= returning.too_large
+            return got, taken
 
 
 def _status_of_next(asked: Asked) -> int:
@@ -112,9 +118,10 @@ def test_an_instance_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) ->
         statuses.append(_status_of_next(asked))
         asked.connection.sendall(_final(asked))
 
-    got, taken = _get(answer)
+    too_large: set[str] = set()
+    _got, taken = _get(answer, too_large)
     assert (statuses, taken) == ([0xA700], {})
-    assert got.too_large == {WANTED}
+    assert too_large == {WANTED}
 
 
 @pytest.mark.parametrize("status", [0xA701, 0xA900, 0xC000, 0xFE00])

@@ -20,10 +20,10 @@ from tests.integration.web_peer import Reply, Seen, WebPeer, web_peer
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.peer_sections import OrthancSourceSection
+from dcmvault.dicom.orthanc_rest import Patience
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.sources.orthanc import OrthancSource
-from dcmvault.sources.orthanc.rest import Patience
 from dcmvault.testing.dicom_files import make_study
 
 pytestmark = pytest.mark.peers

@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.peer_sections import OrthancSourceSection
+from dcmvault.dicom.orthanc_rest import (
+    OrthancRest,
+    Patience,
+    ResourceGoneError,
+    ResourceUnreadableError,
+)
 from dcmvault.dicom.web_access import look_up_access
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import StudyRef
 from dcmvault.model.sidecar import is_sidecar_name
 from dcmvault.sources.orthanc import OrthancSource
 from dcmvault.sources.orthanc.changes import read_mark
-from dcmvault.sources.orthanc.rest import (
-    OrthancRest,
-    Patience,
-    ResourceGoneError,
-    ResourceUnreadableError,
-)
 from dcmvault.sources.orthanc.sidecar import read_sidecar
 
 SECTION = OrthancSourceSection(url="http://127.0.0.1:9")

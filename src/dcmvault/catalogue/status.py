@@ -117,6 +117,7 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
                 _LEVEL.label("level"),
                 sa.func.count().label("instances"),
                 sa.func.min(holdings.c.verified_at, type_=Moment).label("oldest"),
+                sa.func.count(sa.case((holdings.c.coerced, 1))).label("coerced"),
             )
             .select_from(copies)
             .group_by(_LEVEL)
@@ -136,6 +137,7 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
         by_level={
             level: row.instances for level, row in by_level.items() if level is not Level.NONE
         },
+        coerced=sum(row.coerced for level, row in by_level.items() if level is Level.PROVEN),
         oldest_evidence_at=min((row.oldest for row in held if row.oldest), default=None),
         last_run=_last_run(connection, source_id, DestinationId(destination.id)),
     )

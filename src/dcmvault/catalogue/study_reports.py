@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,13 +18,15 @@ from dcmvault.catalogue.tables import (
     EntryState,
     Moment,
     entries,
+    evidence,
     holdings,
+    instances,
     series,
     studies,
     versions,
 )
 from dcmvault.model.evidence import Level
-from dcmvault.model.report import StudyReport
+from dcmvault.model.report import AttributeCoercion, StudyReport
 
 
 def study_reports(
@@ -47,12 +50,12 @@ def _reports_of(
     ).all()
     by_uid = {row.study_instance_uid: row for row in rows}
     keys = [row.id for row in rows]
-    evidence = _evidence(connection, run, part, keys)
+    sums = _evidence(connection, run, part, keys)
     modalities = _modalities(connection, keys)
     drilled = drilled_among(connection, part.name, uids)
     for uid in uids:
         study = by_uid.get(uid)
-        found = None if study is None else evidence.get(study.id)
+        found = None if study is None else sums.get(study.id)
         if study is None or found is None:
             continue
         yield StudyReport(
@@ -67,6 +70,9 @@ def _reports_of(
             patient_name=study.patient_name,
             patient_id=study.patient_id,
             study_description=study.study_description,
+            coercions=_coercions(connection, study.id, part.destination_id)
+            if found.coerced
+            else (),
             drilled_at=drilled.get(uid),
             facts=_facts(found),
         )
@@ -87,6 +93,7 @@ def _evidence(
     shown = present.distinct().subquery()
     level = sa.func.coalesce(holdings.c.level, 0)
     is_held = level >= (Level.SENT if part.level <= Level.SENT else Level.PRESENT)
+    is_coerced = sa.and_(level == Level.PROVEN, holdings.c.coerced)
     there = sa.and_(
         holdings.c.version_id == shown.c.version_id,
         holdings.c.destination_id == part.destination_id,
@@ -98,6 +105,7 @@ def _evidence(
             sa.func.count(sa.case((is_held, 1))).label("held"),
             sa.func.min(level).label("level"),
             sa.func.min(sa.case((is_held, holdings.c.verified_at))).label("verified_at"),
+            sa.func.count(sa.case((is_coerced, 1))).label("coerced"),
             *(sa.func.count(fact).label(f"n_{fact.name}") for fact in FACTS.values()),
             *(sa.func.min(fact, type_=Moment).label(fact.name) for fact in FACTS.values()),
         )
@@ -105,6 +113,30 @@ def _evidence(
         .group_by(shown.c.study_id)
     )
     return {row.study_id: row for row in connection.execute(query)}
+
+
+def _coercions(
+    connection: sa.Connection, study_id: int, destination_id: int
+) -> tuple[AttributeCoercion, ...]:
+    """Return what the proofs list on which a study's copies stand."""
+    stands_on = (
+        sa.select(holdings.c.evidence_id)
+        .join(versions, versions.c.id == holdings.c.version_id)
+        .join(instances, instances.c.id == versions.c.instance_id)
+        .join(series, series.c.id == instances.c.series_id)
+        .where(
+            series.c.study_id == study_id,
+            holdings.c.destination_id == destination_id,
+            holdings.c.level == Level.PROVEN.value,
+            holdings.c.coerced,
+        )
+    )
+    proofs = sa.select(evidence.c.proof).where(evidence.c.id.in_(stands_on)).order_by(evidence.c.id)
+    found: Counter[tuple[str, str | None, str | None]] = Counter()
+    for proof in connection.scalars(proofs):
+        for one in json.loads(proof).get("coercions", []):
+            found[one["attribute"], one["old"], one["new"]] += one["instances"]
+    return tuple(AttributeCoercion(*what, count) for what, count in found.items())
 
 
 def _facts(found: Any) -> Mapping[Level, datetime]:

@@ -402,6 +402,8 @@ holdings = sa.Table(
     _reference("receipt_run_id", "runs", nullable=True),
     sa.Column("verified_at", Moment),
     _reference("evidence_id", "evidence", nullable=True),
+    # Proven, but for attributes that the destination writes itself: the evidence lists them.
+    sa.Column("coerced", sa.Boolean, nullable=False, server_default=sa.false()),
     # When evidence of each level was last given; `level` and `verified_at` are of the strongest.
     *(sa.Column(f"{word}_at", Moment) for word in ("present", "complete", "committed", "proven")),
     sa.Index(None, "version_id"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +23,14 @@ from dcmvault.catalogue.tables import (
     studies,
     versions,
 )
-from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding, Level, Verification
+from dcmvault.model.evidence import (
+    COERCED,
+    ExpectedInstance,
+    ExpectedStudy,
+    Finding,
+    Level,
+    Verification,
+)
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.job import ItemState
@@ -136,20 +143,13 @@ def record_verification(
         if (row.state, row.attempts) != (item.state, item.attempts):
             continue
         finding = verification.findings.get(item.plan.version_id, Finding.UNKNOWN)
-        held = finding is Finding.HELD
         state = _state(finding, is_due_if_lost=item.item_id in lost_are_due)
         moves.append(Move(row.job_id, row.state, state, row.size))
         changes.append(
             {
                 "key": row.id,
                 "new_state": state,
-                # What was worth a word at delivery still is when the copy is held.
-                "new_code": row.code if held else finding.value,
-                "new_message": (
-                    row.message
-                    if held
-                    else _explanation(verification, item.plan.version_id, finding)
-                ),
+                **_words(verification, item.plan.version_id, row),
             }
         )
     if changes:
@@ -160,6 +160,17 @@ def record_verification(
             changes,
         )
     count_moves(connection, moves)
+
+
+def _words(verification: Verification, version_id: VersionId, row: Any) -> Mapping[str, str]:
+    """Say what is worth a word about an item, whose row has what was worth it at delivery."""
+    finding = verification.findings.get(version_id, Finding.UNKNOWN)
+    if finding is not Finding.HELD:
+        why = verification.reasons.get(version_id) or _EXPLANATIONS[finding]
+        return {"new_code": finding.value, "new_message": why}
+    if coerced := verification.coerced.get(version_id):
+        return {"new_code": COERCED, "new_message": coerced}
+    return {"new_code": row.code, "new_message": row.message}
 
 
 def _state(finding: Finding, *, is_due_if_lost: bool) -> ItemState:
@@ -174,10 +185,6 @@ _EXPLANATIONS = {
     Finding.DAMAGED: "the destination holds other bytes",
     Finding.UNKNOWN: "the destination did not answer the question",
 }
-
-
-def _explanation(verification: Verification, version_id: VersionId, finding: Finding) -> str:
-    return verification.reasons.get(version_id) or _EXPLANATIONS[finding]
 
 
 def _write_evidence(connection: sa.Connection, job: Any, verification: Verification) -> int:
@@ -241,7 +248,13 @@ def _write_holdings(
         }
         if finding is Finding.HELD:
             held.append(
-                row | {"state": HoldingState.HELD, "level": verification.level.value, fact: at}
+                row
+                | {
+                    "state": HoldingState.HELD,
+                    "level": verification.level.value,
+                    "coerced": version_id in verification.coerced,
+                    fact: at,
+                }
             )
         else:
             refuted.append(

@@ -9,7 +9,7 @@ import click
 from dcmvault.cli.words import reached_sentence, run_kind_word
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import COERCED, Level
 from dcmvault.model.plan import RunKind
 from dcmvault.model.report import Counts, DestinationReport, Failure, Privacy, RunReport, RunState
 from dcmvault.reports.escaping import visible
@@ -78,6 +78,15 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
     colour = "yellow" if destination.level <= Level.SENT else "green"
     sentence = reached_sentence(destination.level, total) % words
     lines = [click.style(sentence, fg=colour, bold=True)]
+    name = destination.name
+    coerced = sum(one.code == COERCED and one.destination == name for one in report.warned)
+    if coerced:
+        with_coercions = ngettext(
+            "%s of them with coercions: equal but for attributes declared as the peer's own.",
+            "%s of them with coercions: equal but for attributes declared as the peer's own.",
+            coerced,
+        )
+        lines.append("  " + with_coercions % format_number(coerced))
     if destination.level <= Level.SENT:
         lines.append("  " + _("The destination says that it took them; that is a claim, no proof."))
     return lines

@@ -20,6 +20,7 @@ from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSectio
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
 from dcmvault.config.options import Section
+from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
@@ -314,12 +315,14 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys of a bandwidth's limit, of one of its windows, or of a service's peer."""
+    """Return the keys of a table within a table: a bandwidth's limit, or a window of it ..."""
     section: type[BaseModel] = BandwidthSection
     if path[-3:-2] == ("windows",):
         section = BandwidthWindowSection
     elif path[:2] == ("listener", "peers"):
         section = ListenerPeerSection
+    elif path[-2:-1] == ("orthanc",):
+        section = OrthancCompanionSection
     elif path[:2] == ("serve", "peers"):
         section = ServePeerSection
     return tuple(field.alias or name for name, field in section.model_fields.items())

@@ -104,78 +104,6 @@ class DimsePeerSection(TlsSection):
         return f"{scheme}://{called}@{host}:{self.port}?calling={calling}"
 
 
-class DimseDestinationSection(DimsePeerSection):
-    """A PACS that is sent to (C-ECHO, C-FIND, C-STORE)."""
-
-    #: Associations open at once, at most.
-    max_associations: int = Field(default=4, ge=1, le=32)
-    #: What lies between: how many associations to begin with (6, 3 or 2; empty: 2), until what was
-    #: measured says more.
-    network: Literal["", "ethernet", "wifi", "cellular"] = ""
-    #: C-STORE requests on their way at once on each association, where the peer agrees; 1: it is
-    #: not asked, for some equipment drops the connection then.
-    async_window: int = Field(default=1, ge=1, le=64)
-    #: Whether what the peer refuses in its transfer syntax is sent in another, without loss.
-    transcode: Literal["lossless", "never"] = "lossless"
-    #: Attributes that the peer writes itself: what differs in them only still is proven.
-    coerced: AttributeTags = ""
-    #: Storage commitment: seconds until the peer must report on a request.
-    commitment_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
-    #: Storage commitment: the port on which we listen for reports, as it is configured at the peer
-    #: for our calling AE title; 0: reports come on the association that asked.
-    commitment_port: int = Field(default=0, ge=0, le=65_535)
-    #: Storage commitment: the address of this machine to listen on; empty: all of them.
-    commitment_host: str = ""
-    #: How fast instances are sent, by all associations together.
-    bandwidth: BandwidthSection = BandwidthSection()
-
-    @model_validator(mode="after")
-    def _commitment_fits(self) -> Self:
-        if self.tls and self.commitment_port:
-            raise ValueError(
-                _(
-                    "Reports of storage commitment would come back without TLS: write dicom://, or "
-                    "leave “commitment_port” out."
-                )
-            )
-        return self
-
-    @property
-    def coerced_tags(self) -> frozenset[int]:
-        """The attributes that the peer writes itself, as numbers."""
-        return frozenset(int(tag[1:5] + tag[6:10], 16) for tag in self.coerced.split())
-
-
-class DimseSourceSection(DimsePeerSection):
-    """A PACS that is read from (C-FIND, and C-GET or C-MOVE)."""
-
-    #: How instances are fetched: `get` on the association that asks, `move` to a port of ours, for
-    #: a PACS that cannot do the other.
-    retrieve: Literal["get", "move"] = "get"
-    #: C-MOVE: our AE title as the PACS knows it with our address; empty: the calling AE title.
-    move_to: OptionalAETitle = ""
-    #: C-MOVE: the port on which we listen for what the PACS sends, as it is configured there.
-    move_port: int = Field(default=DICOM_LISTENER_PORT, ge=1, le=65_535)
-    #: C-MOVE: the address of this machine to listen on; empty: all of them.
-    move_host: str = ""
-    #: Answers that the PACS gives to one query at most; 0: not known, it is found out.
-    max_answers: int = Field(default=0, ge=0, le=10_000_000)
-    #: Associations open at once for retrieval, at most.
-    max_associations: int = Field(default=2, ge=1, le=16)
-    #: Mebibytes that one instance may have; a larger one is not taken.
-    max_instance_mib: int = Field(default=4096, ge=1, le=1_048_576)
-    #: Mebibytes that may lie on this machine (in TMPDIR) on their way, at most.
-    max_waiting_mib: int = Field(default=8192, ge=1, le=1_048_576)
-
-    @model_validator(mode="after")
-    def _retrieval_fits(self) -> Self:
-        if self.tls and self.retrieve == "move":
-            raise ValueError(
-                _("C-MOVE would come back without TLS: write dicom://, or retrieve by “get”.")
-            )
-        return self
-
-
 class WebPeerSection(TlsSection):
     """A service that is reached over HTTP, and how we log in there."""
 
@@ -236,6 +164,109 @@ class WebPeerSection(TlsSection):
         return f"{self.prefix}{self.url}"
 
 
+class CoercingSection(Section):
+    """A destination that may write attributes of what it is sent itself."""
+
+    #: Attributes that the peer writes itself: what differs in them only still is proven.
+    coerced: AttributeTags = ""
+
+    @property
+    def coerced_tags(self) -> frozenset[int]:
+        """The attributes that the peer writes itself, as numbers."""
+        return frozenset(int(tag[1:5] + tag[6:10], 16) for tag in self.coerced.split())
+
+
+class OrthancCompanionSection(WebPeerSection):
+    """The REST interface of an Orthanc that is sent to by DIMSE."""
+
+    prefix = "orthanc+"
+    #: `https://HOST:PORT`; empty: it is not used.
+    url: str = ""
+
+
+class DimseDestinationSection(DimsePeerSection, CoercingSection):
+    """A PACS that is sent to (C-ECHO, C-FIND, C-STORE) and read back from (C-GET, C-MOVE)."""
+
+    #: Associations open at once, at most.
+    max_associations: int = Field(default=4, ge=1, le=32)
+    #: What lies between: how many associations to begin with (6, 3 or 2; empty: 2), until what was
+    #: measured says more.
+    network: Literal["", "ethernet", "wifi", "cellular"] = ""
+    #: C-STORE requests on their way at once on each association, where the peer agrees; 1: it is
+    #: not asked, for some equipment drops the connection then.
+    async_window: int = Field(default=1, ge=1, le=64)
+    #: Whether what the peer refuses in its transfer syntax is sent in another, without loss.
+    transcode: Literal["lossless", "never"] = "lossless"
+    #: How copies are read back for proof: `get` on the association that asks (where the PACS does
+    #: not offer that, and there is a `move_port`, the other way), or `move` to a port of ours.
+    retrieve: Literal["get", "move"] = "get"
+    #: C-MOVE: our AE title as the PACS knows it with our address; empty: the calling AE title.
+    move_to: OptionalAETitle = ""
+    #: C-MOVE: the port on which we listen for what the PACS sends, as it is configured there; 0:
+    #: none, nothing is read back in this way.
+    move_port: int = Field(default=0, ge=0, le=65_535)
+    #: C-MOVE: the address of this machine to listen on; empty: all of them.
+    move_host: str = ""
+    #: An Orthanc's REST interface, by which copies are read back instead.
+    orthanc: OrthancCompanionSection = OrthancCompanionSection()
+    #: Storage commitment: seconds until the peer must report on a request.
+    commitment_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
+    #: Storage commitment: the port on which we listen for reports, as it is configured at the peer
+    #: for our calling AE title; 0: reports come on the association that asked.
+    commitment_port: int = Field(default=0, ge=0, le=65_535)
+    #: Storage commitment: the address of this machine to listen on; empty: all of them.
+    commitment_host: str = ""
+    #: How fast instances are sent, by all associations together.
+    bandwidth: BandwidthSection = BandwidthSection()
+
+    @model_validator(mode="after")
+    def _commitment_fits(self) -> Self:
+        if self.tls and self.commitment_port:
+            raise ValueError(
+                _(
+                    "Reports of storage commitment would come back without TLS: write dicom://, or "
+                    "leave “commitment_port” out."
+                )
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _retrieval_fits(self) -> Self:
+        if self.retrieve == "move" and not self.move_port:
+            raise ValueError(_("C-MOVE needs the port on which it comes back: “move_port”."))
+        if self.tls and self.move_port:
+            raise ValueError(_without_tls())
+        return self
+
+
+class DimseSourceSection(DimsePeerSection):
+    """A PACS that is read from (C-FIND, and C-GET or C-MOVE)."""
+
+    #: How instances are fetched: `get` on the association that asks, `move` to a port of ours, for
+    #: a PACS that cannot do the other.
+    retrieve: Literal["get", "move"] = "get"
+    #: C-MOVE: our AE title as the PACS knows it with our address; empty: the calling AE title.
+    move_to: OptionalAETitle = ""
+    #: C-MOVE: the port on which we listen for what the PACS sends, as it is configured there.
+    move_port: int = Field(default=DICOM_LISTENER_PORT, ge=1, le=65_535)
+    #: C-MOVE: the address of this machine to listen on; empty: all of them.
+    move_host: str = ""
+    #: Answers that the PACS gives to one query at most; 0: not known, it is found out.
+    max_answers: int = Field(default=0, ge=0, le=10_000_000)
+    #: Associations open at once for retrieval, at most.
+    max_associations: int = Field(default=2, ge=1, le=16)
+    #: Mebibytes that one instance may have; a larger one is not taken.
+    max_instance_mib: int = Field(default=4096, ge=1, le=1_048_576)
+    #: Mebibytes that may lie on this machine (in TMPDIR) on their way, at most.
+    max_waiting_mib: int = Field(default=8192, ge=1, le=1_048_576)
+
+    @model_validator(mode="after")
+    def _retrieval_fits(self) -> Self:
+        if self.tls and self.retrieve == "move":
+            raise ValueError(_without_tls())
+        return self
+
+
 class DicomwebPeerSection(WebPeerSection):
     """A DICOMweb service."""
 
@@ -254,8 +285,8 @@ class OrthancSourceSection(WebPeerSection):
     sidecar: Literal["none", "series", "instances"] = "instances"
 
 
-class StowDestinationSection(DicomwebPeerSection):
-    """A DICOMweb service that is sent to (STOW-RS, QIDO-RS)."""
+class StowDestinationSection(DicomwebPeerSection, CoercingSection):
+    """A DICOMweb service that is sent to (STOW-RS) and asked (QIDO-RS, WADO-RS)."""
 
     kind: Literal["stow"] = "stow"
     #: Connections open at once for delivery, at most.
@@ -277,6 +308,10 @@ class DicomwebSourceSection(DicomwebPeerSection):
 #: RFC 3986: what is no graphic sign of ASCII is written otherwise.
 _IN_A_URL = re.compile(r"[!-~]+\Z")
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+\Z")
+
+
+def _without_tls() -> str:
+    return _("C-MOVE would come back without TLS: write dicom://, or retrieve by “get”.")
 
 
 def _is_private_way(url: str) -> bool:

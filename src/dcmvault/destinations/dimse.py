@@ -1,4 +1,4 @@
-"""A PACS as a destination: C-STORE delivers, queries, commitment and C-GET give evidence."""
+"""A PACS as a destination: C-STORE delivers, queries, commitment and read-back give evidence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.commitment_evidence import ask_to_commit, waiting_for
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
+from dcmvault.destinations.dimse_proof import DimseProof
 from dcmvault.destinations.query_evidence import find_evidence
-from dcmvault.destinations.read_back import Way, read_back
+from dcmvault.destinations.ways_back import Lending
 from dcmvault.dicom.association import PeerAssociation, open_association
 from dcmvault.dicom.configured_peer import peer_of
 from dcmvault.dicom.contexts import other_syntax, plan_contexts
@@ -66,13 +67,14 @@ class DimseDestination:
         self._name = section.address
         self._peer = peer_of(section, async_window=section.async_window)
         self._transcodes = section.transcode == "lossless"
-        self._coerced = section.coerced_tags
         self._clock = clock
         self._pacing = pacing
         self._max_associations = section.max_associations
         self._network = section.network
         self._slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
+        self._lending = Lending(self._associated, self._slots.give_back)
+        self._proof = DimseProof(section, self._peer, self._lending, clock)
         self._commitment = waiting_for(section, clock)
 
     @property
@@ -131,7 +133,7 @@ class DimseDestination:
         """Look for evidence by C-FIND: PRESENT by counts, COMPLETE by sets of UIDs per series.
 
         COMMITTED also asks for storage commitment of what is listed, and waits for the report.
-        PROVEN reads back by C-GET and compares with `study.originals`, which it needs.
+        PROVEN reads back and compares with `study.originals`, which it needs.
         """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
@@ -141,12 +143,12 @@ class DimseDestination:
         listed_level = min(level, Level.COMPLETE)
         with self._question() as query:
             listed = find_evidence(query, study, listed_level, self._clock)
-        way = Way(self._associated, self._slots.give_back)
         if level is Level.COMMITTED:
-            return ask_to_commit(self._peer, way, study, listed, self._clock, self._commitment)
+            lent, waiting = self._lending, self._commitment
+            return ask_to_commit(self._peer, lent, study, listed, self._clock, waiting)
         if level is not Level.PROVEN:
             return listed
-        return read_back(way, study, listed, self._clock, self._coerced)
+        return self._proof.read_back(study, listed)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS (if so), association and C-ECHO in order."""

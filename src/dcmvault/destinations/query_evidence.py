@@ -112,6 +112,19 @@ def find_evidence(
     )
 
 
+def nothing_listed(study: ExpectedStudy, peer_name: str, why: str, clock: Clock) -> Verification:
+    """Say that the peer did not answer, so that every question of COMPLETE is open."""
+    asked_at = clock.now()
+    return Verification(
+        level=Level.COMPLETE,
+        study_instance_uid=study.study_instance_uid,
+        observed_at=asked_at,
+        findings={one.version_id: Finding.UNKNOWN for one in study.instances},
+        proof={"peer": peer_name, "method": _BY_UIDS, "refusal": why},
+        reasons={one.version_id: why for one in study.instances},
+    )
+
+
 def _is_askable(instance: ExpectedInstance) -> bool:
     """Say whether its UIDs can be keys of a query: wildcards and lists must not slip in."""
     identity = instance.identity

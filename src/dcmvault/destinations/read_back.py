@@ -1,29 +1,21 @@
-"""Proof from a PACS: what it really holds comes back by C-GET and is compared with the source."""
+"""Proof from a PACS: what it really holds comes back and is compared with the source."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
 
-from dcmvault.dicom.association import PeerAssociation
+from dcmvault.destinations.ways_back import Asked, WayBack
 from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare
 from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.dicom.part10 import scan
-from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.retrieve import (
-    MAX_ASKED,
-    Retrieved,
-    WantedInstance,
-    require_retrieval,
-    retrieval_proposals,
-    retrieve,
-    was_proposed,
-)
-from dcmvault.errors import LevelNotSupportedError, MalformedDicomError
+from dcmvault.dicom.retrieve import Retrieved
+from dcmvault.dicom.returning import Returning, WantedInstance
+from dcmvault.errors import AssociationLostError, LevelNotSupportedError, MalformedDicomError
 from dcmvault.model.evidence import (
     ExpectedInstance,
     ExpectedStudy,
@@ -40,16 +32,15 @@ from dcmvault.ports.clock import Clock
 _BYTES_AT_ONCE = 256 << 20
 #: Coercions of one study that the proof lists, at most.
 _COERCIONS = 500
+#: Attributes that are named of one instance.
+_NAMED = 8
+#: Instances asked for alone that do not come before a peer that sent nothing is asked no more.
+_IN_VAIN = 3
+#: Associations lost over one study before the peer is given up: enough to find one instance of
+#: those that are asked for together.
+_MOST_LOST = 10
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
 _OTHER_ORIGINAL = "its file at the source is not any more what was sent"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to come by an association with the peer; each is given back when it has ended."""
-
-    associate: Callable[[Sequence[ContextProposal]], PeerAssociation]
-    give_back: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +102,7 @@ class _Returned:
 
 
 def read_back(
-    way: Way,
+    way: WayBack,
     study: ExpectedStudy,
     listed: Verification,
     clock: Clock,
@@ -122,7 +113,7 @@ def read_back(
     A copy that differs from its original in `coerced` attributes only is held: the proof lists
     them with old and new value, which are patient data.
     Peers refuse a request as a whole if they lack one instance of it (Orthanc), hence the lists.
-    Raises DestinationUnreachableError, and DestinationError where the peer offers no C-GET.
+    Raises DestinationUnreachableError, and DestinationError where it sends nothing back this way.
     """
     if study.originals is None:
         peer = listed.proof["peer"]
@@ -142,7 +133,7 @@ def read_back(
 class ReadBack:
     """Reads instances of one study back and compares each with its file at the source."""
 
-    way: Way
+    way: WayBack
     study: ExpectedStudy
     originals: Originals
     listed: Verification
@@ -157,25 +148,40 @@ class ReadBack:
     likeness: Counter[str] = field(default_factory=Counter)
     #: What the peer wrote itself, and in how many instances.
     coercions: Counter[Coercion] = field(default_factory=Counter)
+    #: In which instances it did so, in words.
+    coerced_in: dict[VersionId, str] = field(default_factory=dict)
     bytes_read: int = 0
-    _association: PeerAssociation | None = None
+    #: Copies that came, whatever they are worth.
+    _returned: int = 0
+    #: What did not come although it was asked for alone, and why, by version.
+    _withheld: dict[VersionId, tuple[_Original, str]] = field(default_factory=dict)
+    #: Associations that were lost.
+    _lost: int = 0
 
     def run(self, instances: Sequence[ExpectedInstance]) -> None:
-        """Look at every instance; raises as `Way.associate`, `require_retrieval` and `retrieve`."""
+        """Look at every instance; raises as `WayBack.fetch`."""
         try:
-            for some in _batches(instances):
-                self._look_at(some)
+            for some in _batches(instances, self.way.most):
+                if originals := list(self._read(some)):
+                    self._ask(originals)
+            if self._returned:
+                self._ask_for_withheld()
         except BaseException:
-            self._end(sound=False)
+            self.way.end(sound=False)
             raise
-        self._end(sound=True)
+        self.way.end(sound=True)
+        if self._returned:
+            # It does send back what it can; these it only says to have.
+            for version_id, (_original, why) in self._withheld.items():
+                self.findings[version_id] = Finding.DAMAGED
+                self.reasons[version_id] = why
 
     def verification(self) -> Verification:
         """Say what was found."""
         observed_at = self.clock.now()
         proof: dict[str, object] = {
             "peer": self.listed.proof["peer"],
-            "method": "C-GET",
+            "method": self.way.method,
             "digests": ["dsd1", "px1"],
             "requests": self.requests,
             "likeness": dict(self.likeness),
@@ -197,28 +203,35 @@ class ReadBack:
             proof=proof,
             extras=self.listed.extras,
             reasons=self.reasons,
+            coerced=self.coerced_in,
         )
 
-    def _look_at(self, instances: Sequence[ExpectedInstance]) -> None:
-        """Look at a few instances of one series."""
-        originals = list(self._read(instances))
-        if not originals:
-            return
-        association = self._association_for({one.kind for one in originals})
-        series = instances[0].identity.series_instance_uid
-        wanted = {one.uid: WantedInstance(one.uid, one.instance.size) for one in originals}
+    def _ask_for_withheld(self) -> None:
+        """Ask once more for what did not come: the peer may have been busy with others."""
+        withheld = [original for original, _why in self._withheld.values()]
+        self._withheld.clear()
+        for original in withheld:
+            self._ask([original])
+
+    def _ask(self, originals: Sequence[_Original]) -> None:
+        """Ask for a few instances of one series, and judge what comes."""
+        of = originals[0].instance.identity
+        wanted = [WantedInstance(one.uid, one.instance.size) for one in originals]
         with closing(_Returned(originals)) as returned:
-            got = retrieve(
-                association,
-                self.study.study_instance_uid,
-                series,
-                list(wanted.values()),
-                returned.take,
+            returning = Returning(wanted, returned.take)
+            got = self._fetch(
+                Asked(
+                    self.study.study_instance_uid,
+                    of.series_instance_uid,
+                    {one.kind for one in originals},
+                ),
+                returning,
             )
             self.bytes_read += returned.bytes
+            self._returned += len(returned)
             self.requests.append(
                 {
-                    "series_instance_uid": series,
+                    "series_instance_uid": of.series_instance_uid,
                     "asked": len(wanted),
                     "returned": len(returned),
                     "status": got.status,
@@ -226,13 +239,42 @@ class ReadBack:
                     "failed": got.failed,
                 }
             )
+            lacking = []
             for one in originals:
-                if one.uid in got.too_large:
+                if one.uid in returning.too_large:
                     self._open(one.instance, "more comes back than an instance of its size can be")
-                elif not returned.of(one.uid):
-                    self._open(one.instance, _not_returned(got))
-                else:
+                elif returned.of(one.uid):
                     self._judge(one, returned.of(one.uid))
+                elif one.uid in got.gone and not self._is_listed(one):
+                    self.findings[one.instance.version_id] = Finding.MISSING
+                    self.reasons[one.instance.version_id] = got.refused[one.uid]
+                else:
+                    self._open(one.instance, _not_returned(one.uid, got))
+                    lacking.append(one)
+        self._ask_again(lacking, got, alone=self.way.singly or len(originals) == 1)
+
+    def _fetch(self, asked: Asked, returning: Returning) -> Retrieved:
+        """Fetch; an association that is lost over one instance is not the end of the others."""
+        try:
+            return self.way.fetch(asked, returning)
+        except AssociationLostError as error:
+            self._lost += 1
+            if self._lost >= (_MOST_LOST if self._returned else _IN_VAIN):
+                raise
+            uids = [one.sop_instance_uid for one in returning.wanted]
+            return Retrieved("", error.message, 0, 0, dict.fromkeys(uids, error.message))
+
+    def _ask_again(self, lacking: Sequence[_Original], got: Retrieved, *, alone: bool) -> None:
+        """Ask for fewer at once: peers refuse all that is asked for together for one of it."""
+        if alone:
+            for one in lacking:
+                if why := _withheld(one.uid, got):
+                    self._withheld[one.instance.version_id] = (one, why)
+        elif self._returned or len(self._withheld) < _IN_VAIN:
+            middle = (len(lacking) + 1) // 2
+            for part in (lacking[:middle], lacking[middle:]):
+                if part:
+                    self._ask(part)
 
     def _read(self, instances: Sequence[ExpectedInstance]) -> Iterator[_Original]:
         """Digest the files at the source; what cannot be read stays an open question."""
@@ -272,7 +314,18 @@ class ReadBack:
                 )
             else:
                 self._hold(original, best.likeness)
-                self.coercions.update(best.coercions)
+                self._note(instance, best.coercions)
+
+    def _is_listed(self, original: _Original) -> bool:
+        return self.listed.findings.get(original.instance.version_id) is Finding.HELD
+
+    def _note(self, instance: ExpectedInstance, coercions: Sequence[Coercion]) -> None:
+        """Write down what the peer wrote itself."""
+        self.coercions.update(coercions)
+        if coercions:
+            attributes = ", ".join(one.attribute for one in coercions[:_NAMED])
+            more = f", and {len(coercions) - _NAMED} more" if len(coercions) > _NAMED else ""
+            self.coerced_in[instance.version_id] = f"proven, with coercions: {attributes}{more}"
 
     def _hold(self, original: _Original, likeness: Likeness) -> None:
         self.findings[original.instance.version_id] = Finding.HELD
@@ -283,32 +336,23 @@ class ReadBack:
         self.findings[instance.version_id] = Finding.UNKNOWN
         self.reasons[instance.version_id] = why
 
-    def _association_for(self, kinds: Collection[InstanceKind]) -> PeerAssociation:
-        """Return an association that the peer can send these kinds on, made anew if need be."""
-        if (
-            self._association is not None
-            and self._association.still_stands()
-            and was_proposed(self._association, kinds)
-        ):
-            return self._association
-        self._end(sound=True)
-        self._association = self.way.associate(retrieval_proposals(kinds))
-        require_retrieval(self._association)
-        return self._association
 
-    def _end(self, *, sound: bool) -> None:
-        if self._association is not None:
-            association, self._association = self._association, None
-            try:
-                if sound:
-                    association.release()
-                else:
-                    association.abort()
-            finally:
-                self.way.give_back()
+def _withheld(uid: str, got: Retrieved) -> str:
+    """Explain why one instance does not come alone; empty where it may have other reasons."""
+    if uid in got.refused:
+        why = got.refused[uid].rstrip(".")
+        return f"the peer sends others of its study back, but not this one: {why}"
+    if got.status not in ("0000", "B000", "A702") and not got.status.startswith("C"):
+        return ""
+    return (
+        "the peer sends others of its study back, but not this one: asked for it alone, it "
+        f"answered {got.status}"
+    )
 
 
-def _not_returned(got: Retrieved) -> str:
+def _not_returned(uid: str, got: Retrieved) -> str:
+    if uid in got.refused:
+        return f"the peer did not send it back: {got.refused[uid].rstrip('.')}"
     if got.refusal:
         return f"the peer answered {got.status} to the request to send it back: {got.refusal}"
     return "the peer names it, but did not send it back"
@@ -325,14 +369,16 @@ def _by_attribute(row: tuple[Coercion, int]) -> tuple[str, str, str]:
     return coercion.attribute, coercion.old or "", coercion.new or ""
 
 
-def _batches(instances: Sequence[ExpectedInstance]) -> Iterator[Sequence[ExpectedInstance]]:
+def _batches(
+    instances: Sequence[ExpectedInstance], most: int
+) -> Iterator[Sequence[ExpectedInstance]]:
     """Divide instances by series, and into what is asked for at once."""
     ordered = sorted(instances, key=lambda one: one.identity.series_instance_uid)
     for _series, members in groupby(ordered, key=lambda one: one.identity.series_instance_uid):
         batch: list[ExpectedInstance] = []
         size = 0
         for member in members:
-            if batch and (len(batch) == MAX_ASKED or size + member.size > _BYTES_AT_ONCE):
+            if batch and (len(batch) == most or size + member.size > _BYTES_AT_ONCE):
                 yield batch
                 batch, size = [], 0
             batch.append(member)

@@ -1,4 +1,4 @@
-"""A DICOMweb service as a destination: STOW-RS delivers, QIDO-RS gives evidence."""
+"""A DICOMweb service as a destination: STOW-RS delivers, QIDO-RS and WADO-RS give evidence."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.peer_sections import StowDestinationSection
-from dcmvault.destinations.query_evidence import find_evidence
+from dcmvault.destinations.query_evidence import find_evidence, nothing_listed
+from dcmvault.destinations.read_back import read_back
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
-from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.destinations.ways_back import ByWado
+from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
-from dcmvault.dicom.web_access import WebAccess, look_up_access
+from dcmvault.dicom.web_access import LookedUpAccess
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
     DestinationStoppedError,
@@ -35,9 +37,11 @@ from dcmvault.ports.pacing import Pacer, Pacing
 
 #: Read and sent at once.
 _CHUNK = 256 * 1024
+#: What a service answers that has what was asked for, and cannot say so.
+_CANNOT_LIST = 500
 #: Deliveries at once before anything was measured.
 _FIRST_DELIVERIES = 2
-_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE})
+_LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 
 
 class StowDestination:
@@ -63,8 +67,7 @@ class StowDestination:
         self._clock = clock
         self._slots = threading.BoundedSemaphore(section.max_connections)
         self._idle = IdleConnections(clock)
-        self._access_lock = threading.Lock()
-        self._looked_up: WebAccess | None = None
+        self._access = LookedUpAccess(section, clock.monotonic)
 
     @property
     def name(self) -> str:
@@ -117,14 +120,27 @@ class StowDestination:
             return frozenset().union(*found)
 
     def verify(self, study: ExpectedStudy, level: Level) -> Verification:
-        """Look for evidence by QIDO-RS: PRESENT by counts, COMPLETE by sets of UIDs per series."""
+        """Look for evidence by QIDO-RS: PRESENT by counts, COMPLETE by sets of UIDs per series.
+
+        PROVEN reads back by WADO-RS and compares with `study.originals`, which it needs.
+        """
         if level not in self.levels or level <= Level.SENT:
             raise LevelNotSupportedError(
                 f"{self.name} cannot give evidence of the level `{level.word}` by DICOMweb",
-                hint="Ask for `present` or `complete`.",
+                hint="Ask for `present`, `complete` or `proven`.",
             )
-        with self._question() as query:
-            return find_evidence(query, study, level, self._clock)
+        try:
+            with self._question() as query:
+                listed = find_evidence(query, study, min(level, Level.COMPLETE), self._clock)
+        except ServiceBusyError as error:
+            # Some read the files to answer a search, and fail for one that is broken.
+            if level is not Level.PROVEN or error.status != _CANNOT_LIST:
+                raise
+            listed = nothing_listed(study, self.name, error.message, self._clock)
+        if level is not Level.PROVEN:
+            return listed
+        way = ByWado(self._service)
+        return read_back(way, study, listed, self._clock, self._section.coerced_tags)
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS, token, HTTP, QIDO-RS and STOW-RS in order."""
@@ -132,18 +148,18 @@ class StowDestination:
 
     @contextmanager
     def _question(self) -> Iterator[WebStudyQuery]:
-        """Lend a connection for queries; it is kept for whoever comes next."""
+        """Lend a connection for queries."""
+        with self._service() as service:
+            yield WebStudyQuery(service)
+
+    @contextmanager
+    def _service(self) -> Iterator[DicomwebConnection]:
+        """Lend a connection; it is kept for whoever comes next."""
         access = self._access()
         with self._slots, access.service(self._idle.take(access.peer)) as service:
             service.open()
-            yield WebStudyQuery(service)
+            yield service
             self._idle.keep(service.give_up())
-
-    def _access(self) -> WebAccess:
-        with self._access_lock:
-            if self._looked_up is None:
-                self._looked_up = look_up_access(self._section, self._clock.monotonic)
-            return self._looked_up
 
 
 class StowDelivery:

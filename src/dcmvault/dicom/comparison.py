@@ -22,7 +22,7 @@ from dcmvault.dicom.file_meta import FileMeta, read_file_meta
 from dcmvault.dicom.nesting import FRAGMENTS, SEQUENCE, SEQUENCE_END, VALUE
 from dcmvault.dicom.pixels import pixels_digest
 from dcmvault.dicom.reencoding import DICTATED_TAGS, ENCAPSULATION_TAGS
-from dcmvault.dicom.transfer_syntaxes import FAMILIES, NATIVE
+from dcmvault.dicom.transfer_syntaxes import FAMILIES, MAYBE_LOSSY, NATIVE
 from dcmvault.dicom.vr_table import ValueKind, value_kind
 from dcmvault.errors import MalformedDicomError
 
@@ -101,7 +101,8 @@ def compare(original: Path, copy: int, coerced: Collection[int] = ()) -> Compari
             if not differing:
                 return Comparison(Likeness.TRANSCODED)
             if not differing <= expected:
-                return Comparison(Likeness.DIFFERENT, tuple(_words(differing - expected)))
+                words = _words(differing - expected, lossy=second.is_lossy_form_of(first))
+                return Comparison(Likeness.DIFFERENT, tuple(words))
             old, new = first.texts(differing), second.texts(differing)
             return Comparison(
                 Likeness.COERCED,
@@ -130,6 +131,11 @@ class _DataSet:
         """Say whether the two hold their pixels in different forms."""
         syntaxes = {self.meta.transfer_syntax_uid, other.meta.transfer_syntax_uid}
         return len(syntaxes) == 2 and not syntaxes <= NATIVE
+
+    def is_lossy_form_of(self, other: _DataSet) -> bool:
+        """Say whether it was compressed in a way that loses something, and the other was not."""
+        syntaxes = (self.meta.transfer_syntax_uid, other.meta.transfer_syntax_uid)
+        return syntaxes[0] in MAYBE_LOSSY and syntaxes[1] not in MAYBE_LOSSY
 
     def texts(self, tags: Collection[int]) -> dict[int, str]:
         """Return the values of top-level attributes, of those that are short text."""
@@ -171,9 +177,9 @@ def _data_set(file: FileBytes) -> Iterator[_DataSet]:
         inflated.close()
 
 
-def _words(tags: set[int]) -> Iterator[str]:
+def _words(tags: set[int], *, lossy: bool) -> Iterator[str]:
     if PIXEL_DATA in tags:
-        yield "pixel data"
+        yield "pixel data, which were compressed with loss" if lossy else "pixel data"
     others = sorted(tags - {PIXEL_DATA})
     for tag in others[:_NAMED]:
         yield _name(tag)

@@ -52,9 +52,12 @@ _K = StatusKind
 class ServiceBusyError(DestinationUnreachableError):
     """The service answered that it cannot serve now; `wait_s` is when it wants us back, or 0."""
 
-    def __init__(self, message: str, *, hint: str = "", wait_s: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", wait_s: float = 0.0, status: int = 503
+    ) -> None:
         super().__init__(message, hint=hint)
         self.wait_s = wait_s
+        self.status = status
 
 
 def seconds_until_next(error: DestinationUnreachableError, attempt: int) -> float:
@@ -177,7 +180,7 @@ class DicomwebConnection:
         if meaning.kind is _K.STOP_DESTINATION:
             return DestinationStoppedError(message, hint=hint)
         if meaning.kind is _K.RETRY_LATER:
-            return ServiceBusyError(message, hint=hint, wait_s=_seconds(retry_after))
+            return ServiceBusyError(message, hint=hint, wait_s=_seconds(retry_after), status=status)
         return DestinationError(message, hint=hint)
 
     def _post(

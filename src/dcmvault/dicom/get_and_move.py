@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import IMPLICIT_VR_LITTLE_ENDIAN, PeerAssociation
@@ -16,8 +17,8 @@ from dcmvault.dicom.intake import Intake, Wanted
 from dcmvault.dicom.messages import Request
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.query_model import MODELS, PATIENT_ROOT, QueryRetrieveModel
-from dcmvault.dicom.retrieve import refusal_of_retrieval
-from dcmvault.errors import AssociationLostError, DestinationError
+from dcmvault.dicom.retrieve import Retrieved, refusal_of_retrieval, retrieved
+from dcmvault.errors import AssociationLostError, DestinationError, RetrievalNotOfferedError
 
 GET_PROPOSALS = tuple(
     ContextProposal(model.get_uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for model in MODELS
@@ -67,6 +68,15 @@ class InstancesOfSeries:
         yield (0x0010, 0x0020, encoded + b" " * (len(encoded) % 2))
 
 
+class Arriving(Protocol):
+    """What comes while a peer is asked to send."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that came so far."""
+        ...
+
+
 def get_instances(
     association: PeerAssociation, instances: InstancesOfSeries, wanted: Wanted
 ) -> str:
@@ -79,7 +89,7 @@ def get_instances(
         if context_id is not None:
             break
     else:
-        raise DestinationError(
+        raise RetrievalNotOfferedError(
             f"{association.peer.name} offers no retrieval by C-GET",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "move".',
         )
@@ -94,11 +104,12 @@ def get_instances(
 
 
 def move_instances(
-    association: PeerAssociation, instances: InstancesOfSeries, destination: str, wanted: Wanted
-) -> str:
-    """Retrieve by C-MOVE to the AE title `destination`, at which somebody takes for `wanted`.
+    association: PeerAssociation, instances: InstancesOfSeries, destination: str, wanted: Arriving
+) -> Retrieved:
+    """Retrieve by C-MOVE to the AE title `destination`, at which somebody takes what is wanted.
 
-    Returns and raises as `get_instances` does. As long as bytes arrive the peer need not answer.
+    Raises AssociationLostError, RetrievalNotOfferedError for no C-MOVE there, and DestinationError
+    where the peer does not know that title. As long as bytes arrive the peer need not answer.
     """
     peer = association.peer
     for model in MODELS:
@@ -106,7 +117,7 @@ def move_instances(
         if context_id is not None:
             break
     else:
-        raise DestinationError(
+        raise RetrievalNotOfferedError(
             f"{peer.name} offers no retrieval by C-MOVE",
             hint='Allow our AE title to retrieve at the peer, or set retrieve = "get".',
         )
@@ -121,10 +132,8 @@ def move_instances(
     )
     progress = _Progress(wanted, peer.dimse_timeout_s)
     most = _MAX_PENDING + len(instances.sop_instance_uids)
-    status = 0
     for number, answer in enumerate(association.ask(request, progress.goes_on)):
-        status = answer.status
-        if status not in _PENDING:
+        if answer.status not in _PENDING:
             break
         if number > most or progress.is_over():
             association.abort()
@@ -132,18 +141,18 @@ def move_instances(
                 f"{peer.name} says without end that it goes on",
                 hint="Look for a defect of the peer.",
             )
-    if status == _UNKNOWN_DESTINATION:
+    if answer.status == _UNKNOWN_DESTINATION:
         raise DestinationError(
             f"{peer.name} does not know the AE title {destination} that it is to send to",
             hint="Enter it there with the address of this machine and the port (move_port).",
         )
-    return refusal_of_retrieval(status)
+    return retrieved(answer)
 
 
 class _Progress:
     """Whether something arrived within the time that a peer may be silent."""
 
-    def __init__(self, wanted: Wanted, patience_s: float) -> None:
+    def __init__(self, wanted: Arriving, patience_s: float) -> None:
         self._wanted = wanted
         self._patience_s = patience_s
         self._seen = wanted.arrived

@@ -119,6 +119,10 @@ class Wanted:
                 raise MalformedDicomError("instances without end that were not asked for")
             return False
 
+    def sink(self, named: NamedContext) -> Intake:
+        """Make the StoreSink of one association."""
+        return Intake(named, self)
+
     def thrown_away(self, count: int) -> None:
         """Count bytes that nobody keeps."""
         with self._lock:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from dcmvault.dicom.association import (
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -22,21 +22,34 @@ from dcmvault.dicom.callback_port import CallbackPort, welcome
 from dcmvault.dicom.channel import Channel, Peer
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.inbox import Inbox
-from dcmvault.dicom.intake import Intake, NamedContext, Wanted
-from dcmvault.dicom.taking_in import take_stores
-from dcmvault.dicom.transfer_syntaxes import (
-    HTJ2K,
-    JPEG_2000,
-    JPEG_BASELINE,
-    JPEG_EXTENDED,
-    JPEG_LS_NEAR_LOSSLESS,
-)
+from dcmvault.dicom.intake import NamedContext
+from dcmvault.dicom.taking_in import StoreSink, take_stores
+from dcmvault.dicom.transfer_syntaxes import MAYBE_LOSSY
 from dcmvault.errors import AssociationLostError, ConfigurationError
 
 #: Seconds that one association may take in all; each part has a limit of its own, too.
 _LONGEST_S = 2 * 3600.0
-#: Syntaxes that may be lossy: taken where nothing else is proposed with them.
-_MAYBE_LOSSY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR_LOSSLESS, JPEG_2000, HTJ2K})
+
+
+class DroppingSink(StoreSink, Protocol):
+    """A StoreSink that can be ended in the midst of an instance."""
+
+    def drop(self) -> None:
+        """Give up what was begun and does not end; harmless otherwise."""
+        ...
+
+
+class Expected(Protocol):
+    """Instances that somebody asked a peer to send; safe for threads."""
+
+    @property
+    def uids(self) -> Collection[str]:
+        """The UIDs that were asked for."""
+        ...
+
+    def sink(self, named: NamedContext) -> DroppingSink:
+        """Make what takes the next instance of an association."""
+        ...
 
 
 class MoveReceiver:
@@ -54,7 +67,7 @@ class MoveReceiver:
         self._port = CallbackPort(
             ae_title, (host, port), senders, dimse_timeout_s, self._take, "C-MOVE"
         )
-        self._expected: list[Wanted] = []
+        self._expected: list[Expected] = []
         self._lock = threading.Lock()
 
     @property
@@ -63,7 +76,7 @@ class MoveReceiver:
         return self._port.port
 
     @contextmanager
-    def expecting(self, wanted: Wanted) -> Iterator[None]:
+    def expecting(self, wanted: Expected) -> Iterator[None]:
         """Take these instances, from whichever association they come."""
         with self._lock:
             self._expected.append(wanted)
@@ -102,7 +115,7 @@ class MoveReceiver:
         finally:
             intake.drop()
 
-    def _wanted_for(self, uid: str) -> Wanted | None:
+    def _wanted_for(self, uid: str) -> Expected | None:
         """Return who waits for a UID, else anybody who waits, else nobody."""
         with self._lock:
             for wanted in self._expected:
@@ -114,17 +127,17 @@ class MoveReceiver:
 class _SharedIntake:
     """A StoreSink that gives each instance to whoever waits for it."""
 
-    def __init__(self, named: NamedContext, wanted_for: Callable[[str], Wanted | None]) -> None:
+    def __init__(self, named: NamedContext, wanted_for: Callable[[str], Expected | None]) -> None:
         self._named = named
         self._wanted_for = wanted_for
-        self._intake: Intake | None = None
+        self._intake: DroppingSink | None = None
 
     def begin(self, context_id: int, sop_class_uid: str, sop_instance_uid: str) -> None:
         """Begin an instance."""
         wanted = self._wanted_for(sop_instance_uid)
         if wanted is None:
             raise AssociationLostError("nothing is being fetched any more")
-        self._intake = Intake(self._named, wanted)
+        self._intake = wanted.sink(self._named)
         self._intake.begin(context_id, sop_class_uid, sop_instance_uid)
 
     def write(self, data: bytes) -> None:
@@ -155,6 +168,6 @@ def _chosen(request: AssociationRequest) -> Mapping[int, str]:
         if one.abstract_syntax_uid == VERIFICATION:
             usable = [uid for uid in usable if uid == IMPLICIT_VR_LITTLE_ENDIAN]
         if usable:
-            lossless = [uid for uid in usable if uid not in _MAYBE_LOSSY]
+            lossless = [uid for uid in usable if uid not in MAYBE_LOSSY]
             chosen[one.context_id] = (lossless or usable)[0]
     return chosen

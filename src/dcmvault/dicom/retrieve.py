@@ -1,20 +1,14 @@
 """Reading back by C-GET in the Study Root model: what a peer really has under UIDs (PS3.4 Annex C).
 
 The peer sends on the association that asks (PS3.4 section C.4.3), so that it needs to know no
-address of ours, and TLS and user identity are those of every other association. It is not
-trusted: only UIDs that were asked for are taken, in files that nobody else can open and that are
-gone when they are closed or this process ends, and no more bytes than instances of that size
-can need; every wait has an end.
+address of ours, and TLS and user identity are those of every other association. Every wait has an
+end; what is taken of what comes is said in `dicom/returning.py`.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dcmvault.dicom import command as commands
 from dcmvault.dicom.association import (
@@ -22,9 +16,10 @@ from dcmvault.dicom.association import (
     PeerAssociation,
 )
 from dcmvault.dicom.contexts import plan_contexts
+from dcmvault.dicom.messages import Answer
 from dcmvault.dicom.pdu import ContextProposal
-from dcmvault.dicom.received import part10_head
-from dcmvault.errors import DestinationError, MalformedDicomError
+from dcmvault.dicom.returning import Returning
+from dcmvault.errors import RetrievalNotOfferedError
 from dcmvault.model.instance import InstanceKind
 
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -32,35 +27,19 @@ GET_PROPOSAL = ContextProposal(STUDY_ROOT_GET, (IMPLICIT_VR_LITTLE_ENDIAN,))
 
 #: Instances asked for at once. Each may need three presentation contexts, of 128 in all.
 MAX_ASKED = 40
-#: Copies under one UID: peers keep one for each patient, study and series.
-_MAX_COPIES = 4
-#: Instances that were not asked for, and are thrown away, before the peer is given up.
-_MAX_UNASKED = 1000
-#: Bytes that may come back for a request: its files decompressed, and this much more.
-_EXPANSION = 8
-_ROOM_BYTES = 256 << 20
 #: Seconds that one request may take in all; each part has a limit of its own, too.
 _LONGEST_S = 2 * 3600.0
 
 #: Elements of group 0000: sub-operations completed and failed.
 _COMPLETED, _FAILED = 0x1021, 0x1022
-#: Statuses for the peer (PS3.4 table B.2-1).
-_TAKEN, _NO_ROOM, _NOT_ASKED_FOR = 0x0000, 0xA700, 0xC000
-
-
-@dataclass(frozen=True, slots=True)
-class WantedInstance:
-    """What is asked for: its UID, and the size of its file in bytes."""
-
-    sop_instance_uid: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The peer's last word on one request, and what it sent that could not be taken.
+    """The peer's last word on one request.
 
-    `status` is four hexadecimal digits; `failed` and `completed` are its own counts.
+    `status` is four hexadecimal digits (DIMSE) or three others (HTTP); `failed` and `completed` are
+    its own counts.
     """
 
     status: str
@@ -68,8 +47,10 @@ class Retrieved:
     refusal: str
     completed: int
     failed: int
-    #: UIDs of copies that were larger than can be taken.
-    too_large: frozenset[str]
+    #: Why single instances did not come, by UID, where the peer said so.
+    refused: Mapping[str, str] = field(default_factory=dict)
+    #: UIDs of those that the peer says not to have.
+    gone: frozenset[str] = frozenset()
 
 
 def retrieval_proposals(kinds: Collection[InstanceKind]) -> tuple[ContextProposal, ...]:
@@ -85,9 +66,10 @@ def require_retrieval(association: PeerAssociation) -> None:
     """Raise DestinationError where the peer offers no C-GET."""
     if association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN) is None:
         name = association.peer.name
-        raise DestinationError(
+        raise RetrievalNotOfferedError(
             f"{name} offers no retrieval (C-GET, Study Root), so nothing can be proven there",
-            hint="Allow our AE title to retrieve by C-GET at the peer, or ask for `complete`.",
+            hint="Allow our AE title to retrieve by C-GET at the peer, set move_port for C-MOVE, "
+            "or ask for `complete`.",
         )
 
 
@@ -107,39 +89,54 @@ def retrieve(
     association: PeerAssociation,
     study_instance_uid: str,
     series_instance_uid: str,
-    wanted: Sequence[WantedInstance],
-    take: Callable[[str, BinaryIO], None],
+    returning: Returning,
 ) -> Retrieved:
     """Ask for instances of one series (at most MAX_ASKED), and hand on every copy that comes.
 
-    `take` gets the UID and a Part 10 file of which only the data set is the peer's; it owns the
-    file, an unnamed temporary one (TMPDIR), and must not take longer than a peer waits for an
-    answer. Raises AssociationLostError when the peer ends or does not answer in time; what came
-    before has been handed on. DestinationError when there is no room for it.
+    Raises AssociationLostError when the peer ends or does not answer in time; what came before has
+    been handed on. DestinationError when there is no room for it.
     """
     context_id = association.contexts.id_of(STUDY_ROOT_GET, IMPLICIT_VR_LITTLE_ENDIAN)
     assert context_id is not None
-    assert 0 < len(wanted) <= MAX_ASKED
-    values = {
-        (0x0008, 0x0018): "\\".join(one.sop_instance_uid for one in wanted),
+    assert 0 < len(returning.wanted) <= MAX_ASKED
+    identifier = retrieval_identifier(
+        study_instance_uid,
+        series_instance_uid,
+        [one.sop_instance_uid for one in returning.wanted],
+    )
+    sink = returning.sink(association.contexts.named_by)
+    try:
+        answer = association.get(context_id, STUDY_ROOT_GET, identifier, sink, _LONGEST_S)
+    finally:
+        sink.drop()
+    return retrieved(answer)
+
+
+def retrieval_identifier(
+    study_instance_uid: str, series_instance_uid: str, sop_instance_uids: Sequence[str]
+) -> bytes:
+    """Encode what asks for instances of one series (PS3.4 section C.4.2.1.4)."""
+    uids = {
+        (0x0008, 0x0018): "\\".join(sop_instance_uids),
         (0x0020, 0x000D): study_instance_uid,
         (0x0020, 0x000E): series_instance_uid,
     }
-    identifier = commands.encode_identifier(
+    return commands.encode_identifier(
         [
             (0x0008, 0x0052, b"IMAGE "),
-            *((*tag, commands.encode_uid(value)) for tag, value in values.items()),
+            *((*tag, commands.encode_uid(value)) for tag, value in uids.items()),
         ]
     )
-    with _Intake(association, wanted, take) as intake:
-        answer = association.get(context_id, STUDY_ROOT_GET, identifier, intake, _LONGEST_S)
-        return Retrieved(
-            f"{answer.status:04X}",
-            refusal_of_retrieval(answer.status),
-            _count(answer.command, _COMPLETED),
-            _count(answer.command, _FAILED),
-            frozenset(intake.too_large),
-        )
+
+
+def retrieved(answer: Answer) -> Retrieved:
+    """Say what a final answer to a C-GET or C-MOVE means."""
+    return Retrieved(
+        f"{answer.status:04X}",
+        refusal_of_retrieval(answer.status),
+        _count(answer.command, _COMPLETED),
+        _count(answer.command, _FAILED),
+    )
 
 
 def refusal_of_retrieval(status: int) -> str:
@@ -158,86 +155,3 @@ def refusal_of_retrieval(status: int) -> str:
 def _count(command: Mapping[int, bytes], element: int) -> int:
     """Return a count of sub-operations, which the peer may leave out."""
     return int.from_bytes(command.get(element, b"")[:2], "little")
-
-
-class _Intake:
-    """Puts what comes into files; what was not asked for, or does not end, is thrown away."""
-
-    def __init__(
-        self,
-        association: PeerAssociation,
-        wanted: Sequence[WantedInstance],
-        take: Callable[[str, BinaryIO], None],
-    ) -> None:
-        self._association = association
-        self._take = take
-        self._wanted = {one.sop_instance_uid for one in wanted}
-        self._copies: Counter[str] = Counter()
-        self._unasked = 0
-        self._uid = ""
-        self._room = _EXPANSION * sum(one.size for one in wanted) + _ROOM_BYTES
-        self._file: BinaryIO | None = None
-        self._status = _TAKEN
-        self.too_large: set[str] = set()
-
-    def begin(self, context_id: int, sop_class_uid: str, sop_instance_uid: str) -> None:
-        """Begin an instance: say what becomes of it."""
-        named = self._association.contexts.named_by(context_id)
-        if named is None:
-            raise MalformedDicomError("an instance under a presentation context that is none")
-        self._copies[sop_instance_uid] += 1
-        if (
-            sop_instance_uid not in self._wanted
-            or sop_class_uid != named[0]
-            or self._copies[sop_instance_uid] > _MAX_COPIES
-        ):
-            self._unasked += 1
-            if self._unasked > _MAX_UNASKED:
-                raise MalformedDicomError("instances without end that were not asked for")
-            self._status = _NOT_ASKED_FOR
-            return
-        self._uid, self._status = sop_instance_uid, _TAKEN
-        file = tempfile.TemporaryFile(prefix="dcmvault-")  # noqa: SIM115 - `take` owns it
-        self._file = cast(BinaryIO, file)
-        self._file.write(part10_head(sop_class_uid, sop_instance_uid, named[1]))
-
-    def write(self, data: bytes) -> None:
-        """Go on with it, where it is taken."""
-        if self._file is None:
-            return
-        self._room -= len(data)
-        if self._room >= 0:
-            self._file.write(data)
-            return
-        self._close()
-        self._status = _NO_ROOM
-        self.too_large.add(self._uid)
-
-    def end(self) -> int:
-        """Hand it on."""
-        if self._file is not None:
-            self._file.flush()
-            file, self._file = self._file, None
-            self._take(self._uid, file)
-        return self._status
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
-        if isinstance(error, OSError):
-            raise DestinationError(
-                f"what came back could not be kept ({error.strerror or type(error).__name__})",
-                hint="Check the room in the folder for temporary files (TMPDIR).",
-            ) from error

@@ -58,6 +58,8 @@ FAMILIES = {
 NATIVE = frozenset(
     {IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED}
 )
+#: Syntaxes in which pixels may have lost something, and mostly have.
+MAYBE_LOSSY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LS_NEAR_LOSSLESS, JPEG_2000, HTJ2K})
 #: What an instance may be sent as instead, best first. Explicit VR tells private attributes' VRs.
 NATIVE_TARGETS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 #: For peers that take neither, though PS3.5 section 10.1 asks for it.

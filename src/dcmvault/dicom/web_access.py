@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -33,6 +34,24 @@ class WebAccess:
     def service(self, connection: HttpConnection | None = None) -> DicomwebConnection:
         """Make a connection, or use one that stands; nothing is sent yet."""
         return DicomwebConnection(connection or HttpConnection(self.peer), self.root, self.login)
+
+
+class LookedUpAccess:
+    """Access to a service that is looked up when it is first spoken to. Safe for threads."""
+
+    def __init__(self, section: WebPeerSection, monotonic: Callable[[], float]) -> None:
+        """Look nothing up yet; `monotonic` gives seconds."""
+        self._section = section
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._access: WebAccess | None = None
+
+    def __call__(self) -> WebAccess:
+        """Return it; raises as `look_up_access`."""
+        with self._lock:
+            if self._access is None:
+                self._access = look_up_access(self._section, self._monotonic)
+            return self._access
 
 
 def look_up_access(section: WebPeerSection, monotonic: Callable[[], float]) -> WebAccess:

@@ -33,6 +33,10 @@ class Level(IntEnum):
         return cls[word.upper()]
 
 
+#: Code of an instance that is held although the destination wrote attributes of it itself.
+COERCED = "coerced"
+
+
 class Finding(StrEnum):
     """What verification found out about one instance at a destination."""
 
@@ -101,3 +105,5 @@ class Verification:
     extras: tuple[str, ...] = ()
     #: Explanations for instances that are not HELD.
     reasons: Mapping[VersionId, str] = field(default_factory=dict)
+    #: HELD instances in which the destination wrote declared attributes itself: which, in words.
+    coerced: Mapping[VersionId, str] = field(default_factory=dict)

@@ -105,6 +105,19 @@ class DestinationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeCoercion:
+    """An attribute, as (gggg,eeee), that a destination wrote itself in copies of a study.
+
+    Values are patient data; None is no attribute.
+    """
+
+    attribute: str
+    old: str | None
+    new: str | None
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class StudyReport:
     """One study at one destination, as evidence stands when the report is assembled."""
 
@@ -120,6 +133,8 @@ class StudyReport:
     patient_name: str = ""
     patient_id: str = ""
     study_description: str = ""
+    #: What the proof lists; renderers drop values unless asked.
+    coercions: tuple[AttributeCoercion, ...] = ()
     #: When it was last restored from there to scratch, and proven.
     drilled_at: datetime | None = None
     #: Levels of which every instance has evidence, each with the oldest of its times: facts are

@@ -36,6 +36,8 @@ class CoverageStatus:
     instances_held: int
     instances: int
     by_level: Mapping[Level, int]  #: held instances by level
+    #: Of those that are proven, in how many the destination wrote declared attributes itself.
+    coerced: int
     oldest_evidence_at: datetime | None
     last_run: DestinationReport | None
 

@@ -15,6 +15,7 @@ from dcmvault.reports.grouping import (
     StudyRow,
     by_cause,
     by_study,
+    coercion_sentences,
     level_label,
     warning_sentences,
 )
@@ -32,6 +33,7 @@ from dcmvault.reports.wording import (
 
 #: A page stays readable and small; the rest is in the CSV, and the page says so.
 _MOST_STUDIES = 1000
+_MOST_NOTES = 20
 _MOST_FAILURES_OF_A_CAUSE = 200
 #: Seconds; a stage that took less would be shown as 0.0.
 _LEAST_SHOWN_S = 0.05
@@ -214,6 +216,7 @@ class _Cell:
     held: str
     level: str
     age: str
+    notes: tuple[str, ...] = ()
 
 
 def _study(row: StudyRow, names: list[str], report: RunReport) -> tuple[StudyRow, list[_Cell]]:
@@ -225,7 +228,8 @@ def _cell(there: StudyReport | None, report: RunReport) -> _Cell:
         return _Cell("none", "–", "", "")
     held = f"{format_number(there.held)} / {format_number(there.instances)}"
     tone = "bad" if there.held < there.instances else _tone(there.level)
-    return _Cell(tone, held, level_label(there), age_of_evidence(there, report))
+    notes = tuple(coercion_sentences(there)[:_MOST_NOTES])
+    return _Cell(tone, held, level_label(there), age_of_evidence(there, report), notes)
 
 
 def _tone(level: Level) -> str:

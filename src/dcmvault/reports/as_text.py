@@ -14,6 +14,7 @@ from dcmvault.reports.grouping import (
     StudyRow,
     by_cause,
     by_study,
+    coercion_sentences,
     level_label,
     warning_sentences,
 )
@@ -31,6 +32,7 @@ from dcmvault.reports.wording import (
 _WIDTH = 96
 #: Longer lists end with a line that says how much is left out, and where it is.
 _MOST_STUDIES = 200
+_MOST_COERCIONS = 20
 _MOST_FAILURES_OF_A_CAUSE = 50
 
 
@@ -135,6 +137,9 @@ def _study(row: StudyRow, report: RunReport) -> Iterator[str]:
         }
         age = age_of_evidence(there, report)
         yield visible(f"    {held}, {level_label(there)}, {age}: {destination}")
+        for sentence in coercion_sentences(there)[:_MOST_COERCIONS]:
+            yield from _wrapped(sentence, "        ", "      ")
+        yield from _left_out(len(there.coercions) - _MOST_COERCIONS)
 
 
 def _warnings(report: RunReport) -> Iterator[str]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import COERCED, Level
 from dcmvault.model.report import DestinationReport, Failure, RunReport, StudyReport
 from dcmvault.reports.wording import as_sentence, cause_title, is_undone, next_step
 
-#: Code of an instance that was sent in another transfer syntax: information, each as the other.
-_TRANSCODED = "transcoded"
+#: Codes of instances that were sent in another transfer syntax, or in which the destination wrote
+#: attributes itself: information, each as the other.
+_COUNTED = frozenset({"transcoded", COERCED})
 
 
 @dataclass(slots=True)
@@ -96,7 +97,29 @@ def _row(report: StudyReport) -> StudyRow:
 
 def level_label(study: StudyReport) -> str:
     """Return the level's word, or say that something of the study is not there."""
-    return _("incomplete") if study.held < study.instances else study.level.word
+    if study.held < study.instances:
+        return _("incomplete")
+    if study.level is Level.PROVEN and study.coercions:
+        return _("proven, with coercions")
+    return study.level.word
+
+
+def coercion_sentences(study: StudyReport) -> list[str]:
+    """List what the destination wrote itself in copies of a study, old and new."""
+    return [
+        ngettext(
+            "%(attribute)s written by the destination in %(count)s instance: %(old)s → %(new)s",
+            "%(attribute)s written by the destination in %(count)s instances: %(old)s → %(new)s",
+            one.instances,
+        )
+        % {
+            "attribute": one.attribute,
+            "count": format_number(one.instances),
+            "old": _("(none)") if one.old is None else one.old,
+            "new": _("(none)") if one.new is None else one.new,
+        }
+        for one in study.coercions
+    ]
 
 
 def readable_date(date: str) -> str:
@@ -111,14 +134,14 @@ def warning_sentences(report: RunReport) -> list[str]:
     return [
         *(_no_snapshot(part) for part in report.destinations if part.snapshot_failure),
         *report.warnings,
-        *_transcoded_sentences(report.warned),
-        *(_warned_sentence(warned) for warned in report.warned if warned.code != _TRANSCODED),
+        *_counted_sentences(report.warned),
+        *(_warned_sentence(warned) for warned in report.warned if warned.code not in _COUNTED),
     ]
 
 
-def _transcoded_sentences(warned: Sequence[Failure]) -> list[str]:
-    """Say how many instances went out in another transfer syntax: it may be all of them."""
-    counts = Counter((one.destination, one.message) for one in warned if one.code == _TRANSCODED)
+def _counted_sentences(warned: Sequence[Failure]) -> list[str]:
+    """Say of how many instances the same can be said: it may be all of them."""
+    counts = Counter((one.destination, one.message) for one in warned if one.code in _COUNTED)
     return [
         ngettext(
             "%(count)s instance for %(name)s: %(what)s",

@@ -7,6 +7,9 @@ from dataclasses import replace
 from dcmvault.model.report import Failure, Privacy, RunReport
 from dcmvault.reports.escaping import locator_token
 
+#: Stands for a value that may not be shown.
+HIDDEN = "…"
+
 
 def redacted(report: RunReport, privacy: Privacy) -> RunReport:
     """Return the report with only the patient data that `privacy` allows.
@@ -26,6 +29,7 @@ def redacted(report: RunReport, privacy: Privacy) -> RunReport:
                 patient_name="",
                 patient_id=study.patient_id if keep_ids else "",
                 study_description="",
+                coercions=tuple(replace(one, old=HIDDEN, new=HIDDEN) for one in study.coercions),
             )
             for study in report.study_reports
         ),

@@ -129,6 +129,15 @@ def _study(study: StudyReport) -> dict[str, object]:
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
         "study_description": study.study_description,
+        "coercions": [
+            {
+                "attribute": one.attribute,
+                "old": one.old,
+                "new": one.new,
+                "instances": one.instances,
+            }
+            for one in study.coercions
+        ],
     }
 
 

@@ -273,6 +273,7 @@ def cause_title(code: str) -> str:
         "refused_for_now": _("The destination refused the instance for now, each time"),
         "duplicate": _("The destination kept what it had under this UID"),
         "cannot_be_sent": _("The instance cannot be sent as it is"),
+        "retrieval_not_offered": _("The destination does not send back what it holds"),
         "missing": _("Not there when it was looked for"),
         "damaged": _("The copy is damaged"),
         "unknown": _("The destination gave no answer about it"),

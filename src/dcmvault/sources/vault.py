@@ -18,6 +18,7 @@ from typing import Self
 from urllib.parse import quote, unquote
 
 from dcmvault.config.sections import VaultSection, VaultSourceSection
+from dcmvault.dicom.sentences import sentence
 from dcmvault.errors import (
     DcmvaultError,
     DestinationError,
@@ -38,7 +39,6 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.model.selection import Selection
-from dcmvault.sources.sentences import sentence
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState

@@ -13,7 +13,11 @@ from dcmvault.config import secrets
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.load import effective, load_settings
-from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.peer_sections import (
+    DimseDestinationSection,
+    OrthancCompanionSection,
+    StowDestinationSection,
+)
 from dcmvault.config.places import configured_language, state_folder
 from dcmvault.config.sections import FolderSourceSection
 from dcmvault.config.settings import Settings
@@ -459,6 +463,11 @@ def test_the_effective_settings_load_again(config: Path) -> None:
         "async_window": 1,
         "transcode": "lossless",
         "coerced": "",
+        "retrieve": "get",
+        "move_to": "",
+        "move_port": 0,
+        "move_host": "",
+        "orthanc": OrthancCompanionSection().model_dump(mode="json"),
         "commitment_timeout_s": 60.0,
         "commitment_port": 0,
         "commitment_host": "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from datetime import datetime
 
 import click
@@ -112,15 +112,22 @@ def _say_coverage(coverage: CoverageStatus, paused: Set[str]) -> None:
         "held": format_number(coverage.instances_held),
         "instances": format_number(coverage.instances),
     }
-    levels = ", ".join(
-        f"{format_number(count)} {level.word}"
-        for level, count in sorted(coverage.by_level.items(), reverse=True)
-    )
+    levels = ", ".join(_levels(coverage))
     say("    " + protected % words + ", " + held % words + (f" ({levels})" if levels else ""))
     if coverage.oldest_evidence_at is not None:
         say("    " + _("oldest evidence: %s") % format_age(coverage.oldest_evidence_at))
     if coverage.destination in paused:
         say("    " + click.style(_("paused"), fg="yellow"))
+
+
+def _levels(coverage: CoverageStatus) -> Iterator[str]:
+    """Say how many are held at each level, the highest first."""
+    for level, count in sorted(coverage.by_level.items(), reverse=True):
+        plain = count - coverage.coerced if level is Level.PROVEN else count
+        if plain:
+            yield f"{format_number(plain)} {level.word}"
+        if plain != count:
+            yield _("%s “proven, with coercions”") % format_number(coverage.coerced)
 
 
 def _say_evidence(evidence: EvidenceView) -> None:
@@ -189,6 +196,7 @@ def _source_object(view: SourceView) -> dict[str, object]:
                 "instances_held": coverage.instances_held,
                 "instances": coverage.instances,
                 "by_level": {level.word: count for level, count in coverage.by_level.items()},
+                "coerced": coverage.coerced,
                 "oldest_evidence_at": _time(coverage.oldest_evidence_at),
                 **_evidence_object(view.evidence[coverage.destination]),
             }

@@ -21,6 +21,7 @@ from dcmvault.dicom.http_connection import HttpConnection
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.intake import Room
 from dcmvault.dicom.part10 import scan
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.wado import retrieve_instance
 from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import (
@@ -39,7 +40,6 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
-from dcmvault.sources.sentences import sentence
 
 #: Instances on their way or waiting to be handed out, for each connection.
 _AHEAD = 2

@@ -11,6 +11,7 @@ from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.intake import Room
 from dcmvault.dicom.qido_inventory import SOP_INSTANCE_UID, WebInventory
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.dicom.web_answers import DataSet, first_uid
 from dcmvault.dicom.web_headers import SUMMARY_FIELDS, summary_told
@@ -37,7 +38,6 @@ from dcmvault.model.remarks import SourceRemarks
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
-from dcmvault.sources.sentences import sentence
 
 #: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)

@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dcmvault.model.instance import StudyRef
-from dcmvault.ports.source import Changes
-from dcmvault.sources.orthanc.rest import (
+from dcmvault.dicom.orthanc_rest import (
     ID,
     OrthancRest,
     ResourceGoneError,
     ResourceUnreadableError,
 )
+from dcmvault.model.instance import StudyRef
+from dcmvault.ports.source import Changes
 from dcmvault.sources.orthanc.rows import counted, series_rows, text
 
 #: Entries asked for at once; each takes about 290 bytes.

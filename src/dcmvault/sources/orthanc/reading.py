@@ -14,6 +14,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from dcmvault.dicom.orthanc_rest import (
+    Connect,
+    Connections,
+    OrthancRest,
+    ResourceGoneError,
+    ResourceUnreadableError,
+)
 from dcmvault.errors import (
     EntryChangedError,
     EntryUnreadableError,
@@ -22,13 +29,6 @@ from dcmvault.errors import (
 )
 from dcmvault.model.instance import Fingerprint, InstanceEntry, InstanceFile, UnreadableEntry
 from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
-from dcmvault.sources.orthanc.rest import (
-    Connect,
-    Connections,
-    OrthancRest,
-    ResourceGoneError,
-    ResourceUnreadableError,
-)
 from dcmvault.sources.orthanc.rows import instance_of, instance_row, is_unknown
 
 #: Bytes of the largest file that is fetched.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dcmvault.dicom.command import is_usable_uid
+from dcmvault.dicom.orthanc_rest import ID
 from dcmvault.model.instance import (
     Fingerprint,
     InstanceEntry,
@@ -15,7 +16,6 @@ from dcmvault.model.instance import (
     SeriesAttributes,
     StudyAttributes,
 )
-from dcmvault.sources.orthanc.rest import ID
 
 #: Characters of an attribute that are kept; PS3.5 allows 64, and 3 times 64 for a name.
 _LONGEST_TEXT = 1024

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
-from dcmvault.errors import EntryUnreadableError
-from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
-from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
-from dcmvault.sources.orthanc.rest import (
+from dcmvault.dicom.orthanc_rest import (
     Connect,
     Connections,
     OrthancRest,
     ResourceGoneError,
 )
+from dcmvault.errors import EntryUnreadableError
+from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
+from dcmvault.sources.fetched_files import FetchedFile, FetchedFiles
 from dcmvault.sources.orthanc.rows import series_rows
 
 #: What the sidecar is about, as it is configured.

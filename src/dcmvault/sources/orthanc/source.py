@@ -6,6 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import OrthancSourceSection
+from dcmvault.dicom.orthanc_rest import (
+    OrthancBusyError,
+    OrthancRest,
+    Patience,
+    ResourceGoneError,
+    ResourceUnreadableError,
+    unavailable,
+)
 from dcmvault.dicom.web_access import WebAccess, look_up_access
 from dcmvault.errors import DestinationStoppedError, SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
@@ -15,14 +23,6 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.source import Changes
 from dcmvault.sources.orthanc.changes import changes_since, last_mark
 from dcmvault.sources.orthanc.reading import read_instances
-from dcmvault.sources.orthanc.rest import (
-    OrthancBusyError,
-    OrthancRest,
-    Patience,
-    ResourceGoneError,
-    ResourceUnreadableError,
-    unavailable,
-)
 from dcmvault.sources.orthanc.rows import (
     InstanceRow,
     counted,

@@ -33,6 +33,7 @@ from dcmvault.dicom.move_receiver import MoveReceiver
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.dicom.query_model import find_proposals
 from dcmvault.dicom.retrieval_contexts import CLASSES_AT_ONCE, retrieval_contexts
+from dcmvault.dicom.sentences import sentence
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -41,7 +42,6 @@ from dcmvault.errors import (
     EntryVanishedError,
 )
 from dcmvault.model.instance import InstanceEntry, InstanceIdentity, UnreadableEntry
-from dcmvault.sources.sentences import sentence
 
 #: How often what is lacking is asked for, unless something came the time before.
 _ATTEMPTS = 2
@@ -286,7 +286,8 @@ class Lane:
                 if self.receiver is None:
                     refusal = get_instances(association, asked, wanted)
                 else:
-                    refusal = move_instances(association, asked, self.move_to, wanted)
+                    moved = move_instances(association, asked, self.move_to, wanted)
+                    refusal = moved.refusal
         except AssociationLostError as error:
             refusal = error.message
         finally:

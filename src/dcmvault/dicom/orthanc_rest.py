@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from dcmvault.dicom.http_connection import HttpConnection, HttpRequest, HttpStream
+from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess
 from dcmvault.errors import (
     DestinationError,
@@ -22,7 +23,6 @@ from dcmvault.errors import (
     SourceUnavailableError,
     TlsRefusedError,
 )
-from dcmvault.sources.sentences import sentence
 
 #: Bytes of an answer that describes resources; an instance takes about 450.
 LONGEST_ROWS = 16 << 20
@@ -139,6 +139,19 @@ class OrthancRest:
         """Return a short text."""
         return self._get(path, _LONGEST_TEXT).decode("utf-8", "replace").strip()
 
+    def lookup(self, uid: str) -> list[str]:
+        """Return the identifiers of all instances that are stored under a SOP Instance UID."""
+        body = uid.encode("ascii")
+        answer = self.patience.apply(lambda: self._ask("/tools/lookup", _LONGEST_TEXT, body=body))
+        try:
+            found = json.loads(answer.body)
+            ids = [str(one["ID"]) for one in found if one["Type"] == "Instance"]
+        except (ValueError, RecursionError, TypeError, KeyError) as error:
+            raise self._nonsense() from error
+        if not all(map(ID.match, ids)):
+            raise self._nonsense()
+        return ids
+
     def fetch(self, path: str, take: Take, *, longest: int) -> str:
         """Hand over the bytes of an attachment piece by piece, and return its entity tag.
 
@@ -164,9 +177,11 @@ class OrthancRest:
     def _get(self, path: str, longest: int) -> bytes:
         return self.patience.apply(lambda: self._ask(path, longest)).body
 
-    def _ask(self, path: str, longest: int, take: Take | None = None) -> _Answer:
+    def _ask(
+        self, path: str, longest: int, take: Take | None = None, body: bytes | None = None
+    ) -> _Answer:
         try:
-            answer = self._logged_in(path, longest, take)
+            answer = self._logged_in(path, longest, take, body)
         except TlsRefusedError as error:
             raise unavailable(error) from error
         except DestinationUnreachableError as error:
@@ -179,18 +194,23 @@ class OrthancRest:
         self.patience.answered()
         return answer
 
-    def _logged_in(self, path: str, longest: int, take: Take | None) -> _Answer:
+    def _logged_in(self, path: str, longest: int, take: Take | None, body: bytes | None) -> _Answer:
         """Make a request; where the login is refused, once more with a renewed one."""
         login = self._access.login
         value = login.header()
-        answer = self._try(path, longest, take, value)
+        answer = self._try(path, longest, take, body, value)
         if answer.status == 401 and login.renew(value):
-            answer = self._try(path, longest, take, login.header())
+            answer = self._try(path, longest, take, body, login.header())
         return answer
 
-    def _try(self, path: str, longest: int, take: Take | None, login: str) -> _Answer:
+    def _try(
+        self, path: str, longest: int, take: Take | None, body: bytes | None, login: str
+    ) -> _Answer:
         headers: Mapping[str, str] = {"Authorization": login} if login else {}
-        request = HttpRequest("GET", f"{self._access.root}{path}", headers)
+        target = f"{self._access.root}{path}"
+        request = HttpRequest("GET", target, headers)
+        if body is not None:
+            request = HttpRequest("POST", target, headers, lambda: (body,), len(body))
         with self._connection.answering(request) as stream:
             if take is None or stream.status != 200:
                 return _Answer(stream.status, stream.read(longest), "")

@@ -1,0 +1,52 @@
+"""What a PACS writes itself is proven "with coercions" wherever a user looks, and listed there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import RunDcmvault
+from tests.integration.story import instances, summary_of
+
+from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.lies import Lie
+from dcmvault.testing.lying_pacs import LyingPacs
+
+OWN_NAME = "St. Nobody's Hospital"
+
+
+def test_summary_status_and_report_say_so(
+    tmp_path: Path, home: Path, run_dcmvault: RunDcmvault
+) -> None:
+    source = tmp_path / "source"
+    make_study(source, series=2, instances=3)
+    # Each second instance, and in two series: proofs of a study add up.
+    with LyingPacs(Lie.DROPS, every=0, coerces=2, coercions={"InstitutionName": OWN_NAME}) as pacs:
+        (home / "config.toml").write_text(
+            f'[destinations.pacs]\naddress = "{pacs.address}"\ncoerced = "(0008,0080)"\n'
+        )
+        done = run_dcmvault("backup", source, "--to", "pacs", "--verify", "proven")
+        assert (done.returncode, len(pacs.coerced)) == (0, 3)
+        assert "  3 of them with coercions: " in done.stdout
+        assert f"3 instances for {pacs.address}" in done.stdout
+        assert ": proven, with coercions: (0008,0080)\n" in done.stdout
+        again = run_dcmvault("verify", source, "--at", "pacs", "--level", "proven", "--json")
+        summary = summary_of(again)
+    assert instances(summary) == {"selected": 6, "stored": 6}
+    assert {one["code"] for one in summary["warned"]} == {"coerced"}
+    assert {one["sop_instance_uid"] for one in summary["warned"]} == pacs.coerced
+    shown = run_dcmvault("status").stdout
+    assert "(3 proven, 3 “proven, with coercions”)" in shown
+    (status,) = json.loads(run_dcmvault("status", "--json").stdout)["sources"]
+    assert status["destinations"][0]["coerced"] == 3
+    for privacy, value in (("off", "…"), ("full", OWN_NAME)):
+        (home / "config.toml").write_text(f'privacy = "{privacy}"\n')
+        text = run_dcmvault("report", summary["run"], "--format", "text").stdout
+        words = " ".join(text.split())
+        assert "proven, with coercions" in words
+        assert "(0008,0080) written by the destination in 3 instances: " in words
+        assert words.count(OWN_NAME) == (privacy == "full")
+        assert value in words
+        page = Path(run_dcmvault("report", summary["run"], "--format", "html").stdout.strip())
+        assert "proven, with coercions" in page.read_text()
+        assert ("St. Nobody" in page.read_text()) == (privacy == "full")

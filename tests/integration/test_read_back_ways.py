@@ -1,0 +1,207 @@
+"""Every way back from a real Orthanc: sound copies are proven, what its disk lost is found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from scripts import peer_processes
+from scripts.peer_launch import free_port
+from scripts.peer_processes import Orthanc
+from tests.integration.dimse_story import expected, file_of, put_each
+from tests.integration.stow_story import web_destination
+from tests.integration.test_dimse_read_back import MadeOriginals
+
+from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.destinations.dimse import DimseDestination
+from dcmvault.destinations.stow import StowDestination
+from dcmvault.errors import DestinationUnreachableError, RetrievalNotOfferedError
+from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.model.identifiers import VersionId
+from dcmvault.testing.clock import FakeClock
+from dcmvault.testing.dicom_files import MadeInstance, make_study
+
+pytestmark = pytest.mark.peers
+
+WAYS = {"get": "C-GET", "move": "C-MOVE", "wado": "WADO-RS", "orthanc": "Orthanc REST"}
+
+
+@dataclass(frozen=True)
+class World:
+    """An Orthanc that reads its disk each time, and the port that it knows as ours."""
+
+    orthanc: Orthanc
+    move_port: int
+
+    def destination(self, way: str, *, coerced: str = "") -> DimseDestination | StowDestination:
+        orthanc = self.orthanc
+        if way == "wado":
+            return web_destination(f"{orthanc.http_url}/dicom-web", coerced=coerced)
+        options: dict[str, object] = {}
+        if way == "move":
+            options = {"retrieve": "move", "move_port": self.move_port, "move_host": "127.0.0.1"}
+        if way == "orthanc":
+            options["orthanc"] = {"url": orthanc.http_url}
+        section = DimseDestinationSection.model_validate(
+            {
+                "host": "127.0.0.1",
+                "port": orthanc.dicom_port,
+                "called_ae_title": orthanc.ae_title,
+                "coerced": coerced,
+                "dimse_timeout_s": 10,
+                **options,
+            }
+        )
+        return DimseDestination(section, FakeClock())
+
+    def prove(self, way: str, made: tuple[MadeInstance, ...], coerced: str = "") -> Verification:
+        destination = self.destination(way, coerced=coerced)
+        study = replace(
+            expected([file_of(one.path) for one in made]), originals=MadeOriginals(made)
+        )
+        try:
+            return destination.verify(study, Level.PROVEN)
+        finally:
+            destination.close_idle()
+
+    def stored_file(self, one: MadeInstance) -> Path:
+        """Return the file on Orthanc's disk that holds an instance."""
+        (identifier,) = self.orthanc._ids(one.sop_instance_uid)
+        uuid = self.orthanc.rest(f"/instances/{identifier}/attachments/dicom/info")["Uuid"]
+        return self.orthanc.storage / str(uuid)[:2] / str(uuid)[2:4] / str(uuid)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    port = free_port()
+    modalities = {"us": ["DCMVAULT", "127.0.0.1", port]}
+    with peer_processes.orthanc(
+        MaximumStorageCacheSize=0, DicomModalities=modalities, OverwriteInstances=True
+    ) as orthanc:
+        yield World(orthanc, port)
+
+
+def _stored(world: World, folder: Path, key: str) -> tuple[MadeInstance, ...]:
+    made = make_study(folder, key=f"{folder}{key}", series=2, instances=4, rows=64, columns=64)
+    for one in made:
+        world.orthanc.store(one.path.read_bytes())
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sound_copies_are_proven(world: World, tmp_path: Path, way: str) -> None:
+    made = _stored(world, tmp_path, way)
+    found = world.prove(way, made)
+    assert set(found.findings.values()) == {Finding.HELD}
+    assert found.proof["method"] == WAYS[way]
+    assert found.proof["likeness"] == {"equal": len(made)}
+
+
+def _turn_a_bit(place: int) -> Callable[[Path], None]:
+    def turn(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+
+    return turn
+
+
+def _header_bit(path: Path) -> None:
+    _turn_a_bit(path.read_bytes().index(b"CT series"))(path)
+
+
+#: What happens on Orthanc's disk, and what is said of it; None is nothing.
+DAMAGES: list[tuple[Callable[[Path], None], str]] = [
+    (_turn_a_bit(-1), "what came back differs: pixel data"),
+    (_header_bit, "what came back differs: (0008,103E)"),
+    (lambda path: os.truncate(path, path.stat().st_size - 100), ""),
+    (lambda path: os.truncate(path, 700), ""),
+    (Path.unlink, "the peer sends others of its study back, but not this one: "),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_disk_lost_is_found(world: World, tmp_path: Path, way: str) -> None:
+    """Bits turned, files cut off and files gone: each is damaged, and nothing else is."""
+    made = _stored(world, tmp_path, way)
+    for one, (damage, _said) in zip(made, DAMAGES, strict=False):
+        damage(world.stored_file(one))
+    found = world.prove(way, made)
+    damaged = [version for version, what in found.findings.items() if what is Finding.DAMAGED]
+    assert damaged == [1, 2, 3, 4, 5], (found.findings, found.reasons)
+    for version, (_damage, said) in enumerate(DAMAGES, start=1):
+        assert found.reasons[VersionId(version)].startswith(said)
+    assert [what for what in found.findings.values() if what is not Finding.DAMAGED] == (
+        [Finding.HELD] * (len(made) - len(DAMAGES))
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_declared_coercions_are_listed(world: World, tmp_path: Path, way: str) -> None:
+    made = _stored(world, tmp_path, way)
+    path = world.stored_file(made[0])
+    path.write_bytes(path.read_bytes().replace(b"CT series 1", b"CT SERIES 1"))
+    assert Finding.DAMAGED in world.prove(way, made).findings.values()
+    found = world.prove(way, made, "(0008,103E)")
+    assert set(found.findings.values()) == {Finding.HELD}
+    assert found.proof["coercions"] == [
+        {"attribute": "(0008,103E)", "old": "CT series 1", "new": "CT SERIES 1", "instances": 1}
+    ]
+
+
+def test_compressed_with_and_without_loss(world: World, tmp_path: Path) -> None:
+    """What a PACS compressed without loss is proven; with loss it is damaged, and said to be so."""
+    made = _stored(world, tmp_path / "source", "compressed")
+    for one, options in zip(made, (["+el"], ["+en", "--max-deviation", "9"]), strict=False):
+        compressed = tmp_path / "compressed.dcm"
+        command = ["dcmcjpls", *options, "--uid-never", str(one.path), str(compressed)]
+        subprocess.run(command, check=True)
+        world.stored_file(one).write_bytes(compressed.read_bytes())
+    found = world.prove("orthanc", made)
+    assert found.proof["likeness"] == {"transcoded": 1, "equal": len(made) - 2}
+    assert "pixel data, which were compressed with loss" in found.reasons[VersionId(2)]
+    assert set(found.reasons) == {2}
+
+
+def test_a_pacs_without_c_get(tmp_path: Path) -> None:
+    """Where a port of ours is configured, C-MOVE is used instead; else the claim stays one."""
+    made = make_study(tmp_path, key=str(tmp_path), instances=3)
+    port = free_port()
+    with peer_processes.dcmqrscp("--disable-get", move_to={"DCMVAULT": port}) as archive:
+        options: dict[str, object]
+        for options in ({}, {"move_port": port, "move_host": "127.0.0.1"}):
+            section = DimseDestinationSection.model_validate(
+                {
+                    "host": "127.0.0.1",
+                    "port": archive.dicom_port,
+                    "called_ae_title": archive.ae_title,
+                    "max_associations": 1,
+                    **options,
+                }
+            )
+            destination = DimseDestination(section, FakeClock())
+            files = [file_of(one.path) for one in made]
+            study = replace(expected(files), originals=MadeOriginals(made))
+            try:
+                if not options:
+                    put_each(destination, files)
+                    with pytest.raises(RetrievalNotOfferedError, match="offers no retrieval"):
+                        destination.verify(study, Level.PROVEN)
+                    continue
+                found = destination.verify(study, Level.PROVEN)
+                assert set(found.findings.values()) == {Finding.HELD}
+                assert found.proof["method"] == "C-MOVE"
+            finally:
+                destination.close_idle()
+
+
+def test_nobody_who_answers_by_rest(world: World, tmp_path: Path) -> None:
+    """A companion that does not answer leaves the claim a claim."""
+    made = _stored(world, tmp_path, "rest")
+    dead = World(replace(world.orthanc, http_port=free_port()), world.move_port)
+    with pytest.raises(DestinationUnreachableError):
+        dead.prove("orthanc", made)

@@ -186,7 +186,7 @@ class ArchiveAssociation:
             self._service.ae_title,
             self._conversation.is_cancelled,
         )
-        with self._told(lambda ended: self._note_found(began, request.found, ended)):
+        with _told(lambda ended: self._note_found(began, request.found, ended)):
             request.answer(data_set, self._service.archive)
 
     def _get(self, command: Command, context: AgreedContext, began: float) -> None:
@@ -198,7 +198,7 @@ class ArchiveAssociation:
         }
         place = GetPlace(self._messages, contexts, self._conversation.stored)
         request = self._retrieval(command, context)
-        with self._told(
+        with _told(
             lambda ended: self._note_retrieved("C-GET", began, request.retrieved, "", ended)
         ):
             request.get(data_set, self._service.archive, place)
@@ -207,7 +207,7 @@ class ArchiveAssociation:
         data_set = self._conversation.begin(command)
         request = self._retrieval(command, context)
         title = commands.uid(command.elements, commands.MOVE_DESTINATION)
-        with self._told(
+        with _told(
             lambda ended: self._note_retrieved("C-MOVE", began, request.retrieved, title, ended)
         ):
             request.move(
@@ -227,16 +227,6 @@ class ArchiveAssociation:
         )
 
     # What is written down
-
-    @contextmanager
-    def _told(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Write an access down whatever becomes of it: who hangs up has seen what came before."""
-        try:
-            yield
-        except BaseException:
-            note(_BROKEN_OFF)
-            raise
-        note("")
 
     def _note_found(self, began: float, found: Found, ended: str) -> None:
         studies, series, instances = found.uids
@@ -284,3 +274,14 @@ class ArchiveAssociation:
 def usable(uids: Iterable[str]) -> tuple[str, ...]:
     """Return what may be written down as UIDs: nothing else that a peer put in their place."""
     return tuple(filter(commands.is_usable_uid, uids))
+
+
+@contextmanager
+def _told(note: Callable[[str], None]) -> Iterator[None]:
+    """Write an access down whatever becomes of it: who hangs up has seen what came before."""
+    try:
+        yield
+    except BaseException:
+        note(_BROKEN_OFF)
+        raise
+    note("")

@@ -223,6 +223,37 @@ def _get(
     return told, came
 
 
+def test_who_hangs_up_in_the_middle_is_noted_all_the_same(world: World) -> None:
+    """An access counts from its first instance on, whatever the end of its association."""
+
+    def hang_up(event: evt.Event) -> int:
+        if len(came) == 1:
+            event.assoc.abort()
+        came.append(event.message_id)
+        return 0
+
+    came: list[int] = []
+    asked = pydicom.Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", study_uid(0, 0)
+    entity = AE(ae_title="READER")
+    entity.add_requested_context(GET)
+    entity.add_requested_context(CT)
+    with answering(world.archive) as ours:
+        association = entity.associate(
+            "127.0.0.1",
+            ours.port,
+            ae_title=AE_TITLE,
+            ext_neg=[build_role(CT, scp_role=True)],
+            evt_handlers=[(evt.EVT_C_STORE, hang_up)],
+        )
+        assert association.is_established
+        list(association.send_c_get(asked, GET))
+    (access,) = ours.journal.accesses
+    assert (access.service, access.who, access.outcome) == ("C-GET", "READER", "broken off")
+    assert access.sent == 1
+    assert access.study_instance_uids == (study_uid(0, 0),)
+
+
 def test_what_no_context_carries_is_a_failed_sub_operation(world: World) -> None:
     """The study has a CT and a report; only CT was negotiated."""
     told, came = _get(world.ours.port, study_uid(0, 0), [CT])

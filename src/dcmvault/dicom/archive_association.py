@@ -6,7 +6,8 @@ One thread each. C-ECHO, C-FIND, C-GET and C-MOVE; nothing is ever stored (PS3.4
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from dcmvault.dicom.association import (
 from dcmvault.dicom.association_scp import Connected
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.conversation import Conversation
-from dcmvault.dicom.find_scp import FindRequest
+from dcmvault.dicom.find_scp import FindRequest, Found
 from dcmvault.dicom.inbound_channel import MAXIMUM_LENGTH
 from dcmvault.dicom.inbound_messages import Command, InboundMessages
 from dcmvault.dicom.query_identifiers import IDENTIFIER_SYNTAXES
@@ -47,6 +48,8 @@ _SOP_CLASS_NOT_SUPPORTED = 0x0122
 _UNRECOGNIZED_OPERATION = 0x0211
 #: Service class application information, whose first byte asks for relational queries (C.5).
 _RELATIONAL = b"\x01"
+#: Outcome of an access in the middle of which the peer went, or had to.
+_BROKEN_OFF = "broken off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +186,8 @@ class ArchiveAssociation:
             self._service.ae_title,
             self._conversation.is_cancelled,
         )
-        found = request.answer(data_set, self._service.archive)
-        studies, series, instances = found.uids
-        self._note(
-            self._access("C-FIND", began, found.status),
-            level=found.level,
-            keys=found.keys,
-            study_instance_uids=studies,
-            series_instance_uids=series,
-            sop_instance_uids=instances,
-            answers=found.answers,
-        )
+        with _told(lambda ended: self._note_found(began, request.found, ended)):
+            request.answer(data_set, self._service.archive)
 
     def _get(self, command: Command, context: AgreedContext, began: float) -> None:
         data_set = self._conversation.begin(command)
@@ -203,19 +197,25 @@ class ArchiveAssociation:
             if one.abstract_syntax_uid in self._request.receives
         }
         place = GetPlace(self._messages, contexts, self._conversation.stored)
-        retrieved = self._retrieval(command, context).get(data_set, self._service.archive, place)
-        self._note_retrieved("C-GET", began, retrieved, "")
+        request = self._retrieval(command, context)
+        with _told(
+            lambda ended: self._note_retrieved("C-GET", began, request.retrieved, "", ended)
+        ):
+            request.get(data_set, self._service.archive, place)
 
     def _move(self, command: Command, context: AgreedContext, began: float) -> None:
         data_set = self._conversation.begin(command)
-        retrieved = self._retrieval(command, context).move(
-            data_set,
-            self._service.archive,
-            self._service.destinations,
-            self._request.calling_ae_title,
-        )
+        request = self._retrieval(command, context)
         title = commands.uid(command.elements, commands.MOVE_DESTINATION)
-        self._note_retrieved("C-MOVE", began, retrieved, title)
+        with _told(
+            lambda ended: self._note_retrieved("C-MOVE", began, request.retrieved, title, ended)
+        ):
+            request.move(
+                data_set,
+                self._service.archive,
+                self._service.destinations,
+                self._request.calling_ae_title,
+            )
 
     def _retrieval(self, command: Command, context: AgreedContext) -> RetrieveRequest:
         return RetrieveRequest(
@@ -228,12 +228,24 @@ class ArchiveAssociation:
 
     # What is written down
 
+    def _note_found(self, began: float, found: Found, ended: str) -> None:
+        studies, series, instances = found.uids
+        self._note(
+            self._access("C-FIND", began, found.status, ended),
+            level=found.level,
+            keys=found.keys,
+            study_instance_uids=studies,
+            series_instance_uids=series,
+            sop_instance_uids=instances,
+            answers=found.answers,
+        )
+
     def _note_retrieved(
-        self, service: str, began: float, retrieved: Retrieved, destination: str
+        self, service: str, began: float, retrieved: Retrieved, destination: str, ended: str
     ) -> None:
         counts = retrieved.counts
         self._note(
-            self._access(service, began, retrieved.status),
+            self._access(service, began, retrieved.status, ended),
             level=retrieved.level,
             study_instance_uids=retrieved.study_instance_uids,
             series_instance_uids=usable(retrieved.selection.series_instance_uids),
@@ -247,14 +259,14 @@ class ArchiveAssociation:
     def _note(self, access: Access, **told: Any) -> None:
         self._service.journal.record(replace(access, **told))
 
-    def _access(self, service: str, began: float, status: int) -> Access:
+    def _access(self, service: str, began: float, status: int, ended: str = "") -> Access:
         return Access(
             self._service.now(),
             service,
             self._request.calling_ae_title,
             self._connected.address,
             self._connected.certificate,
-            outcome=f"{status:04X}",
+            outcome=ended or f"{status:04X}",
             duration_s=time.monotonic() - began,
         )
 
@@ -262,3 +274,14 @@ class ArchiveAssociation:
 def usable(uids: Iterable[str]) -> tuple[str, ...]:
     """Return what may be written down as UIDs: nothing else that a peer put in their place."""
     return tuple(filter(commands.is_usable_uid, uids))
+
+
+@contextmanager
+def _told(note: Callable[[str], None]) -> Iterator[None]:
+    """Write an access down whatever becomes of it: who hangs up has seen what came before."""
+    try:
+        yield
+    except BaseException:
+        note(_BROKEN_OFF)
+        raise
+    note("")

@@ -57,11 +57,13 @@ class FindRequest:
     ae_title: str
     #: Says whether the peer cancelled this request.
     is_cancelled: Callable[[], bool]
+    #: How it stands, or ended; true also when the peer is gone in the middle.
+    found: Found = field(default_factory=lambda: Found(SUCCESS))
     _pending: list[bytes] = field(default_factory=list)
     _bytes: int = 0
     _sent_at: float = 0.0
 
-    def answer(self, data_set: bytes, archive: Archive) -> Found:
+    def answer(self, data_set: bytes, archive: Archive) -> None:
         """Send all answers, the final one too. OSError where the peer is gone."""
         try:
             identifier = decode_identifier(data_set, self.transfer_syntax_uid)
@@ -69,17 +71,20 @@ class FindRequest:
             query = self.model.query(level, identifier.keys)
         except (MalformedDicomError, IdentifierError) as error:
             reason = error.message if isinstance(error, MalformedDicomError) else str(error)
-            return self._end(Found(IDENTIFIER_DOES_NOT_MATCH), reason)
-        found = _asked(identifier)
+            self.found.status = IDENTIFIER_DOES_NOT_MATCH
+            self._end(self.found, reason)
+            return
+        found = self.found = _asked(identifier)
         try:
             found.status = self._send_answers(archive, query, identifier, found)
         except QueryTooBroadError as error:
             found.status = _OUT_OF_RESOURCES
-            return self._end(found, error.message)
+            self._end(found, error.message)
         except DcmvaultError as error:
             found.status = UNABLE_TO_PROCESS
-            return self._end(found, error.code)
-        return self._end(found)
+            self._end(found, error.code)
+        else:
+            self._end(found)
 
     def _send_answers(
         self, archive: Archive, query: ArchiveQuery, identifier: Identifier, found: Found
@@ -123,12 +128,11 @@ class FindRequest:
             self.messages.send(b"".join(self._pending))
             self._pending, self._bytes = [], 0
 
-    def _end(self, found: Found, comment: str = "") -> Found:
+    def _end(self, found: Found, comment: str = "") -> None:
         context_id, request = self.command
         command = commands.encode_response(request, found.status, comment=comment)
         self._pending.append(self.messages.encoded(context_id, command, is_command=True))
         self._flush()
-        return found
 
 
 def _asked(identifier: Identifier) -> Found:

@@ -73,14 +73,20 @@ class RetrieveRequest:
     model: QueryModel
     #: Says whether the peer cancelled this request.
     is_cancelled: Callable[[], bool]
+    #: How it stands, or ended; true also when the peer is gone in the middle.
+    retrieved: Retrieved = field(default_factory=Retrieved)
     _told_at: float = 0.0
 
-    def get(self, data_set: bytes, archive: Archive, place: GetPlace) -> Retrieved:
-        """Answer a C-GET: instances go to `place`, on the same association."""
-        retrieved, instances = self._select(data_set, archive)
+    def get(self, data_set: bytes, archive: Archive, place: GetPlace) -> None:
+        """Answer a C-GET: instances go to `place`, on the same association.
+
+        OSError where the peer is gone.
+        """
+        retrieved = self.retrieved
+        instances = self._select(data_set, archive)
         if retrieved.status == SUCCESS:
             self._carry_out(archive, instances, place, retrieved)
-        return self._end(retrieved)
+        self._end(retrieved)
 
     def move(
         self,
@@ -88,23 +94,28 @@ class RetrieveRequest:
         archive: Archive,
         destinations: Mapping[str, Peer],
         calling_ae_title: str,
-    ) -> Retrieved:
-        """Answer a C-MOVE: instances go to the peer of its Move Destination."""
+    ) -> None:
+        """Answer a C-MOVE: instances go to the peer of its Move Destination.
+
+        OSError where who asked is gone.
+        """
+        retrieved = self.retrieved
         title = commands.uid(self.command.elements, commands.MOVE_DESTINATION)
         peer = destinations.get(title)
         if peer is None:
-            return self._end(Retrieved(_DESTINATION_UNKNOWN, "Move Destination is not configured"))
-        retrieved, instances = self._select(data_set, archive)
+            retrieved.status = _DESTINATION_UNKNOWN
+            retrieved.comment = "Move Destination is not configured"
+            self._end(retrieved)
+            return
+        instances = self._select(data_set, archive)
         if retrieved.status == SUCCESS:
             message_id = commands.number(self.command.elements, commands.MESSAGE_ID)
             with MoveDelivery(peer, instances, (calling_ae_title, message_id)) as delivery:
                 self._carry_out(archive, instances, delivery, retrieved)
-        return self._end(retrieved)
+        self._end(retrieved)
 
-    def _select(
-        self, data_set: bytes, archive: Archive
-    ) -> tuple[Retrieved, Sequence[ArchivedInstance]]:
-        retrieved = Retrieved()
+    def _select(self, data_set: bytes, archive: Archive) -> Sequence[ArchivedInstance]:
+        retrieved = self.retrieved
         try:
             identifier = decode_identifier(data_set, self.transfer_syntax_uid)
             retrieved.level = identifier.level
@@ -121,8 +132,8 @@ class RetrieveRequest:
             retrieved.counts = Counts(len(instances))
             studies = dict.fromkeys(one.study_instance_uid for one in instances)
             retrieved.study_instance_uids = tuple(studies)
-            return retrieved, instances
-        return retrieved, ()
+            return instances
+        return ()
 
     def _carry_out(
         self,
@@ -187,7 +198,7 @@ class RetrieveRequest:
             )
             self._send(command, is_command=True)
 
-    def _end(self, retrieved: Retrieved) -> Retrieved:
+    def _end(self, retrieved: Retrieved) -> None:
         counts = retrieved.counts
         data = b""
         if counts.failed:
@@ -205,7 +216,6 @@ class RetrieveRequest:
         self._send(command, is_command=True)
         if data:
             self._send(data, is_command=False)
-        return retrieved
 
     def _send(self, data: bytes, *, is_command: bool) -> None:
         encoded = self.messages.encoded(self.command.context_id, data, is_command=is_command)

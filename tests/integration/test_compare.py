@@ -272,6 +272,11 @@ def test_places_are_named_as_they_are_configured(
     found = summary_of(run_dcmvault(*command))
     assert verdicts(found) == {"same": 3}
     assert (found["sample"]["read"], found["sample"]["proven"]) == (3, 3)
+    # One name for two places: the source is compared, and nothing goes to the other one.
+    with (home / "config.toml").open("a") as config:
+        config.write(f'[sources.copies]\naddress = "{tmp_path / "b"}"\n')
+    refused = run_dcmvault("compare", "old", "copies", "--act")
+    assert (refused.returncode, "another place" in refused.stderr) == (2, True), refused.stderr
     refused = run_dcmvault("compare", "copies", "old", "--act")
     assert (refused.returncode, "as a source only" in refused.stderr) == (2, True), refused.stderr
 

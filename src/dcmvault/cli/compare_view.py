@@ -143,7 +143,7 @@ def _has_more(outcome: Outcome) -> bool:
     """Say whether what only B has is all that differs."""
     sample, notes = outcome.sample, (outcome.notes_a, outcome.notes_b)
     fails = sample is not None and sample.proven < len(sample.studies)
-    unread = any(one.unreadable for one in notes)
+    unread = any(one.unreadable or one.may_have_more for one in notes)
     return not (outcome.compared.tally.not_whole_in_b or outcome.not_found or fails or unread)
 
 

@@ -365,6 +365,25 @@ def test_a_sample_finds_what_lists_cannot_show(
     assert json.loads(target.read_text())["complete"] is False
 
 
+def test_every_content_under_a_uid_is_looked_for(
+    run_here: RunHere, made: dict[str, tuple[MadeInstance, ...]], tmp_path: Path
+) -> None:
+    """A folder may have two files under one UID, and B only one of them."""
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    first = made["one"][0].path
+    dataset = pydicom.dcmread(first)
+    dataset.StudyDescription = "Another one"
+    dataset.save_as(first.with_name("z-other.dcm"))
+    command = ("compare", tmp_path / "a", tmp_path / "c", "--sample", "all", "--json")
+    found = summary_of(run_here(*command), 3)
+    assert (verdicts(found), found["sample"]["proven"]) == ({"same": 3}, 2)
+    # Both are there, in another order.
+    copy = tmp_path / "c" / first.relative_to(tmp_path / "a")
+    shutil.copy(first.with_name("z-other.dcm"), copy.with_name("a-other.dcm"))
+    found = summary_of(run_here(*command))
+    assert found["sample"]["proven"] == 3
+
+
 def test_files_that_cannot_be_compared_are_counted(
     run_here: RunHere, made: dict[str, tuple[MadeInstance, ...]], tmp_path: Path
 ) -> None:
@@ -385,6 +404,10 @@ def test_files_that_cannot_be_compared_are_counted(
         (("a", "nowhere"), 1, "does not exist"),
         (("a", "b", "--only", "none.csv"), 2, "cannot be read"),
         (("a", "b", "--sample", "many"), 2, "no size of a sample"),
+        (("a", "b", "--sample", "9" * 5000), 2, "no size of a sample"),
+        (("a", "b", "--seed", "x"), 2, "A seed chooses a sample"),
+        (("a", "b", "--csv", "none/x.csv"), 1, "cannot be written"),
+        (("a", "b", "--certificate", "none/x.html"), 1, "cannot be written"),
         (("a", "b", "--certificate", "x.doc"), 2, "no “.doc” file"),
         (("a", "vault:v#abcd1234", "--act"), 2, "added to a snapshot"),
         (("a", "a/one", "--act"), 2, "overlap"),

@@ -15,7 +15,6 @@ from dcmvault.config.settings import Settings
 from dcmvault.model.comparison import Basis, Depth, StudyComparison, Tally, Verdict
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 
-
 #: Keys by which a list is divided: date, time, modality, patient.
 EVERY_KEY = {(0x0008, 0x0020), (0x0008, 0x0030), (0x0008, 0x0061), (0x0010, 0x0020)}
 

@@ -149,6 +149,8 @@ def _has_more(outcome: Outcome) -> bool:
 
 def _verdict(outcome: Outcome) -> str:
     tally = outcome.compared.tally
+    if tally.total.studies_b and not tally.total.studies_a:
+        return click.style(_("A has no study that was to be compared"), fg="red") + "."
     if outcome.exit_status and _has_more(outcome):
         return _("B has what A has, and more.")
     if outcome.exit_status:

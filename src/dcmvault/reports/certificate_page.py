@@ -141,9 +141,7 @@ def _tone(certificate: Certificate) -> str:
         return "bad"
     # What A may have besides, nobody looked for.
     original = certificate.a
-    is_claim = (
-        certificate.tally.same_by[Basis.COUNT] or original.remarks or original.not_instances
-    )
+    is_claim = certificate.tally.same_by[Basis.COUNT] or original.remarks or original.not_instances
     return "claim" if is_claim else "good"
 
 

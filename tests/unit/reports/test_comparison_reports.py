@@ -197,7 +197,10 @@ def test_json_has_every_study_and_no_patient() -> None:
         ("20200131", "2020-01"),
         ("2020.01.31", "2020-01"),
         ("202001", "2020-01"),
-        *((told, "") for told in ("", "20201331", "20200031", "0", "2020", "x0200131", "\u0662" * 8)),
+        *(
+            (told, "")
+            for told in ("", "20201331", "20200031", "0", "2020", "x0200131", "\u0662" * 8)
+        ),
     ],
 )
 def test_what_is_no_month_is_counted_under_none(told: str, month: str) -> None:

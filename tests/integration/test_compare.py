@@ -365,6 +365,30 @@ def test_a_sample_finds_what_lists_cannot_show(
     assert json.loads(target.read_text())["complete"] is False
 
 
+def test_what_a_dicomweb_service_writes_itself_is_no_difference(
+    run_here: RunHere,
+    home: Path,
+    new: Orthanc,
+    made: dict[str, tuple[MadeInstance, ...]],
+    tmp_path: Path,
+) -> None:
+    send(new, tmp_path / "a" / "one")
+    for instance in made["one"]:
+        dataset = pydicom.dcmread(instance.path)
+        dataset.StudyDescription = "Another one"
+        dataset.save_as(instance.path)
+    (home / "config.toml").write_text(
+        f"""
+        [destinations.new]
+        address = "dicomweb+{new.http_url}/dicom-web"
+        coerced = "(0008,1030)"
+        """
+    )
+    command = ("compare", tmp_path / "a" / "one", "new", "--sample", "all", "--json")
+    [study] = summary_of(run_here(*command))["sample"]["studies"]
+    assert (study["coerced"], study["different"]) == (6, 0)
+
+
 def test_every_content_under_a_uid_is_looked_for(
     run_here: RunHere, made: dict[str, tuple[MadeInstance, ...]], tmp_path: Path
 ) -> None:

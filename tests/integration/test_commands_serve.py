@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,34 @@ def test_a_vault_is_served(
     assert got["study_instance_uids"] == [answer.StudyInstanceUID]
     for path in home.rglob("*.jsonl"):
         assert "SECRET" not in path.read_text().upper()
+
+
+def test_a_vault_is_served_over_http(home: Path, vault: str, start_dcmvault: StartDcmvault) -> None:
+    serve = start_dcmvault("serve", vault, "--dicom-port", "0", "--web-port", "0", "--json")
+    assert serve.stdout is not None
+    root = json.loads(serve.stdout.readline())["web_address"]
+    with urllib.request.urlopen(f"{root}/studies?PatientName=secret*", timeout=30) as answer:
+        (study,) = json.load(answer)
+    assert study["00100020"]["Value"] == ["SECRET"]
+    serve.send_signal(signal.SIGTERM)
+    _rest, errors = serve.communicate(timeout=30)
+    assert (serve.returncode, errors) == (0, "")
+    (log,) = (home / "access").iterdir()
+    (found,) = map(json.loads, log.read_text().splitlines())
+    assert (found["service"], found["outcome"], found["answers"]) == ("QIDO-RS", "200", 1)
+    for path in home.rglob("*.jsonl"):
+        assert "SECRET" not in path.read_text().upper()
+
+
+def test_nobody_is_served_over_http_from_everywhere(
+    home: Path, vault: str, run_dcmvault: RunDcmvault
+) -> None:
+    (home / "config.toml").write_text(
+        "[serve]\nhost = '0.0.0.0'\npeers = [{network = '0.0.0.0/0'}]\n"
+    )
+    ran = run_dcmvault("serve", vault, "--dicom-port", "0", "--web-port", "0")
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "web_tokens" in ran.stderr
 
 
 def test_what_cannot_be_served_is_said(vault: str, run_dcmvault: RunDcmvault) -> None:

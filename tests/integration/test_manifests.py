@@ -274,6 +274,24 @@ def _study_files(manifest: Path) -> list[str]:
     return [row["file"] for row in index["studies"]]
 
 
+def test_a_vault_is_read_whatever_its_records_say(
+    run_dcmvault: RunDcmvault, ask: Ask, source: Path, tmp_path: Path, vault: str
+) -> None:
+    """A manifest of file digests can be told from a vault's records; that they are true, not."""
+    _back_up(run_dcmvault, source, vault)
+    manifest = tmp_path / "manifest"
+    ask("manifest", "export", "--from", vault, "--digests", "file", "--out", manifest)
+    assert ask("manifest", "validate", manifest, vault)["counts"]["missing"] == 0
+    # What it has of files follows what it has of studies.
+    pack = max((tmp_path / "vault" / "packs").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(pack.read_bytes())
+    content[len(content) * 3 // 4] ^= 0xFF
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    report = ask("manifest", "validate", manifest, vault, status=3)
+    assert report["counts"]["unreadable"] + report["counts"]["missing"] > 0
+
+
 def test_each_backup_adds_a_signed_link(
     run_dcmvault: RunDcmvault, ask: Ask, home: Path, source: Path, tmp_path: Path, vault: str
 ) -> None:
@@ -283,7 +301,9 @@ def test_each_backup_adds_a_signed_link(
     make_instance(source / "one" / "new.dcm", make_uid("one"), make_uid("s"), make_uid("i"))
     _back_up(run_dcmvault, source, copy, vault)
     _back_up(run_dcmvault, source, copy, vault)  # nothing was due: nothing new is to be said
+    (home / "manifests" / "chain" / ".00000003-cut.json.new").write_text("half")
     chain = ask("manifest", "chain", "--out", tmp_path / "for the auditor")
+    assert len(list((tmp_path / "for the auditor").iterdir())) == 5
     assert [link["sequence"] for link in chain["links"]] == [1, 2]
     assert chain["links"][1]["previous"] == chain["links"][0]["sha256"]
     folder = home / "manifests" / "chain"
@@ -313,3 +333,5 @@ def test_each_backup_adds_a_signed_link(
     second.write_bytes(kept[0])
     first.unlink()
     assert ask("manifest", "chain", status=3)["faults"] == ["1 links before link 2 are missing"]
+    shutil.rmtree(folder)
+    assert "all are gone" in run_dcmvault("manifest", "chain").stdout

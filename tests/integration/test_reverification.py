@@ -56,6 +56,10 @@ def test_samples_come_to_every_study(
     assert "verification debt: 4 studies, 8 instances" in text
     assert "not “proven” in the last 30 days" in text
 
+    young = run_dcmvault(
+        "verify", library, "--at", "disk", "--level", "complete", "--older-than", "1d"
+    )
+    assert "Nothing was due for verification" in young.stdout
     for studies, how in ((2, ("--sample", "50%")), (1, ("--due",)), (1, ("--sample", "1"))):
         done = run_dcmvault("verify", library, "--at", "disk", *how, "--json")
         summary = summary_of(done)

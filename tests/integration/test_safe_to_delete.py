@@ -204,6 +204,75 @@ def test_a_pacs_that_shows_what_changed_and_one_that_does_not(
     assert _reasons(answer, _uid(source / "two")) == set()
 
 
+def test_what_a_vault_forgot_is_no_copy(
+    run_dcmvault: RunDcmvault, ask: Ask, policy: Policy, source: Path, tmp_path: Path, vault: str
+) -> None:
+    """Somebody with another state folder forgot a study: the catalogue here was not told."""
+    policy(1)
+    _back_up(run_dcmvault, source, vault)
+    one, two = _uid(source / "one"), _uid(source / "two")
+    elsewhere = {"DCMVAULT_PASSPHRASE": PASSPHRASE, "DCMVAULT_HOME": str(tmp_path / "other home")}
+    forget = ("vault", "forget", vault, "--study", one)
+    assert run_dcmvault(*forget, env=elsewhere).returncode == 0
+    answer = ask(source)
+    assert _reasons(answer, one) == {"too_few_copies", "listed_no_more"}
+    assert _reasons(answer, two) == set()
+
+
+def test_the_source_itself_is_no_copy(
+    run_dcmvault: RunDcmvault, ask: Ask, policy: Policy, source: Path, tmp_path: Path
+) -> None:
+    """After the backup somebody put a link to the copy in the source's place."""
+    policy(1)
+    _back_up(run_dcmvault, source, tmp_path / "copy")
+    shutil.rmtree(source)
+    source.symlink_to(tmp_path / "copy")
+    assert _reasons(ask(source)) == {"too_few_copies", "at_source"}
+
+
+@pytest.mark.peers
+def test_a_pacs_is_no_copy_of_itself_nor_two_copies(
+    run_dcmvault: RunDcmvault,
+    ask: Ask,
+    policy: Policy,
+    source: Path,
+    start_orthanc: StartOrthanc,
+) -> None:
+    """One PACS has several ports, and speaks DIMSE and DICOMweb."""
+    orthanc = start_orthanc(OverwriteInstances=True)
+    by_rest = f"orthanc+{orthanc.http_url}"
+    by_web = f"dicomweb+{orthanc.http_url}/dicom-web"
+    _back_up(run_dcmvault, source, orthanc.address, by_web)
+    assert _reasons(ask(source)) == {"too_few_copies"}
+    policy(1)
+    assert _reasons(ask(source)) == set()
+    _back_up(run_dcmvault, by_rest, orthanc.address)
+    assert _reasons(ask(by_rest)) == {"too_few_copies", "at_source"}
+
+
+@pytest.mark.peers
+def test_a_pacs_that_keeps_the_older_content(
+    run_dcmvault: RunDcmvault,
+    ask: Ask,
+    policy: Policy,
+    source: Path,
+    start_orthanc: StartOrthanc,
+) -> None:
+    """It says yes to the newer, and lists its UID: that is no evidence of the newer."""
+    orthanc = start_orthanc(OverwriteInstances=False)
+    policy(1)
+    _back_up(run_dcmvault, source, orthanc.address)
+    assert _reasons(ask(source)) == set()
+    file = source / "one" / "s01" / "i0001.dcm"
+    changed = pydicom.dcmread(file)
+    changed.ImageComments = "corrected at the source"
+    changed.save_as(file)
+    _back_up(run_dcmvault, source, orthanc.address)
+    answer = ask(source)
+    assert _reasons(answer, _uid(source / "one")) == {"too_few_copies", "not_held"}
+    assert _reasons(answer, _uid(source / "two")) == set()
+
+
 def test_files_and_words(
     run_dcmvault: RunDcmvault, ask: Ask, policy: Policy, source: Path, tmp_path: Path
 ) -> None:

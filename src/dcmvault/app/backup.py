@@ -7,21 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from dcmvault.app.places import is_same_pacs, overlap
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
-from dcmvault.config.peer_sections import (
-    DicomwebSourceSection,
-    DimseDestinationSection,
-    DimseSourceSection,
-    OrthancSourceSection,
-    StowDestinationSection,
-)
 from dcmvault.config.sections import (
-    DestinationSection,
     FolderSourceSection,
     HorosSourceSection,
     SourceSection,
@@ -188,45 +180,16 @@ def _refuse_unsupported(destination: Destination, level: Level) -> None:
 
 def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> None:
     """Refuse a copy inside its source (backed up again) and a source inside a copy (changed)."""
-    if isinstance(source, DimseSourceSection | DicomwebSourceSection | OrthancSourceSection):
-        _refuse_same_pacs(source, destination.section)
-        return
-    if isinstance(destination.section, DimseDestinationSection | StowDestinationSection):
-        return
-    if source.path is None or destination.section.path is None:
-        return
-    from_path, to_path = source.path.resolve(), destination.section.path.resolve()
-    if from_path == to_path or _contains(from_path, to_path) or _contains(to_path, from_path):
+    if overlap(source, destination.section):
         raise UsageError(
             _("Source and destination overlap: one folder contains the other."),
             hint=_("Choose a destination outside the source, best on another disk."),
         )
-
-
-def _refuse_same_pacs(
-    source: DimseSourceSection | DicomwebSourceSection | OrthancSourceSection,
-    destination: DestinationSection,
-) -> None:
-    """Refuse a PACS as its own backup, whatever we call ourselves there."""
-    is_same = source.address == destination.address
-    if isinstance(source, DimseSourceSection) and isinstance(destination, DimseDestinationSection):
-        is_same = (source.host.lower(), source.port, source.called_ae_title) == (
-            destination.host.lower(),
-            destination.port,
-            destination.called_ae_title,
-        )
-    if isinstance(source, OrthancSourceSection) and isinstance(destination, StowDestinationSection):
-        # Its DICOMweb plug-in answers where its REST interface does.
-        is_same = urlsplit(source.url).netloc == urlsplit(destination.url).netloc
-    if is_same:
+    if is_same_pacs(source, destination.section):
         raise UsageError(
             _("Source and destination are the same PACS: that would be no copy."),
             hint=_("Choose another PACS, a vault or a folder."),
         )
-
-
-def _contains(folder: Path, path: Path) -> bool:
-    return path.is_relative_to(folder)
 
 
 def start(workplace: Workplace, request: RunRequest) -> Started:

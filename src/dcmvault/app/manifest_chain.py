@@ -108,7 +108,7 @@ def _seal(
         )
         path = folder / f"{number + 1:08}-{run_id}.json"
         # The link comes last: what a crash left before it is replaced.
-        _replace(path.with_name(path.name + SIGNATURE), key.sign(content))
+        _replace(_signature_of(path), key.sign(content))
         _replace(path, content)
 
 
@@ -174,9 +174,13 @@ def read_chain(home: Path) -> Chain:
         ) from None
 
 
+def _signature_of(path: Path) -> Path:
+    return path.with_name(path.name + SIGNATURE)
+
+
 def _signature(path: Path) -> bytes:
     try:
-        return path.with_name(path.name + SIGNATURE).read_bytes()
+        return _signature_of(path).read_bytes()
     except FileNotFoundError:
         return b""
 
@@ -221,7 +225,10 @@ def export_chain(home: Path, folder: Path) -> Sequence[Path]:
     chain = home / MANIFEST_FOLDER / _CHAIN
     written = []
     key: SigningKey = signing_key(home)
-    for path in sorted(chain.glob("*.json*")):
+    # Not what a crash left half written.
+    for path in (one for link in _links(chain) for one in (link, _signature_of(link))):
+        if not path.exists():
+            continue
         target = folder / path.name
         write_new(target, path.read_bytes())
         written.append(target)

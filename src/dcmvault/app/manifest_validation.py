@@ -173,7 +173,13 @@ def validate_manifest(
     report = ValidationReport(place.source.name, loaded.signed, len(loaded.studies))
     wanted = {study.study_instance_uid: study for study in loaded.studies}
     reading = ManifestReading(
-        place.source, loaded.depth, tuple(wanted), by_uid=place.by_uid, told=told
+        place.source,
+        loaded.depth,
+        tuple(wanted),
+        by_uid=place.by_uid,
+        # What a vault wrote down when it stored a file says nothing of the file as it is now.
+        by_records=False,
+        told=told,
     )
     found: dict[str, list[ListedInstance]] = {}
     if wanted:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dcmvault.app.places import may_be_at_source, place_of
 from dcmvault.app.verify import refuse_unknown_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
-    DimseDestinationSection,
     DimseSourceSection,
-    StowDestinationSection,
 )
 from dcmvault.config.sections import HorosSourceSection, VaultDestinationSection
 from dcmvault.config.settings import Settings
@@ -33,7 +32,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.pipeline.deletion_policy import judge
 from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.vault.locking import locked_until
-from dcmvault.vault.state import present_state
+from dcmvault.vault.state import VaultState, present_state
 
 _log = logging.getLogger(__name__)
 
@@ -129,8 +128,9 @@ def _of_source(
     source_id = catalogue.sources.source(name)
     facts = list(catalogue.deletion.study_facts(source_id, studies))
     addresses = {copy.destination for study in facts for copy in study.copies}
-    vaults = _ask_vaults(workplace, addresses)
-    places = {address: _place(workplace, address) for address in addresses}
+    vaults = _ask_vaults(workplace, addresses, facts)
+    at = {address: workplace.destination_section(address) for address in addresses}
+    places = {address: place_of(one) for address, one in at.items()}
     section = workplace.source_section(name)
     about = SourceFacts(
         name,
@@ -140,21 +140,11 @@ def _of_source(
         holds=vaults.holds,
         unasked=vaults.unasked,
         set_back=vaults.set_back,
+        at_source=tuple(sorted(a for a, one in at.items() if may_be_at_source(section, one))),
     )
     now = workplace.clock.now()
     verdicts = tuple(judge(vaults.completed(study, places), about, policy, now) for study in facts)
     return SourceVerdicts(about, looked_at, verdicts)
-
-
-def _place(workplace: Workplace, address: str) -> str:
-    """Return what two addresses of one place have in common."""
-    section = workplace.destination_section(address)
-    if isinstance(section, DimseDestinationSection):
-        # Whatever we call ourselves there.
-        return f"{section.called_ae_title}@{section.host.lower()}:{section.port}"
-    if isinstance(section, StowDestinationSection) or section.path is None:
-        return address
-    return str(section.path.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +156,8 @@ class _Vaults:
     set_back: tuple[str, ...]
     #: By address: until when what it names is locked, and studies that no snapshot names wholly.
     locks: Mapping[str, tuple[datetime, Collection[str]]]
+    #: By address: studies of which the vault lists less than evidence was given of.
+    unlisted: Mapping[str, Collection[str]]
 
     def completed(self, study: StudyFacts, places: Mapping[str, str]) -> StudyFacts:
         """Add where the study's copies are, and until when they are locked."""
@@ -174,17 +166,27 @@ class _Vaults:
             until, pending = self.locks.get(copy.destination, (None, ()))
             if study.study_instance_uid in pending:
                 until = None
-            place = places[copy.destination]
-            copies.append(replace(copy, immutable_until=until, place=place))
+            copies.append(
+                replace(
+                    copy,
+                    immutable_until=until,
+                    place=places[copy.destination],
+                    is_listed_no_more=study.study_instance_uid
+                    in self.unlisted.get(copy.destination, ()),
+                )
+            )
         return replace(study, copies=tuple(copies))
 
 
-def _ask_vaults(workplace: Workplace, addresses: Collection[str]) -> _Vaults:
-    """Ask every vault for legal holds and locks; one that cannot be asked is named."""
+def _ask_vaults(
+    workplace: Workplace, addresses: Collection[str], facts: Sequence[StudyFacts]
+) -> _Vaults:
+    """Ask every vault for legal holds, locks, and what it lists; one that cannot be is named."""
     holds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     unasked: list[str] = []
     set_back: list[str] = []
     locks: dict[str, tuple[datetime, Collection[str]]] = {}
+    unlisted: dict[str, Collection[str]] = {}
     for address in sorted(addresses):
         section = workplace.destination_section(address)
         if not isinstance(section, VaultDestinationSection):
@@ -196,6 +198,7 @@ def _ask_vaults(workplace: Workplace, addresses: Collection[str]) -> _Vaults:
                 holds[uid] += (address,)
             until = locked_until(vault, state)
             there = {link.name for link in vault.links()} | state.forgotten.snapshots
+            unlisted[address] = _unlisted(state, _held_at(address, facts))
         except DcmvaultError as error:
             _log.warning("a vault cannot be asked for legal holds: %s", error.code)
             unasked.append(address)
@@ -209,4 +212,35 @@ def _ask_vaults(workplace: Workplace, addresses: Collection[str]) -> _Vaults:
                 ref.study_instance_uid for journal in state.journals for ref in journal.records
             }
             locks[address] = (until, pending)
-    return _Vaults(holds, tuple(unasked), tuple(set_back), locks)
+    return _Vaults(holds, tuple(unasked), tuple(set_back), locks, unlisted)
+
+
+def _held_at(address: str, facts: Sequence[StudyFacts]) -> Mapping[str, int]:
+    """Count, by study, the instances that a destination holds by any evidence."""
+    return {
+        study.study_instance_uid: sum(part.instances for part in copy.held(Level.PRESENT))
+        for study in facts
+        for copy in study.copies
+        if copy.destination == address
+    }
+
+
+def _unlisted(state: VaultState, held: Mapping[str, int]) -> Collection[str]:
+    """Return the studies of which a vault lists less than it held.
+
+    Somebody with another state folder may have forgotten them, or given up what was lost; or an
+    older copy of the vault was put in its place.
+    """
+    doubtful = [
+        uid
+        for uid, count in held.items()
+        if uid in state.forgotten.studies
+        or state.forgotten.lost
+        or sum(entry.instances for entry in state.entries_of(uid)) < count
+    ]
+    found = set()
+    for uid in doubtful:
+        listed = {(one.sop_instance_uid, one.file_sha256) for one in state.records(uid)}
+        if len(listed) < held[uid]:
+            found.add(uid)
+    return found

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from dcmvault.app.vault_access import open_named_vault
 from dcmvault.app.wiring.clock import SystemClock
-from dcmvault.app.wiring.serving import access_journal, answering, vault_archive
+from dcmvault.app.wiring.serving import (
+    access_journal,
+    answering,
+    answering_web,
+    vault_archive,
+    web_address,
+)
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DestinationError, UsageError
 from dcmvault.i18n import gettext as _
@@ -30,6 +36,7 @@ class ServeRequest:
     as_of: datetime | None = None
     #: None: as the configuration says.
     dicom_port: int | None = None
+    web_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Serving:
     ae_title: str
     host: str
     dicom_port: int
+    #: The root of QIDO-RS and WADO-RS; empty where they are not offered.
+    web_address: str
 
 
 @contextmanager
@@ -62,14 +71,23 @@ def serving(settings: Settings, request: ServeRequest, home: Path) -> Iterator[S
         return choice.present() if request.as_of is None else choice.at(request.as_of)
 
     serve = settings.serve
-    if request.dicom_port is not None:
-        serve = serve.model_copy(update={"dicom_port": request.dicom_port})
+    asked = {"dicom_port": request.dicom_port, "web_port": request.web_port}
+    serve = serve.model_copy(
+        update={name: port for name, port in asked.items() if port is not None}
+    )
+    offers_web = bool(serve.web_port) or request.web_port is not None
     follows = not request.snapshot and request.as_of is None
+    journal, clock = access_journal(home), SystemClock()
     with (
         vault_archive(vault, choose, follows=follows) as archive,
-        answering(serve, archive, access_journal(home), SystemClock()) as port,
+        answering(serve, archive, journal, clock) as port,
+        ExitStack() as stack,
     ):
-        yield Serving(section.address, archive.studies, serve.ae_title, serve.host, port)
+        web = ""
+        if offers_web:
+            web_port = stack.enter_context(answering_web(serve, archive, journal, clock))
+            web = web_address(serve, web_port)
+        yield Serving(section.address, archive.studies, serve.ae_title, serve.host, port, web)
 
 
 def _pass_over(key: str, error: DestinationError) -> None:

@@ -59,12 +59,13 @@ def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
     if level is None:
         level = default_level(workplace.destination_section(coverage.destination))
     oldest_s = configured.oldest_s if configured is not None else 0
-    fresh_since = workplace.clock.now() - timedelta(seconds=oldest_s) if oldest_s else None
+    now = workplace.clock.now()
+    fresh_since = now - timedelta(seconds=oldest_s) if oldest_s else None
     ages = workplace.catalogue.reverification
     return EvidenceView(
         level,
         oldest_s,
-        ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since),
+        ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since, now),
         ages.facts(coverage.source_id, coverage.destination_id),
     )
 

@@ -29,8 +29,6 @@ from dcmvault.model.identifiers import SourceId
 
 #: Studies looked at in one transaction.
 _PAGE = 5_000
-#: A literal, not a parameter: PostgreSQL must see the same expression in SELECT and GROUP BY.
-_LEVEL = sa.func.coalesce(holdings.c.level, sa.literal_column("0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +207,7 @@ def _copies(
     found: dict[int, tuple[CopyFacts, ...]] = defaultdict(tuple)
     for destination in used:
         parts: dict[int, list[HeldPart]] = defaultdict(list)
-        for row in _parts(connection, destination.id, present):
+        for row in _parts(connection, destination, present):
             level = Level(row.level)
             parts[row.study_id].append(HeldPart(level, row.instances, row.oldest, row.newest))
         for study_id, some in parts.items():
@@ -218,46 +216,93 @@ def _copies(
 
 
 def _parts(
-    connection: sa.Connection, destination_id: int, present: sa.ColumnElement[bool]
+    connection: sa.Connection, destination: Any, present: sa.ColumnElement[bool]
 ) -> Sequence[Any]:
     there = (
-        sa.select(entries.c.study_id, version_there(destination_id).label("version_id"))
+        sa.select(entries.c.study_id, version_there(destination.id).label("version_id"))
         .join(versions, versions.c.id == entries.c.version_id)
         .where(present)
         .distinct()
         .subquery()
     )
-    is_held = holdings.c.level >= Level.PRESENT
-    query = (
+    level: sa.ColumnElement[int] = sa.func.coalesce(holdings.c.level, 0)
+    if not destination.keeps_versions:
+        level = sa.case((_may_be_another(destination.id), Level.SENT.value), else_=level)
+    copies = (
         sa.select(
             there.c.study_id,
-            _LEVEL.label("level"),
-            sa.func.count().label("instances"),
-            # Unless every one of them has evidence, none is the oldest.
-            sa.case(
-                (
-                    sa.func.count(sa.case((is_held, holdings.c.verified_at))) == sa.func.count(),
-                    sa.func.min(holdings.c.verified_at),
-                ),
-                else_=None,
-            ).label("oldest"),
-            sa.func.max(
-                sa.func.coalesce(holdings.c.received_at, holdings.c.verified_at), type_=Moment
-            ).label("newest"),
+            level.label("level"),
+            holdings.c.verified_at,
+            sa.func.coalesce(holdings.c.received_at, holdings.c.verified_at, type_=Moment).label(
+                "stored_at"
+            ),
         )
         .select_from(
             there.outerjoin(
                 holdings,
                 sa.and_(
                     holdings.c.version_id == there.c.version_id,
-                    holdings.c.destination_id == destination_id,
+                    holdings.c.destination_id == destination.id,
                 ),
             )
         )
-        .group_by(there.c.study_id, _LEVEL)
-        .order_by(there.c.study_id, _LEVEL)
+        .subquery()
+    )
+    is_held = copies.c.level >= Level.PRESENT
+    query = (
+        sa.select(
+            copies.c.study_id,
+            copies.c.level,
+            sa.func.count().label("instances"),
+            # Unless every one of them has evidence, none is the oldest.
+            sa.case(
+                (
+                    sa.func.count(sa.case((is_held, copies.c.verified_at))) == sa.func.count(),
+                    sa.func.min(copies.c.verified_at),
+                ),
+                else_=None,
+            ).label("oldest"),
+            sa.func.max(copies.c.stored_at, type_=Moment).label("newest"),
+        )
+        .group_by(copies.c.study_id, copies.c.level)
+        .order_by(copies.c.study_id, copies.c.level)
     )
     return connection.execute(query).all()
+
+
+def _may_be_another(destination_id: int) -> sa.ColumnElement[bool]:
+    """Say of a holding that its evidence may be of other content under the same identity.
+
+    Where there is one place for each identity and other content was sent to it, too, a name in a
+    list or a commitment does not tell which of them is there: a PACS may keep the first and say
+    yes to the second. Only reading it back does, unless the other came or was seen since.
+    """
+    own, other, others_holdings = versions.alias(), versions.alias(), holdings.alias()
+    differs = sa.or_(
+        own.c.data_set_digest.is_(None),
+        other.c.data_set_digest.is_(None),
+        own.c.data_set_digest != other.c.data_set_digest,
+    )
+    is_newer = sa.or_(
+        others_holdings.c.received_at >= holdings.c.verified_at,
+        others_holdings.c.proven_at >= holdings.c.verified_at,
+    )
+    return sa.and_(
+        holdings.c.level > Level.SENT,
+        sa.exists()
+        .where(
+            own.c.id == holdings.c.version_id,
+            other.c.instance_id == own.c.instance_id,
+            other.c.id != own.c.id,
+            differs,
+            others_holdings.c.version_id == other.c.id,
+            # Not by the key of holdings: SQLite would walk all of the destination for each.
+            others_holdings.c.destination_id + 0 == destination_id,
+            others_holdings.c.level >= Level.SENT,
+            sa.or_(holdings.c.level < Level.PROVEN, is_newer),
+        )
+        .correlate(holdings),
+    )
 
 
 def _modalities(

@@ -98,9 +98,14 @@ class ReverificationInDatabase:
         destination_id: DestinationId,
         level: Level,
         fresh_since: datetime | None,
+        now: datetime,
     ) -> VerificationDebt:
-        """Count what lacks evidence of `level`, or has none since `fresh_since`."""
+        """Count what lacks evidence of `level`, or has none since `fresh_since`.
+
+        Evidence later than now is that of a wrong clock, and is none.
+        """
         least = 1 if fresh_since is None else Moment().process_bind_param(fresh_since, _DIALECT)
+        most = Moment().process_bind_param(now, _DIALECT)
         copies = _copies(source_id, destination_id)
         query = (
             sa.select(
@@ -113,7 +118,7 @@ class ReverificationInDatabase:
                     versions, versions.c.id == copies.c.version_id
                 )
             )
-            .where(newest_fact(level) < least)
+            .where(sa.or_(newest_fact(level) < least, newest_fact(level) > most))
         )
         with self.database.read() as connection:
             row = connection.execute(query).one()

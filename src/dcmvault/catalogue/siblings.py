@@ -176,7 +176,8 @@ def version_there(destination_id: int) -> sa.ColumnElement[int]:
         .where(
             other.c.instance_id == versions.c.instance_id,
             other.c.data_set_digest == versions.c.data_set_digest,
-            other_holdings.c.destination_id == destination_id,
+            # Not by the key of holdings: SQLite would walk all of the destination for each.
+            other_holdings.c.destination_id + 0 == destination_id,
             other_holdings.c.level >= Level.SENT,
             sa.exists().where(entries.c.version_id == other.c.id).correlate(other),
         )

@@ -71,6 +71,8 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
     if left or report.state is RunState.CANCELLED:
         sentence = _("%(left)s of %(count)s instances were left undone for %(destination)s.")
         return [click.style(sentence % words, fg="yellow", bold=True)]
+    if not total and report.request.kind is RunKind.VERIFY:
+        return [click.style(_("Nothing was due for verification at %(destination)s.") % words)]
     if not total:
         sentence = _("The source holds no instances to keep at %(destination)s.")
         return [click.style(sentence % words, fg="yellow", bold=True)]

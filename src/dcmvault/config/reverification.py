@@ -13,16 +13,21 @@ from dcmvault.model.plan import Sample
 
 _AGE = re.compile(r"([0-9]{1,6})\s*(h|d|w)\Z")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+#: Nothing is older, and no calendar goes back much further.
+_LONGEST = timedelta(days=36_500)
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\Z")
 _COUNT = re.compile(r"[0-9]{1,9}\Z")
 
 
 def age_s(text: str) -> int:
-    """Read an age such as `30d` (`h`, `d`, `w`) in seconds; ValueError for another text."""
+    """Read an age such as `30d` (`h`, `d`, `w`) in seconds, at most a century.
+
+    Raises ValueError for another text.
+    """
     found = _AGE.match(text.strip())
     if found is None or not int(found[1]):
         raise ValueError(_("Write an age such as “30d”, “12h” or “8w”."))
-    return int(int(found[1]) * _UNITS[found[2]].total_seconds())
+    return int(min(int(found[1]) * _UNITS[found[2]], _LONGEST).total_seconds())
 
 
 def sample_of(text: str, older_than_s: int = 0) -> Sample:

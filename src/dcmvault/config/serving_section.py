@@ -1,7 +1,11 @@
-"""The section `[serve]`: where a vault answers as a PACS, whom, and where C-MOVE may send to."""
+"""The section `[serve]`: where a vault answers as a PACS, whom, and where C-MOVE may send to.
+
+Over HTTP it answers, too, where that is asked for.
+"""
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Self
 
@@ -10,6 +14,21 @@ from pydantic import AfterValidator, Field, model_validator
 from dcmvault.config.listener_section import AnyAETitle, checked_network
 from dcmvault.config.options import AETitle, SecretReference, Section
 from dcmvault.i18n import gettext as _
+
+#: Names of tokens stand in the journal.
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: What a browser calls the origin of a page (RFC 6454 section 6.1).
+_ORIGIN = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](?::[0-9]{1,5})?"
+)
+
+
+def _checked_origin(value: str) -> str:
+    """Refuse what no browser sends; small letters as it does."""
+    origin = value.lower().rstrip("/")
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(_("Write an origin as https://host or https://host:port."))
+    return origin
 
 
 class ServePeerSection(Section):
@@ -37,7 +56,7 @@ class ServePeerSection(Section):
 
 
 class ServeSection(Section):
-    """Our query and retrieve service (C-FIND, C-MOVE and C-GET SCP) over a vault."""
+    """Our services over a vault: C-FIND, C-MOVE and C-GET SCP; QIDO-RS and WADO-RS."""
 
     #: The AE title that peers must call.
     ae_title: AETitle = "DCMVAULT"
@@ -64,6 +83,17 @@ class ServeSection(Section):
     tls_ca_file: str = ""
     #: Who may ask. Empty: this machine only.
     peers: tuple[ServePeerSection, ...] = ()
+    #: The port of QIDO-RS and WADO-RS; 0: they are not offered.
+    web_port: int = Field(default=0, ge=0, le=65_535)
+    #: Bearer tokens that let in over HTTP, by a name for the journal.
+    web_tokens: dict[str, SecretReference] = Field(default_factory=dict)
+    #: Origins (“https://viewer.example.org”) whose web pages may read answers (CORS).
+    web_origins: tuple[Annotated[str, AfterValidator(_checked_origin)], ...] = ()
+
+    @property
+    def is_web_guarded(self) -> bool:
+        """Whether HTTP may be offered: here only, or to who shows a token or a certificate."""
+        return ip_address(self.host).is_loopback or bool(self.web_tokens) or bool(self.tls_ca_file)
 
     @model_validator(mode="after")
     def _is_safe_and_whole(self) -> Self:
@@ -83,4 +113,17 @@ class ServeSection(Section):
         for option in ("tls_certificate_file", "tls_key_file", "tls_key_passphrase", "tls_ca_file"):
             if getattr(self, option) and not self.tls:
                 raise ValueError(_("“%s” needs “tls = true”.") % option)
+        if self.web_port and not self.is_web_guarded:
+            raise ValueError(unguarded_web())
+        for name, reference in self.web_tokens.items():
+            if not reference or not _TOKEN_NAME.fullmatch(name):
+                raise ValueError(_("“web_tokens” has a name and a reference for each token."))
         return self
+
+
+def unguarded_web() -> str:
+    """Say what is missing where other machines can connect over HTTP."""
+    return _(
+        "Other machines can connect: over HTTP “web_tokens”, or “tls” with “tls_ca_file”, must "
+        "say who may ask."
+    )

@@ -198,6 +198,9 @@ def _serve_table() -> list[str]:
         f"dicom_port = {serve.dicom_port}",
         '# peers = [{ae_title = "HOROS", network = "192.168.1.20", move_host = "192.168.1.20", '
         "move_port = 11112}]",
+        f"web_port = {serve.web_port}",
+        '# web_tokens = {ohif = "env:OHIF_TOKEN"}',
+        '# web_origins = ["https://viewer.example.org"]',
     ]
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dcmvault.model.query import QueryLevel
+
+_TAG_DIGITS = 8
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 CHARACTER_SET = 0x00080005
 SOP_CLASS_UID = 0x00080016
@@ -133,3 +136,10 @@ def is_answerable(tag: int) -> bool:
     """Say whether values of an attribute can be told as text: no sequences, bulk data, private."""
     vr = vr_of(tag)
     return vr in TEXT_VRS or vr in NUMBER_VRS or vr == "AT"
+
+
+def tag_of(name: str) -> int | None:
+    """Return the tag that a keyword or eight hexadecimal digits name; None for anything else."""
+    if len(name) == _TAG_DIGITS and set(name) <= _HEXADECIMAL:
+        return int(name, 16)
+    return tag_for_keyword(name)

@@ -75,13 +75,17 @@ class Fragments:
         """
         if shape.frame_bytes * shape.frames > MAX_PIXEL_BYTES:
             raise NotTranscodableError("its pixels would take more than the 4 GiB that DICOM knows")
-        for places in self._by_frame(shape.frames):
-            if sum(end - start for start, end in places) > _MAX_STREAM_BYTES:
-                raise NotTranscodableError("a compressed frame is too long to be decoded at once")
-            parts = [self._source.read(start, end - start) for start, end in places]
-            yield decode_frame(parts[0] if len(parts) == 1 else b"".join(parts), family, shape)
+        for places in self.by_frame(shape.frames):
+            yield decode_frame(self.stream(places), family, shape)
 
-    def _by_frame(self, count: int) -> list[Sequence[tuple[int, int]]]:
+    def stream(self, places: Sequence[tuple[int, int]]) -> bytes:
+        """Return one frame as it is compressed; `places` are those that `by_frame` gives for it."""
+        if sum(end - start for start, end in places) > _MAX_STREAM_BYTES:
+            raise NotTranscodableError("a compressed frame is too long to be decoded at once")
+        parts = [self._source.read(start, end - start) for start, end in places]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def by_frame(self, count: int) -> list[Sequence[tuple[int, int]]]:
         """Say which fragments make up each frame."""
         table, *places = self._places or [(0, 0)]
         if count == 1:

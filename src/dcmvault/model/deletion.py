@@ -60,6 +60,8 @@ class CopyFacts:
     immutable_until: datetime | None = None
     #: What two addresses of one place have in common; empty: the address.
     place: str = ""
+    #: A vault that lists fewer instances of it now than evidence was given of.
+    is_listed_no_more: bool = False
 
     @property
     def instances(self) -> int:
@@ -107,6 +109,8 @@ class SourceFacts:
     unasked: tuple[str, ...] = ()
     #: Vaults that lost snapshots: evidence from before may be of what is there no more.
     set_back: tuple[str, ...] = ()
+    #: Destinations that are the source itself, inside it or around it, or may be.
+    at_source: tuple[str, ...] = ()
 
 
 class NotYet(StrEnum):
@@ -123,7 +127,9 @@ class NotYet(StrEnum):
     VAULT_UNASKED = "vault_unasked"
     TOO_FEW_COPIES = "too_few_copies"
     NOT_HELD = "not_held"
+    AT_SOURCE = "at_source"
     SET_BACK = "set_back"
+    LISTED_NO_MORE = "listed_no_more"
     EVIDENCE_TOO_OLD = "evidence_too_old"
     BACKED_UP_TOO_LATELY = "backed_up_too_lately"
     NOT_IMMUTABLE = "not_immutable"

@@ -72,8 +72,12 @@ def _flaws(
     copy: CopyFacts, source: SourceFacts, policy: DeletionPolicy, now: datetime
 ) -> list[Reason]:
     """Return why a copy does not count."""
+    if copy.destination in source.at_source:
+        return [Reason(NotYet.AT_SOURCE, copy.destination)]
     if copy.destination in source.set_back:
         return [Reason(NotYet.SET_BACK, copy.destination)]
+    if copy.is_listed_no_more:
+        return [Reason(NotYet.LISTED_NO_MORE, copy.destination)]
     level = policy.level_at(copy.destination)
     held = copy.held(level)
     count = sum(part.instances for part in held)

@@ -51,6 +51,8 @@ class ManifestReading:
     depth: Depth = Depth.PIXELS
     wanted: Collection[str] = ()
     by_uid: bool = False
+    #: At Depth.FILE the digests that a place's own records tell are believed, and files not read.
+    by_records: bool = True
     #: Told how many instances were read.
     told: Callable[[int], None] = lambda _instances: None
     problems: list[ManifestProblem] = field(default_factory=list)
@@ -96,7 +98,9 @@ class ManifestReading:
     def _told_by_records(self, entry: InstanceEntry) -> FoundInstance | None:
         """Return what a place knows of an instance that need not be read for that."""
         told = entry.indexed
-        if self.depth is not Depth.FILE or told is None or not entry.file_sha256:
+        if not self.by_records or self.depth is not Depth.FILE:
+            return None
+        if told is None or not entry.file_sha256:
             return None
         if not told.sop_instance_uid or not self._may_be_wanted(entry):
             return None

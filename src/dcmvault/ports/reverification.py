@@ -65,8 +65,12 @@ class ReverificationCatalogue(Protocol):
         destination_id: DestinationId,
         level: Level,
         fresh_since: datetime | None,
+        now: datetime,
     ) -> VerificationDebt:
-        """Count what lacks evidence of `level`, or has none since `fresh_since`."""
+        """Count what lacks evidence of `level`, or has none since `fresh_since`.
+
+        Evidence later than now is that of a wrong clock, and is none.
+        """
         ...
 
     def facts(

@@ -39,7 +39,9 @@ def reason_title(kind: NotYet) -> str:
         NotYet.VAULT_UNASKED: _("of which a vault could not be asked for legal holds"),
         NotYet.TOO_FEW_COPIES: _("with too few copies that count"),
         NotYet.NOT_HELD: _("with a copy that is not whole at its level"),
+        NotYet.AT_SOURCE: _("with a copy that is, or may be, at the source itself"),
         NotYet.SET_BACK: _("with a copy in a vault that lost snapshots"),
+        NotYet.LISTED_NO_MORE: _("with a copy that a vault lists no more"),
         NotYet.EVIDENCE_TOO_OLD: _("with evidence that is too old"),
         NotYet.BACKED_UP_TOO_LATELY: _("backed up too lately"),
         NotYet.NOT_IMMUTABLE: _("with too few locked copies"),
@@ -165,6 +167,12 @@ def _of_study(reason: Reason, gettext: _One, ngettext: _Counted) -> str:
         ),
         NotYet.SET_BACK: gettext(
             "%(destination)s lost snapshots: what is known of its copies may be true no more."
+        ),
+        NotYet.AT_SOURCE: gettext(
+            "%(destination)s is, or may be, the source itself: that is no copy."
+        ),
+        NotYet.LISTED_NO_MORE: gettext(
+            "%(destination)s no longer lists all of it: it was forgotten or lost there."
         ),
         NotYet.TOO_FEW_COPIES: ngettext(
             "%(n)s of %(wanted)s copy counts.", "%(n)s of %(wanted)s copies count.", reason.wanted

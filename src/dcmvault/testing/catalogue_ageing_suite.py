@@ -95,13 +95,24 @@ class AgeingSuite(CatalogueCases):
         assert _debt(world, Level.COMPLETE, world.tick()) == (3, 6)
         assert _debt(world, Level.PROVEN, between) == (3, 6)
         owed = world.catalogue.reverification.debt(
-            world.source, world.destination, Level.COMPLETE, between
+            world.source, world.destination, Level.COMPLETE, between, world.now
         )
         assert owed.bytes == sum(
             item.entry.fingerprint.size
             for item in world.catalogue.plans.expected(world.source, world.destination)
             if item.identity.study_instance_uid == "2.25.1"
         )
+
+    def test_evidence_from_the_future_is_owed(self) -> None:
+        """A clock that was wrong when something was verified hides it from nobody."""
+        world = self.world()
+        before = world.tick()
+        world.backup(_studies(2), _contents(2))
+        ahead = world.now
+        world.now = before
+        assert _debt(world, Level.COMPLETE) == (2, 4)
+        world.now = ahead
+        assert _debt(world, Level.COMPLETE) == (0, 0)
 
     def test_studies_are_listed_by_age_and_planned_by_key(self) -> None:
         """A study counts as old as its oldest copy; some studies are planned whole."""
@@ -171,7 +182,9 @@ def _ages(world: World, level: Level) -> list[StudyAge]:
 
 
 def _debt(world: World, level: Level, since: datetime | None = None) -> tuple[int, int]:
-    owed = world.catalogue.reverification.debt(world.source, world.destination, level, since)
+    owed = world.catalogue.reverification.debt(
+        world.source, world.destination, level, since, world.now
+    )
     return owed.studies, owed.instances
 
 

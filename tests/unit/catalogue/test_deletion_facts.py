@@ -91,6 +91,39 @@ def test_what_changed_since_is_counted_until_it_is_backed_up(world: World) -> No
     assert _held(facts) == [(Level.COMPLETE, 2)]
 
 
+def test_one_place_for_two_contents(tmp_path: Path) -> None:
+    """A PACS that had other content under a UID must have given the new one back to be believed.
+
+    Evidence of either is worth nothing from when the other came.
+    """
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    try:
+        world = World(opened, keeps_versions=False)
+        before = _files(1, 2)
+        world.backup(before, _contents(before), level=Level.PROVEN)
+        assert _held(_facts(world)["2.25.1"]) == [(Level.PROVEN, 2)]
+        after = [before[0], scanned("1-2", "other", header(1, 1, 2))]
+        world.backup(after, {"1-2": "other"}, level=Level.COMMITTED)
+        assert _held(_facts(world)["2.25.1"]) == [(Level.SENT, 1), (Level.PROVEN, 1)]
+        world.scan(world.run(), [before[0], scanned("1-2", "1-2", header(1, 1, 2), compared=True)])
+        assert _held(_facts(world)["2.25.1"]) == [(Level.SENT, 1), (Level.PROVEN, 1)]
+    finally:
+        opened.close()
+
+
+def test_other_content_that_was_proven_since(tmp_path: Path) -> None:
+    opened = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    try:
+        world = World(opened, keeps_versions=False)
+        before = _files(1)
+        world.backup(before, _contents(before))
+        after = [scanned("1-1", "other", header(1, 1, 1))]
+        world.backup(after, {"1-1": "other"}, level=Level.PROVEN)
+        assert _held(_facts(world)["2.25.1"]) == [(Level.PROVEN, 1)]
+    finally:
+        opened.close()
+
+
 def test_two_contents_under_one_uid(world: World) -> None:
     """A conflict, although both are held; equal contents under two names are none."""
     first = scanned("a", "one", header(1, 1, 1), compared=True)

@@ -46,9 +46,28 @@ def test_the_default_is_for_this_machine() -> None:
     assert (Settings().serve.host, Settings().serve.peers) == ("127.0.0.1", ())
 
 
+def test_a_vault_for_browsers(tmp_path: Path) -> None:
+    text = (
+        "[serve]\nhost = '0.0.0.0'\nweb_port = 8080\nweb_tokens = {ohif = 'env:TOKEN'}\n"
+        "web_origins = ['https://Viewer.example.org/']\npeers = [{network = '10.0.0.0/8'}]\n"
+    )
+    serve = _load(tmp_path, text).serve
+    assert (serve.web_port, serve.web_tokens) == (8080, {"ohif": "env:TOKEN"})
+    assert serve.web_origins == ("https://viewer.example.org",)
+    assert serve.is_web_guarded
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            "host = '0.0.0.0'\nweb_port = 80\n[[serve.peers]]\nnetwork = '0.0.0.0/0'",
+            "line 1, serve: Other machines can connect: over HTTP “web_tokens”",
+        ),
+        ("web_tokens = {ohif = 'plain'}", "line 2, serve.web_tokens"),
+        ("web_tokens = {'a b' = 'env:X'}", "“web_tokens” has a name and a reference"),
+        ("web_origins = ['*']", "Write an origin as https://host"),
+        ("web_origins = ['https://x/y']", "Write an origin as https://host"),
         ("host = '0.0.0.0'", "line 1, serve: Other machines can connect"),
         ("host = 'pacs'", "“host” is an IP address of this machine"),
         ("dicom_prt = 1", "line 2, serve.dicom_prt: There is no such key. Did you mean “dicom_p"),

@@ -494,6 +494,9 @@ def test_how_old_evidence_may_be(config: Path) -> None:
     assert pacs.due == Sample(studies=200)
     assert settings.configured(pacs.section.address) is pacs
     assert settings.configured("/elsewhere") is None
+    # Older than any calendar is a century.
+    config.write_text("[destinations.disk]\naddress = '/b'\nreverify_after = '999999w'\n", "utf-8")
+    assert load_settings(config).destinations["disk"].due == Sample(older_than_s=36_500 * 86_400)
 
 
 @pytest.mark.parametrize(

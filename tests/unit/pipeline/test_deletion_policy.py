@@ -61,6 +61,18 @@ TABLE: Mapping[str, tuple[DeletionPolicy, StudyFacts, SourceFacts, list[NotYet]]
     "two proven copies": (TWO, study(copy("a"), copy("b")), SOURCE, []),
     "one copy where one is asked": (ONE, study(copy()), SOURCE, []),
     "more copies than asked": (TWO, study(copy("a"), copy("b"), copy("c")), SOURCE, []),
+    "a copy at the source itself is none": (
+        TWO,
+        study(copy("a"), copy("b")),
+        replace(SOURCE, at_source=("b",)),
+        [N.TOO_FEW_COPIES, N.AT_SOURCE],
+    ),
+    "a vault lists it no more": (
+        TWO,
+        study(copy("a"), replace(copy("b"), is_listed_no_more=True)),
+        SOURCE,
+        [N.TOO_FEW_COPIES, N.LISTED_NO_MORE],
+    ),
     "a bad third copy does not matter": (
         TWO, study(copy("a"), copy("b"), copy("c", held=3)), SOURCE, [],
     ),

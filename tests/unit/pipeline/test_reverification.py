@@ -42,6 +42,13 @@ def test_what_is_younger_is_left_out() -> None:
     assert choose_oldest(AGES, Sample(share=0.5, older_than_s=30 * DAY), NOW) == (3, 4, 6)
 
 
+def test_a_time_in_the_future_is_that_of_a_wrong_clock() -> None:
+    """It would be looked at last, or never again."""
+    ages = [_age(1, 5), _age(2, -400), _age(3, 90)]
+    assert choose_oldest(ages, Sample(studies=1), NOW) == (2,)
+    assert choose_oldest(ages, Sample(older_than_s=30 * DAY), NOW) == (2, 3)
+
+
 def test_without_limits_all_are_verified() -> None:
     assert choose_oldest(AGES, Sample(), NOW) == (1, 2, 3, 4, 5, 6)
 

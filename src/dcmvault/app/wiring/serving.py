@@ -1,4 +1,4 @@
-"""A vault that answers: the archive over it, its DIMSE service, and where accesses are noted."""
+"""A vault that answers: the archive over it, its services, and where accesses are noted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from pathlib import Path
 from dcmvault.archives.vault import VaultArchive
 from dcmvault.audit.access_log import AccessLog
 from dcmvault.config import secrets
-from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.serving_section import ServeSection, unguarded_web
 from dcmvault.dicom.archive_association import ArchiveAssociation, ArchiveService
 from dcmvault.dicom.association_scp import AllowedPeer, AssociationScp, Connected, ScpRules
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.tls import TlsAcceptor, TlsClient, TlsOptions
+from dcmvault.dicomweb.server import WebParts, WebRules, web_serving
+from dcmvault.dicomweb.service import ROOT as WEB_ROOT
+from dcmvault.dicomweb.service import ArchiveService as WebService
+from dcmvault.dicomweb.service import WebAccess
+from dcmvault.errors import ConfigurationError
 from dcmvault.model.access import Access
 from dcmvault.ports.archive import Archive
 from dcmvault.ports.audit import AccessJournal
@@ -72,6 +77,43 @@ def answering(
     tls = TlsAcceptor(options) if options is not None else None
     with AssociationScp(rules, attend, tls, refused) as scp:
         yield scp.port
+
+
+@contextmanager
+def answering_web(
+    section: ServeSection, archive: Archive, journal: AccessJournal, clock: Clock
+) -> Iterator[int]:
+    """Answer over HTTP until the context is left; yields the port.
+
+    Raises StateError where the port cannot be had, ConfigurationError for a wrong file, a token
+    that is not there, or where others could connect and nothing says who may.
+    """
+    if not section.is_web_guarded:
+        raise ConfigurationError(unguarded_web())
+    options = _tls_options(section)
+    access = WebAccess(
+        tokens={name: secrets.resolve(one) for name, one in section.web_tokens.items()},
+        origins=section.web_origins,
+        networks=tuple(peer.addresses for peer in section.peers),
+        has_certificates=bool(section.tls_ca_file),
+    )
+    rules = WebRules(
+        section.host,
+        section.web_port,
+        max_connections=section.max_associations,
+        max_connections_per_peer=section.max_associations_per_peer,
+        idle_timeout_s=section.idle_timeout_s,
+    )
+    tls = TlsAcceptor(options) if options is not None else None
+    parts = WebParts(WebService(archive), access, journal, clock.now, tls)
+    with web_serving(rules, parts) as port:
+        yield port
+
+
+def web_address(section: ServeSection, port: int) -> str:
+    """Return the root of our web services as clients write it."""
+    host = f"[{section.host}]" if ":" in section.host else section.host
+    return f"{'https' if section.tls else 'http'}://{host}:{port}{WEB_ROOT}"
 
 
 def _tls_options(section: ServeSection) -> TlsOptions | None:

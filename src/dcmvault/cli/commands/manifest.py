@@ -340,11 +340,14 @@ def _say_chain(chain: Chain, key: str) -> None:
         say(f"  {link.sequence}  {link.made_at}  {visible(link.run_id)}  {count}  {link.sha256}")
     for fault in chain.faults:
         say(f"  {mark(ok=False)} {visible(sentence(fault))}")
-    if not chain.faults:
+    if not chain.links and not chain.faults:
+        say(_("The chain has no link: no backup ended that had something to do, or all are gone."))
+    elif not chain.faults:
         links = ngettext(
             "%s link, each signed and naming the one before.",
             "%s links, each signed and naming the one before.",
             len(chain.links),
         )
         say(f"{mark(ok=True)} {links % format_number(len(chain.links))}")
+        say("  " + _("That newest links were cut off cannot be seen here: compare with an export."))
     say("  " + _("signed with the key %s") % key)

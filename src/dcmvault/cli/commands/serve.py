@@ -23,8 +23,8 @@ def command() -> click.Command:
         "serve",
         callback=_serve,
         text=_(
-            "Let VAULT answer as a PACS: C-ECHO, C-FIND, C-MOVE and C-GET, until Ctrl-C or "
-            "SIGTERM.\n\n"
+            "Let VAULT answer as a PACS: C-ECHO, C-FIND, C-MOVE and C-GET, and QIDO-RS and WADO-RS "
+            "with --web-port, until Ctrl-C or SIGTERM.\n\n"
             "Viewers read from the backup as it stands, instances bit for bit, and nothing is "
             "ever written to it. Whom it answers, and where C-MOVE may send to, stands in [serve] "
             "of the configuration. The present state follows new snapshots. Every access is "
@@ -38,6 +38,15 @@ def command() -> click.Command:
                 metavar="PORT",
                 help=_("The port to listen on; 0: any free one. Default: as configured."),
             ),
+            click.Option(
+                ["--web-port"],
+                type=click.IntRange(0, 65_535),
+                metavar="PORT",
+                help=_(
+                    "Answer QIDO-RS and WADO-RS on this port, too; 0: any free one. "
+                    "Default: as configured, at first not at all."
+                ),
+            ),
             snapshot_option(),
             as_of_option(),
             click.Option(
@@ -48,13 +57,24 @@ def command() -> click.Command:
         ],
         examples=[
             (_("Keep reading from the backup"), "dcmvault serve disk --dicom-port 11113"),
+            (
+                _("For viewers in a browser, too"),
+                "dcmvault serve disk --web-port 8080",
+            ),
             (_("As it was before an accident"), "dcmvault serve disk --as-of 2026-01-31"),
         ],
     )
 
 
-def _serve(vault: str, dicom_port: int | None, snapshot: str, as_of: str, as_json: bool) -> int:
-    request = ServeRequest(vault, snapshot, asked_moment(as_of), dicom_port)
+def _serve(
+    vault: str,
+    dicom_port: int | None,
+    web_port: int | None,
+    snapshot: str,
+    as_of: str,
+    as_json: bool,
+) -> int:
+    request = ServeRequest(vault, snapshot, asked_moment(as_of), dicom_port, web_port)
     settings = current_settings()
     home = state_folder()
     begin_log(home)
@@ -77,6 +97,7 @@ def _tell(answering: Serving, *, as_json: bool) -> None:
             "ae_title": answering.ae_title,
             "host": answering.host,
             "dicom_port": answering.dicom_port,
+            "web_address": answering.web_address,
         }
         say(json.dumps(event))
         return
@@ -94,3 +115,5 @@ def _tell(answering: Serving, *, as_json: bool) -> None:
             "port": answering.dicom_port,
         }
     )
+    if answering.web_address:
+        say(_("QIDO-RS and WADO-RS: %s") % answering.web_address)

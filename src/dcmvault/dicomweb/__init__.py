@@ -1,0 +1,1 @@
+"""An archive over HTTP: QIDO-RS and WADO-RS (PS3.18), read-only."""

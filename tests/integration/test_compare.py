@@ -272,6 +272,11 @@ def test_places_are_named_as_they_are_configured(
     found = summary_of(run_dcmvault(*command))
     assert verdicts(found) == {"same": 3}
     assert (found["sample"]["read"], found["sample"]["proven"]) == (3, 3)
+    # One name for two places: the source is compared, and nothing goes to the other one.
+    with (home / "config.toml").open("a") as config:
+        config.write(f'[sources.copies]\naddress = "{tmp_path / "b"}"\n')
+    refused = run_dcmvault("compare", "old", "copies", "--act")
+    assert (refused.returncode, "another place" in refused.stderr) == (2, True), refused.stderr
     refused = run_dcmvault("compare", "copies", "old", "--act")
     assert (refused.returncode, "as a source only" in refused.stderr) == (2, True), refused.stderr
 
@@ -360,6 +365,49 @@ def test_a_sample_finds_what_lists_cannot_show(
     assert json.loads(target.read_text())["complete"] is False
 
 
+def test_what_a_dicomweb_service_writes_itself_is_no_difference(
+    run_here: RunHere,
+    home: Path,
+    new: Orthanc,
+    made: dict[str, tuple[MadeInstance, ...]],
+    tmp_path: Path,
+) -> None:
+    send(new, tmp_path / "a" / "one")
+    for instance in made["one"]:
+        dataset = pydicom.dcmread(instance.path)
+        dataset.StudyDescription = "Another one"
+        dataset.save_as(instance.path)
+    (home / "config.toml").write_text(
+        f"""
+        [destinations.new]
+        address = "dicomweb+{new.http_url}/dicom-web"
+        coerced = "(0008,1030)"
+        """
+    )
+    command = ("compare", tmp_path / "a" / "one", "new", "--sample", "all", "--json")
+    [study] = summary_of(run_here(*command))["sample"]["studies"]
+    assert (study["coerced"], study["different"]) == (6, 0)
+
+
+def test_every_content_under_a_uid_is_looked_for(
+    run_here: RunHere, made: dict[str, tuple[MadeInstance, ...]], tmp_path: Path
+) -> None:
+    """A folder may have two files under one UID, and B only one of them."""
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    first = made["one"][0].path
+    dataset = pydicom.dcmread(first)
+    dataset.StudyDescription = "Another one"
+    dataset.save_as(first.with_name("z-other.dcm"))
+    command = ("compare", tmp_path / "a", tmp_path / "c", "--sample", "all", "--json")
+    found = summary_of(run_here(*command), 3)
+    assert (verdicts(found), found["sample"]["proven"]) == ({"same": 3}, 2)
+    # Both are there, in another order.
+    copy = tmp_path / "c" / first.relative_to(tmp_path / "a")
+    shutil.copy(first.with_name("z-other.dcm"), copy.with_name("a-other.dcm"))
+    found = summary_of(run_here(*command))
+    assert found["sample"]["proven"] == 3
+
+
 def test_files_that_cannot_be_compared_are_counted(
     run_here: RunHere, made: dict[str, tuple[MadeInstance, ...]], tmp_path: Path
 ) -> None:
@@ -380,6 +428,10 @@ def test_files_that_cannot_be_compared_are_counted(
         (("a", "nowhere"), 1, "does not exist"),
         (("a", "b", "--only", "none.csv"), 2, "cannot be read"),
         (("a", "b", "--sample", "many"), 2, "no size of a sample"),
+        (("a", "b", "--sample", "9" * 5000), 2, "no size of a sample"),
+        (("a", "b", "--seed", "x"), 2, "A seed chooses a sample"),
+        (("a", "b", "--csv", "none/x.csv"), 1, "cannot be written"),
+        (("a", "b", "--certificate", "none/x.html"), 1, "cannot be written"),
         (("a", "b", "--certificate", "x.doc"), 2, "no “.doc” file"),
         (("a", "vault:v#abcd1234", "--act"), 2, "added to a snapshot"),
         (("a", "a/one", "--act"), 2, "overlap"),

@@ -15,6 +15,9 @@ from dcmvault.config.settings import Settings
 from dcmvault.model.comparison import Basis, Depth, StudyComparison, Tally, Verdict
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 
+#: Keys by which a list is divided: date, time, modality, patient.
+EVERY_KEY = {(0x0008, 0x0020), (0x0008, 0x0030), (0x0008, 0x0061), (0x0010, 0x0020)}
+
 
 def address(archive: CappingArchive) -> str:
     return f"dicom://CAPPING@127.0.0.1:{archive.port}"
@@ -134,3 +137,32 @@ def test_many_studies_take_little_memory() -> None:
     assert tally.verdicts[Verdict.SAME] == 4_993
     assert len(exceptions) == 10
     assert most < 64 << 20
+
+
+def test_what_two_archives_may_both_leave_out_is_not_the_same() -> None:
+    """Both tell the same hundred of three hundred, however they are asked."""
+    studies = whole(300, study_date="20200102", study_time="101112")
+    with (
+        CappingArchive(studies, cap=100, ignores=EVERY_KEY) as a,
+        CappingArchive(studies, cap=100, ignores=EVERY_KEY) as b,
+    ):
+        request = CompareRequest(address(a), address(b))
+        with comparison(Settings(), request, lambda _progress: None) as outcome:
+            assert outcome.compared.tally.is_same
+            assert outcome.notes_a.may_have_more
+            assert outcome.exit_status == 3
+
+
+def test_a_study_under_two_patients_is_not_believed_by_count() -> None:
+    """Its two answers count as much as the only one of the other archive."""
+    studies = whole(5)
+    twice = [*studies, replace(studies[2], patient_id="TEST-0002")]
+    with CappingArchive(twice) as a, CappingArchive(studies) as b:
+        tally, exceptions = compared(a, b)
+    assert not exceptions
+    assert tally.same_by == {
+        Basis.NONE: 0,
+        Basis.COUNT: 4,
+        Basis.INSTANCES: 1,
+        Basis.CONTENT: 0,
+    }

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import JPEGLSLossless
 from scripts import peer_processes
 from scripts.peer_launch import free_port
 from scripts.peer_processes import Orthanc
@@ -99,6 +101,25 @@ def test_sound_copies_are_proven(world: World, tmp_path: Path, way: str) -> None
     assert set(found.findings.values()) == {Finding.HELD}
     assert found.proof["method"] == WAYS[way]
     assert found.proof["likeness"] == {"equal": len(made)}
+
+
+@pytest.mark.parametrize("way", ["wado", "orthanc"])
+def test_a_file_whose_transfer_syntax_is_damaged_is_not_proven(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    """Every byte of the data set is there, and nobody can read its pixels any more."""
+    made = make_study(tmp_path, key=f"{tmp_path}{way}", instances=2, rows=64, columns=64)
+    for one in made:
+        data = pydicom.dcmread(one.path)
+        data.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+        data.save_as(one.path)
+        world.orthanc.store(one.path.read_bytes())
+    stored = world.stored_file(made[0])
+    content = stored.read_bytes()
+    stored.write_bytes(content.replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.90", 1))
+    found = world.prove(way, made)
+    assert [found.findings[VersionId(n)] for n in (1, 2)] == [Finding.DAMAGED, Finding.HELD]
+    assert "(0002,0010)" in found.reasons[VersionId(1)]
 
 
 def _turn_a_bit(place: int) -> Callable[[Path], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import hashlib
 import importlib.util
@@ -33,7 +34,7 @@ def require_writable(target: Path) -> None:
     """Raise before anything is compared where no certificate could be written to `target`.
 
     Raises UsageError for a suffix that is no format, ConfigurationError where the part that
-    writes PDF is not installed.
+    writes PDF is not installed, StateError where there is no folder for it.
     """
     suffix = target.suffix.lower()
     if suffix and suffix not in _SUFFIXES and not target.is_dir():
@@ -46,6 +47,16 @@ def require_writable(target: Path) -> None:
             _("The part of dcmvault that writes PDF is not installed."),
             hint="pip install 'dcmvault[pdf]'",
         )
+    if suffix in _SUFFIXES and not target.is_dir():
+        require_folder(target)
+
+
+def require_folder(path: Path) -> None:
+    """Raise StateError where no file can be made: a comparison may have taken hours by then."""
+    if not path.parent.is_dir():
+        raise _cannot_write(path, NotADirectoryError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise _cannot_write(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def write_certificates(outcome: Outcome, target: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from dcmvault.app.study_list import StudyList
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.sources import build_source
-from dcmvault.config.peer_sections import DimseDestinationSection
+from dcmvault.config.peer_sections import CoercingSection
 from dcmvault.config.readable import readable_section
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
@@ -90,7 +90,8 @@ class Outcome:
     def exit_status(self) -> int:
         """0 when all is the same; 3 when something differs, or could not be found out."""
         sampled = self.sample is None or self.sample.proven == len(self.sample.studies)
-        read = not (self.notes_a.unreadable or self.notes_b.unreadable)
+        notes = (self.notes_a, self.notes_b)
+        read = not any(one.unreadable or one.may_have_more for one in notes)
         same = self.compared.tally.is_same and not self.not_found
         return 0 if same and sampled and read else 3
 
@@ -243,6 +244,6 @@ def _coerced(settings: Settings, request: CompareRequest) -> frozenset[int]:
     tags: set[int] = set()
     for name in (request.a, request.b):
         named = settings.destinations.get(name)
-        if named is not None and isinstance(named.section, DimseDestinationSection):
+        if named is not None and isinstance(named.section, CoercingSection):
             tags |= named.section.coerced_tags
     return frozenset(tags)

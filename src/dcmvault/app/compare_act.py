@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dcmvault.app.backup import make_request
 from dcmvault.config.addresses import destination_section, source_section
-from dcmvault.config.readable import readable_section
+from dcmvault.config.readable import as_source, readable_section
 from dcmvault.config.sections import VaultSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
@@ -60,9 +60,16 @@ def _source(settings: Settings, name: str) -> str:
 
 def _destination(settings: Settings, name: str) -> str:
     """Return what a run calls B."""
-    if name in settings.destinations:
-        return name
     section = readable_section(settings, name)
+    if named := settings.destinations.get(name):
+        if as_source(named.section).address != section.address:
+            # The one was compared, and nothing must go to the other.
+            raise UsageError(
+                _("“%s” is the name of a source, and of a destination that is another place.")
+                % name,
+                hint=_("Give one of the two another name."),
+            )
+        return name
     if isinstance(section, VaultSourceSection) and section.snapshot:
         raise UsageError(
             _("Nothing can be added to a snapshot."),

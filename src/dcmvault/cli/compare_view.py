@@ -143,12 +143,14 @@ def _has_more(outcome: Outcome) -> bool:
     """Say whether what only B has is all that differs."""
     sample, notes = outcome.sample, (outcome.notes_a, outcome.notes_b)
     fails = sample is not None and sample.proven < len(sample.studies)
-    unread = any(one.unreadable for one in notes)
+    unread = any(one.unreadable or one.may_have_more for one in notes)
     return not (outcome.compared.tally.not_whole_in_b or outcome.not_found or fails or unread)
 
 
 def _verdict(outcome: Outcome) -> str:
     tally = outcome.compared.tally
+    if tally.total.studies_b and not tally.total.studies_a:
+        return click.style(_("A has no study that was to be compared"), fg="red") + "."
     if outcome.exit_status and _has_more(outcome):
         return _("B has what A has, and more.")
     if outcome.exit_status:

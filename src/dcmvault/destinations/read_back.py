@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from dcmvault.destinations.ways_back import Asked, WayBack
-from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare
+from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare, form_of
 from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.retrieve import Retrieved
@@ -50,6 +50,8 @@ class _Original:
     instance: ExpectedInstance
     kind: InstanceKind
     digest: str
+    #: What form its pixel data are said to have: the digest does not tell.
+    form: str
 
     @property
     def uid(self) -> str:
@@ -61,7 +63,11 @@ class _Copy:
     """What came back under a UID; without a digest when it does not parse to its end."""
 
     digest: str
+    form: str
     file: BinaryIO
+
+    def equals(self, original: _Original) -> bool:
+        return (self.digest, self.form) == (original.digest, original.form)
 
 
 class _Returned:
@@ -71,7 +77,7 @@ class _Returned:
     """
 
     def __init__(self, originals: Sequence[_Original]) -> None:
-        self._digests = {one.digest for one in originals}
+        self._originals = {(one.digest, one.form) for one in originals}
         self._copies: dict[str, list[_Copy]] = {}
         #: Bytes that came, with what stands around a data set in a file.
         self.bytes = 0
@@ -80,12 +86,12 @@ class _Returned:
         """Digest a copy while the peer waits for its answer: about 15 ms for a megabyte."""
         self.bytes += file.tell()
         try:
-            digest = data_set_digest(file.fileno())
+            digest, form = data_set_digest(file.fileno()), form_of(file.fileno())
         except MalformedDicomError:
-            digest = ""
-        if digest in self._digests:
+            digest = form = ""
+        if (digest, form) in self._originals:
             file.close()
-        self._copies.setdefault(sop_instance_uid, []).append(_Copy(digest, file))
+        self._copies.setdefault(sop_instance_uid, []).append(_Copy(digest, form, file))
 
     def of(self, sop_instance_uid: str) -> Sequence[_Copy]:
         """Return the copies under a UID."""
@@ -286,7 +292,8 @@ class ReadBack:
                 if instance.file_sha256 and instance.file_sha256 != file_sha256(file.path):
                     self._open(instance, _OTHER_ORIGINAL)
                     continue
-                yield _Original(instance, scan(file.path).kind, data_set_digest(file.path))
+                digest, form = data_set_digest(file.path), form_of(file.path)
+                yield _Original(instance, scan(file.path).kind, digest, form)
             except MalformedDicomError:
                 self._open(instance, "its file at the source does not parse to its end")
             except OSError:
@@ -294,7 +301,7 @@ class ReadBack:
 
     def _judge(self, original: _Original, copies: Sequence[_Copy]) -> None:
         """Say what the copies of an instance are; one that is sound is enough."""
-        if any(copy.digest == original.digest for copy in copies):
+        if any(copy.equals(original) for copy in copies):
             self._hold(original, Likeness.EQUAL)
             return
         for instance, file in self.originals.files([original.instance]):

@@ -20,17 +20,22 @@ from dcmvault.dicom.elements import ElementWalker
 from dcmvault.dicom.encoding import PIXEL_DATA, Encoding
 from dcmvault.dicom.file_meta import FileMeta, read_file_meta
 from dcmvault.dicom.nesting import FRAGMENTS, SEQUENCE, SEQUENCE_END, VALUE
+from dcmvault.dicom.pixel_shape import PHOTOMETRIC_INTERPRETATION
 from dcmvault.dicom.pixels import pixels_digest
 from dcmvault.dicom.reencoding import DICTATED_TAGS, ENCAPSULATION_TAGS
 from dcmvault.dicom.transfer_syntaxes import FAMILIES, MAYBE_LOSSY, NATIVE
 from dcmvault.dicom.vr_table import ValueKind, value_kind
 from dcmvault.errors import MalformedDicomError
 
+_TRANSFER_SYNTAX = 0x00020010
 _CHARACTER_SET = 0x00080005
 #: What coders of lossless compression tell of themselves: Derivation Description and Code Sequence.
 _WRITTEN_BY_CODERS = frozenset({0x00082111, 0x00089215})
+#: Kinds of colour whose decoded samples mean the same as those of another (PS3.3 C.7.6.3.1.2).
+_DECODED_AS = {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL"}
 #: Bytes of a value that is given as text.
 _LONGEST_TEXT = 1024
+_NATIVE_FORM = "native"
 #: Differences that are named; more of them say nothing more.
 _NAMED = 8
 
@@ -90,12 +95,16 @@ def compare(original: Path, copy: int, coerced: Collection[int] = ()) -> Compari
             differing = {
                 tag for tag in here.keys() | there.keys() if here.get(tag) != there.get(tag)
             }
+            if PIXEL_DATA not in differing and second.is_mislabelled(first, here.get(PIXEL_DATA)):
+                differing.add(_TRANSFER_SYNTAX)
             if not differing:
                 return Comparison(Likeness.EQUAL)
-            expected = frozenset(coerced)
+            expected = frozenset(coerced) - {_TRANSFER_SYNTAX}
             if PIXEL_DATA in differing and first.is_of_other_form(second):
                 expected |= _WRITTEN_BY_CODERS
                 differing -= {PIXEL_DATA, *ENCAPSULATION_TAGS, *DICTATED_TAGS}
+                if first.colours() != second.colours():
+                    differing.add(PHOTOMETRIC_INTERPRETATION)
                 if first.pixels() != second.pixels_if_sound():
                     differing.add(PIXEL_DATA)
             if not differing:
@@ -132,6 +141,20 @@ class _DataSet:
         syntaxes = {self.meta.transfer_syntax_uid, other.meta.transfer_syntax_uid}
         return len(syntaxes) == 2 and not syntaxes <= NATIVE
 
+    def is_mislabelled(self, other: _DataSet, pixel_data: bytes | None) -> bool:
+        """Say whether it gives the same pixel data (as `dsd1` counts them) out for another form.
+
+        No digest of a data set has its transfer syntax, without which nobody can read them.
+        """
+        if pixel_data is None or _form(self.meta) == _form(other.meta):
+            return False
+        return pixel_data[:1] == b"E" or _form(self.meta) != _NATIVE_FORM
+
+    def colours(self) -> str:
+        """Return what its decoded samples mean, by its Photometric Interpretation."""
+        told = self.texts({PHOTOMETRIC_INTERPRETATION}).get(PHOTOMETRIC_INTERPRETATION, "")
+        return _DECODED_AS.get(told, told)
+
     def is_lossy_form_of(self, other: _DataSet) -> bool:
         """Say whether it was compressed in a way that loses something, and the other was not."""
         syntaxes = (self.meta.transfer_syntax_uid, other.meta.transfer_syntax_uid)
@@ -162,6 +185,21 @@ class _DataSet:
             return self.pixels()
         except MalformedDicomError:
             return ""
+
+
+def form_of(path: Path | int) -> str:
+    """Return in what form a file (a descriptor stays open) says that its pixel data are."""
+    with FileBytes(path) as file:
+        return _form(read_file_meta(file))
+
+
+def _form(meta: FileMeta) -> str:
+    """Return the form of pixel data that a file's transfer syntax tells of."""
+    syntax = meta.transfer_syntax_uid
+    family = FAMILIES.get(syntax)
+    if family is not None:
+        return family.value
+    return _NATIVE_FORM if not syntax or syntax in NATIVE else syntax
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import BinaryIO, cast
 
 from dcmvault.dicom.intake import NamedContext
 from dcmvault.dicom.received import part10_head
-from dcmvault.errors import DestinationError, MalformedDicomError
+from dcmvault.errors import AssociationLostError, DestinationError, MalformedDicomError
 
 #: Copies under one UID: peers keep one for each patient, study and series.
 MAX_COPIES = 4
@@ -24,6 +25,7 @@ MAX_COPIES = 4
 _MAX_UNASKED = 1000
 #: Bytes that may come back for a request: its files decompressed, and this much more.
 _EXPANSION = 8
+_LONGEST_S = 2 * 3600.0
 _ROOM_BYTES = 256 << 20
 #: Statuses for the peer (PS3.4 table B.2-1).
 _TAKEN, _NO_ROOM, _NOT_ASKED_FOR = 0x0000, 0xA700, 0xC000
@@ -63,11 +65,14 @@ class Returning:
     too_large: set[str] = field(default_factory=set)
     #: Why this machine could not keep a copy; whoever asked may be another thread.
     failure: NotKeptError | None = None
+    #: Seconds that everything may take: bytes that drop in one by one end, too.
+    longest_s: float = _LONGEST_S
     #: Bytes that came so far: for whoever watches whether it goes on.
     arrived: int = 0
     _copies: Counter[str] = field(default_factory=Counter)
     _unasked: int = 0
     _room: int = 0
+    _began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _taking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,7 +104,15 @@ class Returning:
         return ReturnedFile(self)
 
     def needs(self, count: int) -> None:
-        """Take room for so many bytes more; TooLargeError where there is none."""
+        """Take room for so many bytes more.
+
+        Raises TooLargeError where there is none, AssociationLostError where it takes too long.
+        """
+        if time.monotonic() - self._began >= self.longest_s:
+            raise AssociationLostError(
+                f"what was asked for did not come within {self.longest_s:g} s",
+                hint="The peer or the network between is stuck.",
+            )
         with self._lock:
             self.arrived += count
             if self._room < count:

@@ -118,4 +118,5 @@ class Certificate:
         sampled = self.sample is None or self.sample.proven == len(self.sample.studies)
         read = not self.a.unreadable
         listed = self.listed is None or not self.listed.not_found
-        return not self.tally.not_whole_in_b and sampled and read and listed
+        told = bool(self.tally.total.studies_a)  # of nothing, nothing can be certified
+        return told and not self.tally.not_whole_in_b and sampled and read and listed

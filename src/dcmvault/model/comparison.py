@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 _MOST_REASONS = 10
+#: The digits of a year and a month: what is no month is not counted as one.
+_MONTH = re.compile("[0-9]{4}(?:0[1-9]|1[0-2])")
 #: Contents known under one SOP Instance UID, by SHA-256; empty where they were not read.
 Contents = frozenset[bytes]
 
@@ -113,7 +116,7 @@ class StudyComparison:
         """The month of the study, as 2026-01; empty where neither side knows it."""
         for side in (self.a, self.b):
             digits = side.study_date.replace(".", "")[:6] if side is not None else ""
-            if len(digits) == 6 and digits.isascii() and digits.isdecimal():
+            if _MONTH.fullmatch(digits):
                 return f"{digits[:4]}-{digits[4:]}"
         return ""
 
@@ -196,6 +199,8 @@ class SideNotes:
     unreadable: int = 0
     #: Files that claim to be DICOM and are no instances.
     not_instances: int = 0
+    #: It may have more than it told of, however it was asked: nothing of that was compared.
+    may_have_more: bool = False
     #: Sentences, the first of each kind.
     reasons: list[str] = field(default_factory=list)
 

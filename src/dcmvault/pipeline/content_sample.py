@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.dicom.comparison import Comparison, Likeness, compare
@@ -77,14 +77,26 @@ class ContentSample:
         in_both = sorted(a.keys() & b.keys())
         result.missing_in_b = len(a.keys() - b.keys())
         result.extra_in_b = len(b.keys() - a.keys())
-        for start in range(0, len(in_both), _AT_ONCE):
-            some = in_both[start : start + _AT_ONCE]
-            # Of several files under one UID the first of each side is compared: `Comparing` has
-            # said already whether there are other contents.
+        single = [sop_uid for sop_uid in in_both if len(a[sop_uid]) == len(b[sop_uid]) == 1]
+        for start in range(0, len(single), _AT_ONCE):
+            some = single[start : start + _AT_ONCE]
             self._compare(
                 [a[sop_uid][0] for sop_uid in some], [b[sop_uid][0] for sop_uid in some], result
             )
+        for sop_uid in sorted(set(in_both).difference(single)):
+            for entry in a[sop_uid]:
+                self._find(entry, b[sop_uid], result)
         return result.done()
+
+    def _find(self, entry: InstanceEntry, among: Sequence[InstanceEntry], result: _Result) -> None:
+        """Look for one of several files under a UID: B may have them in another order, or not."""
+        attempt = _Result(result.uid)
+        for other in among:
+            attempt = _Result(result.uid)
+            self._compare([entry], [other], attempt)
+            if not attempt.reasons:
+                break
+        result.add(attempt)
 
     def _compare(self, a: list[InstanceEntry], b: list[InstanceEntry], result: _Result) -> None:
         first, second = self.sources
@@ -137,6 +149,12 @@ class _Result:
         self.counts[kind] += 1
         if len(self.reasons) < _MOST_REASONS:
             self.reasons.append(reason)
+
+    def add(self, other: _Result) -> None:
+        for kind, count in other.counts.items():
+            self.counts[kind] += count
+        self.reasons += other.reasons[: _MOST_REASONS - len(self.reasons)]
+        self.coercions |= other.coercions
 
     def judge(self, sop_uid: str, found: Comparison) -> None:
         if found.likeness is Likeness.DIFFERENT:

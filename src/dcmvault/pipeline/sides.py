@@ -79,7 +79,9 @@ class ListedSide:
             while some := list(islice(entries, _AT_ONCE)):
                 self._take(some)
                 self._progress(studies, self._spill.count)
-        for warning in remarks_of(self._source).warnings:
+        remarks = remarks_of(self._source)
+        self.notes.may_have_more = not remarks.lists_all
+        for warning in remarks.warnings:
             self.notes.tell(warning)
         for uid, rows in groupby(self._spill.rows(), key=lambda one: one[0]):
             yield _held(uid, (row for _key, row in rows))
@@ -217,8 +219,7 @@ class AskedSide:
         for count, summary in enumerate(self._asked.summaries(self._only), 1):
             self._progress(count, 0)
             yield HeldStudy(summary)
-        for warning in remarks_of(self._source).warnings:
-            self.notes.tell(warning)
+        self._note_doubts()
 
     def look(self, study_instance_uid: str) -> HeldStudy | None:
         """Ask for one study by its UID alone; a peer that refuses that leaves it in doubt."""
@@ -232,6 +233,7 @@ class AskedSide:
         """Ask for the series and instances of a study."""
         uid = study.summary.study_instance_uid
         entries = list(self._source.entries(StudyRef(uid, uid)))
+        self._note_doubts()
         headers = [entry.indexed for entry in entries if entry.indexed is not None]
         series: dict[str, dict[str, Contents]] = {}
         for header in headers:
@@ -263,6 +265,12 @@ class AskedSide:
             series=len(series), instances=sum(map(len, series.values()))
         )
         return HeldStudy(summary, series, study.doubt)
+
+    def _note_doubts(self) -> None:
+        """Note what the peer may have beside what it lists: nobody knows its UIDs to ask by."""
+        for warning in remarks_of(self._source).warnings:
+            self.notes.may_have_more = True
+            self.notes.tell(warning)
 
     def _doubt(self, error: SourceUnavailableError) -> str:
         """Return why a question has no answer; raise it of a peer that is there no more."""

@@ -140,7 +140,8 @@ def _tone(certificate: Certificate) -> str:
     if not certificate.is_complete:
         return "bad"
     # What A may have besides, nobody looked for.
-    is_claim = certificate.tally.same_by[Basis.COUNT] or certificate.a.remarks
+    original = certificate.a
+    is_claim = certificate.tally.same_by[Basis.COUNT] or original.remarks or original.not_instances
     return "claim" if is_claim else "good"
 
 
@@ -151,6 +152,8 @@ def _headline(certificate: Certificate, tone: str) -> str:
         return _("Not everything of A is certainly in B")
     if certificate.tally.same_by[Basis.COUNT]:
         return _("B has as much as A, by count")
+    if certificate.a.not_instances and not certificate.a.remarks:
+        return _("Every instance of A is in B; what is no DICOM instance was not compared")
     if tone == "claim":
         return _("Everything that A told of is in B; A may have more")
     return _("Everything of A is in B")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare
 from dcmvault.testing.dicom_files import make_study
@@ -96,3 +96,34 @@ def test_what_does_not_parse_is_different(original: Path, tmp_path: Path) -> Non
     with copy.open("rb") as file:
         found = compare(original, file.fileno(), {NAME})
     assert found == Comparison(Likeness.DIFFERENT, ("it does not parse as DICOM",))
+
+
+@pytest.mark.parametrize("shown", ["MONOCHROME1", "PALETTE COLOR", ""])
+def test_equal_samples_that_are_shown_otherwise_are_different(original: Path, shown: str) -> None:
+    """A PACS that compresses may write its own kind of colour, but not turn black into white."""
+
+    def compress(data: Dataset) -> None:
+        data.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+        data.PhotometricInterpretation = shown
+
+    found = _compared(original, compress)
+    assert (found.likeness, found.differences) == (Likeness.DIFFERENT, ("(0028,0004)",))
+
+
+def test_compressed_pixels_given_out_for_another_form_are_different(original: Path) -> None:
+    """The digest of a data set leaves the transfer syntax out, which may be what is damaged."""
+    data = pydicom.dcmread(original)
+    data.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    data.save_as(original)
+
+    def mislabel(data: Dataset) -> None:
+        data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+
+    def rename_too(data: Dataset) -> None:
+        mislabel(data)
+        data.PatientName = "Doe^Joan"
+
+    for change in (mislabel, rename_too):
+        found = _compared(original, change, {NAME})
+        assert found.likeness is Likeness.DIFFERENT
+        assert "(0002,0010)" in found.differences

@@ -156,8 +156,14 @@ def test_only_what_was_looked_into_is_green() -> None:
     assert 'verdict claim"' in certificate_html.render(whole((by_count,)))
     remarked = whole(a=SideReport("/a", "", remarks=("It may have more.",)))
     assert 'verdict claim"' in certificate_html.render(remarked)
+    opaque = certificate_html.render(whole(a=SideReport("/a", "", not_instances=1)))
+    assert 'verdict claim"' in opaque
+    assert "was not compared" in opaque
     # What only B has does not count against a migration.
     assert 'verdict good"' in certificate_html.render(whole((SAME, ONLY_B)))
+    # A volume that is not mounted has no study, and nothing of it is anywhere.
+    for nothing in ((), (ONLY_B,)):
+        assert 'verdict bad"' in certificate_html.render(whole(nothing, sample=None))
     for changed in (
         {"a": SideReport("/a", "", unreadable=1)},
         {"listed": ListReport(1, "", ("A1",))},
@@ -183,3 +189,20 @@ def test_json_has_every_study_and_no_patient() -> None:
     empty = io.StringIO()
     write_certificate(empty, whole(()), ())
     assert json.loads(empty.getvalue())["compared"] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "month"),
+    [
+        ("20200131", "2020-01"),
+        ("2020.01.31", "2020-01"),
+        ("202001", "2020-01"),
+        *(
+            (told, "")
+            for told in ("", "20201331", "20200031", "0", "2020", "x0200131", "\u0662" * 8)
+        ),
+    ],
+)
+def test_what_is_no_month_is_counted_under_none(told: str, month: str) -> None:
+    study = replace(SAME, a=StudySummary("1.2.1", 1, 5, told), b=None)
+    assert study.month == month

@@ -9,7 +9,12 @@ from typing import IO
 
 import click
 
-from dcmvault.app.certificate import require_writable, write_certificates, write_privately
+from dcmvault.app.certificate import (
+    require_folder,
+    require_writable,
+    write_certificates,
+    write_privately,
+)
 from dcmvault.app.compare import (
     CompareProgress,
     CompareRequest,
@@ -44,6 +49,8 @@ from dcmvault.reports.escaping import visible
 
 #: Studies that are read back for a certificate, where nothing else is said.
 _CERTIFIED = 10
+#: Digits of a size that anybody means.
+_LONGEST_NUMBER = 18
 
 
 def command() -> click.Command:
@@ -164,6 +171,13 @@ def _compare(
 ) -> int:
     settings = current_settings()
     size = _sample_size(sample, has_certificate=certificate is not None)
+    if seed and size is None:
+        raise UsageError(
+            _("A seed chooses a sample, and none is to be read back."),
+            hint=_("Say how large it is to be: --sample N."),
+        )
+    if csv_file is not None:
+        require_folder(csv_file)
     if certificate is not None:
         require_writable(certificate)
     if act:
@@ -217,8 +231,10 @@ def _sample_size(text: str, *, has_certificate: bool) -> SampleSize | None:
     if text == "all":
         return SampleSize(share=1.0)
     number = text.removesuffix("%")
-    if not (number.isascii() and number.replace(".", "", 1).isdecimal()) or (
-        number == text and not text.isdecimal()
+    if (
+        len(number) > _LONGEST_NUMBER
+        or not (number.isascii() and number.replace(".", "", 1).isdecimal())
+        or (number == text and not text.isdecimal())
     ):
         raise UsageError(
             _("“%s” is no size of a sample.") % text,

@@ -13,7 +13,7 @@ from dcmvault.dicom.intake import Room
 from dcmvault.dicom.qido_inventory import SOP_INSTANCE_UID, WebInventory
 from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess, look_up_access
-from dcmvault.dicom.web_answers import DataSet, first_uid
+from dcmvault.dicom.web_answers import DataSet, first_uid, text_of
 from dcmvault.dicom.web_headers import SUMMARY_FIELDS, summary_told
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
@@ -44,6 +44,7 @@ _UNLISTED = Fingerprint(0, 0, 0)
 #: After so many studies, one after the other, that the service does not list it is not there.
 _MOST_REFUSED = 5
 _MOST_DOUBTS = 20
+_PATIENT_ID = "00100020"
 #: Entries whose fingerprints are checked together, before they are retrieved.
 _CHECKED_AT_ONCE = 100
 
@@ -102,14 +103,19 @@ class DicomwebSource:
         if among is not None:
             yield from filter(None, map(self.summary, sorted(among)))
             return
-        told: dict[str, StudySummary] = {}
+        told: dict[str, tuple[StudySummary, str]] = {}
 
         def note(row: DataSet) -> None:
             summary = summary_told(row)
-            told[summary.study_instance_uid] = summary
+            patient = text_of(row, _PATIENT_ID)
+            before = told.setdefault(summary.study_instance_uid, (summary, patient))
+            if before != (summary, patient):
+                # One study under two patients, perhaps: the instances have to be listed.
+                vague = summary._replace(series=None, instances=None)
+                told[summary.study_instance_uid] = (vague, patient)
 
         for uid in self._listed_studies(SUMMARY_FIELDS, note):
-            yield told.get(uid, StudySummary(uid))
+            yield told[uid][0] if uid in told else StudySummary(uid)
 
     def summary(self, study_instance_uid: str) -> StudySummary | None:
         """Tell of one study, asked for by its UID alone."""

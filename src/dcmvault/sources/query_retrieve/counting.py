@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dcmvault.dicom.attribute_query import (
     ACCESSION_NUMBER,
     MODALITIES_IN_STUDY,
+    PATIENT_ID,
     STUDY_DATE,
     STUDY_INSTANCE_UID,
     STUDY_RELATED_INSTANCES,
@@ -25,13 +27,27 @@ from dcmvault.sources.query_retrieve.questions import Questions
 _COUNTED_KEYS = (*STUDY_KEYS, MODALITIES_IN_STUDY, STUDY_RELATED_SERIES, STUDY_RELATED_INSTANCES)
 
 
+class _Told(NamedTuple):
+    """What one answer tells of a study; -1 is no count."""
+
+    series: int
+    instances: int
+    modalities: str
+    patient_id: str
+
+
+_NOTHING = _Told(-1, -1, "", "")
+#: In place of a patient's ID: no patient has it, so that no further answer is believed.
+_SEVERAL = "\\"
+
+
 @dataclass(slots=True)
 class Counting:
     """Asks for studies with counts and modalities, which are optional keys (PS3.4 C.3.4)."""
 
     questions: Questions
-    #: By Study Instance UID: series, instances, modalities.
-    _told: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    #: By Study Instance UID.
+    _told: dict[str, _Told] = field(default_factory=dict)
     #: A peer may refuse what it need not know.
     _is_refused: bool = False
 
@@ -55,7 +71,7 @@ class Counting:
 
     def summary(self, uid: str, row: Row) -> StudySummary:
         """Put together what was told of a study."""
-        series, instances, modalities = self._told.get(uid, (-1, -1, ""))
+        series, instances, modalities, _patient = self._told.get(uid, _NOTHING)
         return StudySummary(
             uid,
             series if series >= 0 else None,
@@ -79,14 +95,35 @@ class Counting:
         return self.summary(uid, row) if row else None
 
     def _note(self, row: Row) -> None:
-        """Keep the highest counts of several answers: their sum could count instances twice."""
+        """Keep the counts, but of answers that contradict each other none.
+
+        A peer may have one study under two patients: neither the sum nor the highest is right then,
+        and the instances have to be listed.
+        """
         uid = row.get(STUDY_INSTANCE_UID, "")
-        series, instances, modalities = self._told.get(uid, (-1, -1, ""))
-        self._told[uid] = (
-            max(series, _number(row.get(STUDY_RELATED_SERIES, ""))),
-            max(instances, _number(row.get(STUDY_RELATED_INSTANCES, ""))),
-            max(modalities, row.get(MODALITIES_IN_STUDY, "")),
+        told = _Told(
+            _number(row.get(STUDY_RELATED_SERIES, "")),
+            _number(row.get(STUDY_RELATED_INSTANCES, "")),
+            row.get(MODALITIES_IN_STUDY, ""),
+            row.get(PATIENT_ID, ""),
         )
+        before = self._told.setdefault(uid, told)
+        if before == told:
+            return
+        is_another = before.patient_id != told.patient_id
+        self._told[uid] = _Told(
+            -1 if is_another else _agreed(before.series, told.series),
+            -1 if is_another else _agreed(before.instances, told.instances),
+            max(before.modalities, told.modalities),
+            before.patient_id if not is_another else _SEVERAL,
+        )
+
+
+def _agreed(one: int, other: int) -> int:
+    """Return what two answers count, if at least one does and they agree; else -1."""
+    if one < 0 or other < 0:
+        return max(one, other)
+    return one if one == other else -1
 
 
 def _number(text: str) -> int:

@@ -20,6 +20,9 @@ from dcmvault.vault.profile import Profile
 IMAGE = 3
 
 _CODESTREAM = b"\xff\x0a"
+#: How a file begins that has a codestream in a box, and how a box does: length, kind.
+_FILE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
+_BOX = struct.Struct(">I4s")
 #: Encoding, bytes per sample, flags, base, columns, rows, samples per pixel, 0.
 _HEAD = struct.Struct("<BBBHIIBB")
 _SIGN, _PLANAR = 1, 2
@@ -104,12 +107,37 @@ def _encode(frame: _Samples, profile: Profile, *, signed: bool, planar: bool) ->
     flags = (_SIGN if signed else 0) | (_PLANAR if planar else 0)
     rows, columns = image.shape[:2]
     head = _HEAD.pack(IMAGE, frame.itemsize, flags, base, columns, rows, samples, 0)
-    encoding = head + codestream
+    encoding = head + _bare(codestream)
     try:
         back = _decode(memoryview(encoding), frame.nbytes)
     except VaultDamagedError:
         return b""
     return encoding if np.array_equal(back, frame) else b""
+
+
+def _bare(image: bytes) -> bytes:
+    """Take a codestream out of its file (ISO/IEC 18181-2).
+
+    Samples of more than 12 bits come in one, whatever is asked for: only a file can say that they
+    need a decoder of level 10. Whoever decodes learns it from the codestream itself.
+    """
+    if not image.startswith(_FILE):
+        return image
+    codestream = b""
+    at = 0
+    while at < len(image):
+        length, kind = _BOX.unpack_from(image, at)
+        begin, end = at + _BOX.size, at + length
+        if length == 1:  # the length follows, in eight bytes
+            begin, end = begin + 8, at + int.from_bytes(image[begin : begin + 8], "big")
+        elif length == 0:  # the last box, to the end
+            end = len(image)
+        if kind == b"jxlc":
+            codestream = image[begin:end]
+        elif kind == b"jxlp":  # a number, then a part
+            codestream += image[begin + 4 : end]
+        at = end
+    return codestream
 
 
 def _range(frame: _Samples, bits: int, *, signed: bool) -> tuple[bool, int, int]:

@@ -58,6 +58,20 @@ def test_a_ct_frame_is_an_image_and_comes_back(profile: Profile) -> None:
     assert decode(encoding, len(content)) == content
 
 
+@pytest.mark.parametrize("bits", [12, 13, 15, 16])
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=str)
+def test_many_bits_are_an_image_too(profile: Profile, bits: int) -> None:
+    """As CT is where padding lies far below air; and anybody's decoder takes what is stored."""
+    rows, columns = np.mgrid[0:128, 0:128]
+    content = (np.hypot(rows - 64, columns - 60) * ((1 << bits) - 1) / 100).astype("<u2").tobytes()
+    encoding = encode_ct(content, profile, signed=False)
+    assert encoding[0] == IMAGE
+    assert len(encoding) < len(encode_bytes(content, profile))
+    assert decode(encoding, len(content)) == content
+    assert encoding[15:17] == b"\xff\x0a"
+    assert imagecodecs.jpegxl_decode(encoding[15:]).shape == (128, 128)
+
+
 def test_what_the_data_set_says_of_the_sign_matters_little() -> None:
     padded = np.frombuffer(ct_samples(), "<i2").copy()
     padded[:3000] = -2000

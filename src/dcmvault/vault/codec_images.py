@@ -107,7 +107,7 @@ def _encode(frame: _Samples, profile: Profile, *, signed: bool, planar: bool) ->
     flags = (_SIGN if signed else 0) | (_PLANAR if planar else 0)
     rows, columns = image.shape[:2]
     head = _HEAD.pack(IMAGE, frame.itemsize, flags, base, columns, rows, samples, 0)
-    encoding = head + _bare(codestream)
+    encoding = head + _bare(bytes(codestream))
     try:
         back = _decode(memoryview(encoding), frame.nbytes)
     except VaultDamagedError:

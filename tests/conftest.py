@@ -17,11 +17,16 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from scripts import peer_clouds, peer_processes
 from scripts.peer_clouds import Azurite, GcsServer, S3Server
 from scripts.peer_launch import Peer
 from scripts.peer_packages import PeerMissingError
 from scripts.peer_processes import DicomPeer, Orthanc, PostgreSQL, Sshd
+
+# How long a case takes is not what tests are about: the machine may be busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 class RunDcmvault(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from dcmvault.dicom.transfer_syntaxes import NATIVE
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.manifest import InstanceMatch, ListedInstance, ManifestProblem, Match
 
@@ -72,7 +73,10 @@ def _same_file(one: ListedInstance, other: ListedInstance) -> bool:
 
 
 def _same_data_set(one: ListedInstance, other: ListedInstance) -> bool:
-    return bool(one.data_set) and one.data_set == other.data_set
+    """Compare digests, which leave out the transfer syntax: compressed pixels need theirs."""
+    syntaxes = {one.transfer_syntax_uid, other.transfer_syntax_uid}
+    can_be_read = len(syntaxes) == 1 or syntaxes <= NATIVE
+    return can_be_read and bool(one.data_set) and one.data_set == other.data_set
 
 
 def _same_in_another_syntax(one: ListedInstance, other: ListedInstance) -> bool:
@@ -100,6 +104,8 @@ def _difference(one: ListedInstance, other: ListedInstance) -> tuple[str, str]:
         return "sha256", "other bytes; the manifest has no digest of the data set to compare"
     if not other.data_set:
         return "sha256", "it does not parse as DICOM to its end"
+    if one.data_set == other.data_set:
+        return "dsd1", "the same data set, which cannot be read so"
     if not (one.pixels and other.pixels):
         return "dsd1", "another data set; decoded pixels could not be compared"
     if one.pixels == other.pixels:

@@ -27,6 +27,21 @@ _SYNTAXES = "in transfer syntax 1.2.840.10008.1.2.1 instead of 1.2.840.10008.1.2
     [
         (LISTED, LISTED, Match.IDENTICAL, "sha256", ""),
         (LISTED, _OTHER_FILE, Match.IDENTICAL_DATA_SET, "dsd1", ""),
+        (
+            replace(LISTED, transfer_syntax_uid="1.2.840.10008.1.2"),
+            replace(_OTHER_FILE, transfer_syntax_uid="1.2.840.10008.1.2.1"),
+            Match.IDENTICAL_DATA_SET,
+            "dsd1",
+            "",
+        ),
+        (
+            # RLE that is said to be uncompressed, as after damage to the file meta information.
+            LISTED,
+            replace(_IN_ANOTHER_SYNTAX, data_set=LISTED.data_set, pixels="", attributes=""),
+            Match.DIFFERENT,
+            "dsd1",
+            f"the same data set, which cannot be read so; {_SYNTAXES}",
+        ),
         (LISTED, _IN_ANOTHER_SYNTAX, Match.IDENTICAL_DATA_SET, "px1", _SYNTAXES),
         (
             LISTED,

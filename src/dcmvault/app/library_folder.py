@@ -190,7 +190,11 @@ class LibraryFolder:
         if not os.path.lexists(place):
             for journal in _journals(stored):
                 shutil.copyfile(journal, self.root / journal.name)
+                _make_durable(self.root / journal.name)
+            # A name before its bytes, after a power cut, would look like a viewer's work.
+            _make_durable(staged)
             staged.rename(place)
+            _make_durable(self.root)
         return repointed
 
     def _make_index(self, stored: Path) -> tuple[Path, int]:
@@ -230,6 +234,15 @@ class LibraryFolder:
                 if (new := new_report_path(report)) and (self.root / new).exists():
                     moved[report["location"]] = new
         return moved.get
+
+
+def _make_durable(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _journals(index: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def drill_object(done: Drill) -> dict[str, object]:
         ],
         "whole_studies": done.whole_studies,
         "whole_bytes": done.whole_bytes,
-        "recovery_s": None if done.recovery_s is None else round(done.recovery_s, 1),
+        "recovery_s": None if done.recovery_s is None else round(done.recovery_s, 3),
     }
 
 

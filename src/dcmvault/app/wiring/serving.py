@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dcmvault.app.wiring.services import peer_at, scp_rules, tls_options
 from dcmvault.archives.vault import VaultArchive
 from dcmvault.audit.access_log import AccessLog
 from dcmvault.config import secrets
 from dcmvault.config.serving_section import ServeSection, unguarded_web
 from dcmvault.dicom.archive_association import ArchiveAssociation, ArchiveService
-from dcmvault.dicom.association_scp import AllowedPeer, AssociationScp, Connected, ScpRules
+from dcmvault.dicom.association_scp import AssociationScp, Connected
 from dcmvault.dicom.channel import Peer
-from dcmvault.dicom.tls import TlsAcceptor, TlsClient, TlsOptions
+from dcmvault.dicom.tls import TlsAcceptor, TlsOptions
 from dcmvault.dicomweb.server import WebParts, WebRules, web_serving
 from dcmvault.dicomweb.service import ROOT as WEB_ROOT
 from dcmvault.dicomweb.service import ArchiveService as WebService
@@ -48,7 +49,7 @@ def answering(
 
     Raises StateError where the port cannot be had, ConfigurationError for a wrong file.
     """
-    options = _tls_options(section)
+    options = tls_options(section)
     service = ArchiveService(
         section.ae_title,
         archive,
@@ -57,16 +58,7 @@ def answering(
         clock.now,
         section.idle_timeout_s,
     )
-    rules = ScpRules(
-        section.ae_title,
-        host=section.host,
-        port=section.dicom_port,
-        peers=tuple(AllowedPeer(peer.ae_title, peer.addresses) for peer in section.peers),
-        max_associations=section.max_associations,
-        max_associations_per_peer=section.max_associations_per_peer,
-        idle_timeout_s=section.idle_timeout_s,
-        section="serve",
-    )
+    rules = scp_rules(section, section.dicom_port, "serve")
 
     def attend(connected: Connected) -> ArchiveAssociation:
         return ArchiveAssociation(service, connected)
@@ -90,7 +82,7 @@ def answering_web(
     """
     if not section.is_web_guarded:
         raise ConfigurationError(unguarded_web())
-    options = _tls_options(section)
+    options = tls_options(section)
     access = WebAccess(
         tokens={name: secrets.resolve(one) for name, one in section.web_tokens.items()},
         origins=section.web_origins,
@@ -116,28 +108,10 @@ def web_address(section: ServeSection, port: int) -> str:
     return f"{'https' if section.tls else 'http'}://{host}:{port}{WEB_ROOT}"
 
 
-def _tls_options(section: ServeSection) -> TlsOptions | None:
-    if not section.tls:
-        return None
-    passphrase = section.tls_key_passphrase
-    return TlsOptions(
-        ca_file=section.tls_ca_file,
-        certificate_file=section.tls_certificate_file,
-        key_file=section.tls_key_file,
-        key_passphrase=secrets.resolve(passphrase) if passphrase else "",
-    )
-
-
 def _destinations(section: ServeSection, options: TlsOptions | None) -> Mapping[str, Peer]:
     """Say where C-MOVE may send to; over TLS where the service speaks it."""
     return {
-        peer.ae_title: Peer(
-            peer.move_host,
-            peer.move_port,
-            called_ae_title=peer.ae_title,
-            calling_ae_title=section.ae_title,
-            tls=TlsClient(options) if options is not None else None,
-        )
+        peer.ae_title: peer_at(peer.move_host, peer.move_port, peer, section, options)
         for peer in section.peers
         if peer.move_host
     }

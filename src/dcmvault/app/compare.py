@@ -103,6 +103,16 @@ class Outcome:
         """Yield the studies that are not the same."""
         return (one for one in self.compared.studies() if one.verdict is not Verdict.SAME)
 
+    def compare_again(self, settings: Settings, uids: Sequence[str], watch: Watch) -> None:
+        """Compare some studies once more, to instances, and have that stand for what was found.
+
+        A sample is then read from both places as they are now.
+        """
+        only = StudyList(frozenset(uids))
+        request = replace(self.request, depth=Depth.INSTANCE, only=only)
+        self._opened = _open(settings, request, only.names, self._stack, watch)
+        self.compared.replace(list(_studies(self._opened, request, set())))
+
     def read_sample(self, size: SampleSize, seed: str, watch: Watch) -> None:
         """Read studies back that both sides have, and compare what comes.
 
@@ -187,18 +197,6 @@ def comparison(settings: Settings, request: CompareRequest, watch: Watch) -> Ite
         if request.only is not None:
             outcome.not_found = tuple(sorted(request.only.names - found))
         yield outcome
-
-
-def compare_again(settings: Settings, outcome: Outcome, uids: Sequence[str], watch: Watch) -> None:
-    """Compare some studies once more, down to instances, and have that stand for what was found.
-
-    A sample is then read from both places as they are now.
-    """
-    only = StudyList(frozenset(uids))
-    request = replace(outcome.request, depth=Depth.INSTANCE, only=only)
-    opened = _open(settings, request, only.names, outcome._stack, watch)  # noqa: SLF001 - as above
-    outcome.compared.replace(list(_studies(opened, request, set())))
-    outcome._opened = opened  # noqa: SLF001
 
 
 def _studies(

@@ -26,7 +26,7 @@ from dcmvault.app.library_places import (
     linked_parts,
 )
 from dcmvault.app.library_readme import OF_A_NEW_LIBRARY, README_FILE
-from dcmvault.app.restored_files import RestoreFolder, all_files
+from dcmvault.app.restored_files import RestoreFolder, all_files, make_file_durable
 from dcmvault.app.restored_names import UNFINISHED_FOLDER
 from dcmvault.app.wiring.library import files_missing, library_sidecar, repoint_library
 from dcmvault.errors import DestinationError, LibraryIncompleteError, SourceError, UsageError
@@ -190,11 +190,11 @@ class LibraryFolder:
         if not os.path.lexists(place):
             for journal in _journals(stored):
                 shutil.copyfile(journal, self.root / journal.name)
-                _make_durable(self.root / journal.name)
+                make_file_durable(self.root / journal.name)
             # A name before its bytes, after a power cut, would look like a viewer's work.
-            _make_durable(staged)
+            make_file_durable(staged)
             staged.rename(place)
-            _make_durable(self.root)
+            make_file_durable(self.root)
         return repointed
 
     def _make_index(self, stored: Path) -> tuple[Path, int]:
@@ -234,15 +234,6 @@ class LibraryFolder:
                 if (new := new_report_path(report)) and (self.root / new).exists():
                     moved[report["location"]] = new
         return moved.get
-
-
-def _make_durable(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _journals(index: Path) -> list[Path]:

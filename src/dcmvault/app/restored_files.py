@@ -284,6 +284,16 @@ def drop_cached(descriptor: int) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def make_file_durable(path: Path) -> None:
+    """Bring a file's bytes, or a folder's names, to the medium, and have it read from there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        drop_cached(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _make_durable(root: Path) -> None:
     """Bring everything written on the folder's file system to its medium."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

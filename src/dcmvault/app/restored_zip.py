@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dcmvault.app.restored_files import drop_cached, give_name
+from dcmvault.app.restored_files import give_name, make_file_durable
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -78,7 +78,7 @@ class RestoreZip:
                     self._require_list()
                     if not give_name(str(self._part), str(self.path)):
                         raise FileExistsError
-                    _fsync(self.path.parent)
+                    make_file_durable(self.path.parent)
             finally:
                 with contextlib.suppress(OSError, ValueError):
                     self._close()
@@ -164,7 +164,7 @@ class RestoreZip:
         if self._zip is not None:
             opened, self._zip = self._zip, None
             opened.close()
-            _fsync(self._part)
+            make_file_durable(self._part)
             self._listed = [(one.filename, one.header_offset, one.CRC) for one in opened.filelist]
 
     def _require_list(self) -> None:
@@ -226,12 +226,3 @@ def _dos_time(mtime_ns: int) -> tuple[int, int, int, int, int, int]:
     if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
         return _EARLIEST
     return time.year, time.month, time.day, time.hour, time.minute, time.second
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-        drop_cached(descriptor)
-    finally:
-        os.close(descriptor)

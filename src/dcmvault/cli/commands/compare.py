@@ -20,7 +20,6 @@ from dcmvault.app.compare import (
     CompareRequest,
     Outcome,
     SampleSize,
-    compare_again,
     comparison,
 )
 from dcmvault.app.compare_act import delivery_requests, require_deliverable
@@ -219,7 +218,7 @@ def _deliver(
             outcome.delivered.append(
                 Delivered(run, len(request.selection.studies), done.exit_status)
             )
-    compare_again(settings, outcome, missing, watch)
+    outcome.compare_again(settings, missing, watch)
     if not as_json:
         say()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dcmvault.testing.dicom_files import make_study
+
 #: Each takes a noticeable part of a second to import.
 HEAVY = {"alembic", "dbos", "psycopg", "pydicom", "pynetdicom", "sqlalchemy"}
 
@@ -57,3 +59,14 @@ def test_config_init_and_check_need_none_either(home: Path) -> None:
         status, imported = _run(*arguments)
         assert status == 0
         assert not HEAVY & imported
+
+
+def test_a_backup_of_files_needs_no_dicom_library_and_no_codec(home: Path, tmp_path: Path) -> None:
+    """What it does need (the engine, the database) is more than a second already."""
+    make_study(tmp_path / "studies", key="cheap", instances=2)
+    command = ("backup", str(tmp_path / "studies"), "--to", str(tmp_path / "copies"), "--json")
+    for _first_and_again in range(2):
+        status, imported = _run(*command)
+        assert status == 0
+        assert "sqlalchemy" in imported
+        assert not {"alembic", "imagecodecs", "numpy", "pydicom", "requests"} & imported

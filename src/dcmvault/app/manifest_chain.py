@@ -32,7 +32,7 @@ from dcmvault.app.manifest_signing import (
 from dcmvault.errors import ManifestDamagedError, StateError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import RunId
-from dcmvault.pipeline.manifest_reading import by_study, study_manifest
+from dcmvault.pipeline.study_manifests import by_study, study_manifest
 from dcmvault.ports.manifests import ManifestCatalogue
 
 LINK_FORMAT = "dcmvault-manifest-link"

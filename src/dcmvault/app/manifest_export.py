@@ -26,12 +26,8 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.manifest import Depth, ListedInstance, ManifestProblem, StudyManifest
-from dcmvault.pipeline.manifest_reading import (
-    FoundInstance,
-    ManifestReading,
-    by_study,
-    study_manifest,
-)
+from dcmvault.pipeline.manifest_reading import FoundInstance, ManifestReading
+from dcmvault.pipeline.study_manifests import by_study, study_manifest
 
 INDEX = "manifests.json"
 INDEX_FORMAT = "dcmvault-manifests"

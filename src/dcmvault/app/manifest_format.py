@@ -13,7 +13,7 @@ from typing import Any
 from dcmvault.errors import ManifestDamagedError
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.manifest import ListedInstance, StudyManifest
-from dcmvault.pipeline.manifest_reading import study_manifest
+from dcmvault.pipeline.study_manifests import study_manifest
 
 STUDY_FORMAT = "dcmvault-study-manifest"
 VERSION = 1

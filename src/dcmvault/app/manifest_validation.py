@@ -30,8 +30,9 @@ from dcmvault.model.manifest import (
     StudyManifest,
 )
 from dcmvault.pipeline.manifest_comparison import compare_with_manifest
-from dcmvault.pipeline.manifest_reading import ManifestReading, by_study
+from dcmvault.pipeline.manifest_reading import ManifestReading
 from dcmvault.pipeline.selection import remarks_of
+from dcmvault.pipeline.study_manifests import by_study
 
 #: No manifest is larger (bytes).
 _LARGEST = 2 << 30

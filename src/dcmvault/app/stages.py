@@ -206,7 +206,7 @@ class BackupStages:
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
         ended = self.runs.finish_run(run_id, self.clock.now())
-        if ended and request.kind is RunKind.BACKUP:
+        if ended and request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
             self.seal_run(run_id)
         return ended
 

@@ -1,15 +1,14 @@
-"""Reads what a place holds of studies, instance by instance, and makes manifests of it."""
+"""Reads what a place holds of studies, instance by instance, for manifests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 
 from dcmvault.dicom.content_digests import attributes_digest, file_pixels_digest
-from dcmvault.dicom.digest import data_set_digest, file_sha256, merkle_root
+from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.errors import MalformedDicomError
 from dcmvault.model.instance import (
     Claim,
@@ -22,9 +21,7 @@ from dcmvault.model.instance import (
 from dcmvault.model.manifest import (
     Depth,
     ListedInstance,
-    ListedSeries,
     ManifestProblem,
-    StudyManifest,
 )
 from dcmvault.pipeline.examination import examine_listed
 from dcmvault.ports.source import IndexMayErr, Source
@@ -166,22 +163,3 @@ def _listed(header: InstanceHeader, sha256: bytes, size: int) -> ListedInstance:
     return ListedInstance(
         header.identity, sha256, size, header.sop_class_uid, header.transfer_syntax_uid
     )
-
-
-def study_manifest(study_instance_uid: str, instances: Iterable[ListedInstance]) -> StudyManifest:
-    """Make the manifest of one study; equal files under one identity count once."""
-    ordered = sorted({(one.identity, one.file_sha256): one for one in instances}.values())
-    series = []
-    for uid, members in groupby(ordered, key=lambda one: one.identity.series_instance_uid):
-        listed = tuple(members)
-        series.append(ListedSeries(uid, listed, merkle_root(one.file_sha256 for one in listed)))
-    root = merkle_root(one.merkle_root for one in series)
-    return StudyManifest(study_instance_uid, tuple(series), root)
-
-
-def by_study(instances: Iterable[ListedInstance]) -> dict[str, list[ListedInstance]]:
-    """Gather instances by study."""
-    found: dict[str, list[ListedInstance]] = {}
-    for one in instances:
-        found.setdefault(one.identity.study_instance_uid, []).append(one)
-    return found

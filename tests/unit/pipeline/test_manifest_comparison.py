@@ -9,7 +9,7 @@ import pytest
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.manifest import InstanceMatch, ListedInstance, ManifestProblem, Match
 from dcmvault.pipeline.manifest_comparison import compare_with_manifest
-from dcmvault.pipeline.manifest_reading import study_manifest
+from dcmvault.pipeline.study_manifests import study_manifest
 
 _ONE = InstanceIdentity("1.2", "1.2.1", "1.2.1.1")
 LISTED = ListedInstance(

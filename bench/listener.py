@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.delivery_figures.files import ct_slices
+from scripts.peer_launch import free_port
 
 from dcmvault.dicom import pdu
 
@@ -46,12 +47,6 @@ with Spool(Path(sys.argv[1])) as spool:
     with StorageScp(rules, spool, CommitmentScp([spool.sop_classes])):
         signal.sigwait({signal.SIGTERM})
 """
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -120,7 +115,7 @@ def _measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _round in range(rounds):
         for name, command in contenders.items():
-            place, port = folder / "received", _free_port()
+            place, port = folder / "received", free_port()
             with _served(command(place, port), port):
                 rates[name].append(_instances_per_s(folders, port))
             received = sum(path.is_file() for path in place.rglob("*") if path.name != "lock")
@@ -139,7 +134,7 @@ def _peak_mb(pid: int) -> float:
 
 def _besieged(folder: Path) -> tuple[float, float]:
     """Return the seconds of a C-ECHO beside idle sockets and an endless PDU, and what they cost."""
-    port = _free_port()
+    port = free_port()
     with _served(_ours(folder / "besieged", port), port) as pid, ExitStack() as stack:
         echo = ["echoscu", "-aec", _AE_TITLE, "127.0.0.1", str(port)]
         subprocess.run(echo, check=True)

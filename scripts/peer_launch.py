@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,9 @@ _START_S = 60.0
 _STOP_S = 10.0
 #: A free port may be taken by another process before the peer binds it.
 _START_ATTEMPTS = 3
+#: Below those that Linux, BSD and Windows give to connections by themselves.
+_PORTS = range(18_000, 32_000)
+_claims: list[socket.socket] = []
 
 
 class PeerFailedError(Exception):
@@ -52,11 +57,38 @@ class Peer:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a TCP port that nobody listens on now.
+
+    Nobody else who asks this function gets it while this process lives, and the system does not
+    give it to a connection: tests that run beside each other do not take each other's ports.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        if _claim(port):
+            return port
+    raise PeerFailedError("all ports for peers are taken")
+
+
+def _claim(port: int) -> bool:
+    """Tell whether the port is ours from now until this process ends.
+
+    The claim is a name in Linux's abstract namespace (unix(7)): it goes with its process, however
+    that ends. Elsewhere there is none, and any port is granted.
+    """
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0dcmvault-peer-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
 
 
 #: Writes a peer's configuration for a port into its folder, and returns its command.

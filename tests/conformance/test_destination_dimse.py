@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,10 +53,7 @@ class _Peerless(DestinationSuite):
         self.scratch.mkdir()
 
     def unreachable_destination(self) -> Destination:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
-        return _destination(port, "NOBODY")
+        return _destination(free_port(), "NOBODY")
 
     def test_lists_what_it_holds(self) -> None:
         destination, files = self.destination(), self.sample_files()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
+from scripts.peer_launch import free_port
 from scripts.peer_processes import Orthanc
 
 from dcmvault.config.peer_sections import StowDestinationSection
@@ -39,10 +39,7 @@ class TestOrthanc(DestinationSuite):
         return _destination(f"{self.pacs.http_url}/dicom-web")
 
     def unreachable_destination(self) -> Destination:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
-        return _destination(f"http://127.0.0.1:{port}/dicom-web")
+        return _destination(f"http://127.0.0.1:{free_port()}/dicom-web")
 
     def lose(self, destination: Destination, file: InstanceFile, receipt: Receipt) -> None:
         self.pacs.delete(_sop_uid(file))

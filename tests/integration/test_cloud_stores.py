@@ -14,6 +14,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 from scripts.peer_clouds import Azurite, GcsServer, S3Server
+from scripts.peer_launch import free_port
 from tests.integration.cloud_proxy import Proxy, proxied
 
 from dcmvault.errors import (
@@ -208,9 +209,7 @@ def test_refused_access_says_so_without_secrets(
 
 
 def test_no_connection(s3_server: S3Server, azurite: Azurite) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     secret = "c2VjcmV0c2VjcmV0c2VjcmV0"
     stores = [
         open_cloud_store(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 from pydicom.data import get_testdata_file
-from scripts import peer_packages, peer_processes
+from scripts import peer_launch, peer_packages, peer_processes
 from scripts.peer_processes import DicomPeer, Orthanc, Sshd
 
 pytestmark = pytest.mark.peers
@@ -94,6 +95,21 @@ def test_a_stopped_peer_leaves_nothing(name: str) -> None:
         assert process.poll() is None
     assert process.poll() is not None
     assert not folder.exists()
+
+
+def test_a_free_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that asks meanwhile gets another: suites may run beside each other."""
+    port = peer_launch.free_port()
+    monkeypatch.setattr(peer_launch, "_PORTS", range(port, port + 1))
+    with pytest.raises(peer_launch.PeerFailedError):
+        peer_launch.free_port()
+    ask = (
+        "from scripts import peer_launch\n"
+        f"peer_launch._PORTS = range({port}, {port + 1})\n"
+        "peer_launch.free_port()\n"
+    )
+    other = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60)
+    assert "all ports for peers are taken" in other.stderr
 
 
 def test_postgresql_does_not_run_as_root() -> None:

@@ -57,7 +57,7 @@ def test_a_list_that_the_disk_lost_gives_no_name(
         with target.open():
             put(target, "first", b"content")
             target.write(FileToRestore(("last",), 7, b""), [b"content"])
-            monkeypatch.setattr("dcmvault.app.restored_zip._fsync", rot)
+            monkeypatch.setattr("dcmvault.app.restored_zip.make_file_durable", rot)
 
     with pytest.raises(DestinationStoppedError):
         write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -98,8 +98,11 @@ class PlansInDatabase:
         level: Level,
         run_id: RunId | None,
         selection: Selection = EVERYTHING,
+        study_keys: Sequence[int] | None = None,
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
+
+        With `study_keys` those of these studies only.
 
         Reasons: `not_held` for what a verification found missing or damaged, or what was an
         item before and never got there; else `changed` or `new`; `level` for what is sent or
@@ -107,23 +110,17 @@ class PlansInDatabase:
         full run a differential run considers everything.
         """
         with self.database.read() as connection:
-            run_destination_id = None
-            if run_id is not None:
-                run_destination_id = _find_run_destination(connection, run_id, destination_id)
-            held_after = 0
-            if strategy is Strategy.DIFFERENTIAL:
-                held_after = _newest_version_of_full(connection, source_id, destination_id)
-            keeps = keeps_versions(connection, destination_id)
-        question = DueQuestion(
-            source_id,
-            destination_id,
-            level,
-            held_reason="" if strategy is Strategy.INCREMENTAL else strategy.value,
-            held_after=held_after,
-            run_destination_id=run_destination_id,
-            keeps_versions=keeps,
-            selection=selection,
-        )
+            question = due_question(
+                connection,
+                source_id,
+                destination_id,
+                strategy=strategy,
+                level=level,
+                run_id=run_id,
+                selection=selection,
+            )
+        if study_keys is not None:
+            question = replace(question, study_keys=tuple(sorted(study_keys)))
         for page in pages(self.database, question):
             yield from page
 
@@ -243,6 +240,35 @@ class PlansInDatabase:
             ).all()
             for some in chunks(unstarted):
                 _drop_jobs(connection, some)
+
+
+def due_question(
+    connection: sa.Connection,
+    source_id: SourceId,
+    destination_id: DestinationId,
+    *,
+    strategy: Strategy,
+    level: Level,
+    run_id: RunId | None,
+    selection: Selection,
+) -> DueQuestion:
+    """Put what a run asks by its strategy into a question."""
+    run_destination_id = None
+    if run_id is not None:
+        run_destination_id = _find_run_destination(connection, run_id, destination_id)
+    held_after = 0
+    if strategy is Strategy.DIFFERENTIAL:
+        held_after = _newest_version_of_full(connection, source_id, destination_id)
+    return DueQuestion(
+        source_id,
+        destination_id,
+        level,
+        held_reason=strategy.value if strategy.considers_held else "",
+        held_after=held_after,
+        run_destination_id=run_destination_id,
+        keeps_versions=keeps_versions(connection, destination_id),
+        selection=selection,
+    )
 
 
 def _with_study(query: sa.Select[Any], selection: Selection) -> sa.Select[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dcmvault.app.lessons import note_restored
 from dcmvault.app.restore import restore
 from dcmvault.app.restore_certificates import (
     certificate_of_files,
@@ -28,6 +29,7 @@ from dcmvault.cli.restore_progress import restore_shown
 from dcmvault.cli.restore_views import restored_object, say_restored
 from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option
+from dcmvault.config.places import state_folder
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.restored import Layout
@@ -211,6 +213,8 @@ def _restore(
     with stoppable() as stop, restore_shown(progress) as watch:
         report = restore(settings, request, watch, stop)
     certify(certificate_of_files(report), certificate, settings.privacy)
+    if not request.selection.is_whole:
+        note_restored(state_folder(), settings, [one.study_instance_uid for one in report.restored])
     if as_json:
         print_json(restored_object(report))
     else:

@@ -176,15 +176,23 @@ class StudyChoice:
 
     def remarks(self) -> list[str]:
         """Say, of the run as a whole, what went elsewhere and what is left for later."""
-        diverted: Counter[tuple[str, str]] = Counter()
+        diverted: Counter[tuple[str, str, bool]] = Counter()
         for uid, way in self._ways.items():
             if way.instead_of and uid in self._planned[way.to[0]]:
-                diverted[way.to[0], way.instead_of] += 1
-        said = [
-            f"{number:,} studies went to {place} instead of {instead},"
-            f" which could not be reached: {self.down.get(instead, '')}"
-            for (place, instead), number in diverted.items()
-        ]
+                diverted[way.to[0], way.instead_of, bool(way.chosen)] += 1
+        said = []
+        for (place, instead, for_good), number in diverted.items():
+            why = self.down.get(instead, "")
+            if for_good:
+                said.append(
+                    f"studies that {place} has from now on, because {instead} could not be reached"
+                    f" ({why}): {number:,}"
+                )
+            else:
+                said.append(
+                    f"studies that went to {place}, because {instead} could not be reached ({why})"
+                    f" and gets them in a later run: {number:,}"
+                )
         most = self.request.max_studies
         said += [
             f"the run was limited to {most:,} studies: {left:,} more are due at {place}, and come"

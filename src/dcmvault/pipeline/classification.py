@@ -22,18 +22,18 @@ _DAY_S = 24 * _HOUR_S
 
 
 def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(text.split(", "))
+    return tuple(text.replace("-", " ").split("|"))
 
 
 _EMERGENCY_WORDS = _phrases(
-    "emergency, urgent, stat, trauma, stroke, hemorrhage, haemorrhage, acute, "
-    "emergência, urgência, urgente, politrauma, AVC, hemorragia, agudo, aguda, "
-    "acidente vascular cerebral, acidente vascular encefálico"
+    "emergency|urgent|stat|trauma|stroke|hemorrhage|haemorrhage|acute"
+    "|emergência|urgência|urgente|politrauma|AVC|hemorragia|agudo|aguda"
+    "|acidente-vascular-cerebral|acidente-vascular-encefálico"
 )
 #: Descriptions that say the contrary in the same words.
 _NOT_EMERGENCY_WORDS = _phrases(
-    "not urgent, non urgent, no acute, not acute, non acute, "
-    "sem urgência, não urgente, não aguda, não agudo"
+    "not-urgent|non-urgent|no-acute|not-acute|non-acute"
+    "|sem-urgência|não-urgente|não-aguda|não-agudo"
 )
 
 

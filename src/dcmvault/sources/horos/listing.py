@@ -245,7 +245,7 @@ class IndexListing:
             for table, study in self._albums()
         ]
         spared += in_album
-        locked = "IFNULL(ZLOCKEDSTUDY, 0) NOT IN ('', 0)" if "ZLOCKEDSTUDY" in columns else "0"
+        locked = "ZLOCKEDSTUDY <> 0" if "ZLOCKEDSTUDY" in columns else "0"
         made = "ZDATE" if "ZDATE" in columns else "NULL"
         self._connection.execute("INSERT INTO listing.study (number, uid) VALUES (0, '')")
         # Of rows with one UID the first one's texts.

@@ -88,6 +88,24 @@ def preview(workplace: Workplace, request: RunRequest, *, explain: bool = False)
     def items() -> Iterator[tuple[str, PlanItem]]:
         yield from _items(workplace, request, source_id, choice)
 
+    destinations, studies = _counted(request, items, held)
+    return Preview(
+        destinations=destinations,
+        studies=studies,
+        unreadable=counts.unreadable,
+        not_dicom=counts.not_dicom,
+        warnings=(*remarks_of(source).warnings, *choice.remarks()),
+        items=items,
+        explained=tuple(choice.explained_in_order(explained)),
+    )
+
+
+def _counted(
+    request: RunRequest,
+    items: Callable[[], Iterator[tuple[str, PlanItem]]],
+    held: Counter[str],
+) -> tuple[tuple[PreviewDestination, ...], int]:
+    """Count items by destination and reason, and all studies of which something is due."""
     reasons: dict[str, Counter[str]] = {w.address: Counter() for w in request.destinations}
     sizes: Counter[str] = Counter()
     studies: set[str] = set()
@@ -96,25 +114,18 @@ def preview(workplace: Workplace, request: RunRequest, *, explain: bool = False)
         held[address] -= item.reason == request.strategy
         sizes[address] += 0 if item.held else item.entry.fingerprint.size
         studies.add(item.identity.study_instance_uid)
-    return Preview(
-        destinations=tuple(
-            PreviewDestination(
-                wanted.address,
-                wanted.level or Level.SENT,
-                reasons[wanted.address].total(),
-                held[wanted.address],
-                sizes[wanted.address],
-                reasons[wanted.address],
-            )
-            for wanted in request.destinations
-        ),
-        studies=len(studies),
-        unreadable=counts.unreadable,
-        not_dicom=counts.not_dicom,
-        warnings=(*remarks_of(source).warnings, *choice.remarks()),
-        items=items,
-        explained=tuple(choice.explained_in_order(explained)),
+    found = tuple(
+        PreviewDestination(
+            wanted.address,
+            wanted.level or Level.SENT,
+            reasons[wanted.address].total(),
+            held[wanted.address],
+            sizes[wanted.address],
+            reasons[wanted.address],
+        )
+        for wanted in request.destinations
     )
+    return found, len(studies)
 
 
 def _items(

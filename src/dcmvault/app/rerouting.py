@@ -69,7 +69,9 @@ class Rerouting:
             moved = [study for study in studies if self._may_go(study, name, request, down, names)]
             if moved:
                 self.routes.record_down(run_id, {destination_id: down[name]})
-                self.routes.release_undelivered(run_id, destination_id, moved, _LOST_CODES)
+                self.routes.release_undelivered(
+                    run_id, destination_id, moved, _LOST_CODES, self.clock.now()
+                )
                 diverted = True
         return diverted
 

@@ -24,6 +24,8 @@ class LessonsInDatabase:
 
     def record_lesson(self, kind: LessonKind, studies: Collection[str], at: datetime) -> int:
         """Write down what was done to studies (UIDs); return how many of them are known."""
+        if not studies:
+            return 0
         with self.database.write() as connection:
             keys = connection.scalars(
                 sa.select(known_studies.c.id).where(

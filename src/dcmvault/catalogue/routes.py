@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,13 +53,10 @@ class RoutesInDatabase:
         with self.database.write() as connection:
             run_key = _run_key(connection, run_id)
             for kind, taken in ((RouteKind.CHOSEN, chosen), (RouteKind.DIVERTED, diverted)):
-                known = set(
-                    connection.execute(
-                        sa.select(routes.c.study_instance_uid, routes.c.destination_id).where(
-                            routes.c.run_id == run_key, routes.c.kind == kind
-                        )
-                    ).tuples()
+                query = sa.select(routes.c.study_instance_uid, routes.c.destination_id).where(
+                    routes.c.run_id == run_key, routes.c.kind == kind
                 )
+                known = {tuple(row) for row in connection.execute(query)}
                 rows = [
                     _row(run_key, kind, one)
                     for one in taken
@@ -124,9 +122,13 @@ class RoutesInDatabase:
         destination_id: DestinationId,
         studies: Collection[str],
         codes: Collection[str],
+        now: datetime,
     ) -> None:
         """Take items that failed by these codes out of a run: they are due elsewhere now."""
         with self.database.write() as connection:
+            connection.execute(
+                sa.update(runs).where(runs.c.run_id == run_id).values(continued_at=now)
+            )
             rows = connection.execute(
                 sa.select(jobs.c.id, jobs.c.run_destination_id)
                 .join(parts, parts.c.id == jobs.c.run_destination_id)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.due import due_study_keys
-from dcmvault.catalogue.planning import due_question
+from dcmvault.catalogue.due_questions import due_question
 from dcmvault.catalogue.tables import (
     EntryState,
     HoldingState,

@@ -47,7 +47,11 @@ def classification_lines(found: Classification) -> Iterator[str]:
         yield _("no rule gave a priority")
     if found.learned_adjustment:
         reasons = "; ".join(learned_words(feature) for feature in found.learned)
-        yield _("learned") + f" {found.learned_adjustment:+d}: {reasons}"
+        adjustment = f"{found.learned_adjustment:+d}"
+        yield _("learned %(adjustment)s: %(reasons)s") % {
+            "adjustment": adjustment,
+            "reasons": reasons,
+        }
 
 
 def met_words(fired: FiredRule) -> str:
@@ -120,7 +124,7 @@ def conditions_words(asked: Conditions) -> str:
     for name in ("locked", "in_album", "single_copy", "auto_clean_risk"):
         flag = getattr(asked, name)
         if flag is not None:
-            parts.append(condition_word(name) if flag else f"{condition_word(name)}: {_('no')}")
+            parts.append(condition_word(name) + ("" if flag else ": " + _("no")))
     return "; ".join(parts)
 
 

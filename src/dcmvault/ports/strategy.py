@@ -118,6 +118,11 @@ class RouteBook(Protocol):
         destination_id: DestinationId,
         studies: Collection[str],
         codes: Collection[str],
+        now: datetime,
     ) -> None:
-        """Take items that failed by these codes out of a run: they are due elsewhere now."""
+        """Take items that failed by these codes out of a run: they are due elsewhere now.
+
+        In the same transaction it is noted that the run plans once more before it ends, as when it
+        is asked for again.
+        """
         ...

@@ -102,9 +102,9 @@ class KeptCards:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
         try:
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-            os.replace(name, self._path)
+            Path(name).replace(self._path)
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise

@@ -28,6 +28,7 @@ _CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def _world(folder: Path, *, encrypted: bool = True, studies: int = 3) -> ArchiveWorld:
+    folder.mkdir(exist_ok=True)
     world = ArchiveWorld(folder / "vault", encrypted=encrypted)
     paths = []
     for number in range(studies):

@@ -11,7 +11,7 @@ from tests.integration.archive_world import ArchiveWorld
 from dcmvault.archives import kept_files
 from dcmvault.archives.kept_files import KeptFiles, bytes_to_keep
 from dcmvault.model.query import InstanceBytes, Selection, UnreadableInstance
-from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.dicom_files import make_instance, make_uid
 
 
 def _digest(number: int) -> bytes:
@@ -71,7 +71,19 @@ def test_a_small_machine_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_read_whole_is_given_again_and_what_is_damaged_never(tmp_path: Path) -> None:
     world = ArchiveWorld(tmp_path / "vault")
-    made = make_study(tmp_path / "study", instances=5)
+    made = [
+        make_instance(
+            tmp_path / f"{number}.dcm",
+            make_uid("study"),
+            make_uid("series"),
+            make_uid("instance", number),
+            instance_number=1 + number,
+            # Large enough not to lie in the header.
+            rows=64,
+            columns=64,
+        )
+        for number in range(5)
+    ]
     world.back_up([one.path for one in made])
     originals = [one.path.read_bytes() for one in made]
     selection = Selection([made[0].study_instance_uid])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.integration.archive_world import ArchiveWorld
 
-from dcmvault.archives import kept_files
 from dcmvault.archives.kept_files import KeptFiles, bytes_to_keep
 from dcmvault.model.query import InstanceBytes, Selection, UnreadableInstance
 from dcmvault.testing.dicom_files import make_instance, make_uid
@@ -49,7 +48,7 @@ def test_what_is_kept_twice_counts_once() -> None:
 
 def test_unused_files_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(kept_files.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("dcmvault.archives.kept_files.time.monotonic", lambda: now[0])
     kept = KeptFiles(300)
     kept.put(_digest(0), memoryview(bytes(100)))
     kept.put(_digest(1), memoryview(bytes(100)))
@@ -65,7 +64,8 @@ def test_unused_files_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_small_machine_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < bytes_to_keep() <= 1 << 30
-    monkeypatch.setattr(kept_files.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.get)
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}
+    monkeypatch.setattr("dcmvault.archives.kept_files.os.sysconf", sizes.get)
     assert bytes_to_keep() == 4096 * 250
 
 

@@ -28,6 +28,9 @@ _DIGEST_BYTES = 32
 #: What a file was written as, and which attributes its cards have.
 _FORM = [1, sorted(CARD_TAGS)]
 
+#: What reading a document raises that has another form than it says.
+_NO_CARDS = (LookupError, TypeError, ValueError, AttributeError)
+
 #: By study and manifest.
 Cards = Mapping[tuple[str, bytes], StudyCard]
 
@@ -47,7 +50,7 @@ class KeptCards:
             cards = self._read(self._path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, DestinationError, LookupError, TypeError, ValueError) as error:
+        except (OSError, DestinationError, *_NO_CARDS) as error:
             _log.warning("kept cards cannot be read and are made anew: %s", type(error).__name__)
             return {}
         self._written = frozenset(cards)

@@ -10,12 +10,16 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
 
 _MOST_BYTES = 1 << 30
 #: Of the machine's memory, one part in so many is used at most.
 _PART = 4
 #: Bytes where nothing tells how much memory there is.
 _FEW_BYTES = 256 << 20
+#: How much of the memory a container has, on Linux: a number, or "max".
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 def bytes_to_keep() -> int:
@@ -24,6 +28,8 @@ def bytes_to_keep() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return _FEW_BYTES
+    with suppress(OSError, ValueError):
+        memory = min(memory, int(_CONTAINER.read_text("ascii")))
     return min(_MOST_BYTES, memory // _PART)
 
 

@@ -25,7 +25,7 @@ def test_the_least_used_go_first() -> None:
     kept = KeptFiles(300)
     for number in range(3):
         kept.put(_digest(number), memoryview(bytes([number]) * 100))
-    assert kept.get(_digest(0)) == bytes(100)
+    assert bytes(kept.get(_digest(0)) or b"") == bytes(100)
     kept.put(_digest(3), memoryview(bytes(100)))
     assert _numbers(kept) == [0, 2, 3]
     kept.put(_digest(4), memoryview(bytes(250)))
@@ -62,11 +62,18 @@ def test_unused_files_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _numbers(kept) == [0, 2], "what was let go of does not count"
 
 
-def test_a_small_machine_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_machine_or_container_keeps_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert 0 < bytes_to_keep() <= 1 << 30
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}
     monkeypatch.setattr("dcmvault.archives.kept_files.os.sysconf", sizes.get)
     assert bytes_to_keep() == 4096 * 250
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("dcmvault.archives.kept_files._CONTAINER", limit)
+    for told, expected in (("max\n", 4096 * 250), ("2000000\n", 500_000), ("", 4096 * 250)):
+        limit.write_text(told)
+        assert bytes_to_keep() == expected
 
 
 def test_what_was_read_whole_is_given_again_and_what_is_damaged_never(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ class PlansInDatabase:
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
 
-        Reasons: `not_held` for what a verification found missing or damaged, or what was an
-        item before and never got there; else `changed` or `new`; `level` for what is sent or
+        Reasons: `damaged` for what was found damaged; `not_held` for what was found missing, or
+        was an item before and never got there; else `changed` or `new`; `level` for what is sent or
         held below `level`; `full` or `differential` for what is held at it. Without a finished
         full run a differential run considers everything.
         """

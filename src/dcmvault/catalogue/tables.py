@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.model.evidence import Finding
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.report import RunState
 
@@ -34,6 +35,10 @@ class HoldingState(StrEnum):
     HELD = "held"
     MISSING = "missing"
     DAMAGED = "damaged"
+
+
+#: What a finding that refutes a holding makes of it.
+REFUTED = {Finding.MISSING: HoldingState.MISSING, Finding.DAMAGED: HoldingState.DAMAGED}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

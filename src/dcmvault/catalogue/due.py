@@ -11,7 +11,14 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.rows import plan_item_of
-from dcmvault.catalogue.siblings import Sibling, differs, is_conflict, siblings, stand_in
+from dcmvault.catalogue.siblings import (
+    Sibling,
+    differs,
+    is_conflict,
+    siblings,
+    stand_in,
+    was_replaced,
+)
 from dcmvault.catalogue.tables import (
     EntryState,
     HoldingState,
@@ -148,7 +155,9 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
-    level = sa.func.coalesce(holdings.c.level, 0)
+    level: sa.ColumnElement[int] = sa.func.coalesce(holdings.c.level, 0)
+    if not question.keeps_versions:
+        level = sa.case((was_replaced(question.destination_id), Level.NONE.value), else_=level)
     query = (
         sa.select(
             entries.c.id.label("entry_id"),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.rows import entry_of
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     REFUTED,
     EntryState,
@@ -61,6 +61,7 @@ class HoldingsInDatabase:
                         entries.c.source_id == source_id,
                         entries.c.state == EntryState.PRESENT,
                         holdings.c.level >= level,
+                        ~was_replaced(destination_id),
                         entries.c.id > last,
                     )
                     .order_by(entries.c.id)

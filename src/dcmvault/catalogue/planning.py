@@ -15,7 +15,7 @@ from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
 from dcmvault.catalogue.due import DueQuestion, everything_of, is_selected, pages
 from dcmvault.catalogue.rows import job_of
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
@@ -195,6 +195,7 @@ class PlansInDatabase:
                 entries.c.source_id == source_id,
                 entries.c.state == EntryState.PRESENT,
                 holdings.c.level >= level,
+                ~was_replaced(destination_id),
             )
             if not selection.is_whole:
                 query = _with_study(query, selection)

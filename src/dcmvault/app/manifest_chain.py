@@ -29,6 +29,7 @@ from dcmvault.app.manifest_signing import (
     signing_key,
     write_new,
 )
+from dcmvault.durability import make_folder_durable
 from dcmvault.errors import ManifestDamagedError, StateError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import RunId
@@ -119,7 +120,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        os.fsync(descriptor)
+        make_folder_durable(descriptor)
     finally:
         os.close(descriptor)
 

@@ -207,27 +207,33 @@ def was_replaced(destination_id: int) -> sa.ColumnElement[bool]:
     does not tell which it is.
     """
     own, other, others = versions.alias(), versions.alias(), holdings.alias()
-    return sa.exists().where(
-        ~_keeps_versions(destination_id),
-        own.c.id == holdings.c.version_id,
-        other.c.instance_id == own.c.instance_id,
-        other.c.id != own.c.id,
-        sa.or_(
-            own.c.data_set_digest.is_(None),
-            other.c.data_set_digest.is_(None),
-            own.c.data_set_digest != other.c.data_set_digest,
-        ),
-        others.c.version_id == other.c.id,
-        # Not by the key of holdings: SQLite would walk all of the destination for each.
-        others.c.destination_id + 0 == destination_id,
-        others.c.level >= Level.SENT,
-        _last_there(others) > _last_there(holdings),
-    ).correlate(holdings)
+    return (
+        sa.exists()
+        .where(
+            ~_keeps_versions(destination_id),
+            own.c.id == holdings.c.version_id,
+            other.c.instance_id == own.c.instance_id,
+            other.c.id != own.c.id,
+            sa.or_(
+                own.c.data_set_digest.is_(None),
+                other.c.data_set_digest.is_(None),
+                own.c.data_set_digest != other.c.data_set_digest,
+            ),
+            others.c.version_id == other.c.id,
+            # Not by the key of holdings: SQLite would walk all of the destination for each.
+            others.c.destination_id + 0 == destination_id,
+            others.c.level >= Level.SENT,
+            _last_there(others) > _last_there(holdings),
+        )
+        .correlate(holdings)
+    )
 
 
 def _last_there(of: Any) -> sa.ColumnElement[int]:
     """Return when a content itself came or was read back last (microseconds); 0 for never."""
-    moments = (sa.type_coerce(column, sa.BigInteger) for column in (of.c.received_at, of.c.proven_at))
+    moments = (
+        sa.type_coerce(column, sa.BigInteger) for column in (of.c.received_at, of.c.proven_at)
+    )
     return Newest(*(sa.func.coalesce(one, sa.literal_column("0")) for one in moments))
 
 

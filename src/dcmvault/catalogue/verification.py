@@ -255,9 +255,7 @@ def _write_holdings(
                 }
             )
         else:
-            refuted.append(
-                row | {"state": REFUTED[finding], "level": Level.NONE.value, **NO_FACTS}
-            )
+            refuted.append(row | {"state": REFUTED[finding], "level": Level.NONE.value, **NO_FACTS})
     upsert(connection, holdings, held)
     upsert(connection, holdings, refuted)
     if confirmed:

@@ -80,8 +80,8 @@ DAMAGED = "damaged"
 class PlanItem:
     """One instance version that is due at one destination, and why.
 
-    `held` means that it needs verification first, and no delivery unless that refutes the copy. `earlier_version_there` means
-    that the destination holds older content under the same UID.
+    `held` means that it needs verification first, and no delivery unless that refutes the copy.
+    `earlier_version_there` means that the destination holds older content under the same UID.
     """
 
     version_id: VersionId

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +38,7 @@ from dcmvault.model.instance import (
 )
 from dcmvault.model.remarks import SourceRemarks
 from dcmvault.model.selection import EVERYTHING, Selection
+from dcmvault.scratch import scratch_folder
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -167,8 +166,7 @@ class VaultSource:
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Rebuild each file from what the vault holds now; the last `kept` are there."""
-        folder = Path(tempfile.mkdtemp(prefix="dcmvault-"))
-        try:
+        with scratch_folder() as folder:
             rebuilt: deque[Path] = deque()
             with _Rebuilding(self._lookup, folder) as rebuilding:
                 for answer in rebuilding.answers(entries):
@@ -177,8 +175,6 @@ class VaultSource:
                     yield answer
                     while len(rebuilt) >= kept:
                         rebuilt.popleft().unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _lookup(self) -> _Lookup | DcmvaultError:
         try:

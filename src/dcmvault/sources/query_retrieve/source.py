@@ -7,12 +7,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
-from dcmvault.dicom.attribute_query import PATIENT_ID, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID
+from dcmvault.dicom.attribute_query import (
+    PATIENT_ID,
+    SERIES_INSTANCE_UID,
+    STUDY_DATE,
+    STUDY_INSTANCE_UID,
+)
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
+from dcmvault.dicom.narrowed_questions import keys_of, narrowed
 from dcmvault.dicom.patient_inventory import PatientInventory
 from dcmvault.dicom.study_inventory import Ask, StudyInventory
-from dcmvault.dicom.told_studies import patient_id_in, unpacked
+from dcmvault.dicom.told_studies import TooMuchToldError, patient_id_in, unpacked
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -28,6 +34,7 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.sources.query_retrieve.counting import Counting
 from dcmvault.sources.query_retrieve.fetching import fetch
 from dcmvault.sources.query_retrieve.listing import StudyListing, study_attributes
@@ -105,6 +112,15 @@ class QueryRetrieveSource:
             for uid in self._list(questions, questions.studies):
                 yield StudyRef(uid, uid)
 
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List the studies of a selection: what it says of them goes into the questions."""
+        if selection.studies and not selection.series:
+            yield from (StudyRef(uid, uid) for uid in selection.studies)
+            return
+        with Questions(self._peer) as questions:
+            for uid in self._list(questions, questions.studies, selection):
+                yield StudyRef(uid, uid)
+
     def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
         """Tell of the studies by UID, with the PACS's own counts where it tells any."""
         with Questions(self._peer) as questions:
@@ -134,13 +150,17 @@ class QueryRetrieveSource:
                 place[PATIENT_ID] = patient_id_in(self._told.get(study_instance_uid, ""))
             return questions.instances_among(place, among)
 
-    def _list(self, questions: Questions, ask: Ask) -> Iterator[str]:
+    def _list(
+        self, questions: Questions, ask: Ask, selection: Selection = EVERYTHING
+    ) -> Iterator[str]:
         """Take the inventory, and yield its UIDs; the questions stay open meanwhile."""
         self._is_complete = True
         self._doubts = []
         self._lost = 0
         with _unavailable():
-            inventory = self._take_inventory(questions, ask)
+            inventory = self._take_narrowed_inventory(
+                questions, ask, selection
+            ) or self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
             self._doubt(f"the PACS may have studies that it did not name: {doubt}")
@@ -153,6 +173,26 @@ class QueryRetrieveSource:
             yield from uids
         finally:
             self._questions = None
+
+    def _take_narrowed_inventory(
+        self, questions: Questions, ask: Ask, selection: Selection
+    ) -> StudyInventory | None:
+        """Ask for the studies of a selection only; None where all must be asked for."""
+        every = list(keys_of(selection))
+        if questions.needs_patient or not all(every):
+            return None
+        inventory = StudyInventory(ask, self._section.max_answers)
+        for keys in every:
+            inventory.ask = narrowed(ask, keys)
+            inventory.seeks_undated = STUDY_DATE not in keys
+            try:
+                inventory.collect()
+            except (DestinationUnreachableError, TooMuchToldError):
+                raise
+            except DestinationError as error:
+                _log.info("the peer refuses to be asked by what is selected (%s)", error.code)
+                return None
+        return inventory
 
     def _take_inventory(self, questions: Questions, ask: Ask) -> StudyInventory:
         inventory = StudyInventory(ask, self._section.max_answers)

@@ -434,6 +434,16 @@ snapshots = sa.Table(
     sqlite_with_rowid=False,
 )
 
+manifest_links = sa.Table(
+    "manifest_links",
+    metadata,
+    # By the fingerprint of the key that signs it: each state folder has a chain of its own.
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 drills = sa.Table(
     "drills",
     metadata,

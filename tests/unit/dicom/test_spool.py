@@ -13,6 +13,7 @@ import pytest
 from dcmvault.dicom import spool as module
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import OUT_OF_RESOURCES, STORED, ArrivingInstance, Spool
+from dcmvault.durability import make_names_durable
 from dcmvault.errors import StateError
 from dcmvault.testing.dicom_files import make_study
 
@@ -93,7 +94,7 @@ def test_a_studys_folder_is_durable_though_it_was_there(
 ) -> None:
     """After its fsync failed, or a kill before it, the name may be there and be only in memory."""
     synced: list[str] = []
-    make = module.make_names_durable
+    make = make_names_durable
 
     def noted(folder: Path) -> None:
         if not synced:

@@ -165,7 +165,7 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
-        seen, records = self._records(study.study_instance_uid)
+        seen, records = _records(self._at_work, study.study_instance_uid)
         reader = None
         if level is Level.PROVEN:
             reader = FileReader(seen.vault, records, self._encoders)
@@ -189,20 +189,6 @@ class VaultDestination:
             reasons=reasons,
         )
 
-    def _records(self, study_instance_uid: str) -> tuple[Seen, list[InstanceRecord]]:
-        """Read what the vault says of a study, twice if need be: others may have moved it."""
-        seen = self._at_work.look()
-        state = replace(seen.state, journals=seen.vault.journals())
-        try:
-            return seen, state.records(study_instance_uid)
-        except (VaultDamagedError, ObjectMissingError):
-            self._at_work.forget()
-        try:
-            seen = self._at_work.look()
-            return seen, seen.state.records(study_instance_uid)
-        except (VaultDamagedError, ObjectMissingError) as error:
-            raise VaultDamagedError(error.message, hint=_REPAIR) from error
-
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try place, vault, key, writing, lease and (on a disk) space."""
         return VaultProbe(self._open_vault, self._section.path, self._clock).run()
@@ -211,6 +197,21 @@ class VaultDestination:
         if self._section.profile == "auto":
             return self._gauge.profile()
         return PROFILES[self._section.profile]
+
+
+def _records(at_work: VaultAtWork, study_instance_uid: str) -> tuple[Seen, list[InstanceRecord]]:
+    """Read what the vault says of a study, twice if need be: others may have moved it."""
+    seen = at_work.look()
+    state = replace(seen.state, journals=seen.vault.journals())
+    try:
+        return seen, state.records(study_instance_uid)
+    except (VaultDamagedError, ObjectMissingError):
+        at_work.forget()
+    try:
+        seen = at_work.look()
+        return seen, seen.state.records(study_instance_uid)
+    except (VaultDamagedError, ObjectMissingError) as error:
+        raise VaultDamagedError(error.message, hint=_REPAIR) from error
 
 
 def _checksums(vault: Vault) -> Checksums:

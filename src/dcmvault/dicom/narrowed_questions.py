@@ -6,6 +6,7 @@ all, is told by what it says of each study; what no question can say is not aske
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import product
 
@@ -16,8 +17,12 @@ from dcmvault.dicom.attribute_query import (
     Answers,
     Tag,
 )
-from dcmvault.dicom.study_inventory import Ask
+from dcmvault.dicom.study_inventory import Ask, StudyInventory
+from dcmvault.dicom.told_studies import TooMuchToldError
+from dcmvault.errors import DestinationError, DestinationUnreachableError
 from dcmvault.model.selection import Selection
+
+_log = logging.getLogger(__name__)
 
 Keys = Mapping[Tag, str]
 #: Wild cards, and what separates several values (PS3.4 section C.2.2.2); in addresses the comma.
@@ -45,6 +50,28 @@ def narrowed(ask: Ask, fixed: Keys) -> Ask:
         return ask(merged)
 
     return asked
+
+
+def narrowed_inventory(ask: Ask, max_answers: int, selection: Selection) -> StudyInventory | None:
+    """Take the inventory of a selection's studies; None where all have to be asked for.
+
+    So it is where no question can say what is selected, or the peer refuses to be asked so.
+    """
+    every = list(keys_of(selection))
+    if not all(every):
+        return None
+    inventory = StudyInventory(ask, max_answers)
+    for keys in every:
+        inventory.ask = narrowed(ask, keys)
+        inventory.seeks_undated = STUDY_DATE not in keys
+        try:
+            inventory.collect()
+        except (DestinationUnreachableError, TooMuchToldError):
+            raise
+        except DestinationError as error:
+            _log.info("the peer refuses to be asked by what is selected (%s)", error.code)
+            return None
+    return inventory
 
 
 def _literal(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -174,11 +174,12 @@ class DicomwebSource:
         # Who gives no UIDs cannot be asked by UID either.
         self._is_complete = not inventory.nameless
         if inventory.nameless:
-            self._doubt("The service lists studies without a UID that can be asked for.")
+            _doubt(self._doubts, "The service lists studies without a UID that can be asked for.")
         if inventory.is_incomplete:
-            self._doubt(
+            _doubt(
+                self._doubts,
                 "The service may have studies that it did not list: it caps its answers and gives"
-                " no further pages."
+                " no further pages.",
             )
         return uids
 
@@ -200,20 +201,20 @@ class DicomwebSource:
                     with self._asking() as inventory:
                         inventory.require_answer()
                 self._is_complete = False
-                self._doubt(f"The service does not list the study {uid}: {sentence(error.message)}")
+                _doubt(
+                    self._doubts,
+                    f"The service does not list the study {uid}: {sentence(error.message)}",
+                )
                 found = [InstanceEntry(uid, _UNLISTED)]
             else:
                 self._refused = 0
                 if inventory.is_incomplete or inventory.nameless:
                     self._is_complete = False
-                    self._doubt(
-                        f"The service may have instances of the study {uid} that it did not list."
+                    _doubt(
+                        self._doubts,
+                        f"The service may have instances of the study {uid} that it did not list.",
                     )
         yield from found
-
-    def _doubt(self, words: str) -> None:
-        if len(self._doubts) < _MOST_DOUBTS and words not in self._doubts:
-            self._doubts.append(words)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -289,3 +290,8 @@ def _unavailable() -> Iterator[None]:
             f"The DICOMweb service cannot be read: {sentence(error.message)}",
             hint=error.hint or "Check that it is reachable, then run again.",
         ) from error
+
+
+def _doubt(doubts: list[str], words: str) -> None:
+    if len(doubts) < _MOST_DOUBTS and words not in doubts:
+        doubts.append(words)

@@ -10,15 +10,14 @@ from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom.attribute_query import (
     PATIENT_ID,
     SERIES_INSTANCE_UID,
-    STUDY_DATE,
     STUDY_INSTANCE_UID,
 )
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
-from dcmvault.dicom.narrowed_questions import keys_of, narrowed
+from dcmvault.dicom.narrowed_questions import narrowed_inventory
 from dcmvault.dicom.patient_inventory import PatientInventory
 from dcmvault.dicom.study_inventory import Ask, StudyInventory
-from dcmvault.dicom.told_studies import TooMuchToldError, patient_id_in, unpacked
+from dcmvault.dicom.told_studies import patient_id_in, unpacked
 from dcmvault.errors import (
     AssociationLostError,
     DestinationError,
@@ -98,11 +97,6 @@ class QueryRetrieveSource:
         """
         return SourceRemarks(tuple(self._doubts), lists_all=self._is_complete)
 
-    def _doubt(self, sentence: str) -> None:
-        if len(self._doubts) < _MOST_DOUBTS and sentence not in self._doubts:
-            self._doubts.append(sentence)
-            _log.warning("%s", sentence)
-
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID, and keep an association for questions about them.
 
@@ -158,12 +152,13 @@ class QueryRetrieveSource:
         self._doubts = []
         self._lost = 0
         with _unavailable():
-            inventory = self._take_narrowed_inventory(
-                questions, ask, selection
-            ) or self._take_inventory(questions, ask)
+            inventory = None
+            if selection.asks_attributes and not questions.needs_patient:
+                inventory = narrowed_inventory(ask, self._section.max_answers, selection)
+            inventory = inventory or self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
-            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
+            _doubt(self._doubts, f"the PACS may have studies that it did not name: {doubt}")
         self._told = inventory.found
         self._cap = inventory.cap
         uids = sorted(self._told)
@@ -173,26 +168,6 @@ class QueryRetrieveSource:
             yield from uids
         finally:
             self._questions = None
-
-    def _take_narrowed_inventory(
-        self, questions: Questions, ask: Ask, selection: Selection
-    ) -> StudyInventory | None:
-        """Ask for the studies of a selection only; None where all must be asked for."""
-        every = list(keys_of(selection))
-        if questions.needs_patient or not all(every):
-            return None
-        inventory = StudyInventory(ask, self._section.max_answers)
-        for keys in every:
-            inventory.ask = narrowed(ask, keys)
-            inventory.seeks_undated = STUDY_DATE not in keys
-            try:
-                inventory.collect()
-            except (DestinationUnreachableError, TooMuchToldError):
-                raise
-            except DestinationError as error:
-                _log.info("the peer refuses to be asked by what is selected (%s)", error.code)
-                return None
-        return inventory
 
     def _take_inventory(self, questions: Questions, ask: Ask) -> StudyInventory:
         inventory = StudyInventory(ask, self._section.max_answers)
@@ -255,12 +230,12 @@ class QueryRetrieveSource:
                 return self._unlistable(uid, error)
         self._lost = 0
         for doubt in dict.fromkeys(listing.doubts):
-            self._doubt(f"the study {uid} may have more than is listed: {doubt}")
+            _doubt(self._doubts, f"the study {uid} may have more than is listed: {doubt}")
             self._is_complete = False
         return found
 
     def _unlistable(self, uid: str, error: DestinationError) -> list[InstanceEntry]:
-        self._doubt(f"the study {uid} cannot be listed: {error.message}")
+        _doubt(self._doubts, f"the study {uid} cannot be listed: {error.message}")
         self._is_complete = False
         return [InstanceEntry(uid, _NO_FINGERPRINT)]
 
@@ -286,3 +261,9 @@ def _unavailable() -> Iterator[None]:
             f"The PACS cannot be read: {message}.",
             hint=error.hint or "Check that it is reachable, then run again.",
         ) from error
+
+
+def _doubt(doubts: list[str], sentence: str) -> None:
+    if len(doubts) < _MOST_DOUBTS and sentence not in doubts:
+        doubts.append(sentence)
+        _log.warning("%s", sentence)

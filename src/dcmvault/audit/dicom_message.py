@@ -134,12 +134,12 @@ def dicom_message(
         _code(event, "EventTypeCode", row.event_type)
     ElementTree.SubElement(event, "EventOutcomeDescription").text = f"{kind} {outcome}"
     _participants(root, record, kind, source, details)
-    told = ElementTree.SubElement(
+    reporter = ElementTree.SubElement(
         root, "AuditSourceIdentification", AuditSourceID=_text(source.host)
     )
     if source.site:
-        told.set("AuditEnterpriseSiteID", _text(source.site))
-    ElementTree.SubElement(told, "AuditSourceTypeCode", {"csd-code": "4"})
+        reporter.set("AuditEnterpriseSiteID", _text(source.site))
+    ElementTree.SubElement(reporter, "AuditSourceTypeCode", {"csd-code": "4"})
     for uid in record.get("study_instance_uids", [])[:_MOST_STUDIES]:
         _object(root, uid, "110180", role="3", name=uid)
     if place := record.get("place"):
@@ -149,7 +149,8 @@ def dicom_message(
     witness = [("seq", record["seq"]), ("sha256", sha256)]
     _object(root, line, "110182", role="13", name="dcmvault audit journal", details=witness)
     # One line: collectors take a message's end for a line's.
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + ElementTree.tostring(root, encoding="utf-8")
+    told: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=False)
+    return b'<?xml version="1.0" encoding="UTF-8"?>' + told
 
 
 def _participants(

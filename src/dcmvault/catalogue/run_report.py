@@ -172,6 +172,7 @@ def destination_report(
             if part.snapshot_failure_code
             else None
         ),
+        stages=json.loads(part.stages),
     )
 
 

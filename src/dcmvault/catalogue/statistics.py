@@ -29,7 +29,7 @@ from dcmvault.catalogue.tables import (
     run_unreadable,
     runs,
 )
-from dcmvault.model.identifiers import RunId
+from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import ItemState
 from dcmvault.model.statistics import CauseRow, EvidenceRow, PeriodReport, RunRow
 
@@ -57,6 +57,29 @@ class StatisticsInDatabase:
         )
         with self.database.read() as connection:
             return connection.scalars(query).all()
+
+    def add_seconds_at(
+        self, run_id: RunId, destination_id: DestinationId, seconds: Mapping[str, float]
+    ) -> None:
+        """Add to the run's seconds by stage at a destination."""
+        query = (
+            sa.select(run_destinations.c.id, run_destinations.c.stages)
+            .join(runs, runs.c.id == run_destinations.c.run_id)
+            .where(runs.c.run_id == run_id, run_destinations.c.destination_id == destination_id)
+            .with_for_update(of=run_destinations)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise KeyError(run_id)
+            stages = json.loads(row.stages)
+            for stage, more in seconds.items():
+                stages[stage] = round(stages.get(stage, 0.0) + more, 6)
+            connection.execute(
+                sa.update(run_destinations)
+                .where(run_destinations.c.id == row.id)
+                .values(stages=json.dumps(stages))
+            )
 
     def period(
         self, since: datetime | None, until: datetime, destination: str | None = None

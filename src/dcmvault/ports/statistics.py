@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from dcmvault.model.identifiers import RunId
+from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.statistics import PeriodReport
 
 
@@ -18,7 +18,17 @@ class RunStudies(Protocol):
         ...
 
 
-class StatisticsCatalogue(RunStudies, Protocol):
+class StageMeter(Protocol):
+    """Where it is written down what a run's time at a destination went for."""
+
+    def add_seconds_at(
+        self, run_id: RunId, destination_id: DestinationId, seconds: Mapping[str, float]
+    ) -> None:
+        """Add to the run's seconds by stage at a destination; KeyError where it has no part."""
+        ...
+
+
+class StatisticsCatalogue(RunStudies, StageMeter, Protocol):
     """What runs did over a time, from their recorded outcomes."""
 
     def period(

@@ -224,6 +224,7 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            meter=self.catalogue.statistics,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

@@ -47,10 +47,10 @@ def _change(kind: AuditKind, *told: str) -> _Rule:
 
 
 _RULES: Mapping[str, _Rule] = {
-    "backup": _Rule(AuditKind.RUN_ASKED, ("source",), ("to", "strategy", "level")),
-    "run": _Rule(AuditKind.RUN_ASKED, (), ("plan",)),
-    "compare": _Rule(AuditKind.RUN_ASKED, ("a",), ("b",), only_with="act"),
-    "verify": _Rule(AuditKind.VERIFY, ("source",), ("at", "level", "sample")),
+    "backup": _Rule(AuditKind.RUN_ASKED, ("source",), ("to", "strategy", "level"), changes=True),
+    "run": _Rule(AuditKind.RUN_ASKED, (), ("plan",), changes=True),
+    "compare": _Rule(AuditKind.RUN_ASKED, ("a",), ("b",), changes=True, only_with="act"),
+    "verify": _Rule(AuditKind.VERIFY, ("source",), ("at", "level", "sample"), changes=True),
     "restore": _Rule(
         AuditKind.RESTORE,
         ("source",),

@@ -26,8 +26,6 @@ class Bottleneck(StrEnum):
     BANDWIDTH = "bandwidth"
     #: Evidence.
     VERIFY = "verify"
-    #: Too short, or too even, to say anything.
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,12 @@ def render(document: Document) -> bytes:
     if document.figures:
         story += [Spacer(1, 8), pdf.figures(document.figures)]
     for section in document.shown:
-        blocks = [part for block in section.blocks for part in _block(block)]
-        story += [KeepTogether([pdf.text(section.title, pdf.HEAD), *blocks[:1]]), *blocks[1:]]
+        title: list[Any] = [pdf.text(section.title, pdf.HEAD)]
+        for block in section.blocks:
+            parts = [*title, *_block(block)]
+            # A table goes on over pages; its first rows stay with what stands above.
+            story += parts if isinstance(block, Table) else [KeepTogether(parts)]
+            title = []
     return pdf.built(story, document.title, document.footer)
 
 
@@ -64,16 +68,16 @@ def _block(block: Block) -> list[Any]:
         return _bar(block)
     if isinstance(block, Chart):
         return _chart(block)
-    return [_card(block)]
+    return _card(block)
 
 
-def _card(card: Card) -> Any:
+def _card(card: Card) -> list[Any]:
     parts: list[Any] = [pdf.text(card.title, pdf.STRONG)]
     if card.aside:
         parts.append(pdf.text(card.aside, pdf.QUIET))
     for block in card.blocks:
         parts += _block(block)
-    return KeepTogether([*parts, Spacer(1, 8)])
+    return [*parts, Spacer(1, 8)]
 
 
 def _table(table: Table) -> Any:
@@ -105,7 +109,7 @@ def _bar(bar: Bar) -> list[Any]:
             )
         )
     named = [
-        f'<font color="{_COLOURS[segment.kind]}"><b>•</b></font> '
+        f'<font size="11" color="{_COLOURS[segment.kind]}"><b>•</b></font> '
         f"{pdf.escaped(f'{segment.figure} {segment.label}'.strip())}"
         for segment in bar.segments
         if segment.label
@@ -146,7 +150,7 @@ def _chart(chart: Chart) -> list[Any]:
             )
         )
     legend = [
-        f'<font color="{_COLOURS[kind]}"><b>•</b></font> {pdf.escaped(text)}'
+        f'<font size="11" color="{_COLOURS[kind]}"><b>•</b></font> {pdf.escaped(text)}'
         for kind, text in chart.legend
     ]
     return [drawing, *([pdf.markup(" &nbsp; ".join(legend))] if legend else []), Spacer(1, 6)]

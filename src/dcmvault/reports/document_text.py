@@ -17,7 +17,7 @@ def render(document: Document) -> str:
     """Render UTF-8 text without colours or commands; drawings are told in words."""
     parts = [list(_head(document))]
     for section in document.shown:
-        lines = [line for block in section.blocks for line in _block(block)]
+        lines = [line for block in section.blocks for line in block_lines(block)]
         parts.append([*_title(section.title), *lines])
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
@@ -32,7 +32,8 @@ def _head(document: Document) -> Iterator[str]:
         yield from _pairs([(label, value) for value, label in document.figures])
 
 
-def _block(block: Block) -> Iterator[str]:
+def block_lines(block: Block) -> Iterator[str]:
+    """Write one part of a document."""
     if isinstance(block, Note):
         yield from _wrapped(block.text)
     elif isinstance(block, Step):
@@ -50,7 +51,7 @@ def _block(block: Block) -> Iterator[str]:
 def _card(card: Card) -> Iterator[str]:
     yield from _wrapped(f"* {card.title}" + (f": {card.aside}" if card.aside else ""))
     for block in card.blocks:
-        yield from (f"  {line}" for line in _block(block))
+        yield from (f"  {line}" for line in block_lines(block))
 
 
 def _table(table: Table) -> Iterator[str]:

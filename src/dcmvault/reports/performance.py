@@ -59,9 +59,14 @@ def first_fitting(rules: Sequence[Rule], stages: Mapping[str, float]) -> Advice 
         part = sum(stages.get(stage, 0.0) for stage in rule.part)
         whole = sum(stages.get(stage, 0.0) for stage in rule.whole)
         if whole >= LEAST_S and part / whole >= rule.threshold:
-            names = (" + ".join(rule.part), " + ".join(rule.whole))
+            names = (_sum_of(rule.part, stages), _sum_of(rule.whole, stages))
             return Advice(rule.bottleneck, part / whole, part, *names, rule.threshold)
     return None
+
+
+def _sum_of(wanted: Sequence[str], stages: Mapping[str, float]) -> str:
+    """Name the stages that count in a sum."""
+    return " + ".join(stage for stage in wanted if stages.get(stage))
 
 
 def _analysed(part: DestinationReport) -> DestinationPerformance:
@@ -79,3 +84,34 @@ def _analysed(part: DestinationReport) -> DestinationPerformance:
 
 def _busy_s(part: DestinationPerformance) -> float:
     return sum(part.stages.get(stage, 0.0) for stage in ("read", "deliver", "verify"))
+
+
+def performance_object(report: RunReport) -> dict[str, object]:
+    """Return the analysis, ready for JSON."""
+    told = analyse(report)
+    return {
+        "bottleneck": _advice(told.advice),
+        "destination": told.destination or None,
+        "destinations": [
+            {
+                "name": part.name,
+                "stages": {stage: round(seconds, 3) for stage, seconds in part.stages.items()},
+                "bytes_per_s": None if part.bytes_per_s is None else round(part.bytes_per_s, 1),
+                "bottleneck": _advice(part.advice),
+            }
+            for part in told.destinations
+        ],
+    }
+
+
+def _advice(advice: Advice | None) -> dict[str, object] | None:
+    if advice is None:
+        return None
+    return {
+        "kind": advice.bottleneck.value,
+        "seconds": round(advice.seconds, 3),
+        "share": round(advice.share, 3),
+        "part": advice.part,
+        "whole": advice.whole,
+        "threshold": advice.threshold,
+    }

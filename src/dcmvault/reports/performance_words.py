@@ -40,7 +40,6 @@ def bottleneck_sentence(advice: Advice) -> str:
         Bottleneck.NETWORK: _("Sending bytes took most of the time"),
         Bottleneck.BANDWIDTH: _("The configured bandwidth held it back"),
         Bottleneck.VERIFY: _("Verifying took most of the time"),
-        Bottleneck.NONE: "",
     }
     return _("%(what)s: %(seconds)s, %(share)s %% of %(whole)s.") % {
         "what": words[advice.bottleneck],
@@ -84,7 +83,6 @@ def what_to_change(bottleneck: Bottleneck) -> str:
             "Ask a lower level in the run, and prove a share regularly: “reverify_share” and "
             "`dcmvault verify --due`."
         ),
-        Bottleneck.NONE: "",
     }
     return words[bottleneck]
 

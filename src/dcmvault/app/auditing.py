@@ -110,7 +110,7 @@ class Auditing:
         try:
             forwarding = audit_forwarding(self.home, patient)
             if forwarding is not None:
-                forwarding.forward()
+                forwarding.forward(_PATIENCE_S)
         except (DcmvaultError, OSError) as error:
             _log.warning("audit messages wait: %s", error)
 

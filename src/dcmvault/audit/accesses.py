@@ -12,8 +12,9 @@ from dcmvault.ports.audit import AuditJournal
 #: Fields of an access that have a place of their own in an event.
 _TOLD_ELSEWHERE = frozenset({"at", "who", "address", "certificate", "study_instance_uids"})
 _MOST_UIDS = 100
-#: Outcomes in words, and first digits of statuses, that are none of success: PS3.7 annex C
-#: (warnings and what is cancelled or pending apart), RFC 9110 section 15.
+#: Over HTTP: no token, a wrong one, or none for this.
+_NOT_LET_IN = frozenset({"401", "403"})
+#: First digits of statuses that are no failures (PS3.7 annex C): success, warning, pending, cancel.
 _DIMSE_GOOD = frozenset("0BF")
 
 
@@ -28,7 +29,7 @@ class JournalledAccesses:
         self.journal.record(
             AuditEvent(
                 access.at,
-                AuditKind.ACCESS,
+                AuditKind.LOGIN_FAILED if access.outcome in _NOT_LET_IN else AuditKind.ACCESS,
                 Actor(ActorKind.PEER, access.who, access.address, access.certificate),
                 _outcome(access),
                 study_instance_uids=access.study_instance_uids,

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -71,15 +72,16 @@ class Forwarding:
         except (OSError, ValueError, KeyError, TypeError):
             return Forwarded()
 
-    def forward(self) -> int:
+    def forward(self, most_s: float = float("inf")) -> int:
         """Send all that waits, in order; return how many lines the collector got.
 
-        CollectorError where it cannot be reached; what it took before that counts. 0 where another
-        process sends.
+        After `most_s` seconds no further batch is begun. CollectorError where it cannot be
+        reached; what it took before that counts. 0 where another process sends.
         """
         sent = 0
+        ends_at = time.monotonic() + most_s
         with self._alone() as alone:
-            while alone:
+            while alone and time.monotonic() < ends_at:
                 state = self._without_the_oldest(self.state())
                 batch = list(islice(check(self.folder, state.position), _BATCH))
                 batch = [one for one in batch if one.line.is_whole]

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,9 @@ _MOST_UNSYNCED = 256
 #: UIDs in a line; their number is told where there are more.
 _MOST_UIDS = 1000
 _LONGEST_VALUE = 2000
+#: Seconds until a lock that somebody holds is given up, and between looks.
+_LONGEST_LOCK_S = 10.0
+_LOCK_LOOK_S = 0.002
 
 
 @dataclass(slots=True)
@@ -86,7 +90,7 @@ class Journal:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             descriptor = os.open(self.folder / "lock", flags, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                _lock(descriptor)
                 yield
             except BaseException:
                 self._tail = None  # what was written is looked for next time
@@ -207,6 +211,20 @@ class Journal:
         fresh.replace(self.folder / HEAD_FILE)
         if tail.seq == 1:
             _sync_folder(self.folder)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; OSError where somebody holds it for long, so that no work stops for that."""
+    ends_at = time.monotonic() + _LONGEST_LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(_LOCK_LOOK_S)
+        else:
+            return
 
 
 def _document(event: AuditEvent) -> dict[str, object]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dcmvault.app.wiring.audit import audit_forwarding, audit_journal
+from dcmvault.app.wiring.audit import FOLDER, audit_forwarding, audit_journal
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.config.audit_section import AuditSection
 from dcmvault.errors import DcmvaultError
@@ -98,7 +98,7 @@ class Auditing:
     @property
     def journal_folder(self) -> Path:
         """Where the journal is."""
-        return self.home / "audit"
+        return self.home / FOLDER
 
     def forward(self) -> None:
         """Send what was written to the collector, if there is one; it waits where that fails."""

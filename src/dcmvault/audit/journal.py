@@ -86,7 +86,9 @@ class Journal:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._threads:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The state folder, too, is nobody else's: `parents` would leave it open.
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             descriptor = os.open(self.folder / "lock", flags, 0o600)
             try:

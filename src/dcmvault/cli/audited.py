@@ -148,7 +148,7 @@ def _section() -> AuditSection:
 def _words(value: object) -> str:
     if isinstance(value, tuple | list):
         return " ".join(map(str, value))
-    return "" if value is None else str(value)
+    return "" if value is None or value is False else str(value)
 
 
 def _studies(values: Mapping[str, object]) -> tuple[str, ...]:

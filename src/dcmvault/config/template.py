@@ -325,7 +325,7 @@ def _audit_table() -> list[str]:
             )
         ),
         "[audit]",
-        f"collector = {_text(audit.collector)}",
+        '# collector = "tls://syslog.example:6514"',
         f"site = {_text(audit.site)}",
         f"rotate_mib = {audit.rotate_mib}",
         '# tls_ca_file = "/etc/dcmvault/collector-ca.pem"',

@@ -54,28 +54,33 @@ def _story(page: CertificatePage) -> list[Any]:
         ]
         story.append(pdf.table(head, sampled, (0.46, 0.12, 0.42)))
     if page.months:
-        columns = ("month", "modality", "studies_a", "studies_b", "instances_a", "instances_b")
-        counts = [
-            tuple(
-                pdf.text(cell)
-                for cell in (
-                    row.month,
-                    row.modalities,
-                    row.studies_a,
-                    row.studies_b,
-                    row.instances_a,
-                    row.instances_b,
-                )
-            )
-            for row in page.months
-        ]
-        differing = [number for number, row in enumerate(page.months, 1) if not row.agrees]
-        table = pdf.table(
-            [said[column] for column in columns],
-            counts,
-            (0.14, 0.22, 0.16, 0.16, 0.16, 0.16),
-            differing,
-        )
-        story += pdf.section(said["months"], table)
+        story += _months(page)
     explanations = [pdf.text(text, pdf.QUIET) for text in page.explanations]
     return story + pdf.section(said["how_to_read"], *explanations)
+
+
+def _months(page: CertificatePage) -> list[Any]:
+    said = words()
+    columns = ("month", "modality", "studies_a", "studies_b", "instances_a", "instances_b")
+    counts = [
+        tuple(
+            pdf.text(cell)
+            for cell in (
+                row.month,
+                row.modalities,
+                row.studies_a,
+                row.studies_b,
+                row.instances_a,
+                row.instances_b,
+            )
+        )
+        for row in page.months
+    ]
+    differing = [number for number, row in enumerate(page.months, 1) if not row.agrees]
+    table = pdf.table(
+        [said[column] for column in columns],
+        counts,
+        (0.14, 0.22, 0.16, 0.16, 0.16, 0.16),
+        differing,
+    )
+    return pdf.section(said["months"], table)

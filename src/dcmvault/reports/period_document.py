@@ -20,6 +20,7 @@ from dcmvault.reports.wording import Tone, cause_title, level_meaning, next_step
 #: A page stays readable; the rest is in CSV and JSON, and the page says so.
 _MOST_RUNS = 200
 _MOST_ROWS = 12
+_MOST_DRAWN = 3000
 _OPEN = frozenset({RunState.PENDING, RunState.PLANNING, RunState.RUNNING})
 #: How a run's colour is called in drawings.
 _KINDS: Mapping[Tone, str] = {
@@ -165,7 +166,7 @@ def _timeline(report: PeriodReport) -> Iterator[Chart | Note]:
             _KINDS[run_tone(run)],
             f"{run.run_id}: {state_label(run.state)}",
         )
-        for run in report.runs
+        for run in report.runs[-_MOST_DRAWN:]
         if run.source in shown
     ]
     tones = [run_tone(run) for run in report.runs]
@@ -180,8 +181,9 @@ def _timeline(report: PeriodReport) -> Iterator[Chart | Note]:
         f"{words[tone]}: {format_number(tones.count(tone))}" for tone in Tone if tone in tones
     )
     yield timeline(spans, begin, max(end, begin + timedelta(hours=1)), told, legend)
-    if len(sources) > _MOST_ROWS:
-        yield Note(left_out(len(sources) - _MOST_ROWS))
+    undrawn = max(len(report.runs) - _MOST_DRAWN, len(sources) - _MOST_ROWS)
+    if undrawn > 0:
+        yield Note(left_out(undrawn))
 
 
 def _throughput(report: PeriodReport) -> Iterator[Chart | Note]:
@@ -305,7 +307,8 @@ def _explanations(report: PeriodReport) -> Iterator[Note | Facts]:
         )
     )
     found = {level for row in report.evidence for level in row.by_level}
-    yield Facts(tuple((level.word, level_meaning(level)) for level in sorted(found) if level))
+    if levels := sorted(found - {Level.NONE}):
+        yield Facts(tuple((level.word, level_meaning(level)) for level in levels))
     yield Note(
         _(
             "An instance for two destinations counts twice. Speed is what destinations took, by "

@@ -68,8 +68,8 @@ def _part(part: DestinationReport, report: RunReport) -> Card:
         "source": format_bytes(part.source_bytes),
         "transferred": format_bytes(part.transferred_bytes),
     }
-    asked = f"{_('level asked')}: {part.level.word}"
-    return Card(part.name, asked, (bar(segments), Note(moved)))
+    asked = _("level asked")
+    return Card(part.name, f"{asked}: {part.level.word}", (bar(segments), Note(moved)))
 
 
 def _failures(report: RunReport) -> Iterator[Card | Note | Table]:

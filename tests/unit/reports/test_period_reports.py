@@ -19,7 +19,7 @@ from dcmvault.errors import UsageError
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import RunState
 from dcmvault.model.statistics import PeriodReport
-from dcmvault.reports.charts import WIDTH, buckets
+from dcmvault.reports.charts import WIDTH, Chart, buckets
 from dcmvault.reports.period_csv import COLUMNS
 from dcmvault.reports.period_document import percent, period_document, run_tone
 from dcmvault.reports.render import FORMATS, render_pdf, render_period
@@ -91,7 +91,7 @@ def test_the_pictures_are_there_and_within_their_frames() -> None:
         block
         for section in document.shown
         for block in section.blocks
-        if type(block).__name__ == "Chart"
+        if isinstance(block, Chart)
     ]
     timeline, moved, speed = charts
     assert len(timeline.rects) == 35

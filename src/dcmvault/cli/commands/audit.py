@@ -142,6 +142,7 @@ def _rotate_command() -> click.Command:
         callback=_rotate,
         text=_("Begin the next file of the audit journal; the chain goes on in it."),
         params=[json_option()],
+        examples=[(_("Begin a new file"), "dcmvault audit rotate")],
     )
 
 
@@ -154,6 +155,7 @@ def _forward_command() -> click.Command:
             "\n\nServices do so by themselves, and so do commands when they end."
         ),
         params=[json_option()],
+        examples=[(_("After the collector was away"), "dcmvault audit forward")],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from dcmvault.model.access import Access
 from dcmvault.model.audit import Actor, ActorKind, AuditEvent, AuditKind, AuditOutcome
@@ -52,7 +52,8 @@ def _outcome(access: Access) -> AuditOutcome:
 def _details(access: Access) -> Mapping[str, str | int | float]:
     """Say the rest: lists as words, what is empty left out."""
     told: dict[str, str | int | float] = {}
-    for name, value in asdict(access).items():
+    for field in fields(access):
+        name, value = field.name, getattr(access, field.name)
         if name in _TOLD_ELSEWHERE or not value:
             continue
         if isinstance(value, tuple):

@@ -86,11 +86,7 @@ class Journal:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._threads:
-            # The state folder, too, is nobody else's: `parents` would leave it open.
-            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            descriptor = os.open(self.folder / "lock", flags, 0o600)
+            descriptor = self._lock_file()
             try:
                 _lock(descriptor)
                 yield
@@ -99,6 +95,17 @@ class Journal:
                 raise
             finally:
                 os.close(descriptor)
+
+    def _lock_file(self) -> int:
+        """Open what is locked, and make the folder if there is none."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self.folder / "lock", flags, 0o600)
+        except FileNotFoundError:
+            # The state folder, too, is nobody else's: `parents` would leave it open.
+            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            return os.open(self.folder / "lock", flags, 0o600)
 
     def _known_tail(self, at: datetime) -> Position:
         """Return the end; where the journal was left torn, or cut, a line says so first."""

@@ -328,7 +328,6 @@ def _audit_table() -> list[str]:
         '# collector = "tls://syslog.example:6514"',
         f"site = {_text(audit.site)}",
         f"rotate_mib = {audit.rotate_mib}",
-        '# tls_ca_file = "/etc/dcmvault/collector-ca.pem"',
     ]
 
 

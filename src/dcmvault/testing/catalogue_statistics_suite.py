@@ -39,7 +39,7 @@ class StatisticsSuite(CatalogueCases):
             assert run.studies == report.studies
             assert run.duration_s is not None
         assert everything.studies == 3
-        assert everything.counts == Counts(selected=3, stored=2, failed=1, unreadable=1)
+        assert everything.counts == Counts(3, 1, 2, failed=1, unreadable=1)
         told = {(cause.code, cause.instances, cause.runs) for cause in everything.causes}
         assert told == {("missing", 1, 1), ("unreadable", 1, 1)}
         (evidence,) = everything.evidence

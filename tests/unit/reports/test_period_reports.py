@@ -88,10 +88,7 @@ def test_the_page_stands_alone_and_runs_nothing(language: str, report: PeriodRep
 def test_the_pictures_are_there_and_within_their_frames() -> None:
     document = period_document(sample_periods.bad())
     charts = [
-        block
-        for section in document.shown
-        for block in section.blocks
-        if isinstance(block, Chart)
+        block for section in document.shown for block in section.blocks if isinstance(block, Chart)
     ]
     timeline, moved, speed = charts
     assert len(timeline.rects) == 35

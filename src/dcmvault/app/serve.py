@@ -80,7 +80,7 @@ def serving(settings: Settings, request: ServeRequest, home: Path) -> Iterator[S
     journal, clock = access_journal(home, settings.audit), SystemClock()
     with (
         forwarding_audit(home, settings.audit),
-        vault_archive(vault, choose, follows=follows) as archive,
+        vault_archive(vault, choose, home, follows=follows) as archive,
         answering(serve, archive, journal, clock) as port,
         ExitStack() as stack,
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from dcmvault.app.wiring.services import peer_at, scp_rules, tls_options
 from dcmvault.archives.vault import VaultArchive
@@ -25,10 +26,15 @@ from dcmvault.ports.clock import Clock
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
+#: The folder of what is known of studies, in the state folder.
+_CARDS = "cards"
 
-def vault_archive(vault: Vault, choose: Callable[[], VaultState], *, follows: bool) -> VaultArchive:
+
+def vault_archive(
+    vault: Vault, choose: Callable[[], VaultState], home: Path, *, follows: bool
+) -> VaultArchive:
     """Make the archive over a vault, a context; DestinationError where it cannot be read."""
-    return VaultArchive(vault, choose, follows=follows)
+    return VaultArchive(vault, choose, follows=follows, keeps=home / _CARDS)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from tests.conftest import RunDcmvault
 from tests.integration.story import QUICK_RETRIES
 
 from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.peer_faults import slow
+from dcmvault.testing.peers import SimulatedPacs
 
 
 @pytest.fixture
@@ -76,3 +78,30 @@ def test_a_run_tells_what_took_its_time(copy: Path, run_dcmvault: RunDcmvault) -
     assert part["bytes_per_s"] > 0
     pdf = run_dcmvault("report", run, "--format", "pdf")
     assert Path(pdf.stdout.strip()).read_bytes().startswith(b"%PDF-")
+
+
+def test_a_peer_that_answers_slowly_is_named(
+    home: Path, tmp_path: Path, run_dcmvault: RunDcmvault
+) -> None:
+    (home / "config.toml").write_text(QUICK_RETRIES)
+    make_study(tmp_path / "studies", key="a", instances=12)
+    with SimulatedPacs(slow(0.4)) as pacs:
+        address = f"dicom://{pacs.ae_title}@127.0.0.1:{pacs.port}"
+        run_dcmvault("backup", tmp_path / "studies", "--to", address, "--json")
+    told = json.loads(run_dcmvault("report", "--format", "json").stdout)["performance"]
+    assert told["bottleneck"]["kind"] == "answers"
+    assert told["bottleneck"]["share"] > 0.6
+    assert "TCP_NODELAY" in run_dcmvault("report").stdout
+
+
+def test_a_limit_that_holds_bytes_back_is_named(
+    home: Path, tmp_path: Path, run_dcmvault: RunDcmvault
+) -> None:
+    (home / "config.toml").write_text(f"{QUICK_RETRIES}\n[bandwidth]\nrate = '40 kB/s'\n")
+    make_study(tmp_path / "studies", key="a", instances=4, rows=160, columns=160)
+    with SimulatedPacs() as pacs:
+        address = f"dicom://{pacs.ae_title}@127.0.0.1:{pacs.port}"
+        run_dcmvault("backup", tmp_path / "studies", "--to", address, "--json")
+    told = json.loads(run_dcmvault("report", "--format", "json").stdout)["performance"]
+    assert told["bottleneck"]["kind"] == "bandwidth"
+    assert "“bandwidth”" in run_dcmvault("report").stdout

@@ -20,6 +20,7 @@ from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
+from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.ports.catalogue import (
@@ -35,6 +36,7 @@ from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -53,6 +55,7 @@ class Catalogue:
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
+    statistics: StatisticsCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -101,6 +104,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
+        statistics=StatisticsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

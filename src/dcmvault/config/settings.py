@@ -17,6 +17,7 @@ from dcmvault.config.addresses import (
     is_plain_word,
     source_section,
 )
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
@@ -85,6 +86,8 @@ class Settings(Section):
     safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     #: Our query and retrieve service, for a vault that answers as a PACS.
     serve: ServeSection = ServeSection()
+    #: The journal of who did what, and who gets a copy.
+    audit: AuditSection = AuditSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -12,16 +12,19 @@ from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
+from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.ports.catalogue import (
     JobCatalogue,
@@ -38,6 +41,7 @@ from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
+from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,9 @@ class Catalogue:
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
+    study_facts: StudyFactsCatalogue
+    lessons: LessonBook
+    routes: RouteBook
     statistics: StatisticsCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
@@ -104,6 +111,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
+        study_facts=StudyFactsInDatabase(database),
+        lessons=LessonsInDatabase(database),
+        routes=RoutesInDatabase(database),
         statistics=StatisticsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,

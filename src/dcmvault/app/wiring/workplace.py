@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dcmvault.app.classifying import classifier_of
 from dcmvault.app.wiring.audit import audit_journal
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
@@ -32,6 +33,7 @@ from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
+from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
@@ -197,6 +199,11 @@ class Workplace:
                 self._vaults[section.address] = vault
             return self._vaults[section.address]
 
+    def classifier(self) -> Classifier:
+        """Make the classifier that the configuration and the lessons come to now."""
+        catalogue = self.catalogue
+        return classifier_of(self.settings, catalogue.lessons, catalogue.study_facts)
+
     def _audited(self, stages: BackupStages) -> RunStages:
         """Have runs written down in the audit journal as they begin and end."""
         from dcmvault.app.audited_stages import AuditedStages  # noqa: PLC0415 - when needed
@@ -224,6 +231,9 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            facts=self.catalogue.study_facts,
+            routes=self.catalogue.routes,
+            classifier=self.classifier,
             meter=self.catalogue.statistics,
             open_source=source_of,
             open_destination=self.destination,

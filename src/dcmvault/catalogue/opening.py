@@ -19,6 +19,7 @@ from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
+from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.tables import snapshots
@@ -35,6 +36,7 @@ from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.schedules import QueueHolds, ScheduleBook, UnfinishedRuns
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -53,6 +55,9 @@ class Catalogue:
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
+    schedules: ScheduleBook
+    queue_holds: QueueHolds
+    unfinished: UnfinishedRuns
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -89,6 +94,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
     except BaseException:
         database.close()
         raise
+    schedules = SchedulesInDatabase(database)
     return Catalogue(
         sources=SourcesInDatabase(database),
         plans=PlansInDatabase(database),
@@ -101,6 +107,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
+        schedules=schedules,
+        queue_holds=schedules,
+        unfinished=schedules,
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -18,6 +18,7 @@ _COMMANDS = {
     "demo": ("dcmvault.cli.commands.demo", N_("The whole story on real studies, in a minute.")),
     "backup": ("dcmvault.cli.commands.backup", N_("Back up a source and verify what arrived.")),
     "run": ("dcmvault.cli.commands.run", N_("Carry out a configured plan.")),
+    "schedule": ("dcmvault.cli.commands.schedule", N_("When plans run by themselves.")),
     "listen": (
         "dcmvault.cli.commands.listen",
         N_("Take what is sent to us, and back it up as it comes."),

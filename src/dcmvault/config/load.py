@@ -22,6 +22,7 @@ from dcmvault.config.listener_section import ListenerPeerSection, ListenerSectio
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
+from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
@@ -125,6 +126,11 @@ def effective(settings: Settings) -> dict[str, object]:
         destinations[name] = options
     values["destinations"] = destinations
     values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
+    for table in TABLES_OF_TIME:
+        values[table] = {
+            name: section.model_dump(mode="json", by_alias=True)
+            for name, section in getattr(settings, table).items()
+        }
     return values
 
 
@@ -158,6 +164,8 @@ class _Reader:
             values.get("destinations"), "destinations", self._destination
         )
         values["plans"] = self._tables(values.get("plans"), "plans", self._plan)
+        for name, section in TABLES_OF_TIME.items():
+            values[name] = self._tables(values.get(name), name, self._of_time(section))
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
@@ -165,6 +173,8 @@ class _Reader:
                 self._explain(detail)
             return None
         self._check_plans(settings)
+        for path, reason in problems_of_time(settings):
+            self._add(path, reason)
         self._check_deletion(settings)
         return None if self.problems else settings
 
@@ -219,6 +229,15 @@ class _Reader:
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+    def _of_time(
+        self, section: type[Section]
+    ) -> Callable[[tuple[str, ...], dict[str, object]], object]:
+        def expand(path: tuple[str, ...], options: dict[str, object]) -> object:
+            self._known[path] = tuple(section.model_fields)
+            return options
+
+        return expand
 
     def _check_plans(self, settings: Settings) -> None:
         """Name what plans say that is neither a configured name nor an address."""

@@ -23,6 +23,7 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
+from dcmvault.config.schedule_sections import ScheduleSection, WindowSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.config.serving_section import ServeSection
 from dcmvault.errors import AddressError, ConfigurationError
@@ -88,6 +89,8 @@ class Settings(Section):
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
+    schedules: Mapping[str, ScheduleSection] = Field(default_factory=dict)
+    windows: Mapping[str, WindowSection] = Field(default_factory=dict)
 
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.

@@ -27,7 +27,8 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError
-from dcmvault.model.identifiers import RunId
+from dcmvault.model.identifiers import DestinationId, RunId
+from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
@@ -35,6 +36,7 @@ from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import Worker, WorkQueue
+from dcmvault.ports.schedules import HoldState
 from dcmvault.ports.source import Source
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 #: Jobs that run at once for one destination (the number of associations at first).
 JOBS_PER_DESTINATION = 2
+#: Seconds after which work that a window holds back asks again.
+_HELD_BACK_S = 60.0
 
 
 @dataclass(slots=True)
@@ -221,7 +225,15 @@ class Workplace:
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
+            held_back_s=self._held_back_s,
         )
+
+    def _held_back_s(self, destination_id: DestinationId, priority: Priority) -> float:
+        """Hold back what is not urgent where a window is closed and its queue open for the rest."""
+        if priority >= Priority.URGENT:
+            return 0.0
+        held = self.catalogue.queue_holds.holds().get(destination_id) is HoldState.HELD
+        return _HELD_BACK_S if held else 0.0
 
     def __enter__(self) -> Self:
         return self

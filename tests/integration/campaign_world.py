@@ -29,12 +29,14 @@ _LONGEST_S = 120.0
 class SetClock:
     """A wall clock that is set; durations are real."""
 
-    def __init__(self, start: datetime) -> None:
-        self._now = start
+    def __init__(self, start: datetime, *, goes_on: bool = False) -> None:
+        self._now, self._set_at = start, time.monotonic()
+        self._goes_on = goes_on
 
     def now(self) -> datetime:
-        """Return the time it was set to."""
-        return self._now
+        """Return the time it was set to; a clock that goes on adds what passed since."""
+        passed = time.monotonic() - self._set_at if self._goes_on else 0.0
+        return self._now + timedelta(seconds=passed)
 
     def monotonic(self) -> float:
         """Return real seconds."""
@@ -42,7 +44,7 @@ class SetClock:
 
     def set_now(self, now: datetime) -> None:
         """Set it."""
-        self._now = now
+        self._now, self._set_at = now, time.monotonic()
 
 
 @dataclass(slots=True)

@@ -114,7 +114,7 @@ def _fortnight(
                 clock,
                 duties=[
                     lambda now: start_due(workplace, now),
-                    lambda now: keep_windows(workplace, now, lambda _now, _schedule: None),
+                    lambda now: keep_windows(workplace, now, lambda _now: None),
                 ],
                 events=sorted(events, key=lambda event: event[0]),
                 asleep=(_at("03-24 21:00"), _at("03-25 09:00")),

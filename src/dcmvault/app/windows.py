@@ -26,8 +26,8 @@ _MINUTE = timedelta(minutes=1)
 #: Of urgent work its first jobs tell enough.
 _LOOKED_AT = 1000
 
-#: Gives the hours that history suggests for a schedule; None where it says too little.
-Suggest = Callable[[datetime, str], WeekTable | None]
+#: Gives the hours that history suggests; None where it says too little.
+Suggest = Callable[[datetime], WeekTable | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ def _hours_by_destination(
     Only where one of them has a window.
     """
     hours: dict[str, list[_Hours]] = {}
-    for name, schedule in settings.schedules.items():
+    for schedule in settings.schedules.values():
         plan = settings.plans[schedule.plan]
-        said = _hours_of(settings, name, schedule, now, suggest)
+        said = _hours_of(settings, schedule, now, suggest)
         for place in plan.destinations:
             try:
                 address = settings.destination(place).section.address
@@ -116,10 +116,10 @@ def _hours_by_destination(
 
 
 def _hours_of(
-    settings: Settings, name: str, schedule: ScheduleSection, now: datetime, suggest: Suggest
+    settings: Settings, schedule: ScheduleSection, now: datetime, suggest: Suggest
 ) -> _Hours:
     if schedule.window == SUGGESTED:
-        return _Hours(suggest(now, name), urgent=True)
+        return _Hours(suggest(now), urgent=True)
     if not schedule.window:
         return _Hours(None, urgent=True)
     window = settings.windows[schedule.window]

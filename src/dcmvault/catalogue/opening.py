@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
+from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
@@ -31,6 +32,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
@@ -57,6 +59,7 @@ class Catalogue:
     manifests: ManifestCatalogue
     schedules: ScheduleBook
     queue_holds: QueueHolds
+    history: History
     unfinished: UnfinishedRuns
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
@@ -109,6 +112,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         manifests=ManifestsInDatabase(database),
         schedules=schedules,
         queue_holds=schedules,
+        history=HistoryInDatabase(database),
         unfinished=schedules,
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.database import Database, upsert
 from dcmvault.catalogue.run_report import ENDED_RUNS
 from dcmvault.catalogue.schedule_tables import queue_holds, scheduled_runs, schedules
-from dcmvault.catalogue.tables import runs
+from dcmvault.catalogue.tables import Moment, runs
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.schedule import ScheduledRun, ScheduleState
 from dcmvault.ports.schedules import HoldState
@@ -56,7 +56,9 @@ class SchedulesInDatabase:
                 sa.update(schedules)
                 .where(schedules.c.name == name)
                 .values(
-                    waiting_since=sa.func.coalesce(schedules.c.waiting_since, due_at),
+                    waiting_since=sa.func.coalesce(
+                        schedules.c.waiting_since, sa.literal(due_at, Moment())
+                    ),
                     next_at=next_at,
                 )
             )

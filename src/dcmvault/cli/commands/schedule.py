@@ -10,6 +10,7 @@ import click
 from dcmvault.app import schedules
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import format_age, print_json, say, table
+from dcmvault.cli.schedule_suggest import suggest_command
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.config.time_zones import local_zone
 from dcmvault.i18n import gettext as _
@@ -36,6 +37,7 @@ def command() -> click.Command:
                 _("Disable a schedule, until it is enabled again."),
                 _disable,
             ),
+            suggest_command(),
         ],
     )
 

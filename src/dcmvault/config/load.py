@@ -26,6 +26,7 @@ from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
+from dcmvault.config.week import WeekWindowSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
@@ -336,7 +337,9 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys of a table within a table: a bandwidth's limit, or a window of it ..."""
     section: type[BaseModel] = BandwidthSection
-    if path[-3:-2] == ("windows",):
+    if path[0] == "windows" and path[2] != "rates":
+        section = WeekWindowSection
+    elif path[0] == "windows" or path[-3:-2] == ("windows",):
         section = BandwidthWindowSection
     elif path[:2] == ("listener", "peers"):
         section = ListenerPeerSection

@@ -566,7 +566,9 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     uncommented = "\n".join(
         line.removeprefix("# ")
         if re.match(
-            r"# (\[|address|destinations|level|max|pass|prio|prof|sources|strategy|tls|user)", line
+            r"# (\[|address|destinations|level|max|pass|prio|prof|sources|strategy|tls|user"
+            r"|(plan|cron|window|closed|open|rates|urgent|time_zone|study_days) = )",
+            line,
         )
         else line
         for line in render_template().splitlines()
@@ -575,6 +577,7 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     assert set(load_settings(config).destinations) == {
         *("pacs", "pacs-over-tls", "web", "disk", "vault"),
     }
+    assert load_settings(config).schedules["nightly"].window == "office"
 
 
 def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:

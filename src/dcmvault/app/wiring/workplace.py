@@ -26,6 +26,7 @@ from dcmvault.config.sections import (
     VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
+from dcmvault.config.window_rates import rate_table
 from dcmvault.errors import StateError
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Priority
@@ -150,7 +151,7 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                self.bandwidth.pacing(address, section.bandwidth.table()),
+                self.bandwidth.pacing(address, rate_table(self.settings, section)),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination

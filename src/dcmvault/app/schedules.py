@@ -173,6 +173,8 @@ def _request(workplace: Workplace, run: ScheduledRun) -> RunRequest:
     changes: dict[str, object] = {"sources": (run.source,)}
     if section is not None and section.strategy:
         changes["strategy"] = section.strategy
+    if section is not None and section.max_studies:
+        changes["max_studies"] = section.max_studies
     [request] = requests_of(settings, plan.model_copy(update=changes))
     if section is not None and section.study_days:
         first = run.due_at.astimezone(section.trigger.zone) - timedelta(days=section.study_days)

@@ -37,28 +37,7 @@ def render_template(
     scheduled = bool(nightly_at and sources and destinations)
     names = _destination_names(destinations)
     lines = [
-        *_comment(
-            _(
-                "Configuration of dcmvault. Every key is optional; `dcmvault config check` finds "
-                "what is wrong, `dcmvault config show --effective` shows what is in force."
-            )
-        ),
-        "",
-        *_comment(_("Language of words and figures: “en”, “pt-BR”, or empty (as the system).")),
-        f"language = {_text(language)}",
-        "",
-        *_comment(_("Patient data in reports: “off” (none), “ids” (patient IDs) or “full”.")),
-        'privacy = "off"',
-        "",
-        *_comment(
-            _(
-                "Where the catalogue is. Empty: SQLite in the state folder. Else PostgreSQL: "
-                "“postgresql://user@host/name”, or “env:NAME” or “file:PATH” for a URL with a "
-                "password. Passwords never stand in this file."
-            )
-        ),
-        'database = ""',
-        "",
+        *_head(language),
         *_tables_of_how(),
         *_comment(
             _(
@@ -84,6 +63,34 @@ def render_template(
         *_window_table(applies=scheduled and pauses_by_day),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(language: str) -> list[str]:
+    """Return what stands before the tables."""
+    return [
+        *_comment(
+            _(
+                "Configuration of dcmvault. Every key is optional; `dcmvault config check` finds "
+                "what is wrong, `dcmvault config show --effective` shows what is in force."
+            )
+        ),
+        "",
+        *_comment(_("Language of words and figures: “en”, “pt-BR”, or empty (as the system).")),
+        f"language = {_text(language)}",
+        "",
+        *_comment(_("Patient data in reports: “off” (none), “ids” (patient IDs) or “full”.")),
+        'privacy = "off"',
+        "",
+        *_comment(
+            _(
+                "Where the catalogue is. Empty: SQLite in the state folder. Else PostgreSQL: "
+                "“postgresql://user@host/name”, or “env:NAME” or “file:PATH” for a URL with a "
+                "password. Passwords never stand in this file."
+            )
+        ),
+        'database = ""',
+        "",
+    ]
 
 
 def _tables_of_how() -> list[str]:

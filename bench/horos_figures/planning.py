@@ -20,6 +20,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import new_run_id
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest
 from dcmvault.object_stores.local import LocalStore
+from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.sources.horos import HorosSource
 
@@ -38,6 +39,9 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         runs=catalogue.runs,
         snapshots=catalogue.snapshots,
         reverification=catalogue.reverification,
+        facts=catalogue.study_facts,
+        routes=catalogue.routes,
+        classifier=Classifier,
         open_source=lambda _request: source,
         open_destination=lambda _address: destination,
         policy=RetryPolicy(),

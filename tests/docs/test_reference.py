@@ -11,6 +11,8 @@ from scripts import command_line
 from dcmvault.app.demo import DemonstrationFailedError
 from dcmvault.cli.progress import JsonLines
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.classification_section import ClassificationSection
+from dcmvault.config.conditions import ConditionsSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import (
     DimseDestinationSection,
@@ -20,6 +22,7 @@ from dcmvault.config.peer_sections import (
     StowDestinationSection,
 )
 from dcmvault.config.plans import PlanSection
+from dcmvault.config.routing_section import RoutingSection
 from dcmvault.config.schedule_sections import ScheduleSection, WindowSection
 from dcmvault.config.sections import (
     FolderDestinationSection,
@@ -130,7 +133,7 @@ def defaults(*sections: type[Section]) -> dict[str, str]:
                 value = field.default
                 if isinstance(value, BandwidthSection):
                     value = value.rate
-                elif isinstance(value, OrthancCompanionSection):
+                elif isinstance(value, OrthancCompanionSection | RoutingSection):
                     value = "–"  # a table of its own
                 found[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return found
@@ -158,6 +161,10 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
         "database": top["database"],
     }
     assert tables["[retry]"] == defaults(RetrySection)
+    assert tables["[classification]"] == defaults(ClassificationSection)
+    conditions = [row[0] for row in rows(text.split("## [[rules]]")[1].split("\n## ")[0])][1:]
+    named = [name for row in conditions for name in row.replace("`", "").split(", ")]
+    assert named == list(ConditionsSection.model_fields)
     assert tables["[bandwidth]"] == {"rate": BandwidthSection().rate, "windows": "[]"}
     sources = tables["[sources.NAME]"]
     assert sources.pop("address") == "–"

@@ -21,6 +21,7 @@ from dcmvault.model.job import Job
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport
 from dcmvault.object_stores.local import LocalStore
+from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.destination import Destination
 from dcmvault.ports.source import Source
@@ -39,9 +40,12 @@ _WRITES = frozenset(
         "record",
         "record_closing",
         "record_outcomes",
+        "record_down",
         "record_plan",
+        "record_routes",
         "record_snapshot",
         "record_verification",
+        "release_undelivered",
         "release_waiting",
         "set_digest",
         "set_job_state",
@@ -156,6 +160,9 @@ class Flow:
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
             reverification=catalogue.reverification,
+            facts=catalogue.study_facts,
+            routes=cast(Any, death.guard(catalogue.routes)),
+            classifier=Classifier,
             open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.plans import PlanSection
+from dcmvault.config.routing_section import RoutingSection
 from dcmvault.config.sections import (
     FolderSourceSection,
     HorosSourceSection,
@@ -23,12 +23,12 @@ from dcmvault.config.settings import NamedDestination, Settings
 from dcmvault.errors import LevelNotSupportedError, RunInterruptedError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import RunId, SourceId, new_run_id
+from dcmvault.model.identifiers import RunId, new_run_id
 from dcmvault.model.job import JobState, Priority
-from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample, Strategy
+from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Sample, Strategy
 from dcmvault.model.report import RunReport, RunState
+from dcmvault.model.routing import MIRROR, Routing, RoutingMode, RoutingRule
 from dcmvault.model.selection import EVERYTHING, Selection
-from dcmvault.pipeline.selection import remarks_of, select_from
 from dcmvault.ports.catalogue import RunProgress
 from dcmvault.ports.destination import Destination, Verifier
 
@@ -78,6 +78,8 @@ def make_request(
     selection: Selection = EVERYTHING,
     sample: Sample | None = None,
     due: bool = False,
+    routing: RoutingSection | None = None,
+    max_studies: int = 0,
 ) -> RunRequest:
     """Check what a user asks for, without any connection, and make it canonical.
 
@@ -89,7 +91,14 @@ def make_request(
     if not destinations:
         raise UsageError(_("No destination was named."), hint=_("Name one with --to DESTINATION."))
     section = settings.source(source) if isinstance(source, str) else source
+    if max_studies and strategy.considers_held:
+        raise UsageError(
+            _("A run of the strategy “%s” considers everything, and is not limited to studies.")
+            % strategy.value,
+            hint=_("Use --strategy incremental or smart with --max-studies."),
+        )
     requested: list[DestinationRequest] = []
+    addresses: dict[str, str] = {}
     for name in destinations:
         named = settings.destination(name)
         _refuse_overlap(section, named)
@@ -100,6 +109,7 @@ def make_request(
             raise UsageError(_("The destination %(name)s is named twice.") % {"name": name})
         wanted = _what_is_due(settings, destination.name) if due else sample
         requested.append(DestinationRequest(destination.name, asked, wanted))
+        addresses[name] = destination.name
     return RunRequest(
         kind=kind,
         source=build_source(section, settings.listener).name,
@@ -109,7 +119,22 @@ def make_request(
         include_other_files=include_other_files
         or (isinstance(section, FolderSourceSection) and section.include_other_files),
         selection=selection,
+        routing=_routing(routing, addresses),
+        max_studies=max_studies,
     )
+
+
+def _routing(section: RoutingSection | None, addresses: Mapping[str, str]) -> Routing:
+    """Name destinations by their addresses."""
+    if section is None:
+        return MIRROR
+    rules = [
+        RoutingRule(
+            rule.conditions, tuple(addresses[place] for place in rule.to), RoutingMode(rule.mode)
+        )
+        for rule in section.rules
+    ]
+    return Routing(RoutingMode(section.mode), tuple(rules))
 
 
 def make_requests(
@@ -121,6 +146,8 @@ def make_requests(
     strategy: Strategy = Strategy.INCREMENTAL,
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
+    routing: RoutingSection | None = None,
+    max_studies: int = 0,
 ) -> list[RunRequest]:
     """Make one backup for each source, checked as by `make_request`, before any begins.
 
@@ -137,6 +164,8 @@ def make_requests(
             strategy=strategy,
             priority=priority,
             include_other_files=include_other_files,
+            routing=routing,
+            max_studies=max_studies,
         )
         if any(other.source == request.source for other in requests):
             raise UsageError(_("The source %(name)s is named twice.") % {"name": source})
@@ -159,6 +188,8 @@ def requests_of(settings: Settings, plan: PlanSection) -> list[RunRequest]:
         strategy=Strategy(plan.strategy),
         priority=Priority[plan.priority.upper()],
         include_other_files=plan.include_other_files,
+        routing=plan.routing,
+        max_studies=plan.max_studies,
     )
 
 
@@ -202,7 +233,7 @@ def start(workplace: Workplace, request: RunRequest, run_id: RunId | None = None
 
     With a `run_id` it is that run, however often it is asked for.
     """
-    request = _with_remembered_library(workplace, request)
+    request = with_remembered_library(workplace, request)
     if run_id is not None and (known := _asked_before(workplace, run_id)) is not None:
         return known
     asked = _ask(workplace, request, run_id)
@@ -251,7 +282,7 @@ def _close_abandoned(workplace: Workplace, run_id: RunId) -> None:
     runs.cancel_items(run_id)
 
 
-def _with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRequest:
+def with_remembered_library(workplace: Workplace, request: RunRequest) -> RunRequest:
     """Take a plain path for the library that it was before, though `Database.sql` is not seen now.
 
     An unmounted volume leaves an empty folder, which must not pass for an empty source.
@@ -314,101 +345,3 @@ def paused_destinations(workplace: Workplace) -> set[str]:
         return set()
     names = workplace.catalogue.status.destinations()
     return {names[destination_id] for destination_id in paused if destination_id in names}
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewDestination:
-    """What a run would do at one destination."""
-
-    name: str
-    level: Level
-    selected: int
-    already_held: int
-    bytes: int
-    reasons: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a run would do, found by reading headers only; nothing is sent or stored."""
-
-    destinations: tuple[PreviewDestination, ...]
-    studies: int
-    unreadable: int
-    not_dicom: int
-    warnings: tuple[str, ...]
-    items: Callable[[], Iterator[tuple[str, PlanItem]]]
-
-
-def preview(workplace: Workplace, request: RunRequest) -> Preview:
-    """Look at the source and the catalogue and say what a run would do.
-
-    New headers are read and remembered, so that the run itself need not read them again.
-    """
-    request = _with_remembered_library(workplace, request)
-    catalogue = workplace.catalogue
-    source = workplace.source(request.source)
-    counts = select_from(
-        source,
-        catalogue.sources,
-        None,
-        include_other_files=request.include_other_files,
-        listed=lambda _entries: None,
-        open_other=workplace.source,
-        selection=request.selection,
-    )
-    source_id = catalogue.sources.source(request.source)
-    held = _held_versions(workplace, request, source_id)
-
-    def items() -> Iterator[tuple[str, PlanItem]]:
-        for wanted in request.destinations:
-            for item in catalogue.plans.due(
-                source_id,
-                catalogue.plans.destination(wanted.address),
-                strategy=request.strategy,
-                level=wanted.level or Level.SENT,
-                run_id=None,
-                selection=request.selection,
-            ):
-                yield wanted.address, item
-
-    reasons: dict[str, Counter[str]] = {w.address: Counter() for w in request.destinations}
-    sizes: Counter[str] = Counter()
-    studies: set[str] = set()
-    for address, item in items():
-        reasons[address][item.reason] += 1
-        held[address] -= item.reason == request.strategy
-        sizes[address] += 0 if item.held else item.entry.fingerprint.size
-        studies.add(item.identity.study_instance_uid)
-    return Preview(
-        destinations=tuple(
-            PreviewDestination(
-                wanted.address,
-                wanted.level or Level.SENT,
-                reasons[wanted.address].total(),
-                held[wanted.address],
-                sizes[wanted.address],
-                reasons[wanted.address],
-            )
-            for wanted in request.destinations
-        ),
-        studies=len(studies),
-        unreadable=counts.unreadable,
-        not_dicom=counts.not_dicom,
-        warnings=remarks_of(source).warnings,
-        items=items,
-    )
-
-
-def _held_versions(workplace: Workplace, request: RunRequest, source_id: SourceId) -> Counter[str]:
-    """Count by destination what is held of a source at the level that is asked for."""
-    plans = workplace.catalogue.plans
-    held: Counter[str] = Counter()
-    for wanted in request.destinations:
-        keeps_versions = workplace.destination(wanted.address).keeps_versions
-        destination_id = plans.destination(wanted.address, keeps_versions=keeps_versions)
-        level = wanted.level or Level.SENT
-        held[wanted.address] = plans.held_versions(
-            source_id, destination_id, level, request.selection
-        )
-    return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from dcmvault.app.windows import note_pause, note_resume
@@ -10,6 +11,7 @@ from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import Job, JobState, Priority
+from dcmvault.model.learning import LessonKind
 from dcmvault.model.report import RunState
 from dcmvault.ports.queue import QueueState
 
@@ -92,12 +94,29 @@ def cancel(workplace: Workplace, run_or_job: str) -> None:
     workplace.queue.cancel(run.run_id)
 
 
-def prioritise(workplace: Workplace, job_id: str, priority: Priority) -> None:
-    """Move a waiting job in its destination's queue."""
-    job = _job(workplace, job_id)
+def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> int:
+    """Move a waiting job in its destination's queue, or all of a study; return how many.
+
+    What is moved is written down, for priorities to learn from.
+    """
     catalogue = workplace.catalogue
-    catalogue.runs.set_job_priority(job.job_id, priority)
-    workplace.queue.prioritise(job.job_id, priority)
+    moved = [
+        job
+        for job in catalogue.runs.jobs(limit=sys.maxsize)
+        if job.study_instance_uid == job_or_study
+    ]
+    moved = moved or [_job(workplace, job_or_study)]
+    for job in moved:
+        catalogue.runs.set_job_priority(job.job_id, priority)
+        workplace.queue.prioritise(job.job_id, priority)
+        if priority != job.priority and job.study_instance_uid:
+            forward = priority > job.priority
+            catalogue.lessons.record_lesson(
+                LessonKind.RAISED if forward else LessonKind.LOWERED,
+                [job.study_instance_uid],
+                workplace.clock.now(),
+            )
+    return len(moved)
 
 
 def _job(workplace: Workplace, job_id: str) -> Job:

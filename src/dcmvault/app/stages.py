@@ -8,30 +8,24 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
-from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
+from dcmvault.app.rerouting import Rerouting
+from dcmvault.app.run_planning import RunPlanning, marks_of
+from dcmvault.model.classification import StudyMarks
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState, Priority
-from dcmvault.model.plan import (
-    DestinationRequest,
-    PlanItem,
-    RunKind,
-    RunRequest,
-    Sample,
-)
+from dcmvault.model.plan import RunKind, RunRequest
 from dcmvault.model.report import RunState
+from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.concurrency import ConcurrencyController
 from dcmvault.pipeline.lanes import LaneGate
-from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
-from dcmvault.pipeline.reverification import choose_oldest
 from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
 from dcmvault.ports.catalogue import (
     JobCatalogue,
@@ -47,14 +41,13 @@ from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snaps
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.source import Source
+from dcmvault.ports.strategy import RouteBook, StudyFactsCatalogue
 
 _log = logging.getLogger(__name__)
 
 #: How long a destination is left alone, in first waits of the retry policy, and at most.
 _BREAKER_WAITS = 12
 _LONGEST_REST_S = 60.0
-#: Jobs written in one transaction.
-_JOBS_AT_ONCE = 100
 #: Seconds between notes of how far a pass has come.
 _NOTE_S = 0.25
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
@@ -98,6 +91,10 @@ class BackupStages:
     runs: RunCatalogue
     snapshots: SnapshotWitness
     reverification: ReverificationCatalogue
+    facts: StudyFactsCatalogue
+    routes: RouteBook
+    #: Makes the classifier that is in force now.
+    classifier: Callable[[], Classifier]
     open_source: Callable[[RunRequest], Source]
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
@@ -125,6 +122,7 @@ class BackupStages:
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
         warnings: Sequence[str] = ()
+        marks: Mapping[str, StudyMarks] = {}
         if request.kind.delivers:
             self._get_ready(request)
             with self.timed(run_id, "scan"), _rare_collections():
@@ -140,32 +138,21 @@ class BackupStages:
                     selection=request.selection,
                 )
                 warnings = _warnings(source, counts)
+                marks = marks_of(source)
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
-        already_held: dict[DestinationId, int] = {}
-        levels: dict[DestinationId, Level] = {}
         with self.timed(run_id, "plan"), _rare_collections():
-            for wanted in request.destinations:
-                destination = self.open_destination(wanted.address)
-                destination_id = self.plans.destination(
-                    destination.name, keeps_versions=destination.keeps_versions
-                )
-                levels[destination_id] = wanted.level or destination.default_level
-                planned, already_held[destination_id] = self._plan_destination(
-                    run_id,
-                    request,
-                    source_id,
-                    destination,
-                    replace(wanted, level=levels[destination_id]),
-                )
-                jobs += planned
+            planned = self._planning().plan(
+                run_id, request, source_id, marks, lambda: self._check_stop(run_id)
+            )
+        jobs += planned.jobs
         self.runs.record_plan(
             run_id,
             counts=counts,
             # A later pass of the same run only adds what is new.
-            already_held=already_held if record.planned_at is None else {},
-            levels=levels,
-            warnings=warnings,
+            already_held=planned.already_held if record.planned_at is None else {},
+            levels=planned.levels,
+            warnings=[*warnings, *planned.remarks],
         )
         self.runs.set_run_state(run_id, RunState.RUNNING, self.clock.now())
         if self.runs.run(run_id).state in _ENDED_RUNS:  # cancelled meanwhile
@@ -192,11 +179,15 @@ class BackupStages:
                 self.runs.add_stage_seconds(jobs[0].run_id, seconds)
 
     def finish(self, run_id: RunId) -> bool:
-        """End the run, unless the same work was asked for again while it ran: then plan again.
+        """End the run, unless something is left to plan: then plan again.
 
+        That is so where the same work was asked for again while it ran, and where what one
+        destination could not take may go to another.
         Before that snapshots are taken of what arrived, though some of its jobs may have failed.
         """
         request = self.runs.run(run_id).request
+        if Rerouting(self.plans, self.facts, self.routes, self.clock).divert(run_id, request):
+            return False
         destinations = [self.open_destination(wanted.address) for wanted in request.destinations]
         for destination in destinations:
             if isinstance(destination, TakesSeveral):
@@ -267,6 +258,17 @@ class BackupStages:
             )
             return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
 
+    def _planning(self) -> RunPlanning:
+        return RunPlanning(
+            self.plans,
+            self.facts,
+            self.routes,
+            self.reverification,
+            self.open_destination,
+            self.classifier,
+            self.clock,
+        )
+
     def _get_ready(self, request: RunRequest) -> None:
         """Have destinations open what takes a while, beside the scan.
 
@@ -303,56 +305,6 @@ class BackupStages:
         """Leave planning when the worker stops or the run was cancelled."""
         if self.stopping.is_set() or self.runs.run(run_id).state in _ENDED_RUNS:
             raise StageInterruption
-
-    def _plan_destination(
-        self,
-        run_id: RunId,
-        request: RunRequest,
-        source_id: SourceId,
-        destination: Destination,
-        wanted: DestinationRequest,
-    ) -> tuple[list[Job], int]:
-        """Return the jobs at a destination, and how many versions it holds that are in none."""
-        destination_id = self.plans.destination(destination.name)
-        level = wanted.level or destination.default_level
-        items: Iterator[PlanItem]
-        held = 0
-        if request.kind is RunKind.VERIFY:
-            items = self._expected(source_id, destination_id, level, wanted.sample)
-        else:
-            chosen = request.selection
-            held = self.plans.held_versions(source_id, destination_id, level, chosen)
-            items = self.plans.due(
-                source_id,
-                destination_id,
-                strategy=request.strategy,
-                level=level,
-                run_id=run_id,
-                selection=chosen,
-            )
-        planned = slice_into_jobs(
-            items, priority=request.priority, keeps_versions=destination.keeps_versions
-        )
-        jobs: list[Job] = []
-        while some := list(islice(planned, _JOBS_AT_ONCE)):
-            jobs += self.plans.add_jobs(run_id, destination_id, some)
-            held -= sum(item.reason == request.strategy for job in some for item in job.items)
-            self._check_stop(run_id)
-        return jobs, held
-
-    def _expected(
-        self,
-        source_id: SourceId,
-        destination_id: DestinationId,
-        level: Level,
-        sample: Sample | None,
-    ) -> Iterator[PlanItem]:
-        """List what is verified: everything, or the studies of a sample."""
-        if sample is None:
-            return self.plans.expected(source_id, destination_id)
-        ages = self.reverification.study_ages(source_id, destination_id, level)
-        chosen = choose_oldest(ages, sample, self.clock.now())
-        return self.reverification.expected_of(source_id, destination_id, chosen)
 
     @contextmanager
     def timed(self, run_id: RunId, stage: str) -> Iterator[None]:

@@ -108,6 +108,38 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
         last_entry = rows[-1].entry_id
 
 
+def due_study_keys(connection: sa.Connection, question: DueQuestion) -> list[int]:
+    """List the studies with anything that seems due, ascending; 0 for opaque files.
+
+    It is not looked for equal contents that stand for what seems due.
+    """
+    key = sa.func.coalesce(entries.c.study_id, 0)
+    level = sa.func.coalesce(holdings.c.level, 0)
+    query = (
+        sa.select(key)
+        .distinct()
+        .select_from(entries)
+        .join(versions, versions.c.id == entries.c.version_id)
+        .outerjoin(
+            holdings,
+            sa.and_(
+                holdings.c.version_id == versions.c.id,
+                holdings.c.destination_id == question.destination_id,
+            ),
+        )
+        .where(entries.c.state == EntryState.PRESENT, entries.c.source_id == question.source_id)
+        .order_by(key)
+    )
+    if not question.selection.is_whole:
+        query = (
+            query.outerjoin(instances, instances.c.id == versions.c.instance_id)
+            .outerjoin(series, series.c.id == instances.c.series_id)
+            .outerjoin(studies, studies.c.id == series.c.study_id)
+            .where(is_selected(question.selection))
+        )
+    return list(connection.scalars(_what_is_due(question, query, level)))
+
+
 def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) -> list[int]:
     """Return the next studies that fill a page, at least one if there is any."""
     query = (

@@ -136,6 +136,8 @@ def _ensure_series(
             "study_id": study_id,
             "series_instance_uid": uid,
             **_storable(header.series._asdict()),
+            "source_ae_title": storable(header.source_ae_title),
+            "station_name": storable(header.station_name),
         }
         for (study_id, uid), header in newest.items()
     }

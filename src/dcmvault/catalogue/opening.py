@@ -13,16 +13,19 @@ from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
+from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.ports.catalogue import (
     JobCatalogue,
@@ -40,6 +43,7 @@ from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.schedules import QueueHolds, ScheduleBook, UnfinishedRuns
 from dcmvault.ports.status import StatusCatalogue
+from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ class Catalogue:
     queue_holds: QueueHolds
     history: History
     unfinished: UnfinishedRuns
+    study_facts: StudyFactsCatalogue
+    lessons: LessonBook
+    routes: RouteBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -114,6 +121,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         queue_holds=schedules,
         history=HistoryInDatabase(database),
         unfinished=schedules,
+        study_facts=StudyFactsInDatabase(database),
+        lessons=LessonsInDatabase(database),
+        routes=RoutesInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

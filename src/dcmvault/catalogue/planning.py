@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
-from dcmvault.catalogue.due import DueQuestion, everything_of, is_selected, pages
+from dcmvault.catalogue.due import everything_of, is_selected, pages
+from dcmvault.catalogue.due_questions import due_question, find_run_destination, keeps_versions
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
@@ -35,8 +36,7 @@ from dcmvault.catalogue.tables import (
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import ItemState, Job, JobState
-from dcmvault.model.plan import PlanItem, PlannedJob, RunKind, Strategy
-from dcmvault.model.report import RunState
+from dcmvault.model.plan import PlanItem, PlannedJob, Strategy
 from dcmvault.model.selection import EVERYTHING, Selection
 
 #: Columns of new rows, in order.
@@ -98,8 +98,11 @@ class PlansInDatabase:
         level: Level,
         run_id: RunId | None,
         selection: Selection = EVERYTHING,
+        study_keys: Sequence[int] | None = None,
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
+
+        With `study_keys` those of these studies only.
 
         Reasons: `not_held` for what a verification found missing or damaged, or what was an
         item before and never got there; else `changed` or `new`; `level` for what is sent or
@@ -107,23 +110,17 @@ class PlansInDatabase:
         full run a differential run considers everything.
         """
         with self.database.read() as connection:
-            run_destination_id = None
-            if run_id is not None:
-                run_destination_id = _find_run_destination(connection, run_id, destination_id)
-            held_after = 0
-            if strategy is Strategy.DIFFERENTIAL:
-                held_after = _newest_version_of_full(connection, source_id, destination_id)
-            keeps = keeps_versions(connection, destination_id)
-        question = DueQuestion(
-            source_id,
-            destination_id,
-            level,
-            held_reason="" if strategy is Strategy.INCREMENTAL else strategy.value,
-            held_after=held_after,
-            run_destination_id=run_destination_id,
-            keeps_versions=keeps,
-            selection=selection,
-        )
+            question = due_question(
+                connection,
+                source_id,
+                destination_id,
+                strategy=strategy,
+                level=level,
+                run_id=run_id,
+                selection=selection,
+            )
+        if study_keys is not None:
+            question = replace(question, study_keys=tuple(sorted(study_keys)))
         for page in pages(self.database, question):
             yield from page
 
@@ -257,28 +254,11 @@ def _with_study(query: sa.Select[Any], selection: Selection) -> sa.Select[Any]:
     )
 
 
-def keeps_versions(connection: sa.Connection, destination_id: DestinationId) -> bool:
-    """Say whether a destination keeps several contents under one identity, as plans found."""
-    query = sa.select(destinations.c.keeps_versions).where(destinations.c.id == destination_id)
-    return bool(connection.scalar(query))
-
-
-def _find_run_destination(
-    connection: sa.Connection, run_id: RunId, destination_id: DestinationId
-) -> int | None:
-    found: int | None = connection.scalar(
-        sa.select(run_destinations.c.id)
-        .join(runs, runs.c.id == run_destinations.c.run_id)
-        .where(runs.c.run_id == run_id, run_destinations.c.destination_id == destination_id)
-    )
-    return found
-
-
 def ensure_run_destination(
     connection: sa.Connection, run_id: RunId, destination_id: DestinationId
 ) -> int:
     """Return the key of a run's part at one destination; KeyError for an unknown run."""
-    found = _find_run_destination(connection, run_id, destination_id)
+    found = find_run_destination(connection, run_id, destination_id)
     if found is None:
         run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
         if run_key is None:
@@ -286,29 +266,9 @@ def ensure_run_destination(
         insert_new(
             connection, run_destinations, [{"run_id": run_key, "destination_id": destination_id}]
         )
-        found = _find_run_destination(connection, run_id, destination_id)
+        found = find_run_destination(connection, run_id, destination_id)
     assert found is not None
     return found
-
-
-def _newest_version_of_full(
-    connection: sa.Connection, source_id: SourceId, destination_id: DestinationId
-) -> int:
-    """Return the newest version that the last finished full run knew; 0 without such a run."""
-    found = connection.scalar(
-        sa.select(run_destinations.c.newest_version_id)
-        .join(runs, runs.c.id == run_destinations.c.run_id)
-        .where(
-            run_destinations.c.destination_id == destination_id,
-            runs.c.source_id == source_id,
-            runs.c.kind == RunKind.BACKUP.value,
-            runs.c.strategy == Strategy.FULL.value,
-            runs.c.state == RunState.FINISHED,
-        )
-        .order_by(runs.c.finished_at.desc(), runs.c.id.desc())
-        .limit(1)
-    )
-    return int(found or 0)
 
 
 def _versions_of_run(

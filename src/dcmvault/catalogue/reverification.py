@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database
 from dcmvault.catalogue.due import everything_of, pages
+from dcmvault.catalogue.due_questions import keeps_versions
 from dcmvault.catalogue.facts import FACTS, newest_fact
-from dcmvault.catalogue.planning import keeps_versions
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (
     EntryState,

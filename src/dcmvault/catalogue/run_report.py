@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dcmvault import errors
 from dcmvault.catalogue import requests
 from dcmvault.catalogue.counters import OPEN_STATES, count_of
+from dcmvault.catalogue.routes import diversions
 from dcmvault.catalogue.study_reports import study_reports
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
@@ -87,6 +88,7 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
         failures=tuple(_failures(connection, parts, unreadable, ended=ended)),
         warned=tuple(_warned(connection, parts)),
         warnings=tuple(json.loads(run.warnings)),
+        diversions=tuple(diversions(connection, run.id)),
         study_reports=tuple(study_reports(connection, run, parts, touched)) if studies else (),
         error=(
             None if run.error_code is None else (run.error_code, run.error_message, run.error_hint)

@@ -188,6 +188,8 @@ series = sa.Table(
     _text("series_number"),
     _text("series_description"),
     _text("body_part_examined"),
+    _text("source_ae_title"),
+    _text("station_name"),
     sa.UniqueConstraint("study_id", "series_instance_uid"),
 )
 

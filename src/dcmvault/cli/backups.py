@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import click
 
-from dcmvault.app.backup import Preview, preview
+from dcmvault.app.preview import Preview, preview
 from dcmvault.app.watching import watch_and_back_up
 from dcmvault.cli.building import json_option, progress_option
+from dcmvault.cli.classification_views import explained_lines, explained_objects
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import print_json, say
 from dcmvault.cli.runs import Done, carry_out
@@ -42,7 +43,11 @@ def how_options() -> list[click.Parameter]:
     """Build the options that all commands have which back up."""
     return [
         click.Option(
-            ["--explain"], is_flag=True, help=_("Say of every instance why it is due, first.")
+            ["--explain"],
+            is_flag=True,
+            help=_(
+                "Say of every instance why it is due, first, and of every study what rules say."
+            ),
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
@@ -144,7 +149,11 @@ def _carry_out_all(settings: Settings, requests: Sequence[RunRequest], how: How)
         objects = [
             one.summary
             if not how.explain
-            else {**one.summary, "explanation": foretold[number]["explanation"]}
+            else {
+                **one.summary,
+                "explanation": foretold[number]["explanation"],
+                "classification": foretold[number]["classification"],
+            }
             for number, one in enumerate(done)
         ]
         print_json(objects[0] if len(objects) == 1 else _together(done, objects))
@@ -205,9 +214,12 @@ def _foretell(
     """Look at what would be done; show it to people, or return it for JSON."""
     if titled and not how.as_json:
         say(f"{visible(request.source)}:")
-    seen = preview(session.workplace, request)
+    seen = preview(session.workplace, request, explain=how.explain)
     explanation: list[dict[str, str]] = []
     if how.explain:
+        if not how.as_json:
+            for line in explained_lines(seen.explained, request.strategy):
+                say(line)
         for destination, item in seen.items():
             if how.as_json:
                 explanation.append(
@@ -223,7 +235,10 @@ def _foretell(
                 name = item.identity.sop_instance_uid or _("(no SOP Instance UID)")
                 say(f"{name}  {visible(destination)}  {reason_word(item.reason)}")
     if how.as_json:
-        return {"source": request.source, **_foretold(seen), "explanation": explanation}
+        told = {"source": request.source, **_foretold(seen), "explanation": explanation}
+        if how.explain:
+            told["classification"] = explained_objects(seen.explained)
+        return told
     _say_foretold(seen)
     return {}
 

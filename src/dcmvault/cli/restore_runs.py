@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dcmvault.app.lessons import note_restored
 from dcmvault.app.restore_certificates import certificate_of_run
 from dcmvault.app.restore_report import RestoreRequest
 from dcmvault.app.restore_to_peer import peer_restore
@@ -31,6 +32,10 @@ def to_peer(
         workplace = session.workplace
         asked = peer_restore(workplace, request, level_of(level))
         done = carry_out(session, asked.request, as_json=as_json, progress=progress)
+        if not request.selection.is_whole:
+            report = workplace.catalogue.runs.report(done.run_id)
+            studies = {one.study_instance_uid for one in report.study_reports}
+            note_restored(session.home, settings, studies)
         if certificates:
             certificate = certificate_of_run(
                 workplace,

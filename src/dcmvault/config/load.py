@@ -16,12 +16,14 @@ from pydantic_core import ErrorDetails
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
+from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
+from dcmvault.config.routing_section import ROUTING_MODES, RoutingRuleSection, RoutingSection
 from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
@@ -58,6 +60,8 @@ _WORDS = {
     "level": LEVEL_WORDS,
     "strategy": STRATEGY_WORDS,
     "priority": PRIORITY_WORDS,
+    "otherwise": PRIORITY_WORDS,
+    "mode": ROUTING_MODES,
 }
 #: Keys of a destination about the age of its evidence.
 _AGEING = ("reverify_after", "reverify_share")
@@ -116,6 +120,11 @@ def effective(settings: Settings) -> dict[str, object]:
         "listener": settings.listener.model_dump(mode="json"),
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "serve": settings.serve.model_dump(mode="json"),
+        "classification": settings.classification.model_dump(mode="json"),
+        "rules": [
+            rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            for rule in settings.rules
+        ],
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -126,7 +135,10 @@ def effective(settings: Settings) -> dict[str, object]:
         options |= {name: getattr(destination, name) for name in _AGEING}
         destinations[name] = options
     values["destinations"] = destinations
-    values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
+    values["plans"] = {
+        name: plan.model_dump(mode="json", exclude_none=True)
+        for name, plan in settings.plans.items()
+    }
     for table in TABLES_OF_TIME:
         values[table] = {
             name: section.model_dump(mode="json", by_alias=True)
@@ -154,6 +166,7 @@ class _Reader:
             ("listener",): tuple(ListenerSection.model_fields),
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
+            ("classification",): tuple(ClassificationSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -176,6 +189,7 @@ class _Reader:
         self._check_plans(settings)
         for path, reason in problems_of_time(settings):
             self._add(path, reason)
+        self._check_rules(settings)
         self._check_deletion(settings)
         return None if self.problems else settings
 
@@ -229,6 +243,7 @@ class _Reader:
 
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
+        self._known[*path, "routing"] = tuple(RoutingSection.model_fields)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
     def _of_time(
@@ -252,6 +267,22 @@ class _Reader:
                         find(place)
                     except AddressError as error:
                         self._add(("plans", name, key), f"{error.message} {error.hint}".rstrip())
+
+    def _check_rules(self, settings: Settings) -> None:
+        """Name rules that are called alike, and routes to what is no destination of the plan."""
+        names: set[str] = set()
+        for number, rule in enumerate(settings.rules):
+            if rule.name in names:
+                self._add(("rules", str(number), "name"), _("Another rule has this name."))
+            names.add(rule.name)
+        for name, plan in settings.plans.items():
+            for number, route in enumerate(plan.routing.rules):
+                path = ("plans", name, "routing", "rules", str(number), "to")
+                for place in route.to:
+                    if place not in plan.destinations:
+                        known = did_you_mean(place, plan.destinations)
+                        reason = _("“%s” is no destination of this plan.") % place
+                        self._add(path, f"{reason} {known}".rstrip())
 
     def _check_deletion(self, settings: Settings) -> None:
         """Name what the levels are said of that is neither a configured name nor an address."""
@@ -347,6 +378,10 @@ def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
         section = OrthancCompanionSection
     elif path[:2] == ("serve", "peers"):
         section = ServePeerSection
+    elif path[0] == "rules":
+        section = RuleSection
+    elif path[-3:-1] and "routing" in path:
+        section = RoutingRuleSection
     return tuple(field.alias or name for name, field in section.model_fields.items())
 
 
@@ -387,7 +422,7 @@ def _what_type(kind: str, loc: Sequence[str]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
-        case "tuple_type" if loc[:1] == ("plans",):
+        case "tuple_type" if loc[:1] in (("plans",), ("rules",)) and loc[-1] != "rules":
             return _("This must be a list of texts, in [brackets].")
         case "tuple_type":
             return _("This must be a list of tables.")

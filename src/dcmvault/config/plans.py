@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dcmvault.config.options import Section
+from dcmvault.config.routing_section import RoutingSection
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import Strategy
@@ -29,8 +30,12 @@ class PlanSection(Section):
     destinations: _Places
     #: The level asked of every destination; empty: each destination's own.
     level: Literal["", "sent", "present", "complete", "committed", "proven"] = ""
-    strategy: Literal["full", "incremental", "differential"] = "incremental"
+    strategy: Literal["full", "incremental", "differential", "smart"] = "incremental"
     #: Place in the destinations' queues.
     priority: Literal["low", "normal", "high", "urgent", "emergency"] = "normal"
     #: Files that are not DICOM are backed up too.
     include_other_files: bool = False
+    #: Studies that go to each destination in one run, at most; 0: all that are due.
+    max_studies: int = Field(default=0, ge=0)
+    #: Which destinations get which study.
+    routing: RoutingSection = RoutingSection()

@@ -18,6 +18,7 @@ from dcmvault.config.addresses import (
     source_section,
 )
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
@@ -86,6 +87,9 @@ class Settings(Section):
     safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     #: Our query and retrieve service, for a vault that answers as a PACS.
     serve: ServeSection = ServeSection()
+    #: How rules about studies are put to work, and the rules themselves.
+    classification: ClassificationSection = ClassificationSection()
+    rules: tuple[RuleSection, ...] = ()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.classification_section import ClassificationSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
@@ -95,7 +96,14 @@ def _head(language: str) -> list[str]:
 
 def _tables_of_how() -> list[str]:
     """Return what holds for all sources and destinations."""
-    tables = (_retry_table, _bandwidth_table, _listener_table, _deletion_table, _serve_table)
+    tables = (
+        _retry_table,
+        _bandwidth_table,
+        _listener_table,
+        _deletion_table,
+        _serve_table,
+        _classification_table,
+    )
     return [line for table in tables for line in (*table(), "")]
 
 
@@ -223,6 +231,30 @@ def _serve_table() -> list[str]:
     ]
 
 
+def _classification_table() -> list[str]:
+    section = ClassificationSection()
+    return [
+        *_comment(
+            _(
+                "Which studies come first with the strategy “smart”. The first rule whose "
+                "conditions all hold gives the priority: yours, then dcmvault's own “built_in” "
+                "ones (dcmvault rules list). “learn”: what people move in queues, and restore, "
+                "moves studies like these by one step (dcmvault rules learned)."
+            )
+        ),
+        "[classification]",
+        f"built_in = {str(section.built_in).lower()}",
+        f"otherwise = {_text(section.otherwise)}",
+        f"learn = {str(section.learn).lower()}",
+        "",
+        "# [[rules]]",
+        '# name = "screening"',
+        '# modality = ["MG"]',
+        '# words = ["screening", "rastreamento"]',
+        '# priority = "low"',
+    ]
+
+
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
 
@@ -324,7 +356,8 @@ def _plan_table(
         *_comment(
             _(
                 "Plans: what is backed up from where to where, under one name: dcmvault run NAME. "
-                "Each source in turn to every destination."
+                "Each source in turn to every destination, or as “routing” says: to all (mirror), "
+                "to the first that can be reached (failover), or to one of them (load-balance)."
             )
         ),
         f"{mark}[plans.nightly]",
@@ -333,6 +366,12 @@ def _plan_table(
         '# level = "complete"',
         f'{mark}strategy = "incremental"',
         '# priority = "normal"',
+        "# max_studies = 50",
+        "# [plans.nightly.routing]",
+        '# mode = "failover"',
+        "# [[plans.nightly.routing.rules]]",
+        '# modality = ["US"]',
+        '# to = ["vault"]',
     ]
 
 

@@ -31,13 +31,15 @@ _DEFLATED = frozenset(
 )
 
 #: Raw tags, as the loop below reads them.
-_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = (
-    EXPLICIT_LITTLE.raw_tag(0x00020000 + element) for element in (0x0000, 0x0002, 0x0003, 0x0010)
+_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX, _SOURCE_AE_TITLE = (
+    EXPLICIT_LITTLE.raw_tag(0x00020000 + element)
+    for element in (0x0000, 0x0002, 0x0003, 0x0010, 0x0016)
 )
-_WANTED = frozenset({_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX})
+_WANTED = frozenset({_GROUP_LENGTH, _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX, _SOURCE_AE_TITLE})
 #: More than this before the data set is no file meta information.
 _MAX_META_ELEMENTS = 1000
 _MAX_UID_BYTES = 256
+_MAX_AE_BYTES = 16
 _tag = struct.Struct("<HH").unpack_from
 
 
@@ -51,6 +53,8 @@ class FileMeta:
     sop_instance_uid: str = ""
     #: As stated, or assumed from the data set when nothing is stated (a flaw then says so).
     transfer_syntax_uid: str = ""
+    #: Source Application Entity Title.
+    source_ae_title: str = ""
     data_set_start: int = 0
     encoding: Encoding = EXPLICIT_LITTLE
     deflated: bool = False
@@ -155,6 +159,8 @@ def _read_group_2(file: ByteSource, meta: FileMeta, begin: int) -> int:
     meta.sop_class_uid = _uid(values.get(_SOP_CLASS, b""))
     meta.sop_instance_uid = _uid(values.get(_SOP_INSTANCE, b""))
     meta.transfer_syntax_uid = _uid(values.get(_TRANSFER_SYNTAX, b""))
+    # PS3.5 section 6.2, AE: at most 16 characters, spaces before and after do not count.
+    meta.source_ae_title = _uid(values.get(_SOURCE_AE_TITLE, b"")[:_MAX_AE_BYTES]).strip()
     return position
 
 

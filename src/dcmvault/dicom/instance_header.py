@@ -16,6 +16,7 @@ _SOP_INSTANCE = 0x00080018
 _STUDY = 0x0020000D
 _SERIES = 0x0020000E
 INSTANCE_NUMBER = 0x00200013
+_STATION_NAME = 0x00081010
 
 _UIDS = {
     _STUDY: "Study Instance UID",
@@ -45,7 +46,8 @@ _SERIES_TAGS = {
 }
 #: Character set, UIDs, and what `InstanceHeader` shows of study, series and instance.
 HEADER_TAGS = frozenset(
-    {_CHARACTER_SET, INSTANCE_NUMBER, *_UIDS, *_STUDY_TAGS.values(), *_SERIES_TAGS.values()}
+    {_CHARACTER_SET, INSTANCE_NUMBER, _STATION_NAME}
+    | {*_UIDS, *_STUDY_TAGS.values(), *_SERIES_TAGS.values()}
 )
 _uids_of = itemgetter(*_UIDS)
 _study_texts_of = itemgetter(*_STUDY_TAGS.values())
@@ -97,6 +99,8 @@ def instance_header(
         has_preamble=meta.has_preamble,
         has_file_meta=meta.has_file_meta,
         flaws=tuple(flaws),
+        source_ae_title=meta.source_ae_title,
+        station_name=texts[_STATION_NAME],
     )
 
 

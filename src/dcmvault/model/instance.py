@@ -116,6 +116,9 @@ class InstanceHeader(NamedTuple):
     #: Sentences about what is wrong though it parses (truncated pixel data, odd lengths, UIDs
     #: that differ between file meta and data set ...). Empty for a sound file.
     flaws: tuple[str, ...] = ()
+    #: Who sent it (0002,0016), and the machine that made it (0008,1010).
+    source_ae_title: str = ""
+    station_name: str = ""
 
     @property
     def was_scanned(self) -> bool:

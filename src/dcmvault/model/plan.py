@@ -9,6 +9,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceEntry, InstanceIdentity, InstanceKind
 from dcmvault.model.job import Priority
+from dcmvault.model.routing import MIRROR, Routing
 from dcmvault.model.selection import EVERYTHING, Selection
 
 
@@ -18,6 +19,13 @@ class Strategy(StrEnum):
     FULL = "full"
     INCREMENTAL = "incremental"
     DIFFERENTIAL = "differential"
+    #: As INCREMENTAL, what matters most first.
+    SMART = "smart"
+
+    @property
+    def considers_held(self) -> bool:
+        """Whether what is held at the asked level may be due, too."""
+        return self in (Strategy.FULL, Strategy.DIFFERENTIAL)
 
 
 class RunKind(StrEnum):
@@ -70,6 +78,10 @@ class RunRequest:
     include_other_files: bool = False
     #: The part of the source that it is about.
     selection: Selection = EVERYTHING
+    #: Which destinations get which study.
+    routing: Routing = MIRROR
+    #: Studies that go to each destination in this run, at most; 0: all that are due.
+    max_studies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

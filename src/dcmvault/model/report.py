@@ -11,6 +11,7 @@ from dcmvault.errors import VaultSetBackError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
+from dcmvault.model.routing import Diversion
 
 
 class Privacy(StrEnum):
@@ -165,6 +166,8 @@ class RunReport:
     #: that does not parse, truncated pixel data, a status with a warning.
     warned: tuple[Failure, ...] = ()
     study_reports: tuple[StudyReport, ...] = ()
+    #: Studies that went elsewhere, because their destination could not be reached.
+    diversions: tuple[Diversion, ...] = ()
     #: When `study_reports` were asked for: they say how evidence stands, not how it stood.
     assembled_at: datetime | None = None
     #: Set when the run ended by an error of its own: (code, message, hint).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from dcmvault.model.job import MAX_JOB_BYTES, MAX_JOB_INSTANCES, Priority
@@ -10,9 +10,9 @@ from dcmvault.model.plan import PlanItem, PlannedJob
 
 
 def slice_into_jobs(
-    items: Iterable[PlanItem], *, priority: Priority, keeps_versions: bool
+    items: Iterable[PlanItem], *, priority_of: Callable[[str], Priority], keeps_versions: bool
 ) -> Iterator[PlannedJob]:
-    """Cut items, ordered by study and series, into jobs.
+    """Cut items, ordered by study and series, into jobs, each with its study's priority.
 
     Where the destination keeps versions, two contents under one UID are no conflict.
     """
@@ -21,9 +21,8 @@ def slice_into_jobs(
 
     def job() -> PlannedJob:
         identity = part[0].identity
-        return PlannedJob(
-            identity.study_instance_uid, identity.series_instance_uid, tuple(part), priority
-        )
+        study = identity.study_instance_uid
+        return PlannedJob(study, identity.series_instance_uid, tuple(part), priority_of(study))
 
     for due in items:
         item = replace(due, conflict=False) if due.conflict and keeps_versions else due

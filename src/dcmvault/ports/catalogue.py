@@ -167,6 +167,7 @@ class PlanCatalogue(Protocol):
         level: Level,
         run_id: RunId | None,
         selection: Selection = EVERYTHING,
+        study_keys: Sequence[int] | None = None,
     ) -> Iterator[PlanItem]:
         """List selected present versions that are due, by study, series, instance number.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from dcmvault.model.classification import StudyMarks
 from dcmvault.model.comparison import StudySummary
 from dcmvault.model.instance import InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.model.remarks import SourceRemarks
@@ -170,6 +171,15 @@ class HasSidecar(Protocol):
         source as a whole is not there: then nothing may be concluded, and what was stored of the
         sidecar before still counts.
         """
+        ...
+
+
+@runtime_checkable
+class MarksStudies(Protocol):
+    """A source whose index says of studies what their files do not: locked, in an album ..."""
+
+    def marks(self) -> Mapping[str, StudyMarks]:
+        """Return it by Study Instance UID, as the last listing found; nothing before the first."""
         ...
 
 

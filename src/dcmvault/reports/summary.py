@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 from dcmvault.model.evidence import Level
@@ -53,6 +54,7 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         "exit_status": report.exit_status,
         "failures": [_failure(failure) for failure in report.failures],
         "warnings": list(report.warnings),
+        "diversions": [asdict(diversion) for diversion in report.diversions],
         "warned": [_failure(warned) for warned in report.warned],
         "destinations": [_destination(part) for part in report.destinations],
         "error": _cause(report.error),

@@ -14,8 +14,8 @@ from dcmvault.model.report import Counts, RunState
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_history import HistorySuite
-from dcmvault.testing.catalogue_index_suite import IndexSuite
 from dcmvault.testing.catalogue_planning_suite import DueSuite, ScanSuite
+from dcmvault.testing.catalogue_strategy_suite import StrategySuite
 from dcmvault.testing.catalogue_world import (
     CatalogueCases,
     World,
@@ -496,5 +496,5 @@ class RunSuite(CatalogueCases):
         assert again.catalogue.status.counts()["holdings"] == 1
 
 
-class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite, IndexSuite):
+class CatalogueSuite(ScanSuite, DueSuite, JobSuite, RunSuite, HistorySuite, StrategySuite):
     """Tests of the contracts in `dcmvault.ports.catalogue`."""

@@ -46,6 +46,7 @@ from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.status import StatusCatalogue
+from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -98,6 +99,21 @@ class OpenedCatalogue(Protocol):
     @property
     def snapshots(self) -> SnapshotWitness:
         """Snapshots."""
+        ...
+
+    @property
+    def study_facts(self) -> StudyFactsCatalogue:
+        """What rules ask of studies."""
+        ...
+
+    @property
+    def lessons(self) -> LessonBook:
+        """What people did to studies."""
+        ...
+
+    @property
+    def routes(self) -> RouteBook:
+        """Where studies went."""
         ...
 
     def close(self) -> None:

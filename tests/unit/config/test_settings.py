@@ -106,7 +106,7 @@ def test_a_plan_says_what_goes_where(config: Path) -> None:
     ("text", "says"),
     [
         (f'{PLAN}level = "all"', "line 6, plans.nightly.level: Write one of: sent, present"),
-        (f'{PLAN}strategy = "smart"', "plans.nightly.strategy: Write one of: full, incremental"),
+        (f'{PLAN}strategy = "clever"', "plans.nightly.strategy: Write one of: full, incremental"),
         (f'{PLAN}priority = "now"', "plans.nightly.priority: Write one of: low, normal"),
         (
             f"{PLAN}sorces = []",
@@ -566,7 +566,8 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     uncommented = "\n".join(
         line.removeprefix("# ")
         if re.match(
-            r"# (\[|address|destinations|level|max|pass|prio|prof|sources|strategy|tls|user"
+            r"# (\[|address|destinations|level|max|mod|name|pass|prio|prof|sources|strategy|tls|to"
+            r"|user|words"
             r"|(plan|cron|window|closed|open|rates|urgent|time_zone|study_days) = )",
             line,
         )

@@ -33,7 +33,9 @@ def item(
 )
 def test_slices_keep_order_lose_nothing_and_stay_small(plan: list[tuple[int, int, int]]) -> None:
     items = [item(n, f"1.{s}", f"1.{s}.{r}", size) for n, (s, r, size) in enumerate(sorted(plan))]
-    jobs = list(slice_into_jobs(items, priority=Priority.NORMAL, keeps_versions=False))
+    jobs = list(
+        slice_into_jobs(items, priority_of=lambda _study: Priority.NORMAL, keeps_versions=False)
+    )
     assert [one for job in jobs for one in job.items] == items
     for job in jobs:
         assert 1 <= len(job.items) <= MAX_JOB_INSTANCES
@@ -45,7 +47,9 @@ def test_slices_keep_order_lose_nothing_and_stay_small(plan: list[tuple[int, int
 
 def test_a_long_series_is_cut() -> None:
     items = [item(n, "1.1", "1.1.1") for n in range(2 * MAX_JOB_INSTANCES + 1)]
-    jobs = list(slice_into_jobs(items, priority=Priority.HIGH, keeps_versions=False))
+    jobs = list(
+        slice_into_jobs(items, priority_of=lambda _study: Priority.HIGH, keeps_versions=False)
+    )
     assert [len(job.items) for job in jobs] == [MAX_JOB_INSTANCES, MAX_JOB_INSTANCES, 1]
     assert {job.priority for job in jobs} == {Priority.HIGH}
 
@@ -56,7 +60,7 @@ def test_two_contents_under_one_uid_conflict_only_where_one_has_a_place(
 ) -> None:
     jobs = slice_into_jobs(
         [item(1, "1.1", "1.1.1", conflict=True)],
-        priority=Priority.NORMAL,
+        priority_of=lambda _study: Priority.NORMAL,
         keeps_versions=keeps_versions,
     )
     assert next(jobs).items[0].conflict is not keeps_versions

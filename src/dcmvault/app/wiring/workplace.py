@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dcmvault.app.classifying import classifier_of
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
@@ -33,6 +34,7 @@ from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
+from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
@@ -201,6 +203,11 @@ class Workplace:
                 self._vaults[section.address] = vault
             return self._vaults[section.address]
 
+    def classifier(self) -> Classifier:
+        """Make the classifier that the configuration and the lessons come to now."""
+        catalogue = self.catalogue
+        return classifier_of(self.settings, catalogue.lessons, catalogue.study_facts)
+
     def _stages(self) -> BackupStages:
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
@@ -221,6 +228,9 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            facts=self.catalogue.study_facts,
+            routes=self.catalogue.routes,
+            classifier=self.classifier,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

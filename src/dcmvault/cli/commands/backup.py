@@ -71,7 +71,8 @@ def _params() -> list[click.Parameter]:
             show_default=True,
             help=_(
                 "incremental: what is new, changed or not held. full: everything; what is held is "
-                "verified again, not sent again. differential: what is new since the last full."
+                "verified again, not sent again. differential: what is new since the last full. "
+                "smart: as incremental, and what the rules call urgent comes first."
             ),
         ),
         level_option("--verify"),
@@ -81,6 +82,12 @@ def _params() -> list[click.Parameter]:
             default="normal",
             show_default=True,
             help=_("Place in the destination's queue."),
+        ),
+        click.Option(
+            ["--max-studies"],
+            type=click.IntRange(1),
+            metavar="N",
+            help=_("Send at most N studies to each destination; the others come in later runs."),
         ),
         click.Option(
             ["--include-other-files"],
@@ -97,6 +104,7 @@ def _backup(
     strategy: str,
     level: str | None,
     priority: str,
+    max_studies: int | None,
     include_other_files: bool,
     **how: Any,
 ) -> int:
@@ -109,5 +117,6 @@ def _backup(
         strategy=Strategy(strategy),
         priority=priority_of(priority),
         include_other_files=include_other_files,
+        max_studies=max_studies or 0,
     )
     return begin(settings, requests, How(**how))

@@ -84,13 +84,19 @@ def _prioritise_command() -> click.Command:
     return ExampleCommand(
         "prioritise",
         callback=_prioritise,
-        text=_("Move a waiting JOB in its destination's queue."),
+        text=_(
+            "Move a waiting JOB in its destination's queue, or all that waits of a STUDY.\n\n"
+            "Rules learn from what is moved: `dcmvault rules learned`."
+        ),
         params=[
-            click.Argument(["job"], metavar="JOB"),
+            click.Argument(["job"], metavar="JOB|STUDY"),
             click.Argument(["priority"], type=click.Choice(PRIORITIES)),
             json_option(),
         ],
-        examples=[(_("Before all others"), "dcmvault queue prioritise JOB emergency")],
+        examples=[
+            (_("Before all others"), "dcmvault queue prioritise JOB emergency"),
+            (_("A study, by its Study Instance UID"), "dcmvault queue prioritise 1.2.3 urgent"),
+        ],
     )
 
 
@@ -202,7 +208,7 @@ def _prioritise(job: str, priority: str, as_json: bool) -> int:
     )
 
 
-def _steer(action: Callable[[Session], None], done: str, *, as_json: bool) -> int:
+def _steer(action: Callable[[Session], object], done: str, *, as_json: bool) -> int:
     with opened(current_settings()) as session:
         action(session)
     if as_json:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from dcmvault.app.lessons import note_restored
 from dcmvault.app.restore import restore
 from dcmvault.app.restore_certificates import (
     certificate_of_files,
     require_certificate_suffix,
 )
-from dcmvault.app.restore_report import RestoreRequest
+from dcmvault.app.restore_report import RestoreReport, RestoreRequest
 from dcmvault.app.restore_targets import is_peer, is_zip
 from dcmvault.app.vault_contents import date_range
 from dcmvault.cli.building import (
@@ -28,6 +29,8 @@ from dcmvault.cli.restore_progress import restore_shown
 from dcmvault.cli.restore_views import restored_object, say_restored
 from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option
+from dcmvault.config.places import state_folder
+from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.restored import Layout
@@ -211,12 +214,19 @@ def _restore(
     with stoppable() as stop, restore_shown(progress) as watch:
         report = restore(settings, request, watch, stop)
     certify(certificate_of_files(report), certificate, settings.privacy)
+    _note_single_studies(settings, report)
     if as_json:
         print_json(restored_object(report))
     else:
         say_restored(report)
         say_certificates(certificate)
     return report.exit_status
+
+
+def _note_single_studies(settings: Settings, report: RestoreReport) -> None:
+    """Have priorities learn from what was asked for by name."""
+    if not report.selection.is_whole:
+        note_restored(state_folder(), settings, [one.study_instance_uid for one in report.restored])
 
 
 def _target(target: str, zip_file: Path | None, *, drills: bool) -> str:

@@ -16,6 +16,7 @@ from dcmvault.errors import (
     SourceIndexError,
     SourceUnavailableError,
 )
+from dcmvault.model.classification import StudyMarks
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import Claim, InstanceEntry, InstanceFile, StudyRef, UnreadableEntry
 from dcmvault.model.remarks import SourceRemarks
@@ -91,6 +92,7 @@ class HorosSource:
         self._folder_size = section.folder_size
         self._snapshot: _Snapshot | None = None
         self._remarks = SourceRemarks()
+        self._marks: dict[str, StudyMarks] = {}
 
     @property
     def index_may_err(self) -> bool:
@@ -112,6 +114,7 @@ class HorosSource:
         try:
             with _explained():
                 uids = snapshot.listing.studies() if snapshot.listing is not None else []
+                self._marks = snapshot.listing.marks() if snapshot.listing is not None else {}
             for uid in uids:
                 yield StudyRef(f"{_STUDY}{uid}", uid if is_valid_uid(uid) else "")
             yield ORPHANS
@@ -176,6 +179,10 @@ class HorosSource:
     def remarks(self) -> SourceRemarks:
         """Say what the last iteration of `studies`, with their entries, found."""
         return self._remarks
+
+    def marks(self) -> dict[str, StudyMarks]:
+        """Say what the index had of its studies when they were last listed, by UID."""
+        return self._marks
 
     def _release(self) -> None:
         if self._snapshot is not None:

@@ -7,8 +7,10 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from dcmvault.errors import SourceIndexError
+from dcmvault.model.classification import StudyMarks
 from dcmvault.model.identifiers import is_valid_uid
 from dcmvault.model.instance import Claim, InstanceHeader, SeriesAttributes, StudyAttributes
 from dcmvault.sources.horos.paths import (
@@ -29,13 +31,14 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 #: Before the SOP Instance UID of a row that names no file: an entry that cannot be read.
 NO_FILE = "no-file/"
+_CORE_DATA_EPOCH = datetime(2001, 1, 1, tzinfo=UTC)
 #: The study of rows whose series or study is gone.
 _DETACHED = 0
 
 _TABLES = """
 CREATE TABLE listing.study (
   number INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, name, patient, sex, description,
-  accession, institution
+  accession, institution, spared, locked, in_album, at
 );
 CREATE TABLE listing.study_row (pk INTEGER PRIMARY KEY, study INTEGER NOT NULL);
 CREATE TABLE listing.series (
@@ -144,6 +147,25 @@ class IndexListing:
         )
         return [uid for (uid,) in rows]
 
+    def marks(self) -> dict[str, StudyMarks]:
+        """Return what the index says of its studies, by UID."""
+        rows = self._connection.execute(
+            "SELECT uid, spared, locked, in_album, at FROM listing.study WHERE uid <> ''"
+            " ORDER BY number"
+        ).fetchall()
+        threatened = sum(not spared for _uid, spared, *_others in rows)
+        return {
+            # What is spared comes last.
+            uid: StudyMarks(
+                bool(locked),
+                bool(in_album),
+                None if spared else rank,
+                threatened,
+                _moment(at),
+            )
+            for rank, (uid, spared, locked, in_album, at) in enumerate(rows)
+        }
+
     def files(self, study: str) -> Iterator[IndexedFile]:
         """List the files of one study."""
         row = self._connection.execute(
@@ -218,17 +240,23 @@ class IndexListing:
         # What is locked, in an album, or has a comment is spared.
         marks = [name for name in _STUDY_MARKS if name in columns]
         spared = [f"CASE WHEN IFNULL({name}, '') IN ('', 0) THEN 0 ELSE 1 END" for name in marks]
-        spared += [
+        in_album = [
             f"Z_PK IN (SELECT {study} FROM main.{table})"  # noqa: S608  (names by _JOIN_TABLE)
             for table, study in self._albums()
         ]
+        spared += in_album
+        locked = "ZLOCKEDSTUDY <> 0" if "ZLOCKEDSTUDY" in columns else "0"
+        made = "ZDATE" if "ZDATE" in columns else "NULL"
         self._connection.execute("INSERT INTO listing.study (number, uid) VALUES (0, '')")
         # Of rows with one UID the first one's texts.
         self._connection.execute(
             "INSERT INTO listing.study (uid, name, patient, sex, description, accession,"  # noqa: S608
-            " institution) SELECT uid, name, patient, sex, description, accession, institution"
+            " institution, spared, locked, in_album, at) SELECT uid, name, patient, sex,"
+            " description, accession, institution, spared, locked, in_album, at"
             " FROM (SELECT clean(CAST(ZSTUDYINSTANCEUID AS BLOB)) AS uid, MIN(Z_PK),"
             f" {_aliased(texts)}, MIN({' OR '.join(spared) or '0'}) AS spared,"
+            f" MAX({locked}) AS locked, MAX({' OR '.join(in_album) or '0'}) AS in_album,"
+            f" MAX({made}) AS at,"
             f" MIN({added}) AS added FROM main.ZSTUDY GROUP BY 1)"
             " WHERE uid <> '' ORDER BY spared, added, uid"
         )
@@ -300,8 +328,18 @@ class IndexListing:
         )
 
 
+def _moment(seconds: object) -> datetime | None:
+    """Read a time of Core Data: seconds since 2001, UTC."""
+    if not isinstance(seconds, int | float):
+        return None
+    try:
+        return _CORE_DATA_EPOCH + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        return None
+
+
 def _study_attributes(row: Sequence[object]) -> StudyAttributes:
-    _number, _uid, name, patient, sex, description, accession, institution = map(_text, row)
+    name, patient, sex, description, accession, institution = map(_text, row[2:8])
     return StudyAttributes(
         patient_name=name,
         patient_id=patient,

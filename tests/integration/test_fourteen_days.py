@@ -14,8 +14,7 @@ from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
 from tests.integration.campaign_world import Days, Gate, SetClock, gate
 
-from dcmvault.app.schedules import start_due
-from dcmvault.app.windows import keep_windows
+from dcmvault.app.schedule_duties import schedules_duty, windows_duty
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
 from dcmvault.model.evidence import Level
@@ -112,10 +111,7 @@ def _fortnight(
             Days(
                 workplace,
                 clock,
-                duties=[
-                    lambda now: start_due(workplace, now),
-                    lambda now: keep_windows(workplace, now, lambda _now: None),
-                ],
+                duties=[schedules_duty(workplace), windows_duty(workplace)],
                 events=sorted(events, key=lambda event: event[0]),
                 asleep=(_at("03-24 21:00"), _at("03-25 09:00")),
             ),

@@ -22,7 +22,7 @@ from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
 from dcmvault.errors import UsageError
 from dcmvault.model.job import Priority
-from dcmvault.model.plan import RunKind
+from dcmvault.model.plan import RunKind, Strategy
 from dcmvault.model.report import RunState
 from dcmvault.model.schedule import WeekTable
 from dcmvault.testing.dicom_files import make_study
@@ -206,6 +206,35 @@ def test_killed_at_any_write_it_begins_once(
         assert all(workplace.queue.is_open(record.run_id) for record in runs)
 
 
+def test_a_clock_that_is_set_back_begins_nothing_twice(home: Path, folder: Path) -> None:
+    """Even where the schedule was worked out anew meanwhile."""
+    due = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    with _opened(home, folder) as workplace:
+        book = workplace.catalogue.schedules
+        start_due(workplace, _START)
+        for _ in range(2):
+            for _turn in range(3):
+                start_due(workplace, due)
+                _end_runs(workplace)
+            book.define("nightly", book.schedules()["nightly"].definition, due)
+        start_due(workplace, due)
+        assert _runs(workplace) == 2
+
+
+def test_work_that_ended_without_a_word_blocks_nothing(home: Path, folder: Path) -> None:
+    """A run of which the durable engine knows the end and the catalogue does not."""
+    due = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    with _opened(home, folder) as workplace:
+        start_due(workplace, _START)
+        start_due(workplace, due)
+        [record] = workplace.catalogue.runs.runs()
+        workplace.queue.cancel(record.run_id)
+        for _ in range(3):
+            start_due(workplace, due)
+        assert workplace.catalogue.runs.run(record.run_id).state is RunState.FAILED
+        assert _runs(workplace) == 2
+
+
 def test_disabled_is_not_missed(home: Path, folder: Path) -> None:
     """What fell due while it was disabled is past; the word outlives the process."""
     with _opened(home, folder) as workplace:
@@ -262,6 +291,18 @@ def test_what_cannot_begin_says_why_and_ends(home: Path, folder: Path) -> None:
         assert all(run.settled and "overlap" in run.problem for run in view.last_runs)
         assert view.state is not None
         assert view.state.next_at == datetime(2026, 11, 25, 2, tzinfo=UTC)
+
+
+def test_a_schedule_asks_for_less_than_its_plan(home: Path, folder: Path) -> None:
+    """Another strategy, so many studies, and of so many days only."""
+    text = _PLAN + 'strategy = "smart"\nmax_studies = 50\nstudy_days = 30\n'
+    with _opened(home, folder, text) as workplace:
+        start_due(workplace, _START)
+        start_due(workplace, _START + timedelta(days=1))
+        [record] = workplace.catalogue.runs.runs()
+        request = record.request
+        assert (request.strategy, request.max_studies) == (Strategy.SMART, 50)
+        assert request.selection.first_date == "20261025"
 
 
 def _with_queue(workplace: Workplace, folder: Path, priority: Priority = Priority.NORMAL) -> None:

@@ -260,6 +260,8 @@ def _asked_before(workplace: Workplace, run_id: RunId) -> Started | None:
         return None
     if record.state not in _ENDED:
         _submit(workplace, run_id, record.request)
+        if not workplace.queue.is_open(run_id):
+            _close_abandoned(workplace, run_id)
     return Started(run_id, continued=True)
 
 

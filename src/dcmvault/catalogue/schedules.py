@@ -77,7 +77,13 @@ class SchedulesInDatabase:
                 .where(schedules.c.name == before.name)
                 .values(next_at=next_at, last_due_at=runs[0].due_at, waiting_since=None)
             )
-            connection.execute(sa.insert(scheduled_runs), [_row_of(run) for run in runs])
+            begun = sa.exists().where(
+                scheduled_runs.c.schedule == before.name,
+                scheduled_runs.c.due_at == runs[0].due_at,
+            )
+            # A clock that was set back shows a time again at which it has begun already.
+            if not connection.scalar(sa.select(begun)):
+                connection.execute(sa.insert(scheduled_runs), [_row_of(run) for run in runs])
         return True
 
     def open_runs(self) -> Sequence[ScheduledRun]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 from tests.conftest import RunDcmvault, StartDcmvault
@@ -16,12 +17,15 @@ from dcmvault.cli.main import run
 from dcmvault.config.sections import FolderDestinationSection, HorosSourceSection
 from dcmvault.destinations.folder import FolderDestination
 from dcmvault.errors import DestinationUnreachableError
-from dcmvault.model.classification import StudyMarks
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
+from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+from dcmvault.model.receipt import Receipt
 from dcmvault.model.routing import Routing, RoutingMode
+from dcmvault.model.snapshot import Origin
 from dcmvault.object_stores.local import LocalStore
+from dcmvault.ports.destination import Delivery
 from dcmvault.sources.horos import HorosSource
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import make_instance
@@ -98,8 +102,16 @@ def test_what_matters_most_is_sent_first(
 def test_a_limited_run_takes_the_most_important_and_the_next_one_goes_on(
     source: Path, tmp_path: Path, run_dcmvault: RunDcmvault
 ) -> None:
-    command = ["backup", source, "--to", tmp_path / "copies", "--strategy", "smart", "--json"]
-    limited = [*command, "--max-studies", "3"]
+    command: list[str | Path] = [
+        "backup",
+        source,
+        "--to",
+        tmp_path / "copies",
+        "--strategy",
+        "smart",
+        "--json",
+    ]
+    limited: list[str | Path] = [*command, "--max-studies", "3"]
     dry = summary_of(run_dcmvault(*limited, "--dry-run", "--explain"))
     assert [one["study_instance_uid"] for one in dry["classification"]] == BY_PRIORITY[:3]
     assert dry["destinations"][0]["selected"] == 6
@@ -115,7 +127,15 @@ def test_a_limited_run_takes_the_most_important_and_the_next_one_goes_on(
 def test_an_incremental_run_is_limited_in_the_order_of_the_source(
     source: Path, tmp_path: Path, run_dcmvault: RunDcmvault
 ) -> None:
-    command = ["backup", source, "--to", tmp_path / "copies", "--max-studies", "1", "--json"]
+    command: list[str | Path] = [
+        "backup",
+        source,
+        "--to",
+        tmp_path / "copies",
+        "--max-studies",
+        "1",
+        "--json",
+    ]
     dry = summary_of(run_dcmvault(*command, "--dry-run", "--explain"))
     (explained,) = dry["classification"]
     assert (explained["study_instance_uid"], explained["priority"]) == ("2.25.1", "normal")
@@ -133,7 +153,14 @@ def test_explain_names_every_rule_that_fired(
     (home / "config.toml").write_text(
         '[[rules]]\nname = "room"\nstation = ["room1"]\nmodality = ["CR"]\nraise = 1\n'
     )
-    command = ["backup", source, "--to", tmp_path / "copies", "--strategy", "smart"]
+    command: list[str | Path] = [
+        "backup",
+        source,
+        "--to",
+        tmp_path / "copies",
+        "--strategy",
+        "smart",
+    ]
     said = run_dcmvault(*command, "--dry-run", "--explain").stdout
     assert "2.25.1  high  → " in said
     assert "    room: modality “CR”, station “room1” → +1\n" in said
@@ -177,7 +204,14 @@ def test_people_teach_by_moving_and_restoring(
 ) -> None:
     copies = tmp_path / "copies"
     summary_of(run_dcmvault("backup", source, "--to", copies, "--json"))
-    restore = ["restore", source, tmp_path / "restored", "--study", "2.25.2", "--json"]
+    restore: list[str | Path] = [
+        "restore",
+        source,
+        tmp_path / "restored",
+        "--study",
+        "2.25.2",
+        "--json",
+    ]
     summary_of(run_dcmvault(*restore))
     learned = told(capsys, "learned")
     assert (learned["studies"], learned["needed"], learned["is_enough"]) == (1, 10, False)
@@ -216,26 +250,52 @@ def test_a_library_tells_what_its_viewer_would_delete(tmp_path: Path) -> None:
         for uid, rank in sorted(ranks.items(), key=lambda one: (one[1] is None, one[1] or 0))
         if rank is not None
     ]
-    assert all(isinstance(mark, StudyMarks) and mark.studied_at for mark in marks.values())
+    assert all(mark.studied_at is not None for mark in marks.values())
+
+
+class Room:
+    """For how many instances there is room, in all deliveries together."""
+
+    def __init__(self, instances: int) -> None:
+        self.left = instances
+
+
+class DyingDelivery:
+    """A delivery of a destination that cannot be reached once its room is used up."""
+
+    def __init__(self, inner: Delivery, room: Room) -> None:
+        self._inner = inner
+        self._room = room
+
+    def put(self, file: InstanceFile) -> Receipt:
+        if self._room.left <= 0:
+            raise DestinationUnreachableError("the disk is gone")
+        self._room.left -= 1
+        return self._inner.put(file)
+
+    def flush(self) -> int:
+        return self._inner.flush()
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._inner.__exit__(kind, error, traceback)
 
 
 class DiesInTheMiddle(FolderDestination):
     """Takes so many instances, and cannot be reached from then on."""
 
-    room = 3
+    room = Room(0)
 
-    def open(self, kinds, origin):  # type: ignore[no-untyped-def]
-        delivery = super().open(kinds, origin)
-        put = delivery.put
-
-        def limited(file):  # type: ignore[no-untyped-def]
-            if DiesInTheMiddle.room <= 0:
-                raise DestinationUnreachableError("the disk is gone")
-            DiesInTheMiddle.room -= 1
-            return put(file)
-
-        delivery.put = limited
-        return delivery
+    def open(self, kinds: Collection[InstanceKind], origin: Origin) -> Any:
+        return DyingDelivery(super().open(kinds, origin), self.room)
 
 
 @pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.nightly)])
@@ -246,14 +306,15 @@ def test_a_failover_that_is_killed_at_any_write_loses_nothing(
     at = 0
     while True:
         at += every
-        DiesInTheMiddle.room = 3
         folder = tmp_path / str(at)
         flow = Flow(folder)
         clock = FakeClock()
         first, second = folder / "first", folder / "second"
-        flow.destinations[str(first)] = DiesInTheMiddle(
+        dying = DiesInTheMiddle(
             FolderDestinationSection(path=first), LocalStore(first, clock), clock
         )
+        dying.room = Room(3)
+        flow.destinations[str(first)] = dying
         request = RunRequest(
             RunKind.BACKUP,
             str(source),

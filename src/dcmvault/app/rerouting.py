@@ -93,4 +93,4 @@ class Rerouting:
             StudySeen(facts, self.clock.now()),
         )
         taken_by = {names[key] for key in facts.taken_by if key in names}
-        return has_other_way(route, lost, Places((), down, taken_by=taken_by))
+        return has_other_way(route, lost, Places((), (), down, taken_by=taken_by))

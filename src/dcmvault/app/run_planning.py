@@ -106,7 +106,7 @@ class RunPlanning:
             plans=self.plans,
             facts=self.facts,
             routes=self.routes,
-            classifier=self.classifier(),
+            make_classifier=self.classifier,
             now=self.clock.now(),
             run_id=run_id,
             marks=marks,

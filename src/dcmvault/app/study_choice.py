@@ -52,7 +52,8 @@ class StudyChoice:
     plans: PlanCatalogue
     facts: StudyFactsCatalogue
     routes: RouteBook
-    classifier: Classifier
+    #: Makes the classifier that is in force now.
+    make_classifier: Callable[[], Classifier]
     now: datetime
     run_id: RunId | None = None
     marks: Mapping[str, StudyMarks] = field(default_factory=dict)
@@ -60,12 +61,15 @@ class StudyChoice:
     down: Mapping[str, str] = field(default_factory=dict)
     #: Told of every study, in the order of keys, where somebody wants to know.
     explain: Callable[[ExplainedStudy], object] | None = None
+    _classifier: Classifier | None = None
     _ids: dict[str, DestinationId] = field(default_factory=dict)
     _keys: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _key_of: dict[str, int] = field(default_factory=dict)
     _ways: dict[str, Way] = field(default_factory=dict)
     _planned: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    #: Studies that another destination holds until theirs can be reached, by its address.
+    _waiting: Counter[str] = field(default_factory=Counter)
     #: Studies that are left for later, by address.
     left: Counter[str] = field(default_factory=Counter)
 
@@ -82,21 +86,14 @@ class StudyChoice:
 
     def look(self) -> None:
         """Look at all studies that are due at any destination of the run."""
+        if self.request.strategy is Strategy.SMART or self.explain is not None:
+            self._classifier = self.make_classifier()
         self._ids = {
             w.address: self.plans.destination(w.address) for w in self.request.destinations
         }
-        due: dict[int, list[str]] = defaultdict(list)
-        for wanted in self.request.destinations:
-            keys = self.facts.due_studies(
-                self.source_id,
-                self._ids[wanted.address],
-                strategy=self.request.strategy,
-                level=wanted.level or Level.SENT,
-                run_id=self.run_id,
-                selection=self.request.selection,
-            )
-            for key in keys:
-                due[key].append(wanted.address)
+        due = lacking = self._due(self.request.strategy)
+        if self.request.strategy.considers_held and not self.request.routing.is_plain:
+            lacking = self._due(Strategy.INCREMENTAL)
         ordered = sorted(due)
         called = _called_ae_title(self.request.source)
         for start in range(0, len(ordered), _AT_ONCE):
@@ -110,9 +107,32 @@ class StudyChoice:
                     ae_titles=facts.ae_titles | called,
                     marks=self.marks.get(facts.study_instance_uid, NO_MARKS),
                 )
-                self._choose(key, facts, due[key], chosen.get(facts.study_instance_uid, ()))
+                places = Places(
+                    due[key],
+                    lacking.get(key, ()),
+                    self.down,
+                    chosen.get(facts.study_instance_uid, ()),
+                    self._taken_by(facts),
+                )
+                self._choose(key, facts, places)
         for keys_there in self._keys.values():
             keys_there.sort(key=self._ranks.__getitem__)
+
+    def _due(self, strategy: Strategy) -> dict[int, list[str]]:
+        """Return where anything of each study is due by a strategy."""
+        due: dict[int, list[str]] = defaultdict(list)
+        for wanted in self.request.destinations:
+            keys = self.facts.due_studies(
+                self.source_id,
+                self._ids[wanted.address],
+                strategy=strategy,
+                level=wanted.level or Level.SENT,
+                run_id=self.run_id,
+                selection=self.request.selection,
+            )
+            for key in keys:
+                due[key].append(wanted.address)
+        return due
 
     def items(self, wanted: DestinationRequest) -> Iterator[PlanItem]:
         """List what is planned for a destination: at most as many studies as the run may have."""
@@ -193,6 +213,12 @@ class StudyChoice:
                     f"studies that went to {place}, because {instead} could not be reached ({why})"
                     f" and gets them in a later run: {number:,}"
                 )
+        said += [
+            f"studies that are due at {place}, which could not be reached"
+            f" ({self.down.get(place, '')}), and that another destination holds: {number:,}"
+            for place, number in self._waiting.items()
+            if number
+        ]
         most = self.request.max_studies
         said += [
             f"the run was limited to {most:,} studies: {left:,} more are due at {place}, and come"
@@ -212,20 +238,16 @@ class StudyChoice:
             for uid, places in found.items()
         }
 
-    def _choose(
-        self, key: int, facts: StudyFacts, due: Sequence[str], chosen: Sequence[str]
-    ) -> None:
+    def _choose(self, key: int, facts: StudyFacts, places: Places) -> None:
         uid = facts.study_instance_uid
-        route = self._route(facts)
-        places = Places(due, self.down, chosen, self._taken_by(facts))
-        way = way_of(route, uid, places)
+        way = way_of(self._route(facts), uid, places)
+        self._waiting[way.waits_for] += bool(way.waits_for)
         if not way.to:
             return
-        smart = self.request.strategy is Strategy.SMART
         rank: _Rank = (0, False, 0, key)
-        if smart or self.explain is not None:
-            found = self.classifier.classify(facts, self.now)
-            if smart:
+        if self._classifier is not None:
+            found = self._classifier.classify(facts, self.now)
+            if self.request.strategy is Strategy.SMART:
                 clean = facts.marks.auto_clean_rank
                 rank = (
                     -found.priority,

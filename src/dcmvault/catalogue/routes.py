@@ -33,6 +33,8 @@ class RoutesInDatabase:
     def chosen(self, studies: Collection[str]) -> Mapping[str, Sequence[DestinationId]]:
         """Return the places that load balancing chose for studies, the latest choice first."""
         found: dict[str, list[DestinationId]] = defaultdict(list)
+        if not studies:
+            return found
         with self.database.read() as connection:
             query = (
                 sa.select(routes.c.study_instance_uid, routes.c.destination_id)

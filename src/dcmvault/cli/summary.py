@@ -73,6 +73,8 @@ def _verdict(report: RunReport, destination: DestinationReport) -> list[str]:
         return [click.style(sentence % words, fg="yellow", bold=True)]
     if not total and report.request.kind is RunKind.VERIFY:
         return [click.style(_("Nothing was due for verification at %(destination)s.") % words)]
+    if not total and not report.request.routing.is_plain:
+        return [click.style(_("Nothing was routed to %(destination)s.") % words)]
     if not total:
         sentence = _("The source holds no instances to keep at %(destination)s.")
         return [click.style(sentence % words, fg="yellow", bold=True)]

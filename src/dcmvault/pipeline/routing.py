@@ -22,8 +22,10 @@ class Route:
 class Places:
     """What is known of a study's places when its way is chosen; all by address."""
 
-    #: Where anything of it is due.
+    #: Where anything of it is due, by the strategy.
     due: Collection[str]
+    #: Where anything of it is not held: a full run considers what is held, too.
+    lacking: Collection[str]
     #: Destinations that cannot be reached now, and why.
     down: Mapping[str, str]
     #: Which load balancing chose for it before, the latest choice first.
@@ -41,6 +43,8 @@ class Way:
     chosen: str = ""
     #: Where it would have gone.
     instead_of: str = ""
+    #: Where it is due and cannot go now, though another one holds it meanwhile.
+    waits_for: str = ""
 
 
 def route_of(routing: Routing, destinations: Sequence[str], study: StudySeen) -> Route:
@@ -79,19 +83,22 @@ def has_other_way(route: Route, lost: str, places: Places) -> bool:
 
 def _failover(route: Route, places: Places) -> Way:
     first = route.to[0]
-    if first not in places.due:
-        return Way()
+    if first not in places.lacking:
+        return Way((first,) if first in places.due else ())
     for place in route.to:
         if place not in places.down:
             if place == first:
                 return Way((first,))
-            return Way((place,), instead_of=first) if place in places.due else Way()
+            if place in places.lacking:
+                return Way((place,), instead_of=first)
+            return Way(waits_for=first)
     return Way((first,))
 
 
 def _balanced(route: Route, study_instance_uid: str, places: Places) -> Way:
-    if any(place not in places.due for place in route.to):
-        return Way()  # one of them holds all of it
+    whole = [place for place in route.to if place not in places.lacking]
+    if whole:  # one of them holds all of it
+        return Way(tuple(place for place in whole if place in places.due))
     before = [*places.chosen, *(place for place in route.to if place in places.taken_by)]
     homes = [place for place in before if place in route.to]
     if homes and (homes[0] not in places.down or homes[0] in places.taken_by):

@@ -88,7 +88,9 @@ class StrategySuite(IndexSuite):
         study = found[key]
         assert study.modalities == {"CT", "MR"}
         assert set(study.descriptions) == {"Brain", "T1 axial"}
-        assert (study.body_parts, study.ae_titles, study.stations) == ({"HEAD"}, {"MR1"}, {"ROOM1"})
+        assert study.body_parts == {"HEAD"}
+        assert study.ae_titles == {"MR1"}
+        assert study.stations == {"ROOM1"}
         assert (study.institution, study.study_date) == ("Clinic", "20260130")
         assert study.instances == 2
         assert study.bytes == sum(one.entry.fingerprint.size for one in listed)

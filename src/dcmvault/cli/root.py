@@ -24,7 +24,7 @@ _COMMANDS = {
     ),
     "serve": (
         "dcmvault.cli.commands.serve",
-        N_("Let a vault answer as a PACS."),
+        N_("Be the daemon; or let a vault answer as a PACS."),
     ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "compare": (

@@ -25,6 +25,7 @@ from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, P
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
@@ -114,6 +115,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "listener": settings.listener.model_dump(mode="json"),
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "serve": settings.serve.model_dump(mode="json"),
+        "web": settings.web.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -147,6 +149,7 @@ class _Reader:
             ("listener",): tuple(ListenerSection.model_fields),
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
+            ("web",): tuple(WebSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

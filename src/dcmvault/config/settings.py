@@ -25,6 +25,7 @@ from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
@@ -85,6 +86,8 @@ class Settings(Section):
     safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     #: Our query and retrieve service, for a vault that answers as a PACS.
     serve: ServeSection = ServeSection()
+    #: The daemon's API over HTTP.
+    web: WebSection = WebSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -76,7 +77,14 @@ def render_template(
 
 def _tables_of_how() -> list[str]:
     """Return what holds for all sources and destinations."""
-    tables = (_retry_table, _bandwidth_table, _listener_table, _deletion_table, _serve_table)
+    tables = (
+        _retry_table,
+        _bandwidth_table,
+        _listener_table,
+        _deletion_table,
+        _serve_table,
+        _web_table,
+    )
     return [line for table in tables for line in (*table(), "")]
 
 
@@ -201,6 +209,24 @@ def _serve_table() -> list[str]:
         f"web_port = {serve.web_port}",
         '# web_tokens = {ohif = "env:OHIF_TOKEN"}',
         '# web_origins = ["https://viewer.example.org"]',
+    ]
+
+
+def _web_table() -> list[str]:
+    web = WebSection()
+    return [
+        *_comment(
+            _(
+                "The daemon (dcmvault serve, without a vault) and its API. For other machines, set "
+                "“host” to “0.0.0.0”, give a certificate, and say in “names” what they call this "
+                "machine."
+            )
+        ),
+        "[web]",
+        f"host = {_text(web.host)}",
+        f"port = {web.port}",
+        '# names = ["backup.example.org"]',
+        '# tls_certificate_file = "/etc/dcmvault/web.pem"',
     ]
 
 

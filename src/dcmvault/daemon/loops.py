@@ -61,7 +61,7 @@ class _Round:
             due = self.duty.perform(now)
             self._failures = 0
         # Outermost frame of a duty: a defect in one must never end another.
-        except Exception:
+        except Exception:  # noqa: BLE001
             _log.exception("the duty “%s” failed and is tried again", self.duty.name)
             wait = min(_RETRY * 2 ** min(self._failures, 10), _LONGEST_RETRY)
             self._failures += 1

@@ -1,0 +1,33 @@
+"""All duties of the daemon: whoever has one to add makes it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.daemon.following import Following
+from dcmvault.daemon.loops import Duty
+from dcmvault.daemon.reloading import Reloading
+from dcmvault.daemon.working import Working
+from dcmvault.web.event_stream import EventStream
+
+#: What `Loops.hasten` names.
+RELOADING = "configuration"
+
+
+def duties_of(
+    workplace: Workplace,
+    stream: EventStream,
+    reloading: Reloading,
+    protecting: Callable[[datetime], datetime] | None,
+) -> list[Duty]:
+    """Make the duties over an opened state folder; `stream` takes what they announce."""
+    duties = [
+        Duty("work", Working(workplace, stream)),
+        Duty("events", Following(workplace, stream)),
+        Duty(RELOADING, reloading),
+    ]
+    if protecting is not None:
+        duties.append(Duty("listener", protecting))
+    return duties

@@ -26,6 +26,10 @@ _COMMANDS = {
         "dcmvault.cli.commands.serve",
         N_("Be the daemon; or let a vault answer as a PACS."),
     ),
+    "service": (
+        "dcmvault.cli.commands.service",
+        N_("Have the system run the daemon."),
+    ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "compare": (
         "dcmvault.cli.commands.compare",

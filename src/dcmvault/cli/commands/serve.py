@@ -27,13 +27,13 @@ def command() -> click.Command:
         "serve",
         callback=_serve,
         text=_(
-            "Be the daemon: do the work of this state folder, take what is pushed to us, and answer "
-            "the API, until Ctrl-C or SIGTERM.\n\n"
+            "Be the daemon: do the work of this state folder, take what is pushed to us, and "
+            "answer the API, until Ctrl-C or SIGTERM.\n\n"
             "Runs that were interrupted go on; other commands give it their work and follow. The "
             "first start shows the token of the API, once. SIGHUP, or a change of the "
             "configuration, has it read anew.\n\n"
-            "With VAULT nothing of that: it answers as a PACS, with C-ECHO, C-FIND, C-MOVE and C-GET, and QIDO-RS and WADO-RS "
-            "with --web-port.\n\n"
+            "With VAULT nothing of that: it answers as a PACS, with C-ECHO, C-FIND, C-MOVE and "
+            "C-GET, and QIDO-RS and WADO-RS with --web-port.\n\n"
             "Viewers read from the backup as it stands, instances bit for bit, and nothing is "
             "ever written to it. Whom it answers, and where C-MOVE may send to, stands in [serve] "
             "of the configuration. The present state follows new snapshots. Every access is "

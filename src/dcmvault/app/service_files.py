@@ -1,0 +1,108 @@
+"""What systemd and launchd read to run the daemon: a hardened unit, an agent's property list."""
+
+from __future__ import annotations
+
+import plistlib
+from collections.abc import Sequence
+from pathlib import Path
+
+#: The file with variables for secrets (`env:NAME`), beside the configuration.
+ENVIRONMENT_NAME = "environment"
+#: Exit statuses that a restart does not mend: usage, configuration.
+_HOPELESS = "2 4"
+#: Ports that only root may listen on.
+_PRIVILEGED = 1024
+
+#: What works in the unit of a user, too: no name spaces are needed for it.
+_HARDENED = (
+    "NoNewPrivileges=yes",
+    "LockPersonality=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallErrorNumber=EPERM",
+    "UMask=0077",
+)
+#: What only the system's own systemd can do.
+_HARDENED_SYSTEM = (
+    "ProtectSystem=full",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "RestrictNamespaces=yes",
+)
+
+
+def systemd_unit(
+    program: Sequence[str], home: Path, *, user: str = "", ports: Sequence[int] = ()
+) -> str:
+    """Write the unit of a user's service, or of the system's where it runs as a `user`.
+
+    `ports` are those that it listens on.
+    """
+    needs_privilege = bool(user) and any(0 < port < _PRIVILEGED for port in ports)
+    capability = "CAP_NET_BIND_SERVICE" if needs_privilege else ""
+    environment = _quoted(f"DCMVAULT_HOME={home}")
+    lines = [
+        "[Unit]",
+        "Description=dcmvault backs up DICOM studies",
+        *(["Wants=network-online.target", "After=network-online.target"] if user else []),
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart={' '.join(_quoted(word) for word in program)}",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        f"Environment={environment}",
+        f"EnvironmentFile=-{_escaped(str(home / ENVIRONMENT_NAME))}",
+        *([f"User={user}"] if user else []),
+        "Restart=on-failure",
+        "RestartSec=10",
+        f"RestartPreventExitStatus={_HOPELESS}",
+        "TimeoutStopSec=30",
+        "KillMode=mixed",
+        *_HARDENED,
+        *(_HARDENED_SYSTEM if user else ()),
+        *([f"CapabilityBoundingSet={capability}"] if user else []),
+        *([f"AmbientCapabilities={capability}"] if capability else []),
+        "",
+        "[Install]",
+        f"WantedBy={'multi-user' if user else 'default'}.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def launchd_agent(label: str, program: Sequence[str], home: Path) -> str:
+    """Write the property list of an agent, which runs while its user is logged in."""
+    log = str(home / "logs" / "daemon.txt")
+    agent = {
+        "Label": label,
+        "ProgramArguments": list(program),
+        "EnvironmentVariables": {"DCMVAULT_HOME": str(home)},
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": 10,
+        "ExitTimeOut": 30,
+        "ProcessType": "Background",
+        "Umask": 0o077,
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    return plistlib.dumps(agent).decode("utf-8")
+
+
+def _quoted(word: str) -> str:
+    """Write a word of a command line or an assignment (systemd.service(5), “Command lines”)."""
+    escaped = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") else escaped
+
+
+def _escaped(text: str) -> str:
+    """Keep systemd from taking a % for a specifier."""
+    return text.replace("%", "%%")

@@ -113,6 +113,7 @@ class Events:
 
     def close(self) -> None:
         """Go away."""
+        self.answer.close()
         self._connection.close()
 
     def wait_for(self, topic: str, is_so: Callable[[Any], bool]) -> Any:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import stat
+import subprocess
 import threading
+import time
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from scripts.peer_launch import free_port
 from tests.conftest import RunDcmvault, StartDcmvault
-from tests.integration.daemon_world import DaemonProcess, configure
+from tests.integration.daemon_world import GENEROUS_S, DaemonProcess, configure
 from tests.integration.story import instances, summary_of
+from tests.integration.tls_world import HOST, Authority
 
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.peers import SimulatedPacs
@@ -216,3 +224,81 @@ def test_a_changed_configuration_is_read_anew(
 def _last_change(daemon: DaemonProcess, is_so: Any = lambda told: told["after_restart"]) -> Any:
     answer = daemon.wait_for("/api/status", lambda answer: is_so(answer["daemon"]["configuration"]))
     return answer["daemon"]["configuration"]
+
+
+@pytest.mark.peers
+def test_what_is_pushed_is_backed_up_by_the_plan_that_takes_it(
+    start_dcmvault: StartDcmvault, home: Path, tmp_path: Path
+) -> None:
+    made = make_study(tmp_path / "pushed", key="pushed", instances=3, patient_name=SECRET)
+    configure(home, destination=str(tmp_path / "copies"), plans={})
+    port = free_port()
+    with (home / "config.toml").open("a") as config:
+        config.write(
+            f"[listener]\nport = {port}\nsettle_s = 0.2\nkeep_days = 0\nreserve_mb = 10\n"
+            '[plans.pushed]\nsources = ["listener:"]\ndestinations = ["there"]\n'
+        )
+    daemon = DaemonProcess(start_dcmvault)
+    assert daemon.told["listener_port"] == port
+    files = [str(one.path) for one in made]
+    storescu = ["storescu", "-aec", "DCMVAULT", "127.0.0.1", str(port), *files]
+    subprocess.run(storescu, check=True, timeout=60)
+    run = daemon.wait_for(
+        "/api/runs", lambda answer: answer["runs"] and answer["runs"][0]["finished_at"]
+    )
+    assert run["runs"][0]["source"] == "listener:"
+    spool = home / "spool"
+    (status,) = daemon.get("/api/status")["sources"]
+    assert status["destinations"][0]["by_level"] == {"proven": 3}
+    deadline = time.monotonic() + GENEROUS_S
+    while list(spool.rglob("*.dcm")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    daemon.stop()
+    assert "SECRET" not in "".join(p.read_text().upper() for p in (home / "logs").iterdir())
+
+
+def test_two_plans_for_what_is_pushed_are_refused(
+    run_dcmvault: RunDcmvault, home: Path, tmp_path: Path
+) -> None:
+    configure(home, destination=str(tmp_path / "copies"), plans={})
+    with (home / "config.toml").open("a") as config:
+        for name in ("one", "two"):
+            plan = 'sources = ["listener:"]\ndestinations = ["there"]\n'
+            config.write(f"[plans.{name}]\n{plan}")
+    ran = run_dcmvault("serve", "--web-port", "0")
+    assert ran.returncode == 4
+    assert "one, two" in ran.stderr
+
+
+def test_other_machines_need_tls(
+    start_dcmvault: StartDcmvault,
+    run_dcmvault: RunDcmvault,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = home / "config.toml"
+    config.write_text('[web]\nhost = "0.0.0.0"\n')
+    ran = run_dcmvault("serve", "--web-port", "0")
+    assert ran.returncode == 4
+    assert "tls_certificate_file" in ran.stderr
+    authority = Authority(tmp_path)
+    identity = authority.issue("daemon", passphrase="open")
+    config.write_text(
+        f'[web]\ntls_certificate_file = "{identity.certificate}"\n'
+        f'tls_key_file = "{identity.key}"\ntls_key_passphrase = "env:WEB_KEY"\n'
+    )
+    refused = run_dcmvault("serve", "--web-port", "0", env={"WEB_KEY": "wrong"})
+    assert (refused.returncode, "tls_key_passphrase" in refused.stderr) == (4, True)
+    monkeypatch.setenv("WEB_KEY", "open")
+    daemon = DaemonProcess(start_dcmvault)
+    place = urlsplit(daemon.address)
+    assert place.scheme == "https"
+    trusting = ssl.create_default_context(cafile=str(authority.ca_file))
+    headers = {"Authorization": f"Bearer {daemon.token}"}
+    connection = HTTPSConnection(HOST, place.port, context=trusting, timeout=GENEROUS_S)
+    with closing(connection):
+        connection.request("GET", "/api/runs", headers=headers)
+        assert json.load(connection.getresponse()) == {"runs": []}
+    daemon.stop()

@@ -57,7 +57,7 @@ def systemd_unit(
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart={' '.join(_quoted(word) for word in program)}",
+        f"ExecStart={' '.join(_quoted(word.replace('$', '$$')) for word in program)}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         f"Environment={environment}",
         f"EnvironmentFile=-{_escaped(str(home / ENVIRONMENT_NAME))}",
@@ -98,8 +98,8 @@ def launchd_agent(label: str, program: Sequence[str], home: Path) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Write a word of a command line or an assignment (systemd.service(5), “Command lines”)."""
-    escaped = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    """Write a word of a command line or an assignment (systemd.syntax(7), “Quoting”)."""
+    escaped = _escaped(word).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if any(c in escaped for c in " \t'\"\\;") else escaped
 
 

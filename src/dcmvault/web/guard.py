@@ -7,6 +7,7 @@ here, names itself there. Addresses cannot be rebound, so they are always accept
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
 
@@ -18,6 +19,7 @@ OPEN_PATHS = frozenset({"/healthz"})
 #: Bytes of a request's body, at most: bodies name a destination, a run or a job.
 MAX_BODY = 65_536
 _BEARER = "bearer "
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]{0,5})?")
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -82,9 +84,9 @@ class Guard:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    """Return the name or address; nothing for what is no host (RFC 9110 section 7.2)."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]) if found else ""
 
 
 def _is_address(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The daemon as a service of this machine: installed, removed, looked at."""
+"""The daemon as a service of this machine: written, begun, removed, looked at."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def _launchd(home: Path) -> Service:
     )
 
 
-def install(one: Service, home: Path, *, is_own: bool) -> str:
-    """Write the file and start the service; return the API's token if it was made just now.
+def write(one: Service, home: Path, *, is_own: bool) -> str:
+    """Write the service's file; return the API's token if it was made just now.
 
     So the token is shown here, and not in the journal of the system. A state folder that is not
-    one's own is left alone. StateError where file or system refuse; the file stays then.
+    one's own is left alone. StateError where the file cannot be written.
     """
     try:
         one.path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,19 +119,16 @@ def install(one: Service, home: Path, *, is_own: bool) -> str:
         raise StateError(
             _("The service cannot be written: %s.") % error.strerror, hint=str(one.path)
         ) from error
-    token = ""
-    if is_own:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (home / "logs").mkdir(mode=0o700, exist_ok=True)
-        token = make_token(home, SystemClock().now())
-    try:
-        _run_all(one.install)
-    except StateError as error:
-        error.hint = f"{error.hint} {_('The file stays: %s') % one.path}".strip()
-        if token:
-            error.hint += " " + _("The token of the API, shown this once: %s") % token
-        raise
-    return token
+    if not is_own:
+        return ""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    return make_token(home, SystemClock().now())
+
+
+def begin(one: Service) -> None:
+    """Start the service, and have it started from now on. StateError where the system refuses."""
+    _run_all(one.install)
 
 
 def uninstall(one: Service) -> bool:

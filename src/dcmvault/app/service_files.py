@@ -13,31 +13,54 @@ _HOPELESS = "2 4"
 #: Ports that only root may listen on.
 _PRIVILEGED = 1024
 
+_UNIT = """\
+[Unit]
+Description=dcmvault backs up DICOM studies
+{ordering}
+[Service]
+Type=exec
+ExecStart={program}
+ExecReload=/bin/kill -HUP $MAINPID
+Environment={environment}
+EnvironmentFile=-{environment_file}
+{identity}Restart=on-failure
+RestartSec=10
+RestartPreventExitStatus={hopeless}
+TimeoutStopSec=30
+KillMode=mixed
+{hardening}
+[Install]
+WantedBy={target}
+"""
+_ORDERING = """\
+Wants=network-online.target
+After=network-online.target
+"""
 #: What works in the unit of a user, too: no name spaces are needed for it.
-_HARDENED = (
-    "NoNewPrivileges=yes",
-    "LockPersonality=yes",
-    "RestrictRealtime=yes",
-    "RestrictSUIDSGID=yes",
-    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-    "SystemCallArchitectures=native",
-    "SystemCallFilter=@system-service",
-    "SystemCallErrorNumber=EPERM",
-    "UMask=0077",
-)
+_HARDENED = """\
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+UMask=0077
+"""
 #: What only the system's own systemd can do.
-_HARDENED_SYSTEM = (
-    "ProtectSystem=full",
-    "ProtectKernelTunables=yes",
-    "ProtectKernelModules=yes",
-    "ProtectKernelLogs=yes",
-    "ProtectControlGroups=yes",
-    "ProtectClock=yes",
-    "ProtectHostname=yes",
-    "PrivateDevices=yes",
-    "PrivateTmp=yes",
-    "RestrictNamespaces=yes",
-)
+_HARDENED_SYSTEM = """\
+ProtectSystem=full
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+PrivateDevices=yes
+PrivateTmp=yes
+RestrictNamespaces=yes
+"""
 
 
 def systemd_unit(
@@ -47,35 +70,22 @@ def systemd_unit(
 
     `ports` are those that it listens on.
     """
-    needs_privilege = bool(user) and any(0 < port < _PRIVILEGED for port in ports)
-    capability = "CAP_NET_BIND_SERVICE" if needs_privilege else ""
-    environment = _quoted(f"DCMVAULT_HOME={home}")
-    lines = [
-        "[Unit]",
-        "Description=dcmvault backs up DICOM studies",
-        *(["Wants=network-online.target", "After=network-online.target"] if user else []),
-        "",
-        "[Service]",
-        "Type=exec",
-        f"ExecStart={' '.join(_quoted(word.replace('$', '$$')) for word in program)}",
-        "ExecReload=/bin/kill -HUP $MAINPID",
-        f"Environment={environment}",
-        f"EnvironmentFile=-{_escaped(str(home / ENVIRONMENT_NAME))}",
-        *([f"User={user}"] if user else []),
-        "Restart=on-failure",
-        "RestartSec=10",
-        f"RestartPreventExitStatus={_HOPELESS}",
-        "TimeoutStopSec=30",
-        "KillMode=mixed",
-        *_HARDENED,
-        *(_HARDENED_SYSTEM if user else ()),
-        *([f"CapabilityBoundingSet={capability}"] if user else []),
-        *([f"AmbientCapabilities={capability}"] if capability else []),
-        "",
-        "[Install]",
-        f"WantedBy={'multi-user' if user else 'default'}.target",
-    ]
-    return "\n".join(lines) + "\n"
+    hardening = _HARDENED
+    if user:
+        is_privileged = any(0 < port < _PRIVILEGED for port in ports)
+        capability = "CAP_NET_BIND_SERVICE" if is_privileged else ""
+        hardening += f"{_HARDENED_SYSTEM}CapabilityBoundingSet={capability}\n"
+        hardening += f"AmbientCapabilities={capability}\n"
+    return _UNIT.format(
+        ordering=_ORDERING if user else "",
+        program=" ".join(_quoted(word.replace("$", "$$")) for word in program),
+        environment=_quoted(f"DCMVAULT_HOME={home}"),
+        environment_file=_escaped(str(home / ENVIRONMENT_NAME)),
+        identity=f"User={user}\n" if user else "",
+        hopeless=_HOPELESS,
+        hardening=hardening,
+        target="multi-user.target" if user else "default.target",
+    )
 
 
 def launchd_agent(label: str, program: Sequence[str], home: Path) -> str:

@@ -45,7 +45,7 @@ def test_a_unit_of_the_system_has_no_rights_that_it_does_not_need(tmp_path: Path
     _verify(unit, tmp_path)
     assert "User=daemon\n" in unit
     assert "CapabilityBoundingSet=\n" in unit
-    assert "Ambient" not in unit
+    assert "AmbientCapabilities=\n" in unit
     low = systemd_unit(["/bin/true"], ODD, user="daemon", ports=[8765, 104])
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in low
 

@@ -104,10 +104,12 @@ def _install(is_system: bool, user: str, dry_run: bool) -> int:
         say(one.content.rstrip("\n"))
         _say_commands(one.install)
         return 0
-    token = service.install(one, _home(is_system=is_system), is_own=not is_system)
-    say(_("The daemon is a service now: %s") % one.path)
+    token = service.write(one, _home(is_system=is_system), is_own=not is_system)
+    # Before the system is asked: whatever it answers, the token is not shown again.
     if token:
         say(_("The token of the API, shown this once: %s") % token)
+    service.begin(one)
+    say(_("The daemon is a service now: %s") % one.path)
     return 0
 
 

@@ -78,6 +78,7 @@ def _program() -> list[str]:
 
 
 def _systemd(home: Path, user: str, ports: Sequence[int]) -> Service:
+    systemctl: tuple[str, ...]
     if user:
         folder, systemctl = Path("/etc/systemd/system"), ("systemctl",)
     else:

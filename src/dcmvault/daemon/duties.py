@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.following import Following
 from dcmvault.daemon.loops import Duty
 from dcmvault.daemon.reloading import Reloading
@@ -19,6 +20,7 @@ RELOADING = "configuration"
 def duties_of(
     workplace: Workplace,
     stream: EventStream,
+    coverage: Coverage,
     reloading: Reloading,
     protecting: Callable[[datetime], datetime] | None,
 ) -> list[Duty]:
@@ -26,6 +28,7 @@ def duties_of(
     duties = [
         Duty("work", Working(workplace, stream)),
         Duty("events", Following(workplace, stream)),
+        Duty("coverage", coverage),
         Duty(RELOADING, reloading),
     ]
     if protecting is not None:

@@ -29,22 +29,27 @@ class Following:
         self._runs: dict[RunId, Mapping[str, object]] = {}
         self._open: set[RunId] = set()
         self._queues: dict[str, Mapping[str, object]] = {}
+        #: When runs were looked at, or would have been.
+        self._looked_at: datetime | None = None
 
     def __call__(self, now: datetime) -> datetime:
         """Announce what changed since the last look. Looks only while somebody listens.
 
         Runs that ended meanwhile are in the lists that a client asks for when it begins.
         """
-        if self._stream.has_listeners:
-            self._look_at_runs()
+        if self._stream.listeners:
+            self._look_at_runs(self._looked_at or now)
             self._look_at_queues()
+        self._looked_at = now
         return now + _LOOK
 
-    def _look_at_runs(self) -> None:
+    def _look_at_runs(self, since: datetime) -> None:
         known = self._workplace.catalogue.runs
         for run in recent_runs(self._workplace, _RUNS):
             goes_on = run.state in _GOING_ON
-            if not goes_on and run.run_id not in self._open:
+            # Some are over before they are seen to go on.
+            is_news = run.finished_at is not None and run.finished_at >= since
+            if not (goes_on or is_news or run.run_id in self._open):
                 continue
             data = {**run_data(run), "progress": progress_data(known.progress(run.run_id))}
             if self._runs.get(run.run_id) != data:

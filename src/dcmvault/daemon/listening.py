@@ -21,7 +21,8 @@ from dcmvault.model.report import RunState
 _log = logging.getLogger(__name__)
 
 _LOOK = timedelta(seconds=0.5)
-_LISTENER = "listener:"
+#: The source of what is pushed to us.
+LISTENER = "listener:"
 _ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 
 
@@ -52,7 +53,7 @@ def request_of_listener(settings: Settings) -> RunRequest | None:
 
     ConfigurationError where several plans do: what one of them holds may leave the spool.
     """
-    takers = [name for name, plan in settings.plans.items() if _LISTENER in plan.sources]
+    takers = [name for name, plan in settings.plans.items() if LISTENER in plan.sources]
     if len(takers) > 1:
         raise ConfigurationError(
             _("Several plans take what is pushed to us: %s.") % ", ".join(takers),
@@ -61,7 +62,7 @@ def request_of_listener(settings: Settings) -> RunRequest | None:
     if not takers:
         return None
     requests = requests_of_plan(settings, takers[0])
-    return next(one for one in requests if one.source.startswith(_LISTENER))
+    return next(one for one in requests if one.source.startswith(LISTENER))
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from dcmvault.config.load import effective, load_settings
 from dcmvault.config.settings import Settings
+from dcmvault.daemon.listening import LISTENER
 from dcmvault.errors import ConfigurationError
 from dcmvault.ports.events import Announcements, Topic
 
@@ -82,11 +83,13 @@ class Reloading:
             self._keep(Reloaded((), self._last.after_restart, (error.message, error.hint)))
             return
         changed = _changed(self._in_force, settings)
-        in_force = tuple(key for key in changed if not _is_at_start(key))
+        taking = _plans_that_take(self._at_start) | _plans_that_take(settings)
+        in_force = tuple(key for key in changed if not _is_at_start(key, taking))
         if in_force:
             self._adopt(settings)
         self._in_force = settings
-        waiting = tuple(key for key in _changed(self._at_start, settings) if _is_at_start(key))
+        since_start = _changed(self._at_start, settings)
+        waiting = tuple(key for key in since_start if _is_at_start(key, taking))
         if changed or asked or self._last.refusal:
             self._keep(Reloaded(in_force, waiting))
 
@@ -119,10 +122,18 @@ def _look_of(path: Path) -> tuple[int, int, int] | None:
     return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
 
-def _is_at_start(key: str) -> bool:
+def _plans_that_take(settings: Settings) -> frozenset[str]:
+    """Name the plans of what is pushed to us: whom the listener works for is settled at a start."""
+    return frozenset(name for name, plan in settings.plans.items() if LISTENER in plan.sources)
+
+
+def _is_at_start(key: str, taking: Collection[str]) -> bool:
     table, *rest = key.split(".")
-    of_destination = table == "destinations" and rest[-1] in _OF_DESTINATIONS_AT_START
-    return table in _AT_START or of_destination
+    if table == "destinations":
+        return bool(rest) and rest[-1] in _OF_DESTINATIONS_AT_START
+    if table == "plans":
+        return bool(rest) and rest[0] in taking
+    return table in _AT_START
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:

@@ -15,6 +15,7 @@ from dcmvault.app.api_token import known_token, make_token, token_path
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
+from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.duties import RELOADING, duties_of
 from dcmvault.daemon.listening import protecting
 from dcmvault.daemon.loops import Loops
@@ -23,7 +24,7 @@ from dcmvault.daemon.reloading import Reloaded, Reloading, as_data
 from dcmvault.web.api import build_api
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.event_stream import EventStream
-from dcmvault.web.server import ApiServer
+from dcmvault.web.server import ApiPort
 
 _log = logging.getLogger(__name__)
 
@@ -67,22 +68,22 @@ def running(
         listening = stack.enter_context(protecting(workplace))
         stream = EventStream()
         reloading = Reloading(config_path(home), settings, workplace.adopt, tell, stream)
+        coverage = Coverage(workplace)
+        metrics = DaemonMetrics(workplace, workplace.clock.now())
         about = _about(workplace, reloading)
-        backstage = Backstage(
-            workplace, DaemonMetrics(workplace, workplace.clock.now()), stream, about
-        )
+        backstage = Backstage(workplace, metrics, stream, coverage.latest, about)
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())
         try:
             lets_in = known_token(home).lets_in
             api = build_api(backstage, lets_in=lets_in, names=settings.web.names)
-            server = ApiServer(api, settings.web, port)
+            server = ApiPort(api, settings.web, port)
         except BaseException:
             if token:  # which nobody has seen
                 token_path(home).unlink(missing_ok=True)
             raise
         loops = Loops(
-            duties_of(workplace, stream, reloading, listening[0] if listening else None),
+            duties_of(workplace, stream, coverage, reloading, listening[0] if listening else None),
             workplace.clock,
         )
         try:
@@ -99,7 +100,7 @@ def running(
             _end(workplace, stream, server, loops)
 
 
-def _end(workplace: Workplace, stream: EventStream, server: ApiServer, loops: Loops) -> None:
+def _end(workplace: Workplace, stream: EventStream, server: ApiPort, loops: Loops) -> None:
     """Come to an end: no new requests, no new duties, streams closed, work rests."""
     server.ask_to_stop()
     stream.close()

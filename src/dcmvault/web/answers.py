@@ -101,6 +101,7 @@ class Status(BaseModel):
 
     daemon: dict[str, object]
     sources: list[dict[str, object]]
+    counted_at: str = Field(description="when sources were counted: large ones at intervals")
     queues: list[Queue]
     runs: list[Run]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -20,6 +21,8 @@ class Backstage:
     workplace: Workplace
     metrics: Metrics
     events: EventStream
+    #: Sources with their coverage, JSON-able, and when they were counted: quick to ask for.
+    coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
 

@@ -104,9 +104,9 @@ class EventStream:
         self._closed = False
 
     @property
-    def has_listeners(self) -> bool:
-        """Whether anybody listens: what is costly to find out need not be told to nobody."""
-        return bool(self._listeners)
+    def listeners(self) -> int:
+        """How many listen: what is costly to find out need not be told to nobody."""
+        return len(self._listeners)
 
     def announce(self, topic: Topic, data: Mapping[str, object]) -> None:
         """Tell all who listen; the slow ones are dropped."""

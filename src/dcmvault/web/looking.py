@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 
 from dcmvault.app import queue
-from dcmvault.app.as_data import job_data, progress_data, queue_data, run_data, source_data
+from dcmvault.app.as_data import job_data, progress_data, queue_data, run_data
 from dcmvault.app.report import run_report
-from dcmvault.app.status import recent_runs, status
+from dcmvault.app.status import recent_runs
 from dcmvault.model.identifiers import RunId
 from dcmvault.ports.events import Topic
 from dcmvault.reports.summary import summary
@@ -41,9 +41,11 @@ def metrics(behind: Behind) -> Response:
 def whole_status(behind: Behind) -> dict[str, object]:
     """Return what is protected where, by what evidence, how old; the queues and latest runs."""
     workplace = behind.workplace
+    sources, counted_at = behind.coverage()
     return {
         "daemon": dict(behind.about()),
-        "sources": [source_data(view) for view in status(workplace)],
+        "sources": list(sources),
+        "counted_at": counted_at.isoformat(timespec="milliseconds"),
         "queues": [queue_data(one) for one in queue.queues(workplace)],
         "runs": [run_data(run) for run in recent_runs(workplace, _LATEST_RUNS)],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dcmvault.config import secrets
 from dcmvault.config.web_section import WebSection
@@ -23,6 +25,9 @@ _log = logging.getLogger(__name__)
 _CONNECTIONS = 128
 #: Seconds between two requests on a connection.
 _IDLE_S = 10
+#: Seconds between looks whether a request is waited for, and how many of them are too many.
+_WAITING_LOOK_S = 10.0
+_WAITING_LOOKS = 3
 #: Bytes of a request's line and headers.
 _HEAD_BYTES = 32_768
 _BACKLOG = 64
@@ -33,7 +38,32 @@ _UNACKNOWLEDGED_MS = 30_000
 _STARTING_S = 30.0
 
 
-class ApiServer:
+class _Impatient(H11Protocol):
+    """A connection that is given up when nothing of a request comes for a while.
+
+    The server itself waits for ever for the first request, and for the rest of any.
+    """
+
+    _looks = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to look whether anything comes (asyncio)."""
+        super().connection_made(transport)
+        self.loop.call_later(_WAITING_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        is_waiting = cycle is None or cycle.response_complete or cycle.more_body
+        self._looks = self._looks + 1 if is_waiting else 0
+        if self._looks >= _WAITING_LOOKS:
+            self.transport.abort()
+        else:
+            self.loop.call_later(_WAITING_LOOK_S, self._look)
+
+
+class ApiPort:
     """Serves from its making until `stop`. StateError where the port cannot be had."""
 
     def __init__(self, api: ASGIApp, section: WebSection, port: int) -> None:
@@ -42,7 +72,7 @@ class ApiServer:
             api,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=_Impatient,
             loop="asyncio",
             log_config=None,
             access_log=False,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import RunDcmvault
+from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.campaign_world import SetClock
+from tests.integration.daemon_world import DaemonProcess
 
 from dcmvault.app import queue, schedules
 from dcmvault.app.backup import make_request, start
@@ -472,3 +473,23 @@ def test_the_commands(run_dcmvault: RunDcmvault, home: Path, folder: Path) -> No
     zone = run_dcmvault("schedule", "suggest", "--time-zone", "America/Sao_Paolo")
     assert (zone.returncode, "America/Sao_Paulo" in zone.stderr) == (2, True)
     assert json.loads(run_dcmvault("schedule", "suggest", "--json").stdout)["founded"] is False
+
+
+def test_the_daemon_runs_what_was_missed_and_keeps_the_next_time(
+    start_dcmvault: StartDcmvault, run_dcmvault: RunDcmvault, home: Path, folder: Path
+) -> None:
+    """It was off at night; killed right after it has begun, it ends the runs once."""
+    with _opened(home, folder) as workplace:
+        start_due(workplace, datetime.now(UTC) - timedelta(days=2))
+    daemon = DaemonProcess(start_dcmvault)
+    daemon.wait_for("/api/runs", lambda answer: len(answer["runs"]) > 0)
+    daemon.kill()
+    [before] = json.loads(run_dcmvault("schedule", "list", "--json").stdout)["schedules"]
+    daemon = DaemonProcess(start_dcmvault, token=daemon.token)
+    daemon.wait_for(
+        "/api/runs", lambda answer: [run["state"] for run in answer["runs"]] == ["finished"] * 2
+    )
+    daemon.stop()
+    [after] = json.loads(run_dcmvault("schedule", "list", "--json").stdout)["schedules"]
+    assert before["next_at"] == after["next_at"] > datetime.now(UTC).isoformat()
+    assert len(list((folder / "copies").rglob("*.dcm"))) == 4

@@ -32,10 +32,13 @@ class QueueView:
     state: QueueState
 
 
-def jobs(workplace: Workplace) -> list[JobView]:
-    """List jobs that have not ended, in queue order."""
+def jobs(workplace: Workplace, limit: int = 1000) -> list[JobView]:
+    """List the first jobs that have not ended, in queue order."""
     names = workplace.catalogue.status.destinations()
-    return [JobView(job, names[job.destination_id]) for job in workplace.catalogue.runs.jobs()]
+    return [
+        JobView(job, names[job.destination_id])
+        for job in workplace.catalogue.runs.jobs(limit=limit)
+    ]
 
 
 def queues(workplace: Workplace) -> list[QueueView]:

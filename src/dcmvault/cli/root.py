@@ -25,7 +25,11 @@ _COMMANDS = {
     ),
     "serve": (
         "dcmvault.cli.commands.serve",
-        N_("Let a vault answer as a PACS."),
+        N_("Be the daemon; or let a vault answer as a PACS."),
+    ),
+    "service": (
+        "dcmvault.cli.commands.service",
+        N_("Have the system run the daemon."),
     ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "compare": (

@@ -28,6 +28,7 @@ from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
+from dcmvault.config.web_section import WebSection
 from dcmvault.config.week import WeekWindowSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -125,6 +126,7 @@ def effective(settings: Settings) -> dict[str, object]:
             rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
             for rule in settings.rules
         ],
+        "web": settings.web.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -167,6 +169,7 @@ class _Reader:
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
             ("classification",): tuple(ClassificationSection.model_fields),
+            ("web",): tuple(WebSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

@@ -27,6 +27,7 @@ from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sampl
 from dcmvault.config.schedule_sections import ScheduleSection, WindowSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
@@ -90,6 +91,8 @@ class Settings(Section):
     #: How rules about studies are put to work, and the rules themselves.
     classification: ClassificationSection = ClassificationSection()
     rules: tuple[RuleSection, ...] = ()
+    #: The daemon's API over HTTP.
+    web: WebSection = WebSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

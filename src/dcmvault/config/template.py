@@ -16,6 +16,7 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -103,6 +104,7 @@ def _tables_of_how() -> list[str]:
         _deletion_table,
         _serve_table,
         _classification_table,
+        _web_table,
     )
     return [line for table in tables for line in (*table(), "")]
 
@@ -252,6 +254,24 @@ def _classification_table() -> list[str]:
         '# modality = ["MG"]',
         '# words = ["screening", "rastreamento"]',
         '# priority = "low"',
+    ]
+
+
+def _web_table() -> list[str]:
+    web = WebSection()
+    return [
+        *_comment(
+            _(
+                "The daemon (dcmvault serve, without a vault) and its API. For other machines, set "
+                "“host” to “0.0.0.0”, give a certificate, and say in “names” what they call this "
+                "machine."
+            )
+        ),
+        "[web]",
+        f"host = {_text(web.host)}",
+        f"port = {web.port}",
+        '# names = ["backup.example.org"]',
+        '# tls_certificate_file = "/etc/dcmvault/web.pem"',
     ]
 
 

@@ -28,7 +28,7 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.settings import Settings
 from dcmvault.config.window_rates import rate_table
-from dcmvault.errors import StateError
+from dcmvault.errors import DaemonRunningError, StateError
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
@@ -129,6 +129,24 @@ class Workplace:
         self.rest()
         self._work_database.dispose()
         self.catalogue.close()
+
+    def adopt(self, settings: Settings) -> None:
+        """Work by other settings from now on; what is in flight ends as it began.
+
+        Database, listener, retries and bandwidth stay as they were when the folder was opened.
+        """
+        with self._lock:
+            before = {address: self.destination_section(address) for address in self._shared}
+            self.settings = settings
+            changed = [
+                self._shared.pop(address)
+                for address, section in before.items()
+                if self.destination_section(address) != section
+            ]
+            self._vaults.clear()
+        for destination in changed:
+            if isinstance(destination, TakesSeveral):
+                destination.close_idle()
 
     def destination(self, address: str) -> Destination:
         """Make the adapter for a destination by its canonical address, with configured options.
@@ -279,6 +297,23 @@ def known_catalogue(home: Path, settings: Settings) -> Iterator[Catalogue | None
 
 def _catalogue_place(home: Path, settings: Settings) -> str:
     return settings.database_url() or str(home / "catalogue.sqlite3")
+
+
+@contextmanager
+def only_daemon(home: Path) -> Iterator[None]:
+    """Be the daemon of a state folder; DaemonRunningError where another process is."""
+    from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
+
+    right = Ownership(home, "daemon.lock")
+    if not right.try_acquire():
+        raise DaemonRunningError(
+            f"a daemon runs in this state folder already (process {right.owner_pid() or '?'})",
+            hint="stop that one first, or choose another state folder with DCMVAULT_HOME",
+        )
+    try:
+        yield
+    finally:
+        right.release()
 
 
 def open_workplace(home: Path, settings: Settings) -> Workplace:

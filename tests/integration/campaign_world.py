@@ -18,6 +18,8 @@ from dcmvault.app.wiring.workplace import Workplace
 
 #: Takes the time and returns when it is due next, as a duty of the daemon.
 Duty = Callable[[datetime], datetime]
+#: When something happens, and what.
+Event = tuple[datetime, Callable[[], None]]
 #: Duties are called so often, at whole steps of the clock; the daemon does it more often.
 _STEP = timedelta(minutes=30)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +57,7 @@ class Days:
     clock: SetClock
     duties: list[Duty]
     #: What happens at a time: moments and deeds, in order.
-    events: list[tuple[datetime, Callable[[], None]]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     #: Between these nothing is called: the machine sleeps.
     asleep: tuple[datetime, datetime] | None = None
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
-from tests.integration.campaign_world import Days, Gate, SetClock, gate
+from tests.integration.campaign_world import Days, Event, Gate, SetClock, gate
 
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
@@ -98,8 +99,8 @@ def _fortnight(
     configuration = _CONFIGURATION.format(folder=folder, port=shut.port)
     (home / "config.toml").write_text(configuration, "utf-8")
     start = _at(_FIRST)
-    events = [
-        ((start + timedelta(days=day, hours=10)), lambda day=day: practice.examine(day + 1))
+    events: list[Event] = [
+        (start + timedelta(days=day, hours=10), partial(practice.examine, day + 1))
         for day in range(_DAYS - 1)
     ]
     events += [(_at("03-27 12:00"), shut.shut), (_at("03-29 12:00"), shut.open)]

@@ -185,8 +185,10 @@ class BackupStages:
         destination could not take may go to another.
         Before that snapshots are taken of what arrived, though some of its jobs may have failed.
         """
-        request = self.runs.run(run_id).request
-        if Rerouting(self.plans, self.facts, self.routes, self.clock).divert(run_id, request):
+        record = self.runs.run(run_id)
+        request = record.request
+        rerouting = Rerouting(self.plans, self.facts, self.routes, self.clock)
+        if record.state not in _ENDED_RUNS and rerouting.divert(run_id, request):
             return False
         destinations = [self.open_destination(wanted.address) for wanted in request.destinations]
         for destination in destinations:

@@ -16,7 +16,7 @@ from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
 from dcmvault.catalogue.due import everything_of, is_selected, pages
 from dcmvault.catalogue.due_questions import due_question, find_run_destination, keeps_versions
 from dcmvault.catalogue.rows import job_of
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
@@ -104,8 +104,8 @@ class PlansInDatabase:
 
         With `study_keys` those of these studies only.
 
-        Reasons: `not_held` for what a verification found missing or damaged, or what was an
-        item before and never got there; else `changed` or `new`; `level` for what is sent or
+        Reasons: `damaged` for what was found damaged; `not_held` for what was found missing, or
+        was an item before and never got there; else `changed` or `new`; `level` for what is sent or
         held below `level`; `full` or `differential` for what is held at it. Without a finished
         full run a differential run considers everything.
         """
@@ -192,6 +192,7 @@ class PlansInDatabase:
                 entries.c.source_id == source_id,
                 entries.c.state == EntryState.PRESENT,
                 holdings.c.level >= level,
+                ~was_replaced(destination_id),
             )
             if not selection.is_whole:
                 query = _with_study(query, selection)

@@ -141,7 +141,13 @@ def _enqueue_beside(home: Path, workflows: int) -> None:
         ).scalars()
     for number in range(workflows):
         client.enqueue(
-            {"workflow_name": name, "queue_name": queue, "workflow_id": f"beside-{number}/1.1"},
+            {
+                "workflow_name": name,
+                "queue_name": queue,
+                "workflow_id": f"beside-{number}/1.1",
+                # Behind all that is real: there is nothing in them.
+                "priority": 9,
+            },
             f"beside-{number}",
             queue,
             1,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from http.client import HTTPResponse
 from typing import Any, cast
 
 import pytest
@@ -110,18 +111,18 @@ def test_those_who_say_nothing_more_keep_nobody_out(
     [
         ("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + "x" * 2_000_000 + "\r\n\r\n", 400),
         ("rubbish\r\n\r\n", 400),
-        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 421),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         ("POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n", 413),
         ("POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 405),
         ("GET /api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n", 401),
     ],
 )
 def test_rubbish_is_refused(world: World, sent: str, status: int) -> None:
-    with closing(world.say(sent)) as connection:
-        answer = connection.recv(65_536).decode()
-    assert answer.startswith(f"HTTP/1.1 {status} "), answer
-    if status not in (400, 405):
-        assert json.loads(answer.partition("\r\n\r\n")[2])["error"]["message"]
+    with closing(world.say(sent)) as connection, closing(HTTPResponse(connection)) as answer:
+        answer.begin()
+        assert answer.status == status
+        if answer.getheader("Content-Type") == "application/json":
+            assert json.loads(answer.read())["error"]["message"]
 
 
 def test_a_stop_does_not_wait_for_those_who_take_nothing(world: World) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from dcmvault.config import secrets
 from dcmvault.config.web_section import WebSection
@@ -54,7 +54,7 @@ class _Impatient(H11Protocol):
     def _look(self) -> None:
         if self.transport.is_closing():
             return
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         is_waiting = cycle is None or cycle.response_complete or cycle.more_body
         self._looks = self._looks + 1 if is_waiting else 0
         if self._looks >= _WAITING_LOOKS:

@@ -332,6 +332,14 @@ class ManifestDamagedError(DcmvaultError):
     retry = Retry.OPERATOR
 
 
+class CollectorError(DcmvaultError):
+    """The collector of audit messages cannot be reached; what waits is sent when it is back."""
+
+    code = "collector_unreachable"
+    retry = Retry.LATER
+    exit_status = 5
+
+
 class QueryTooBroadError(DcmvaultError):
     """A query to an archive of ours that would take too long: it is to be narrowed."""
 

@@ -33,6 +33,7 @@ from dcmvault.testing.faulty import CrashError
 _WRITES = frozenset(
     {
         "add_jobs",
+        "add_seconds_at",
         "add_stage_seconds",
         "drop_unstarted_jobs",
         "finish",
@@ -163,6 +164,7 @@ class Flow:
             facts=catalogue.study_facts,
             routes=cast(Any, death.guard(catalogue.routes)),
             classifier=Classifier,
+            meter=cast(Any, death.guard(catalogue.statistics)),
             open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,

@@ -37,10 +37,18 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
+from dcmvault.ports.destination import (
+    Destination,
+    GetsReady,
+    Measured,
+    Remembered,
+    Snapshots,
+    TakesSeveral,
+)
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.source import Source
+from dcmvault.ports.statistics import StageMeter
 from dcmvault.ports.strategy import RouteBook, StudyFactsCatalogue
 
 _log = logging.getLogger(__name__)
@@ -95,6 +103,7 @@ class BackupStages:
     routes: RouteBook
     #: Makes the classifier that is in force now.
     classifier: Callable[[], Classifier]
+    meter: StageMeter
     open_source: Callable[[RunRequest], Source]
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
@@ -175,8 +184,12 @@ class BackupStages:
         try:
             return BatchStep(self, request, destination, steps, seconds).run()
         finally:
+            if isinstance(destination, Measured):
+                for stage, spent in destination.measures.take().items():
+                    seconds[stage] += spent
             if seconds:
                 self.runs.add_stage_seconds(jobs[0].run_id, seconds)
+                self.meter.add_seconds_at(jobs[0].run_id, jobs[0].destination_id, seconds)
 
     def finish(self, run_id: RunId) -> bool:
         """End the run, unless something is left to plan: then plan again.

@@ -24,6 +24,7 @@ from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
+from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.tables import snapshots
@@ -42,6 +43,7 @@ from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.schedules import QueueHolds, ScheduleBook, UnfinishedRuns
+from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 
@@ -68,6 +70,7 @@ class Catalogue:
     study_facts: StudyFactsCatalogue
     lessons: LessonBook
     routes: RouteBook
+    statistics: StatisticsCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -124,6 +127,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         study_facts=StudyFactsInDatabase(database),
         lessons=LessonsInDatabase(database),
         routes=RoutesInDatabase(database),
+        statistics=StatisticsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

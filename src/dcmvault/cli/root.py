@@ -38,6 +38,10 @@ _COMMANDS = {
     ),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
+    "audit": (
+        "dcmvault.cli.commands.audit",
+        N_("Who did what, and proof that nothing of it was changed."),
+    ),
     "manifest": (
         "dcmvault.cli.commands.manifest",
         N_("Write down what a place holds, signed, and hold it against another."),

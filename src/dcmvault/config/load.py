@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
@@ -127,6 +128,7 @@ def effective(settings: Settings) -> dict[str, object]:
             for rule in settings.rules
         ],
         "web": settings.web.model_dump(mode="json"),
+        "audit": settings.audit.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -170,6 +172,7 @@ class _Reader:
             ("serve",): tuple(ServeSection.model_fields),
             ("classification",): tuple(ClassificationSection.model_fields),
             ("web",): tuple(WebSection.model_fields),
+            ("audit",): tuple(AuditSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

@@ -17,6 +17,7 @@ from dcmvault.config.addresses import (
     is_plain_word,
     source_section,
 )
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
@@ -93,6 +94,8 @@ class Settings(Section):
     rules: tuple[RuleSection, ...] = ()
     #: The daemon's API over HTTP.
     web: WebSection = WebSection()
+    #: The journal of who did what, and who gets a copy.
+    audit: AuditSection = AuditSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.classification_section import ClassificationSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
@@ -106,6 +107,7 @@ def _tables_of_how() -> list[str]:
         _serve_table,
         _classification_table,
         _web_table,
+        _audit_table,
     )
     return [line for table in tables for line in (*table(), "")]
 
@@ -441,6 +443,23 @@ def _window_table(*, applies: bool) -> list[str]:
 
 def _texts(values: Sequence[str]) -> str:
     return f"[{', '.join(map(_text, values))}]"
+
+
+def _audit_table() -> list[str]:
+    audit = AuditSection()
+    return [
+        *_comment(
+            _(
+                "The audit journal of who did what (dcmvault audit). “collector” also gets it as "
+                "DICOM audit messages over syslog: “tls://host:6514”, “tcp://host:601” or "
+                "“udp://host:514”; what it missed is sent when it is back."
+            )
+        ),
+        "[audit]",
+        '# collector = "tls://syslog.example:6514"',
+        f"site = {_text(audit.site)}",
+        f"rotate_mib = {audit.rotate_mib}",
+    ]
 
 
 def _destination_name(section: DestinationSection) -> str:

@@ -45,6 +45,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 
@@ -94,6 +95,11 @@ class OpenedCatalogue(Protocol):
     @property
     def deletion(self) -> DeletionCatalogue:
         """Facts for whoever wants to delete originals."""
+        ...
+
+    @property
+    def statistics(self) -> StatisticsCatalogue:
+        """What many runs did."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dcmvault.app.classifying import classifier_of
+from dcmvault.app.wiring.audit import audit_journal
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
@@ -38,7 +39,7 @@ from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
-from dcmvault.ports.queue import Worker, WorkQueue
+from dcmvault.ports.queue import RunStages, Worker, WorkQueue
 from dcmvault.ports.schedules import HoldState
 from dcmvault.ports.source import Source
 
@@ -103,7 +104,7 @@ class Workplace:
             stages = self._stages()
             self._worker = DurableWorker(
                 self._work_database,
-                stages,
+                self._audited(stages),
                 concurrency=lambda _destination_id: JOBS_PER_DESTINATION,
                 stopping=stages.stopping,
             )
@@ -226,6 +227,13 @@ class Workplace:
         catalogue = self.catalogue
         return classifier_of(self.settings, catalogue.lessons, catalogue.study_facts)
 
+    def _audited(self, stages: BackupStages) -> RunStages:
+        """Have runs written down in the audit journal as they begin and end."""
+        from dcmvault.app.audited_stages import AuditedStages  # noqa: PLC0415 - when needed
+
+        journal = audit_journal(self.home, self.settings.audit.rotate_mib)
+        return AuditedStages(stages, journal, self.catalogue.statistics)
+
     def _stages(self) -> BackupStages:
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
@@ -249,6 +257,7 @@ class Workplace:
             facts=self.catalogue.study_facts,
             routes=self.catalogue.routes,
             classifier=self.classifier,
+            meter=self.catalogue.statistics,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

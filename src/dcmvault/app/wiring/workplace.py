@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -263,15 +264,8 @@ class Workplace:
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
-            held_back_s=self._held_back_s,
+            held_back_s=partial(_held_back_s, self.catalogue),
         )
-
-    def _held_back_s(self, destination_id: DestinationId, priority: Priority) -> float:
-        """Hold back what is not urgent where a window is closed and its queue open for the rest."""
-        if priority >= Priority.URGENT:
-            return 0.0
-        held = self.catalogue.queue_holds.holds().get(destination_id) is HoldState.HELD
-        return _HELD_BACK_S if held else 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -283,6 +277,14 @@ class Workplace:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _held_back_s(catalogue: Catalogue, destination_id: DestinationId, priority: Priority) -> float:
+    """Hold back what is not urgent where a window is closed and its queue open for the rest."""
+    if priority >= Priority.URGENT:
+        return 0.0
+    held = catalogue.queue_holds.holds().get(destination_id) is HoldState.HELD
+    return _HELD_BACK_S if held else 0.0
 
 
 @contextmanager

@@ -70,6 +70,12 @@ class StateError(DcmvaultError):
     retry = Retry.OPERATOR
 
 
+class DaemonRunningError(StateError):
+    """A daemon runs in this state folder already; a second one would only be in its way."""
+
+    code = "daemon_running"
+
+
 class SourceError(DcmvaultError):
     """Something about a source."""
 

@@ -25,6 +25,7 @@ from dcmvault.config.peer_sections import (
 )
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.routing_section import RoutingSection
+from dcmvault.config.schedule_sections import ScheduleSection, WindowSection
 from dcmvault.config.sections import (
     FolderDestinationSection,
     FolderSourceSection,
@@ -190,6 +191,11 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     plans = tables["[plans.NAME]"]
     assert (plans.pop("sources"), plans.pop("destinations")) == ("–", "–")
     assert plans == defaults(PlanSection)
+    schedules = tables["[schedules.NAME]"]
+    assert schedules.pop("plan") == "–"
+    assert schedules == defaults(ScheduleSection)
+    windows = {key: said.replace("[]", "()") for key, said in tables["[windows.NAME]"].items()}
+    assert windows == defaults(WindowSection)
     assert destinations | vault | tables["DICOMweb"] == defaults(
         FolderDestinationSection,
         DimseDestinationSection,

@@ -12,6 +12,7 @@ from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.config.plans import PlanSection
 from dcmvault.config.routing_section import RoutingSection
 from dcmvault.config.sections import (
     FolderSourceSection,
@@ -174,7 +175,11 @@ def make_requests(
 
 def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
     """Make the backups of a configured plan; AddressError where there is none of this name."""
-    plan = settings.plan(name)
+    return requests_of(settings, settings.plan(name))
+
+
+def requests_of(settings: Settings, plan: PlanSection) -> list[RunRequest]:
+    """Make the backups of a plan, one for each source."""
     return make_requests(
         settings,
         sources=plan.sources,
@@ -223,24 +228,46 @@ def _refuse_overlap(source: SourceSection, destination: NamedDestination) -> Non
         )
 
 
-def start(workplace: Workplace, request: RunRequest) -> Started:
-    """Write down and enqueue a run; an unfinished run of the same request is continued instead."""
+def start(workplace: Workplace, request: RunRequest, run_id: RunId | None = None) -> Started:
+    """Write down and enqueue a run; an unfinished run of the same request is continued instead.
+
+    With a `run_id` it is that run, however often it is asked for.
+    """
     request = with_remembered_library(workplace, request)
-    asked = _ask(workplace, request)
+    if run_id is not None and (known := _asked_before(workplace, run_id)) is not None:
+        return known
+    asked = _ask(workplace, request, run_id)
     if asked.continued and not workplace.queue.is_open(asked.run_id):
         # Its work ended, but nothing could write that down (a full disk, a cut power line).
         _close_abandoned(workplace, asked.run_id)
-        asked = _ask(workplace, request)
+        asked = _ask(workplace, request, run_id)
     return asked
 
 
-def _ask(workplace: Workplace, request: RunRequest) -> Started:
+def _ask(workplace: Workplace, request: RunRequest, wanted: RunId | None) -> Started:
     now = workplace.clock.now()
-    new = new_run_id(now)
+    new = wanted or new_run_id(now)
     run_id = workplace.catalogue.runs.ask_for_run(new, request, now)
+    _submit(workplace, run_id, request)
+    return Started(run_id, continued=run_id != new)
+
+
+def _asked_before(workplace: Workplace, run_id: RunId) -> Started | None:
+    """Take up a run that was written down, and perhaps never enqueued; None where it was not."""
+    try:
+        record = workplace.catalogue.runs.run(run_id)
+    except KeyError:
+        return None
+    if record.state not in _ENDED:
+        _submit(workplace, run_id, record.request)
+        if not workplace.queue.is_open(run_id):
+            _close_abandoned(workplace, run_id)
+    return Started(run_id, continued=True)
+
+
+def _submit(workplace: Workplace, run_id: RunId, request: RunRequest) -> None:
     destination = workplace.catalogue.plans.destination
     workplace.queue.submit(run_id, [destination(one.address) for one in request.destinations])
-    return Started(run_id, continued=run_id != new)
 
 
 def _close_abandoned(workplace: Workplace, run_id: RunId) -> None:

@@ -73,20 +73,26 @@ class Listening:
 
     def wait(self, stop: threading.Event) -> bool:
         """Wait until a backup is due; False when `stop` was set before."""
-        settle_s = self.workplace.settings.listener.settle_s
         while not stop.is_set():
-            now = time.monotonic()
-            if self.arrivals.take_settled(settle_s) or now >= self._look_at:
-                self._look_at = now + _LOOK_S
-                self._listed = frozenset(map(hash, self._entries()))
-                if self._listed - self._covered:
-                    return True
-            if now >= self._retry_at:
-                self._listed = frozenset(map(hash, self._entries()))
+            if self.is_due():
                 return True
-            if now >= self._clear_at:
-                self.clear()
             stop.wait(_TICK_S)
+        return False
+
+    def is_due(self) -> bool:
+        """Say whether a backup is due now; clears the spool when it is time for that."""
+        now = time.monotonic()
+        settle_s = self.workplace.settings.listener.settle_s
+        if self.arrivals.take_settled(settle_s) or now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self._listed = frozenset(map(hash, self._entries()))
+            if self._listed - self._covered:
+                return True
+        if now >= self._retry_at:
+            self._listed = frozenset(map(hash, self._entries()))
+            return True
+        if now >= self._clear_at:
+            self.clear()
         return False
 
     def ended(self, *, is_good: bool) -> None:

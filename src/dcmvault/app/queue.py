@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from dcmvault.app.windows import note_pause, note_resume
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
@@ -31,10 +32,13 @@ class QueueView:
     state: QueueState
 
 
-def jobs(workplace: Workplace) -> list[JobView]:
-    """List jobs that have not ended, in queue order."""
+def jobs(workplace: Workplace, limit: int = 1000) -> list[JobView]:
+    """List the first jobs that have not ended, in queue order."""
     names = workplace.catalogue.status.destinations()
-    return [JobView(job, names[job.destination_id]) for job in workplace.catalogue.runs.jobs()]
+    return [
+        JobView(job, names[job.destination_id])
+        for job in workplace.catalogue.runs.jobs(limit=limit)
+    ]
 
 
 def queues(workplace: Workplace) -> list[QueueView]:
@@ -49,12 +53,16 @@ def queues(workplace: Workplace) -> list[QueueView]:
 
 def pause(workplace: Workplace, destination: str) -> None:
     """Start no further job for this destination (an address or a configured name)."""
-    workplace.queue.pause(_destination_id(workplace, destination))
+    destination_id = _destination_id(workplace, destination)
+    note_pause(workplace, destination_id)
+    workplace.queue.pause(destination_id)
 
 
 def resume(workplace: Workplace, destination: str) -> None:
-    """Take up a paused destination."""
-    workplace.queue.resume(_destination_id(workplace, destination))
+    """Take up a paused destination, though its window may be closed."""
+    destination_id = _destination_id(workplace, destination)
+    note_resume(workplace, destination_id)
+    workplace.queue.resume(destination_id)
 
 
 def _destination_id(workplace: Workplace, destination: str) -> DestinationId:

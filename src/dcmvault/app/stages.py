@@ -18,7 +18,7 @@ from dcmvault.app.rerouting import Rerouting
 from dcmvault.app.run_planning import RunPlanning, marks_of
 from dcmvault.model.classification import StudyMarks
 from dcmvault.model.identifiers import DestinationId, JobId, RunId
-from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
+from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState, Priority
 from dcmvault.model.plan import RunKind, RunRequest
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.classification import Classifier
@@ -111,6 +111,8 @@ class BackupStages:
     #: Told of a backup that ended, to write down what its destinations hold.
     seal_run: Callable[[RunId], None]
     stopping: threading.Event = field(default_factory=threading.Event)
+    #: Says of a destination and a priority for how many seconds such work is held back; 0: not.
+    held_back_s: Callable[[DestinationId, Priority], float] = lambda _destination, _priority: 0.0
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
@@ -172,6 +174,9 @@ class BackupStages:
         jobs = [job for job in map(self.jobs.job, job_ids) if job.state not in _ENDED]
         if not jobs:
             return Batch(0)
+        priority = max(job.priority for job in jobs)
+        if wait_s := self.held_back_s(jobs[0].destination_id, priority):
+            return Batch(0, wait_s, tuple(job.job_id for job in jobs))
         request = self.runs.run(jobs[0].run_id).request
         destination = self.open_destination(self._address(jobs[0], request))
         seconds: dict[str, float] = defaultdict(float)

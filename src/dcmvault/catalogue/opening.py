@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
+from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
@@ -21,6 +22,7 @@ from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
+from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
@@ -34,11 +36,13 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.schedules import QueueHolds, ScheduleBook, UnfinishedRuns
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
@@ -59,6 +63,10 @@ class Catalogue:
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
+    schedules: ScheduleBook
+    queue_holds: QueueHolds
+    history: History
+    unfinished: UnfinishedRuns
     study_facts: StudyFactsCatalogue
     lessons: LessonBook
     routes: RouteBook
@@ -99,6 +107,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
     except BaseException:
         database.close()
         raise
+    schedules = SchedulesInDatabase(database)
     return Catalogue(
         sources=SourcesInDatabase(database),
         plans=PlansInDatabase(database),
@@ -111,6 +120,10 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
+        schedules=schedules,
+        queue_holds=schedules,
+        history=HistoryInDatabase(database),
+        unfinished=schedules,
         study_facts=StudyFactsInDatabase(database),
         lessons=LessonsInDatabase(database),
         routes=RoutesInDatabase(database),

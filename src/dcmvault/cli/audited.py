@@ -77,6 +77,8 @@ _RULES: Mapping[str, _Rule] = {
     "queue pause": _Rule(AuditKind.WORK_STEERED, ("destination",)),
     "queue resume": _Rule(AuditKind.WORK_STEERED, ("destination",)),
     "queue cancel": _Rule(AuditKind.WORK_STEERED, (), ("run_or_job",)),
+    "schedule enable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
+    "schedule disable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
     "queue prioritise": _Rule(AuditKind.WORK_STEERED, (), ("job", "priority")),
     "config init": _Rule(AuditKind.CONFIGURATION, changes=True),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -35,3 +35,26 @@ def stoppable() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Hangups:
+    """What SIGHUP asks for; nothing until `action` is set."""
+
+    def __init__(self) -> None:
+        self.action: Callable[[], None] | None = None
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle the signal."""
+        if self.action is not None:
+            self.action()
+
+
+@contextmanager
+def hangups() -> Iterator[Hangups]:
+    """Within, SIGHUP ends nothing: it asks for the action. Main thread only."""
+    asked = Hangups()
+    before = signal.signal(signal.SIGHUP, asked)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)

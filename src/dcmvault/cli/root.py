@@ -18,13 +18,18 @@ _COMMANDS = {
     "demo": ("dcmvault.cli.commands.demo", N_("The whole story on real studies, in a minute.")),
     "backup": ("dcmvault.cli.commands.backup", N_("Back up a source and verify what arrived.")),
     "run": ("dcmvault.cli.commands.run", N_("Carry out a configured plan.")),
+    "schedule": ("dcmvault.cli.commands.schedule", N_("When plans run by themselves.")),
     "listen": (
         "dcmvault.cli.commands.listen",
         N_("Take what is sent to us, and back it up as it comes."),
     ),
     "serve": (
         "dcmvault.cli.commands.serve",
-        N_("Let a vault answer as a PACS."),
+        N_("Be the daemon; or let a vault answer as a PACS."),
+    ),
+    "service": (
+        "dcmvault.cli.commands.service",
+        N_("Have the system run the daemon."),
     ),
     "verify": ("dcmvault.cli.commands.verify", N_("Verify copies again; nothing is sent.")),
     "compare": (

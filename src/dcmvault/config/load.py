@@ -25,9 +25,12 @@ from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.routing_section import ROUTING_MODES, RoutingRuleSection, RoutingSection
+from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
+from dcmvault.config.web_section import WebSection
+from dcmvault.config.week import WeekWindowSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
@@ -124,6 +127,7 @@ def effective(settings: Settings) -> dict[str, object]:
             rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
             for rule in settings.rules
         ],
+        "web": settings.web.model_dump(mode="json"),
         "audit": settings.audit.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
@@ -139,6 +143,11 @@ def effective(settings: Settings) -> dict[str, object]:
         name: plan.model_dump(mode="json", exclude_none=True)
         for name, plan in settings.plans.items()
     }
+    for table in TABLES_OF_TIME:
+        values[table] = {
+            name: section.model_dump(mode="json", by_alias=True)
+            for name, section in getattr(settings, table).items()
+        }
     return values
 
 
@@ -162,6 +171,7 @@ class _Reader:
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
             ("classification",): tuple(ClassificationSection.model_fields),
+            ("web",): tuple(WebSection.model_fields),
             ("audit",): tuple(AuditSection.model_fields),
         }
 
@@ -174,6 +184,8 @@ class _Reader:
             values.get("destinations"), "destinations", self._destination
         )
         values["plans"] = self._tables(values.get("plans"), "plans", self._plan)
+        for name, section in TABLES_OF_TIME.items():
+            values[name] = self._tables(values.get(name), name, self._of_time(section))
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
@@ -181,6 +193,8 @@ class _Reader:
                 self._explain(detail)
             return None
         self._check_plans(settings)
+        for path, reason in problems_of_time(settings):
+            self._add(path, reason)
         self._check_rules(settings)
         self._check_deletion(settings)
         return None if self.problems else settings
@@ -237,6 +251,15 @@ class _Reader:
         self._known[path] = tuple(PlanSection.model_fields)
         self._known[*path, "routing"] = tuple(RoutingSection.model_fields)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+    def _of_time(
+        self, section: type[Section]
+    ) -> Callable[[tuple[str, ...], dict[str, object]], object]:
+        def expand(path: tuple[str, ...], options: dict[str, object]) -> object:
+            self._known[path] = tuple(section.model_fields)
+            return options
+
+        return expand
 
     def _check_plans(self, settings: Settings) -> None:
         """Name what plans say that is neither a configured name nor an address."""
@@ -351,7 +374,9 @@ def _toml_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 def _known_of_lists(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys of a table within a table: a bandwidth's limit, or a window of it ..."""
     section: type[BaseModel] = BandwidthSection
-    if path[-3:-2] == ("windows",):
+    if path[0] == "windows" and path[2] != "rates":
+        section = WeekWindowSection
+    elif path[0] == "windows" or path[-3:-2] == ("windows",):
         section = BandwidthWindowSection
     elif path[:2] == ("listener", "peers"):
         section = ListenerPeerSection

@@ -25,8 +25,10 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
+from dcmvault.config.schedule_sections import ScheduleSection, WindowSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.errors import AddressError, ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
@@ -90,11 +92,15 @@ class Settings(Section):
     #: How rules about studies are put to work, and the rules themselves.
     classification: ClassificationSection = ClassificationSection()
     rules: tuple[RuleSection, ...] = ()
+    #: The daemon's API over HTTP.
+    web: WebSection = WebSection()
     #: The journal of who did what, and who gets a copy.
     audit: AuditSection = AuditSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
+    schedules: Mapping[str, ScheduleSection] = Field(default_factory=dict)
+    windows: Mapping[str, WindowSection] = Field(default_factory=dict)
 
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.

@@ -17,21 +17,61 @@ from dcmvault.config.listener_section import ListenerSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.config.web_section import WebSection
 from dcmvault.durability import make_durable
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
 
 def render_template(
-    *, language: str = "", sources: Sequence[str] = (), destinations: Sequence[str] = ()
+    *,
+    language: str = "",
+    sources: Sequence[str] = (),
+    destinations: Sequence[str] = (),
+    nightly_at: str = "",
+    pauses_by_day: bool = False,
 ) -> str:
     """Write a commented TOML text; comments are in the language in use.
 
     `sources` and `destinations` are addresses: they are checked (AddressError) and named
     `main`, `source2` ... and `pacs`, `disk` or `vault`. Without any, examples stand there as
-    comments.
+    comments. With `nightly_at`, a time of day, a plan of all of them is scheduled, and with
+    `pauses_by_day` its transfers pause from 8 to 18 on week days.
     """
+    scheduled = bool(nightly_at and sources and destinations)
+    names = _destination_names(destinations)
     lines = [
+        *_head(language),
+        *_tables_of_how(),
+        *_comment(
+            _(
+                "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
+                "a name, the command is short: dcmvault backup NAME --to NAME"
+            )
+        ),
+        *_source_tables(sources),
+        *_comment(
+            _(
+                "Destinations: where copies go. “level” is the evidence asked by default: sent, "
+                "present, complete, committed (storage commitment of a PACS, checksums of S3), or "
+                "proven (read back and compared); “reverify_after” is how old it may be. What "
+                "opens a vault is referred to: “env:NAME” or “file:PATH”."
+            )
+        ),
+        *_destination_tables(destinations),
+        "",
+        *_plan_table(_source_names(sources), names, scheduled=scheduled),
+        "",
+        *_schedule_table(nightly_at if scheduled else "", has_window=pauses_by_day),
+        "",
+        *_window_table(applies=scheduled and pauses_by_day),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(language: str) -> list[str]:
+    """Return what stands before the tables."""
+    return [
         *_comment(
             _(
                 "Configuration of dcmvault. Every key is optional; `dcmvault config check` finds "
@@ -54,27 +94,7 @@ def render_template(
         ),
         'database = ""',
         "",
-        *_tables_of_how(),
-        *_comment(
-            _(
-                "Sources: where studies are. A folder, an OsiriX or Horos library, or a PACS. With "
-                "a name, the command is short: dcmvault backup NAME --to NAME"
-            )
-        ),
-        *_source_tables(sources),
-        *_comment(
-            _(
-                "Destinations: where copies go. “level” is the evidence asked by default: sent, "
-                "present, complete, committed (storage commitment of a PACS, checksums of S3), or "
-                "proven (read back and compared); “reverify_after” is how old it may be. What "
-                "opens a vault is referred to: “env:NAME” or “file:PATH”."
-            )
-        ),
-        *_destination_tables(destinations),
-        "",
-        *_plan_table(),
     ]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def _tables_of_how() -> list[str]:
@@ -86,6 +106,7 @@ def _tables_of_how() -> list[str]:
         _deletion_table,
         _serve_table,
         _classification_table,
+        _web_table,
         _audit_table,
     )
     return [line for table in tables for line in (*table(), "")]
@@ -239,6 +260,24 @@ def _classification_table() -> list[str]:
     ]
 
 
+def _web_table() -> list[str]:
+    web = WebSection()
+    return [
+        *_comment(
+            _(
+                "The daemon (dcmvault serve, without a vault) and its API. For other machines, set "
+                "“host” to “0.0.0.0”, give a certificate, and say in “names” what they call this "
+                "machine."
+            )
+        ),
+        "[web]",
+        f"host = {_text(web.host)}",
+        f"port = {web.port}",
+        '# names = ["backup.example.org"]',
+        '# tls_certificate_file = "/etc/dcmvault/web.pem"',
+    ]
+
+
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# ")
 
@@ -264,8 +303,7 @@ def _source_tables(addresses: Sequence[str]) -> list[str]:
             "",
         ]
     lines: list[str] = []
-    for number, address in enumerate(addresses, start=1):
-        name = "main" if number == 1 else f"source{number}"
+    for name, address in zip(_source_names(addresses), addresses, strict=True):
         lines += [f"[sources.{name}]", f"address = {_text(source_section(address).address)}", ""]
     return lines
 
@@ -308,23 +346,35 @@ def _destination_tables(addresses: Sequence[str]) -> list[str]:
             '# passphrase = "env:DCMVAULT_PASSPHRASE"',
         ]
     lines: list[str] = []
-    seen: dict[str, int] = {}
-    for address in addresses:
-        section = destination_section(address)
-        name = _destination_name(section)
-        seen[name] = seen.get(name, 0) + 1
-        number = "" if seen[name] == 1 else str(seen[name])
-        level = "proven" if name == "disk" else "complete"
+    for name, address in zip(_destination_names(addresses), addresses, strict=True):
+        level = "proven" if name.startswith("disk") else "complete"
         lines += [
-            f"[destinations.{name}{number}]",
-            f"address = {_text(section.address)}",
+            f"[destinations.{name}]",
+            f"address = {_text(destination_section(address).address)}",
             f'level = "{level}"',
             "",
         ]
     return lines
 
 
-def _plan_table() -> list[str]:
+def _source_names(addresses: Sequence[str]) -> list[str]:
+    return ["main" if not number else f"source{number + 1}" for number in range(len(addresses))]
+
+
+def _destination_names(addresses: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for address in addresses:
+        name = _destination_name(destination_section(address))
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}{seen[name]}")
+    return names
+
+
+def _plan_table(
+    sources: Sequence[str], destinations: Sequence[str], *, scheduled: bool
+) -> list[str]:
+    mark = "" if scheduled else "# "
     return [
         *_comment(
             _(
@@ -333,11 +383,11 @@ def _plan_table() -> list[str]:
                 "to the first that can be reached (failover), or to one of them (load-balance)."
             )
         ),
-        "# [plans.nightly]",
-        '# sources = ["horos", "/Volumes/Studies"]',
-        '# destinations = ["pacs", "vault"]',
+        f"{mark}[plans.nightly]",
+        f"{mark}sources = {_texts(sources if scheduled else ('horos', '/Volumes/Studies'))}",
+        f"{mark}destinations = {_texts(destinations if scheduled else ('pacs', 'vault'))}",
         '# level = "complete"',
-        '# strategy = "incremental"',
+        f'{mark}strategy = "incremental"',
         '# priority = "normal"',
         "# max_studies = 50",
         "# [plans.nightly.routing]",
@@ -346,6 +396,53 @@ def _plan_table() -> list[str]:
         '# modality = ["US"]',
         '# to = ["vault"]',
     ]
+
+
+def _schedule_table(nightly_at: str, *, has_window: bool) -> list[str]:
+    mark = "" if nightly_at else "# "
+    hour, minute = (nightly_at or "02:00").split(":")
+    return [
+        *_comment(
+            _(
+                "Schedules: when a plan runs by itself, while the daemon does. “cron” has minute, "
+                "hour, day of month, month and day of week, or is an alias such as “@daily”; "
+                "instead “every” has an interval (“30min”, “6h”, “1d”). What was missed runs once. "
+                "“window” names hours in which transfers run; “suggested” takes those that "
+                "recorded history suggests (dcmvault schedule suggest)."
+            )
+        ),
+        f"{mark}[schedules.nightly]",
+        f'{mark}plan = "nightly"',
+        f'{mark}cron = "{int(minute)} {int(hour) % 24} * * *"',
+        '# time_zone = "America/Sao_Paulo"',
+        '# strategy = "full"',
+        "# max_studies = 50",
+        "# study_days = 30",
+        f'{mark if has_window else "# "}window = "office"',
+        "# enabled = true",
+    ]
+
+
+def _window_table(*, applies: bool) -> list[str]:
+    mark = "" if applies else "# "
+    return [
+        *_comment(
+            _(
+                "Windows: in which hours of the week transfers run (“open”), pause (“closed”), and "
+                "how fast (“rates”). Urgent work goes on in closed hours unless “urgent” is false."
+            )
+        ),
+        f"{mark}[windows.office]",
+        f'{mark}closed = [{{days = "mon-fri", from = "08:00", to = "18:00"}}]',
+        '# open = [{days = "mon-sun", from = "20:00", to = "06:00"}]',
+        '# rates = [{days = "sat,sun", from = "08:00", to = "18:00", rate = "2 MB/s"}]',
+        f"{mark}urgent = true",
+        '# time_zone = "America/Sao_Paulo"',
+    ]
+
+
+def _texts(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"
 
 
 def _audit_table() -> list[str]:

@@ -10,14 +10,14 @@ from dcmvault.errors import StateError
 
 
 class Ownership:
-    """The exclusive right to run the worker of one embedded state folder.
+    """The exclusive right to run the worker of one embedded state folder, or its daemon.
 
-    An flock on `owner.lock`: the kernel releases it when the process dies, however it dies.
-    Local file systems only (flock over NFS depends on server and mount).
+    An flock on `owner.lock` (or another name): the kernel releases it when the process dies,
+    however it dies. Local file systems only (flock over NFS depends on server and mount).
     """
 
-    def __init__(self, state_folder: Path) -> None:
-        self._path = state_folder / "owner.lock"
+    def __init__(self, state_folder: Path, name: str = "owner.lock") -> None:
+        self._path = state_folder / name
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:

@@ -5,32 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-MINUTES_PER_DAY = 24 * 60
-_DAYS_PER_WEEK = 7
+from dcmvault.model.week import WeekWindow
 
 
 @dataclass(frozen=True, slots=True)
-class RateWindow:
-    """Another rate between two times of day; it belongs to the days on which it begins.
+class RateWindow(WeekWindow):
+    """Another rate in a window of the week; without a rate it is unlimited."""
 
-    `days` counts from Monday, 0. Times are minutes since midnight; one that ends no later than
-    it begins goes on into the next day. Without a rate it is unlimited.
-    """
-
-    days: frozenset[int]
-    begin_min: int
-    end_min: int
     bytes_per_second: float | None
-
-    def covers(self, local: datetime) -> bool:
-        """Say whether a moment, in local time, lies in the window."""
-        minute = local.hour * 60 + local.minute
-        today = local.weekday()
-        if self.begin_min < self.end_min:
-            return today in self.days and self.begin_min <= minute < self.end_min
-        if minute >= self.begin_min:
-            return today in self.days
-        return minute < self.end_min and (today - 1) % _DAYS_PER_WEEK in self.days
 
 
 @dataclass(frozen=True, slots=True)

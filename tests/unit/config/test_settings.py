@@ -567,7 +567,8 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
         line.removeprefix("# ")
         if re.match(
             r"# (\[|address|destinations|level|max|mod|name|pass|prio|prof|sources|strategy|tls|to"
-            r"|user|words)",
+            r"|user|words"
+            r"|(plan|cron|window|closed|open|rates|urgent|time_zone|study_days) = )",
             line,
         )
         else line
@@ -577,6 +578,7 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     assert set(load_settings(config).destinations) == {
         *("pacs", "pacs-over-tls", "web", "disk", "vault"),
     }
+    assert load_settings(config).schedules["nightly"].window == "office"
 
 
 def test_the_template_is_private_and_never_overwritten(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,8 +29,10 @@ from dcmvault.config.sections import (
     VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
-from dcmvault.errors import StateError
-from dcmvault.model.identifiers import RunId
+from dcmvault.config.window_rates import rate_table
+from dcmvault.errors import DaemonRunningError, StateError
+from dcmvault.model.identifiers import DestinationId, RunId
+from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
@@ -38,6 +41,7 @@ from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import RunStages, Worker, WorkQueue
+from dcmvault.ports.schedules import HoldState
 from dcmvault.ports.source import Source
 
 if TYPE_CHECKING:
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
 
 #: Jobs that run at once for one destination (the number of associations at first).
 JOBS_PER_DESTINATION = 2
+#: Seconds after which work that a window holds back asks again.
+_HELD_BACK_S = 60.0
 
 
 @dataclass(slots=True)
@@ -126,6 +132,24 @@ class Workplace:
         self._work_database.dispose()
         self.catalogue.close()
 
+    def adopt(self, settings: Settings) -> None:
+        """Work by other settings from now on; what is in flight ends as it began.
+
+        Database, listener, retries and bandwidth stay as they were when the folder was opened.
+        """
+        with self._lock:
+            before = {address: self.destination_section(address) for address in self._shared}
+            self.settings = settings
+            changed = [
+                self._shared.pop(address)
+                for address, section in before.items()
+                if self.destination_section(address) != section
+            ]
+            self._vaults.clear()
+        for destination in changed:
+            if isinstance(destination, TakesSeveral):
+                destination.close_idle()
+
     def destination(self, address: str) -> Destination:
         """Make the adapter for a destination by its canonical address, with configured options.
 
@@ -149,7 +173,7 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                self.bandwidth.pacing(address, section.bandwidth.table()),
+                self.bandwidth.pacing(address, rate_table(self.settings, section)),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
@@ -240,6 +264,7 @@ class Workplace:
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
+            held_back_s=partial(_held_back_s, self.catalogue),
         )
 
     def __enter__(self) -> Self:
@@ -252,6 +277,14 @@ class Workplace:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _held_back_s(catalogue: Catalogue, destination_id: DestinationId, priority: Priority) -> float:
+    """Hold back what is not urgent where a window is closed and its queue open for the rest."""
+    if priority >= Priority.URGENT:
+        return 0.0
+    held = catalogue.queue_holds.holds().get(destination_id) is HoldState.HELD
+    return _HELD_BACK_S if held else 0.0
 
 
 @contextmanager
@@ -275,6 +308,23 @@ def known_catalogue(home: Path, settings: Settings) -> Iterator[Catalogue | None
 
 def _catalogue_place(home: Path, settings: Settings) -> str:
     return settings.database_url() or str(home / "catalogue.sqlite3")
+
+
+@contextmanager
+def only_daemon(home: Path) -> Iterator[None]:
+    """Be the daemon of a state folder; DaemonRunningError where another process is."""
+    from dcmvault.engine.ownership import Ownership  # noqa: PLC0415 - imported when needed
+
+    right = Ownership(home, "daemon.lock")
+    if not right.try_acquire():
+        raise DaemonRunningError(
+            f"a daemon runs in this state folder already (process {right.owner_pid() or '?'})",
+            hint="stop that one first, or choose another state folder with DCMVAULT_HOME",
+        )
+    try:
+        yield
+    finally:
+        right.release()
 
 
 def open_workplace(home: Path, settings: Settings) -> Workplace:

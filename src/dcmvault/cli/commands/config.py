@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 
 import click
 
+from dcmvault.app.detecting import detect as detected
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
+from dcmvault.cli.config_interview import Answers, interview
 from dcmvault.cli.output import print_json, say
 from dcmvault.config.load import effective, load_settings
 from dcmvault.config.places import config_path, state_folder
 from dcmvault.config.template import render_template, write_template
-from dcmvault.errors import ConfigurationError
+from dcmvault.config.week import minutes
+from dcmvault.errors import ConfigurationError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
 
@@ -30,7 +34,11 @@ def _init_command() -> click.Command:
     return ExampleCommand(
         "init",
         callback=_init,
-        text=_("Write a commented configuration (mode 0600) into the state folder."),
+        text=_(
+            "Write a commented configuration (mode 0600) into the state folder. On a terminal, "
+            "and with neither --source nor --to, it asks for what it needs, and offers libraries "
+            "of Horos and OsiriX and an Orthanc that it finds on this machine."
+        ),
         params=[
             click.Option(
                 ["--source"],
@@ -43,6 +51,22 @@ def _init_command() -> click.Command:
                 multiple=True,
                 metavar="ADDRESS",
                 help=_("A destination to write down. May be given several times."),
+            ),
+            click.Option(
+                ["--detect"],
+                is_flag=True,
+                help=_("Write down the libraries and the Orthanc of this machine, too."),
+            ),
+            click.Option(
+                ["--nightly-at"],
+                default="",
+                metavar=_("TIME"),
+                help=_("Schedule a plan of all of them, every night at this time (02:00)."),
+            ),
+            click.Option(
+                ["--pause-by-day"],
+                is_flag=True,
+                help=_("With --nightly-at: transfers pause from 8 to 18 on week days."),
             ),
             click.Option(
                 ["--language"],
@@ -93,12 +117,52 @@ def _show_command() -> click.Command:
     )
 
 
-def _init(source: tuple[str, ...], to: tuple[str, ...], language: str | None, force: bool) -> int:
+def _init(
+    source: tuple[str, ...],
+    to: tuple[str, ...],
+    detect: bool,
+    nightly_at: str,
+    pause_by_day: bool,
+    language: str | None,
+    force: bool,
+) -> int:
     path = config_path(state_folder())
-    text = render_template(language=language or "", sources=source, destinations=to)
+    answers = _answers(source, to, detect, nightly_at, pause_by_day)
+    if answers is None:
+        if path.exists() and not force:
+            # Before anything is asked: nothing would come of the answers.
+            write_template(path, "")
+        answers = interview(detected())
+    text = render_template(
+        language=language or "",
+        sources=answers.sources,
+        destinations=answers.destinations,
+        nightly_at=answers.nightly_at,
+        pauses_by_day=answers.pauses_by_day,
+    )
     write_template(path, text, force=force)
     say(str(path))
     return 0
+
+
+def _answers(
+    source: tuple[str, ...], to: tuple[str, ...], detect: bool, nightly_at: str, by_day: bool
+) -> Answers | None:
+    """Take what options say; None where a person is to be asked."""
+    if nightly_at:
+        try:
+            minutes(nightly_at)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    if by_day and not nightly_at:
+        raise UsageError(_("--pause-by-day is about what is scheduled: add --nightly-at 02:00."))
+    if detect:
+        source += tuple(place.address for place in detected())
+    if nightly_at and not (source and to):
+        raise UsageError(_("--nightly-at needs a source and a destination: --source, --to."))
+    if not (source or to or detect) and sys.stdin.isatty():
+        return None
+    return Answers(source, to, nightly_at, by_day)
 
 
 def _check(as_json: bool) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from dcmvault.app import queue
+from dcmvault.app.as_data import job_data, queue_data
 from dcmvault.cli.building import PRIORITIES, ExampleCommand, FamilyGroup, json_option, priority_of
 from dcmvault.cli.output import print_json, say, table
 from dcmvault.cli.session import Session, current_settings, opened
@@ -106,17 +107,8 @@ def _list(as_json: bool) -> int:
     if as_json:
         print_json(
             {
-                "queues": [
-                    {
-                        "destination": one.destination,
-                        "paused": one.state.paused,
-                        "concurrency": one.state.concurrency,
-                        "waiting": one.state.waiting,
-                        "running": one.state.running,
-                    }
-                    for one in queues
-                ],
-                "jobs": [_job_object(view) for view in jobs],
+                "queues": [queue_data(one) for one in queues],
+                "jobs": [job_data(view) for view in jobs],
                 "exit_status": 0,
             }
         )
@@ -155,22 +147,6 @@ def _job_row(job: Job) -> list[str]:
         format_number(job.instances),
         format_bytes(job.bytes),
     ]
-
-
-def _job_object(view: queue.JobView) -> dict[str, object]:
-    job = view.job
-    return {
-        "job": job.job_id,
-        "run": job.run_id,
-        "destination": view.destination,
-        "study_instance_uid": job.study_instance_uid,
-        "series_instance_uid": job.series_instance_uid,
-        "state": job.state.value,
-        "priority": job.priority.name.lower(),
-        "instances": job.instances,
-        "bytes": job.bytes,
-        "attempt": job.attempt,
-    }
 
 
 def _pause(destination: str, as_json: bool) -> int:

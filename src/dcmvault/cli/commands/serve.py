@@ -1,4 +1,7 @@
-"""`dcmvault serve`: a vault answers as a PACS, so that people keep reading during a disaster."""
+"""`dcmvault serve`: the daemon; with a vault, that vault answers as a PACS.
+
+So people keep reading during a disaster.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from dcmvault.cli.building import ExampleCommand
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import say
 from dcmvault.cli.session import begin_log, current_settings
-from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option, vault_argument
+from dcmvault.cli.vault_views import as_of_option, asked_moment, snapshot_option
 from dcmvault.config.places import state_folder
+from dcmvault.errors import UsageError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 
@@ -23,28 +27,35 @@ def command() -> click.Command:
         "serve",
         callback=_serve,
         text=_(
-            "Let VAULT answer as a PACS: C-ECHO, C-FIND, C-MOVE and C-GET, and QIDO-RS and WADO-RS "
-            "with --web-port, until Ctrl-C or SIGTERM.\n\n"
+            "Be the daemon: do the work of this state folder, take what is pushed to us, and "
+            "answer the API, until Ctrl-C or SIGTERM.\n\n"
+            "Runs that were interrupted go on; other commands give it their work and follow. The "
+            "first start shows the token of the API, once. SIGHUP, or a change of the "
+            "configuration, has it read anew.\n\n"
+            "With VAULT nothing of that: it answers as a PACS, with C-ECHO, C-FIND, C-MOVE and "
+            "C-GET, and QIDO-RS and WADO-RS with --web-port.\n\n"
             "Viewers read from the backup as it stands, instances bit for bit, and nothing is "
             "ever written to it. Whom it answers, and where C-MOVE may send to, stands in [serve] "
             "of the configuration. The present state follows new snapshots. Every access is "
             "noted in the audit journal (dcmvault audit search --event access)."
         ),
         params=[
-            vault_argument(),
+            click.Argument(["vault"], metavar="[VAULT]", required=False, default=""),
             click.Option(
                 ["--dicom-port"],
                 type=click.IntRange(0, 65_535),
                 metavar="PORT",
-                help=_("The port to listen on; 0: any free one. Default: as configured."),
+                help=_(
+                    "With VAULT: the port to listen on; 0: any free one. Default: as configured."
+                ),
             ),
             click.Option(
                 ["--web-port"],
                 type=click.IntRange(0, 65_535),
                 metavar="PORT",
                 help=_(
-                    "Answer QIDO-RS and WADO-RS on this port, too; 0: any free one. "
-                    "Default: as configured, at first not at all."
+                    "The port of the API; 0: any free one. With VAULT: answer QIDO-RS and "
+                    "WADO-RS on it, by default not at all."
                 ),
             ),
             snapshot_option(),
@@ -56,6 +67,7 @@ def command() -> click.Command:
             ),
         ],
         examples=[
+            (_("All that is configured, until it is stopped"), "dcmvault serve"),
             (_("Keep reading from the backup"), "dcmvault serve disk --dicom-port 11113"),
             (
                 _("For viewers in a browser, too"),
@@ -74,6 +86,15 @@ def _serve(
     as_of: str,
     as_json: bool,
 ) -> int:
+    if not vault:
+        if dicom_port is not None or snapshot or as_of:
+            raise UsageError(
+                _("--dicom-port, --snapshot and --as-of need a vault."),
+                hint=_("Name it: dcmvault serve VAULT"),
+            )
+        from dcmvault.cli.daemon import run_daemon  # noqa: PLC0415 - needs an extra
+
+        return run_daemon(web_port, as_json=as_json)
     request = ServeRequest(vault, snapshot, asked_moment(as_of), dicom_port, web_port)
     settings = current_settings()
     home = state_folder()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from datetime import datetime
 
 import click
 
+from dcmvault.app.as_data import run_data, source_data
 from dcmvault.app.backup import paused_destinations
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
@@ -47,8 +47,8 @@ def _status(as_json: bool) -> int:
     if as_json:
         print_json(
             {
-                "sources": [_source_object(view) for view in views],
-                "runs": [_run_object(run) for run in runs],
+                "sources": [source_data(view) for view in views],
+                "runs": [run_data(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
                 "exit_status": 0,
             }
@@ -178,65 +178,3 @@ def _say_run(run: RunRecord) -> None:
     say(f"  {run.run_id}  {what}, {format_age(run.created_at)}")
     to = ", ".join(one.address for one in run.request.destinations)
     say(f"    {visible(run.request.source)} → {visible(to)}")
-
-
-def _source_object(view: SourceView) -> dict[str, object]:
-    source = view.source
-    return {
-        "name": source.name,
-        "studies": source.studies,
-        "instances": source.instances,
-        "bytes": source.bytes,
-        "last_seen_at": _time(source.last_seen_at),
-        "destinations": [
-            {
-                "name": coverage.destination,
-                "studies_protected": coverage.studies_protected,
-                "studies": coverage.studies,
-                "instances_held": coverage.instances_held,
-                "instances": coverage.instances,
-                "by_level": {level.word: count for level, count in coverage.by_level.items()},
-                "coerced": coverage.coerced,
-                "oldest_evidence_at": _time(coverage.oldest_evidence_at),
-                **_evidence_object(view.evidence[coverage.destination]),
-            }
-            for coverage in view.coverage
-        ],
-    }
-
-
-def _evidence_object(evidence: EvidenceView) -> dict[str, object]:
-    owed = evidence.debt
-    return {
-        "facts": {
-            level.word: {
-                "instances": fact.instances,
-                "oldest_at": _time(fact.oldest_at),
-                "newest_at": _time(fact.newest_at),
-            }
-            for level, fact in evidence.facts.items()
-        },
-        "verification_debt": {
-            "level": evidence.level.word,
-            "reverify_after_s": evidence.oldest_s or None,
-            "studies": owed.studies,
-            "instances": owed.instances,
-            "bytes": owed.bytes,
-        },
-    }
-
-
-def _run_object(run: RunRecord) -> dict[str, object]:
-    return {
-        "run": run.run_id,
-        "kind": run.request.kind.value,
-        "state": run.state.value,
-        "source": run.request.source,
-        "destinations": [one.address for one in run.request.destinations],
-        "created_at": _time(run.created_at),
-        "finished_at": _time(run.finished_at),
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds")

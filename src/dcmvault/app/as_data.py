@@ -1,0 +1,115 @@
+"""Status, runs and queues as plain data: what `--json` prints and what the API answers with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dcmvault.app.queue import JobView, QueueView
+from dcmvault.app.status import EvidenceView, SourceView
+from dcmvault.ports.catalogue import RunProgress, RunRecord
+
+
+def source_data(view: SourceView) -> dict[str, object]:
+    """Return a source and its coverage."""
+    source = view.source
+    return {
+        "name": source.name,
+        "studies": source.studies,
+        "instances": source.instances,
+        "bytes": source.bytes,
+        "last_seen_at": _time(source.last_seen_at),
+        "destinations": [
+            {
+                "name": coverage.destination,
+                "studies_protected": coverage.studies_protected,
+                "studies": coverage.studies,
+                "instances_held": coverage.instances_held,
+                "instances": coverage.instances,
+                "by_level": {level.word: count for level, count in coverage.by_level.items()},
+                "coerced": coverage.coerced,
+                "oldest_evidence_at": _time(coverage.oldest_evidence_at),
+                **_evidence_data(view.evidence[coverage.destination]),
+            }
+            for coverage in view.coverage
+        ],
+    }
+
+
+def _evidence_data(evidence: EvidenceView) -> dict[str, object]:
+    owed = evidence.debt
+    return {
+        "facts": {
+            level.word: {
+                "instances": fact.instances,
+                "oldest_at": _time(fact.oldest_at),
+                "newest_at": _time(fact.newest_at),
+            }
+            for level, fact in evidence.facts.items()
+        },
+        "verification_debt": {
+            "level": evidence.level.word,
+            "reverify_after_s": evidence.oldest_s or None,
+            "studies": owed.studies,
+            "instances": owed.instances,
+            "bytes": owed.bytes,
+        },
+    }
+
+
+def run_data(run: RunRecord) -> dict[str, object]:
+    """Return a run as a list shows it."""
+    return {
+        "run": run.run_id,
+        "kind": run.request.kind.value,
+        "state": run.state.value,
+        "source": run.request.source,
+        "destinations": [one.address for one in run.request.destinations],
+        "created_at": _time(run.created_at),
+        "finished_at": _time(run.finished_at),
+    }
+
+
+def progress_data(progress: RunProgress) -> dict[str, object]:
+    """Return the counters of a run."""
+    return {
+        "state": progress.state.value,
+        "items": progress.items,
+        "settled": progress.settled,
+        "sent": progress.sent,
+        "failed": progress.failed,
+        "bytes": progress.bytes,
+        "settled_bytes": progress.settled_bytes,
+        "scanned": progress.scanned,
+    }
+
+
+def queue_data(view: QueueView) -> dict[str, object]:
+    """Return a destination's queue."""
+    return {
+        "destination": view.destination,
+        "paused": view.state.paused,
+        "concurrency": view.state.concurrency,
+        "waiting": view.state.waiting,
+        "running": view.state.running,
+    }
+
+
+def job_data(view: JobView) -> dict[str, object]:
+    """Return a job."""
+    job = view.job
+    return {
+        "job": job.job_id,
+        "run": job.run_id,
+        "destination": view.destination,
+        "study_instance_uid": job.study_instance_uid,
+        "series_instance_uid": job.series_instance_uid,
+        "state": job.state.value,
+        "priority": job.priority.name.lower(),
+        "instances": job.instances,
+        "bytes": job.bytes,
+        "attempt": job.attempt,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")

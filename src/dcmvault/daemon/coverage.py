@@ -1,0 +1,63 @@
+"""The duty of looking: what is protected where, ready to be told however much there is of it.
+
+Coverage is counted over all instances: a moment's work for a practice, seconds for a large archive.
+Where it is quick it is counted when somebody asks; else it is counted at intervals, and whoever
+asks is told the last count, and when that was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dcmvault.app.as_data import source_data
+from dcmvault.app.status import status
+from dcmvault.app.wiring.workplace import Workplace
+
+#: Seconds that nobody minds to wait.
+_QUICK_S = 0.1
+#: Between two counts, at least; and so many times what a count takes: a twentieth of a core.
+_INTERVAL = timedelta(seconds=10)
+_SHARE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Sources with their coverage, JSON-able, when that was, and the seconds that it took."""
+
+    sources: Sequence[Mapping[str, object]]
+    at: datetime
+    took_s: float
+
+
+class Coverage:
+    """Knows the last count. Safe for threads."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._workplace = workplace
+        self._counting = threading.Lock()
+        self._last: Count | None = None
+
+    def __call__(self, now: datetime) -> datetime:
+        """Count, where it takes long; say when again."""
+        last = self._last
+        if last is None or last.took_s > _QUICK_S:
+            last = self._count()
+        return now + max(_INTERVAL, timedelta(seconds=_SHARE * last.took_s))
+
+    def latest(self) -> tuple[Sequence[Mapping[str, object]], datetime]:
+        """Return the sources, and the moment that they were counted at."""
+        last = self._last
+        if last is None or last.took_s <= _QUICK_S:
+            last = self._count()
+        return last.sources, last.at
+
+    def _count(self) -> Count:
+        with self._counting:
+            clock = self._workplace.clock
+            at, began = clock.now(), clock.monotonic()
+            sources = [source_data(view) for view in status(self._workplace)]
+            self._last = Count(sources, at, clock.monotonic() - began)
+            return self._last

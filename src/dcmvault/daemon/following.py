@@ -1,0 +1,69 @@
+"""The duty of following: what runs and queues do is announced to those who listen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from dcmvault.app import queue
+from dcmvault.app.as_data import progress_data, queue_data, run_data
+from dcmvault.app.status import recent_runs
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.identifiers import RunId
+from dcmvault.model.report import RunState
+from dcmvault.ports.events import Topic
+from dcmvault.web.event_stream import EventStream
+
+_LOOK = timedelta(seconds=1)
+#: Runs that are looked at: those that go on are among the newest.
+_RUNS = 50
+_GOING_ON = frozenset({RunState.PENDING, RunState.PLANNING, RunState.RUNNING})
+
+
+class Following:
+    """Looks at runs and queues, and announces what is not as it was."""
+
+    def __init__(self, workplace: Workplace, stream: EventStream) -> None:
+        self._workplace = workplace
+        self._stream = stream
+        self._runs: dict[RunId, Mapping[str, object]] = {}
+        self._open: set[RunId] = set()
+        self._queues: dict[str, Mapping[str, object]] = {}
+        #: When runs were looked at, or would have been.
+        self._looked_at: datetime | None = None
+
+    def __call__(self, now: datetime) -> datetime:
+        """Announce what changed since the last look. Looks only while somebody listens.
+
+        Runs that ended meanwhile are in the lists that a client asks for when it begins.
+        """
+        if self._stream.listeners:
+            self._look_at_runs(self._looked_at or now)
+            self._look_at_queues()
+        self._looked_at = now
+        return now + _LOOK
+
+    def _look_at_runs(self, since: datetime) -> None:
+        known = self._workplace.catalogue.runs
+        for run in recent_runs(self._workplace, _RUNS):
+            goes_on = run.state in _GOING_ON
+            # Some are over before they are seen to go on.
+            is_news = run.finished_at is not None and run.finished_at >= since
+            if not (goes_on or is_news or run.run_id in self._open):
+                continue
+            data = {**run_data(run), "progress": progress_data(known.progress(run.run_id))}
+            if self._runs.get(run.run_id) != data:
+                self._stream.announce(Topic.RUN, data)
+            if goes_on:
+                self._open.add(run.run_id)
+                self._runs[run.run_id] = data
+            else:
+                self._open.discard(run.run_id)
+                self._runs.pop(run.run_id, None)
+
+    def _look_at_queues(self) -> None:
+        for one in queue.queues(self._workplace):
+            data = queue_data(one)
+            if self._queues.get(one.destination) != data:
+                self._queues[one.destination] = data
+                self._stream.announce(Topic.QUEUE, data)

@@ -1,0 +1,41 @@
+"""The duty of working: the daemon is the worker, and becomes it again when it has lost that."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.errors import StateError
+from dcmvault.ports.events import Announcements, Topic
+
+_log = logging.getLogger(__name__)
+
+#: Between looks whether the work can be taken over from a command that did it.
+_LOOK = timedelta(seconds=1)
+
+
+class Working:
+    """Takes work, unless a command of this state folder does it at the moment."""
+
+    def __init__(self, workplace: Workplace, announcements: Announcements) -> None:
+        self._workplace = workplace
+        self._announcements = announcements
+        self._told: bool | None = None
+
+    def __call__(self, now: datetime) -> datetime:
+        """Begin to work if nobody does; a worker that cannot write down its work starts anew."""
+        try:
+            working = self._workplace.work()
+        except StateError as error:
+            _log.error("the work stops: %s", error.message)
+            self._tell(working=False)
+            self._workplace.rest(0)
+            raise
+        self._tell(working=working)
+        return now + _LOOK
+
+    def _tell(self, *, working: bool) -> None:
+        if working is not self._told:
+            self._told = working
+            self._announcements.announce(Topic.STATUS, {"working": working})

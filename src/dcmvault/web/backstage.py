@@ -1,0 +1,35 @@
+"""What the API works with: the state folder that the daemon opened, and what it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.ports.metrics import Metrics
+from dcmvault.web.event_stream import EventStream
+
+
+@dataclass(frozen=True, slots=True)
+class Backstage:
+    """What is behind the API."""
+
+    workplace: Workplace
+    metrics: Metrics
+    events: EventStream
+    #: Sources with their coverage, JSON-able, and when they were counted: quick to ask for.
+    coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
+    #: What the daemon says of itself, JSON-able.
+    about: Callable[[], Mapping[str, object]]
+
+
+def _backstage(request: Request) -> Backstage:
+    return cast(Backstage, request.app.state.backstage)
+
+
+#: How a request gets it.
+Behind = Annotated[Backstage, Depends(_backstage)]

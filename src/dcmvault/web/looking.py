@@ -1,0 +1,123 @@
+"""What can be looked at: status, runs, queues, plans, metrics and events."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Query, Response
+
+from dcmvault.app import queue
+from dcmvault.app.as_data import job_data, progress_data, queue_data, run_data
+from dcmvault.app.report import run_report
+from dcmvault.app.status import recent_runs
+from dcmvault.model.identifiers import RunId
+from dcmvault.ports.events import Topic
+from dcmvault.reports.summary import summary
+from dcmvault.web.answers import Health, Plans, Queues, RunInFull, Runs, Status
+from dcmvault.web.backstage import Behind
+from dcmvault.web.event_response import EventResponse
+from dcmvault.web.event_stream import TooManyListenersError
+
+#: Runs that the status shows.
+_LATEST_RUNS = 5
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+router = APIRouter()
+
+
+@router.get("/healthz", tags=["health"])
+def health() -> Health:
+    """Say that the daemon answers. Needs no token."""
+    return Health(status="ok")
+
+
+@router.get("/metrics", tags=["health"], response_class=Response)
+def metrics(behind: Behind) -> Response:
+    """Return the figures in Prometheus' text format."""
+    return Response(behind.metrics.render(), media_type=_METRICS_TYPE)
+
+
+@router.get("/api/status", tags=["status"], response_model=Status)
+def whole_status(behind: Behind) -> dict[str, object]:
+    """Return what is protected where, by what evidence, how old; the queues and latest runs."""
+    workplace = behind.workplace
+    sources, counted_at = behind.coverage()
+    return {
+        "daemon": dict(behind.about()),
+        "sources": list(sources),
+        "counted_at": counted_at.isoformat(timespec="milliseconds"),
+        "queues": [queue_data(one) for one in queue.queues(workplace)],
+        "runs": [run_data(run) for run in recent_runs(workplace, _LATEST_RUNS)],
+    }
+
+
+@router.get("/api/runs", tags=["runs"], response_model=Runs)
+def runs(behind: Behind, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, object]:
+    """List the newest runs."""
+    return {"runs": [run_data(run) for run in recent_runs(behind.workplace, limit)]}
+
+
+@router.get("/api/runs/{run_id}", tags=["runs"], response_model=RunInFull)
+def run(behind: Behind, run_id: str) -> dict[str, object]:
+    """Return a run; `latest` is the newest. Patient data only as the configuration allows."""
+    workplace = behind.workplace
+    report = run_report(workplace, run_id)
+    known = workplace.catalogue.runs
+    return {
+        "run": run_data(known.run(RunId(report.run_id))),
+        "progress": progress_data(known.progress(RunId(report.run_id))),
+        "summary": summary(report, workplace.settings.privacy),
+    }
+
+
+@router.get("/api/queue", tags=["queue"], response_model=Queues)
+def queues(behind: Behind, limit: Annotated[int, Query(ge=0, le=1000)] = 100) -> dict[str, object]:
+    """List the queues, and the first jobs that have not ended, in their order."""
+    return {
+        "queues": [queue_data(one) for one in queue.queues(behind.workplace)],
+        "jobs": [job_data(view) for view in queue.jobs(behind.workplace, limit)],
+    }
+
+
+@router.get("/api/plans", tags=["plans"], response_model=Plans)
+def plans(behind: Behind) -> dict[str, object]:
+    """List the configured plans."""
+    configured = behind.workplace.settings.plans
+    return {
+        "plans": [
+            {
+                "name": name,
+                "sources": list(plan.sources),
+                "destinations": list(plan.destinations),
+                "level": plan.level,
+                "strategy": plan.strategy,
+                "priority": plan.priority,
+            }
+            for name, plan in configured.items()
+        ]
+    }
+
+
+@router.get(
+    "/api/events",
+    tags=["events"],
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def events(
+    behind: Behind,
+    topics: Annotated[str, Query(max_length=200, description="separated by commas")] = "",
+    last_event_id: Annotated[str, Header(max_length=100)] = "",
+) -> Response:
+    """Stream what happens as server-sent events: run, queue, alert and status.
+
+    With Last-Event-ID what came since is told first; an event `missed` says that it was too much.
+    """
+    known = {topic.value for topic in Topic}
+    asked = {topic for topic in topics.split(",") if topic} or known
+    if not asked <= known:
+        raise HTTPException(422, "topics are: " + ", ".join(sorted(known)))
+    try:
+        return EventResponse(behind.events, asked, last_event_id)
+    except TooManyListenersError:
+        raise HTTPException(503, "as many listen as may; close other streams first") from None

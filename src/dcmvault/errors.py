@@ -326,6 +326,43 @@ class ManifestDamagedError(DcmvaultError):
     retry = Retry.OPERATOR
 
 
+class NotificationError(DcmvaultError):
+    """Somebody could not be told of something; what it was about is not touched by that."""
+
+    code = "notification"
+
+
+class NotificationUnreachableError(NotificationError):
+    """Nobody took the message now."""
+
+    code = "notification_unreachable"
+    retry = Retry.LATER
+    exit_status = 5
+
+
+class NotificationRefusedError(NotificationError):
+    """Somebody answered no: a wrong password, an unknown address, a service that says 4xx."""
+
+    code = "notification_refused"
+    retry = Retry.OPERATOR
+    exit_status = 5
+
+
+class HookFailedError(DcmvaultError):
+    """A command of the user's own failed, and the configuration says that the run fails then."""
+
+    code = "hook_failed"
+    retry = Retry.OPERATOR
+
+
+class PluginError(DcmvaultError):
+    """A plug-in is needed that cannot be used."""
+
+    code = "plugin"
+    retry = Retry.OPERATOR
+    exit_status = 4
+
+
 class QueryTooBroadError(DcmvaultError):
     """A query to an archive of ours that would take too long: it is to be narrowed."""
 

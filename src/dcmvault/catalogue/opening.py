@@ -14,6 +14,7 @@ from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
+from dcmvault.catalogue.notices import NoticesInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -53,6 +54,7 @@ class Catalogue:
     reverification: ReverificationCatalogue
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
+    notices: NoticesInDatabase
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -101,6 +103,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         reverification=ReverificationInDatabase(database),
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
+        notices=NoticesInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

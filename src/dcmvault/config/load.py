@@ -17,15 +17,18 @@ from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
+from dcmvault.config.channels import channel_class
+from dcmvault.config.hooks_section import HOOK_FAILURE_WORDS, HookSection, HooksSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
+from dcmvault.config.notifications_section import SEVERITY_WORDS, WEEKDAY_WORDS
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
-from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
 from dcmvault.model.evidence import Level
@@ -56,6 +59,11 @@ _WORDS = {
     "level": LEVEL_WORDS,
     "strategy": STRATEGY_WORDS,
     "priority": PRIORITY_WORDS,
+    "severity": SEVERITY_WORDS,
+    "weekday": WEEKDAY_WORDS,
+    "security": ("starttls", "tls", "none"),
+    "report": ("attached", "none"),
+    "on_failure": HOOK_FAILURE_WORDS,
 }
 #: Keys of a destination about the age of its evidence.
 _AGEING = ("reverify_after", "reverify_share")
@@ -63,7 +71,7 @@ _AGEING = ("reverify_after", "reverify_share")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
-_S = TypeVar("_S")
+_S = TypeVar("_S", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,10 @@ def effective(settings: Settings) -> dict[str, object]:
         destinations[name] = options
     values["destinations"] = destinations
     values["plans"] = {n: plan.model_dump(mode="json") for n, plan in settings.plans.items()}
+    values["notifications"] = {
+        name: channel.model_dump(mode="json") for name, channel in settings.notifications.items()
+    }
+    values["hooks"] = settings.hooks.model_dump(mode="json", exclude_none=True)
     return values
 
 
@@ -147,6 +159,8 @@ class _Reader:
             ("listener",): tuple(ListenerSection.model_fields),
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
+            ("hooks",): tuple(HooksSection.model_fields),
+            **{("hooks", when): tuple(HookSection.model_fields) for when in HooksSection.model_fields},
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:
@@ -158,6 +172,9 @@ class _Reader:
             values.get("destinations"), "destinations", self._destination
         )
         values["plans"] = self._tables(values.get("plans"), "plans", self._plan)
+        values["notifications"] = self._tables(
+            values.get("notifications"), "notifications", self._channel
+        )
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
@@ -166,6 +183,7 @@ class _Reader:
             return None
         self._check_plans(settings)
         self._check_deletion(settings)
+        self._check_named_plans(settings)
         return None if self.problems else settings
 
     def _tables(
@@ -219,6 +237,44 @@ class _Reader:
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+    def _channel(self, path: tuple[str, ...], options: dict[str, object]) -> object:
+        """Check a channel by the class of its kind, which may be that of a plug-in."""
+        try:
+            kind = channel_class(options.get("channel"))
+        except DcmvaultError as error:
+            self._add((*path, "channel"), f"{error.message} {error.hint}".rstrip())
+            return None
+        return self._checked(path, kind, options)
+
+    def _checked(
+        self, path: tuple[str, ...], kind: type[_S], options: dict[str, object]
+    ) -> _S | None:
+        """Make a section of a table by itself; what is wrong with it is told at its place."""
+        self._known[path] = tuple(kind.model_fields)
+        try:
+            return kind.model_validate(options)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                detail["loc"] = (*path, *detail["loc"])
+                self._explain(detail)
+        return None
+
+    def _check_named_plans(self, settings: Settings) -> None:
+        """Name plans that channels and hooks are for, and that there are not."""
+        users: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+            (("notifications", name, "plans"), channel.plans)
+            for name, channel in settings.notifications.items()
+        ]
+        for when in HooksSection.model_fields:
+            hook = getattr(settings.hooks, when)
+            if hook is not None:
+                users.append((("hooks", when, "plans"), hook.plans))
+        for path, names in users:
+            for name in names:
+                if name not in settings.plans:
+                    meant = did_you_mean(name, settings.plans)
+                    self._add(path, f"{_('There is no plan “%s”.') % name} {meant}".rstrip())
 
     def _check_plans(self, settings: Settings) -> None:
         """Name what plans say that is neither a configured name nor an address."""
@@ -294,7 +350,9 @@ class _Reader:
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
             is_deletion = path[0] == "safe_to_delete"
-            self._add(path, _one_of(DELETION_LEVELS if is_deletion else _WORDS[path[-1]]))
+            known_words = DELETION_LEVELS if is_deletion else _WORDS.get(path[-1], ())
+            # A plug-in's words are told by the schema.
+            self._add(path, _one_of(known_words or (str(limits.get("expected", "")),)))
         elif kind == "enum":  # only `privacy` is one
             self._add(path, _one_of(tuple(Privacy)))
         else:
@@ -365,7 +423,7 @@ def _what_type(kind: str, loc: Sequence[str]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
-        case "tuple_type" if loc[:1] == ("plans",):
+        case "tuple_type" if loc[:1] in (("plans",), ("notifications",), ("hooks",)):
             return _("This must be a list of texts, in [brackets].")
         case "tuple_type":
             return _("This must be a list of tables.")

@@ -19,7 +19,9 @@ from dcmvault.config.addresses import (
 )
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
+from dcmvault.config.hooks_section import HooksSection
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
@@ -88,6 +90,10 @@ class Settings(Section):
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
+    #: Who is told of what.
+    notifications: Mapping[str, ChannelSection] = Field(default_factory=dict)
+    #: Commands around runs.
+    hooks: HooksSection = HooksSection()
 
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from dcmvault.app.around_runs import AroundRuns
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
+from dcmvault.errors import HookFailedError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
@@ -104,6 +106,8 @@ class BackupStages:
     clock: Clock
     #: Told of a backup that ended, to write down what its destinations hold.
     seal_run: Callable[[RunId], None]
+    #: What happens around runs, if anything does.
+    around: AroundRuns | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
@@ -119,6 +123,8 @@ class BackupStages:
             return []
         request = record.request
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
+        if self.around is not None:
+            self.around.begin(run_id, request)
         self.plans.drop_unstarted_jobs(run_id)
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
@@ -205,16 +211,33 @@ class BackupStages:
             Closing(
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
+        try:
+            self._close(run_id)
+        except HookFailedError as error:
+            self.fail(run_id, error.code, error.message, error.hint)
+            return True
         ended = self.runs.finish_run(run_id, self.clock.now())
+        if ended and self.around is not None:
+            self.around.ended(run_id)
         if ended and request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
             self.seal_run(run_id)
         return ended
+
+    def _close(self, run_id: RunId) -> None:
+        """Have the user's own commands carried out, unless the run ended or plans once more."""
+        if self.around is None:
+            return
+        record = self.runs.run(run_id)
+        if record.continued_at is None and record.state not in _ENDED_RUNS:
+            self.around.close(run_id)
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error; what it left undone is due in the next run."""
         self.runs.record_error(run_id, code, message, hint)
         self.runs.set_run_state(run_id, RunState.FAILED, self.clock.now())
         self.runs.cancel_items(run_id)
+        if self.around is not None:
+            self.around.ended(run_id)
 
     def fail_job(self, job_id: JobId, message: str) -> None:
         """Fail a job that cannot go on; what it did not settle is due in the next run."""

@@ -14,13 +14,22 @@ from dcmvault.catalogue import requests
 from dcmvault.catalogue.database import Database, upsert
 from dcmvault.catalogue.notice_tables import notice_deliveries, notice_marks, notices
 from dcmvault.catalogue.run_report import ENDED_RUNS
-from dcmvault.catalogue.tables import STATE_COUNTERS, run_destinations, runs
+from dcmvault.catalogue.tables import (
+    STATE_COUNTERS,
+    EntryState,
+    entries,
+    holdings,
+    run_destinations,
+    runs,
+    versions,
+)
+from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.job import ItemState
 from dcmvault.model.notice import Event, Notice, Severity
 from dcmvault.model.plan import RunKind
 from dcmvault.model.report import RunState
-from dcmvault.ports.notices import ChannelState, Delivery, DeliveryState
+from dcmvault.ports.notices import ChannelState, Delivery, DeliveryState, Protection
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.
 _ADVISORY_LOCK = 0x64636D76_6E6F7465
@@ -31,7 +40,7 @@ _ENDS = (Event.RUN_OK.value, Event.RUN_INCOMPLETE.value, Event.RUN_FAILED.value)
 
 @dataclass(frozen=True, slots=True)
 class NoticesInDatabase:
-    """Implements `ports.notices.NoticeBook` and `RunNews`."""
+    """Implements `ports.notices.NoticeBook` and `NewsCatalogue`."""
 
     database: Database
 
@@ -228,6 +237,61 @@ class NoticesInDatabase:
                     return RunId(row.run_id), row.finished_at
         return None
 
+    def ended_since(self, since: datetime) -> list[Notice]:
+        """Return the notices of ends of runs since then, oldest first."""
+        query = (
+            sa.select(notices)
+            .where(notices.c.event.in_(_ENDS), notices.c.at >= since)
+            .order_by(notices.c.at, notices.c.id)
+        )
+        with self.database.read() as connection:
+            return [_notice(row) for row in connection.execute(query)]
+
+    def protection(self) -> Protection:
+        """Count the studies that are at sources now, each once, and those without a copy."""
+        present = sa.and_(
+            entries.c.state == EntryState.PRESENT,
+            entries.c.study_id.is_not(None),
+            entries.c.version_id.is_not(None),
+        )
+        bare = sa.and_(present, sa.not_(_has_a_copy()))
+        with self.database.read() as connection:
+            studies = connection.scalar(
+                sa.select(sa.func.count(entries.c.study_id.distinct())).where(present)
+            )
+            row = connection.execute(
+                sa.select(
+                    sa.func.count(entries.c.study_id.distinct()).label("studies"),
+                    sa.func.min(runs.c.created_at, type_=_MOMENT).label("oldest"),
+                )
+                .select_from(entries)
+                .join(versions, versions.c.id == entries.c.version_id)
+                .outerjoin(runs, runs.c.id == versions.c.first_run_id)
+                .where(bare)
+            ).one()
+        return Protection(studies or 0, row.studies, row.oldest)
+
+
+def _has_a_copy() -> sa.ColumnElement[bool]:
+    """Say of an entry's version whether it, or one with an equal data set, is held anywhere."""
+    equal = versions.alias("equal")
+    return (
+        sa.select(holdings.c.version_id)
+        .join(equal, equal.c.id == holdings.c.version_id)
+        .where(
+            holdings.c.level >= Level.PRESENT,
+            sa.or_(
+                equal.c.id == versions.c.id,
+                sa.and_(
+                    equal.c.instance_id == versions.c.instance_id,
+                    equal.c.data_set_digest == versions.c.data_set_digest,
+                ),
+            ),
+        )
+        .correlate(versions)
+        .exists()
+    )
+
 
 _MOMENT = notice_deliveries.c.settled_at.type
 
@@ -235,9 +299,7 @@ _MOMENT = notice_deliveries.c.settled_at.type
 def _reached_everything(connection: sa.Connection, run_key: int) -> bool:
     """Say whether all that the source could give reached its level, snapshots included."""
     table = run_destinations.c
-    settled = sum(
-        table[STATE_COUNTERS[state]] for state in (ItemState.HELD, ItemState.UNREADABLE)
-    )
+    settled = sum(table[STATE_COUNTERS[state]] for state in (ItemState.HELD, ItemState.UNREADABLE))
     short = sa.select(table.id).where(
         table.run_id == run_key,
         sa.or_(table["items"] != settled, table.snapshot_failure_code != ""),
@@ -245,8 +307,8 @@ def _reached_everything(connection: sa.Connection, run_key: int) -> bool:
     return connection.scalar(short.limit(1)) is None
 
 
-def _delivery(row: Any) -> Delivery:
-    notice = Notice(
+def _notice(row: Any) -> Notice:
+    return Notice(
         notice_id=row.notice_id,
         event=Event(row.event),
         severity=Severity(row.severity),
@@ -255,10 +317,13 @@ def _delivery(row: Any) -> Delivery:
         run_id=row.run_id,
         facts=json.loads(row.facts),
     )
+
+
+def _delivery(row: Any) -> Delivery:
     return Delivery(
         delivery_id=row[0],
         channel=row.channel,
-        notice=notice,
+        notice=_notice(row),
         state=row.state,
         attempts=row.attempts,
         next_at=row.next_at,

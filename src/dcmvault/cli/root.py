@@ -55,6 +55,10 @@ _COMMANDS = {
     ),
     "vault": ("dcmvault.cli.commands.vault", N_("Look after a vault: check, repair, keys.")),
     "queue": ("dcmvault.cli.commands.queue", N_("Look at the work and steer it.")),
+    "notify": (
+        "dcmvault.cli.commands.notify",
+        N_("Who is told of what happens, and whether that works."),
+    ),
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
     "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
     "config": ("dcmvault.cli.commands.config", N_("Write, check and show the configuration.")),

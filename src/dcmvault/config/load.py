@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
-from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.channels import channel_class
+from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.hooks_section import HOOK_FAILURE_WORDS, HookSection, HooksSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
@@ -160,7 +160,10 @@ class _Reader:
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
             ("hooks",): tuple(HooksSection.model_fields),
-            **{("hooks", when): tuple(HookSection.model_fields) for when in HooksSection.model_fields},
+            **{
+                ("hooks", when): tuple(HookSection.model_fields)
+                for when in HooksSection.model_fields
+            },
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

@@ -124,7 +124,9 @@ class MailNotifier:
             codes = {code for code, _words in error.recipients.values()}
             _refuse_or_wait(max(codes), f"{who} takes no mail for these recipients", "check “to”")
         except smtplib.SMTPSenderRefused as error:
-            _refuse_or_wait(error.smtp_code, f"{who} takes no mail of this sender", "check “sender”")
+            _refuse_or_wait(
+                error.smtp_code, f"{who} takes no mail of this sender", "check “sender”"
+            )
         except smtplib.SMTPResponseException as error:
             _refuse_or_wait(error.smtp_code, f"{who} does not take the mail", "")
         except ssl.SSLCertVerificationError as error:
@@ -142,13 +144,18 @@ class MailNotifier:
                 f"the name of {who} is not known", hint="check “host”"
             ) from None
         except TimeoutError:
-            raise NotificationUnreachableError(f"{who} does not answer") from None
+            raise NotificationUnreachableError(
+                f"{who} does not answer", hint="check “port” and “security”: they go together"
+            ) from None
         except ConnectionRefusedError:
             raise NotificationUnreachableError(
                 f"nothing listens at {who}", hint="check “host” and “port”"
             ) from None
         except (OSError, smtplib.SMTPException):
-            raise NotificationUnreachableError(f"{who} ended the conversation") from None
+            raise NotificationUnreachableError(
+                f"{who} ended the conversation, or said nothing",
+                hint="check “port” and “security”: they go together",
+            ) from None
 
 
 def _refuse_or_wait(code: int, what: str, hint: str) -> None:

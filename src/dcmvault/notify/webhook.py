@@ -16,8 +16,8 @@ from dcmvault.ports.clock import Clock
 class WebhookNotifier:
     """Posts a notice as one JSON object (docs/reference/notifications.md).
 
-    `secret` signs: `Dcmvault-Signature: t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY`, so that
-    neither the body nor the time can be changed. Nothing is followed to another address.
+    `secret` signs: `Dcmvault-Signature: t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY`, so
+    that neither the body nor the time can be changed. Nothing is followed to another address.
     """
 
     url: str = field(repr=False)

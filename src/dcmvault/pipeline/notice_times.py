@@ -18,8 +18,8 @@ GIVE_UP_START_AFTER = timedelta(minutes=15)
 
 def next_attempt(attempts: int, now: datetime) -> datetime:
     """Return when to try again after so many attempts, at least one, of which the last failed."""
-    doublings = min(attempts - 1, 10)
-    return now + min(_FIRST_WAIT * 2**doublings, _LONGEST_WAIT)
+    factor: int = 2 ** min(attempts - 1, 10)
+    return now + min(_FIRST_WAIT * factor, _LONGEST_WAIT)
 
 
 def latest_moment(

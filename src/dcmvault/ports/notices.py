@@ -104,8 +104,18 @@ class NoticeBook(Protocol):
         ...
 
 
-class RunNews(Protocol):
-    """What is asked of the catalogue for notices about runs."""
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How many studies are at sources, and how many of them have no verified copy anywhere."""
+
+    studies: int
+    unprotected: int
+    #: When the one was first seen that is without a copy for the longest time; None for none.
+    oldest_unprotected: datetime | None
+
+
+class NewsCatalogue(Protocol):
+    """What is asked of the catalogue to have something to tell."""
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
         """List runs that were asked for and ended since then, and of which no end is kept."""
@@ -116,6 +126,14 @@ class RunNews(Protocol):
     ) -> tuple[RunId, datetime] | None:
         """Return the newest backup from there to at least these that ended; None for none.
 
-        With `good` the newest that finished with everything at its level.
+        With `good` the newest with which all that the source could give reached its level.
         """
+        ...
+
+    def ended_since(self, since: datetime) -> list[Notice]:
+        """Return the notices of ends of runs since then, oldest first."""
+        ...
+
+    def protection(self) -> Protection:
+        """Count the studies that are at sources now, each once, and those without a copy."""
         ...

@@ -14,7 +14,7 @@ class Surroundings:
     """Given to what makes an adapter, also to that of a plug-in."""
 
     clock: Clock
-    #: Returns what `env:NAME` or `file:PATH` refers to; ConfigurationError where that leads nowhere.
+    #: Returns what `env:NAME` or `file:PATH` refers to; ConfigurationError if it leads nowhere.
     secret: Callable[[str], str]
     #: How fast may be sent; None: as fast as it goes.
     pacing: Pacing | None = None

@@ -330,13 +330,13 @@ _RUN_ENDS = ("ok", "incomplete", "failed")
 
 def _concerns(facts: Mapping[str, object]) -> list[str]:
     """List what is not well, the worst first."""
-    concerns = [
-        _("The plan %s is overdue.") % name for name in _texts(facts.get("overdue"))
-    ]
+    concerns = [_("The plan %s is overdue.") % name for name in _texts(facts.get("overdue"))]
     for one in _dicts(facts.get("alerts")):
         concerns.append(as_sentence(f"{alert_title(str(one['code']))} ({one['subject']})"))
     if missing := _number(facts, "studies") - _number(facts, "studies_protected"):
-        text = ngettext("%s study has no verified copy.", "%s studies have no verified copy.", missing)
+        text = ngettext(
+            "%s study has no verified copy.", "%s studies have no verified copy.", missing
+        )
         concerns.append(text % format_number(missing))
     for name in _texts(facts.get("silent_channels")):
         concerns.append(_("Messages by the channel %s were given up.") % name)
@@ -346,9 +346,13 @@ def _concerns(facts: Mapping[str, object]) -> list[str]:
 def _digest_step(facts: Mapping[str, object], concerns: list[str]) -> tuple[str, str]:
     overdue = _texts(facts.get("overdue"))
     if overdue:
-        return _("Run the overdue plan now, and look at what it says."), f"dcmvault run {overdue[0]}"
+        return _(
+            "Run the overdue plan now, and look at what it says."
+        ), f"dcmvault run {overdue[0]}"
     if concerns:
-        return _("Look at what is protected where, and mend the first that is not."), "dcmvault status"
+        return _(
+            "Look at what is protected where, and mend the first that is not."
+        ), "dcmvault status"
     if not facts.get("last_drill") and _number(facts, "studies"):
         return (
             _("Prove that you can get studies back: restore a few to scratch."),

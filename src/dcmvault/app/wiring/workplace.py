@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,8 @@ class Workplace:
     ownership: Ownership
     bandwidth: Bandwidth
     _work_database: WorkDatabase
+    #: Called when there is something to tell; None: whoever looks next tells it.
+    heard: Callable[[], None] | None = None
     _worker: Worker | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
     #: Vaults that are read, by address: opening one takes a quarter of a second.
@@ -197,6 +199,8 @@ class Workplace:
             return self._vaults[section.address]
 
     def _stages(self) -> BackupStages:
+        from dcmvault.app.announcing import Announcer  # noqa: PLC0415 - imported when needed
+        from dcmvault.app.around_runs import AroundRuns  # noqa: PLC0415 - imported when needed
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
         retry = self.settings.retry
@@ -208,6 +212,12 @@ class Workplace:
             from dcmvault.app.manifest_chain import seal_run  # noqa: PLC0415 - when needed
 
             seal_run(self.home, self.catalogue.manifests, run_id, self.clock.now)
+
+        settings, runs, book = self.settings, self.catalogue.runs, self.catalogue.notices
+
+        def heard() -> None:
+            if self.heard is not None:
+                self.heard()
 
         return BackupStages(
             sources=self.catalogue.sources,
@@ -221,6 +231,9 @@ class Workplace:
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
+            around=AroundRuns(
+                settings, runs, Announcer(settings, book, book, runs), self.clock, heard
+            ),
         )
 
     def __enter__(self) -> Self:

@@ -8,13 +8,14 @@ from datetime import datetime
 import click
 
 from dcmvault.app.backup import paused_destinations
+from dcmvault.app.notify import ChannelView, silent_channels
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.restore_drills import drill_lines, drill_object
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.cli.words import run_kind_word
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.drill import Drill
 from dcmvault.model.evidence import Level
@@ -44,12 +45,14 @@ def _status(as_json: bool) -> int:
         runs = recent_runs(session.workplace, _RUNS)
         drills = latest_drills(session.workplace)
         paused = paused_destinations(session.workplace)
+        silent = silent_channels(session.workplace)
     if as_json:
         print_json(
             {
                 "sources": [_source_object(view) for view in views],
                 "runs": [_run_object(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
+                "silent_channels": [view.name for view in silent],
                 "exit_status": 0,
             }
         )
@@ -62,6 +65,8 @@ def _status(as_json: bool) -> int:
             _say_source(view, paused)
     if drills:
         _say_drills(drills)
+    if silent:
+        _say_silent(silent)
     if runs:
         say(click.style(_("Latest runs"), bold=True))
         for run in runs:
@@ -75,6 +80,18 @@ def _say_drills(drills: list[Drill]) -> None:
         say(f"  {mark(drill.passed)} {visible(drill.place)}")
         words = ", ".join([*drill_lines(drill), format_age(drill.drilled_at)])
         say(f"    {words}")
+    say()
+
+
+def _say_silent(silent: list[ChannelView]) -> None:
+    say(click.style(_("Channels that tell nobody"), bold=True))
+    for view in silent:
+        assert view.state is not None
+        count = view.state.given_up
+        given_up = ngettext("%s message given up", "%s messages given up", count)
+        say(f"  {mark(ok=False)} {view.name}: {given_up % format_number(count)}")
+        say(f"    {visible(sentence(view.state.message))}")
+    say("  → " + _("Try them with: dcmvault notify test"))
     say()
 
 

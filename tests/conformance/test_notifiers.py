@@ -25,7 +25,7 @@ from dcmvault.model.notice import Event
 from dcmvault.notify import mail
 from dcmvault.notify.apprise_services import AppriseNotifier
 from dcmvault.notify.healthchecks import HealthchecksNotifier
-from dcmvault.notify.mail import MailNotifier, MailServer
+from dcmvault.notify.mail import MailNotifier, MailRelay
 from dcmvault.notify.webhook import WebhookNotifier
 from dcmvault.ports.notifier import Notifier
 from dcmvault.testing.clock import FakeClock
@@ -47,15 +47,15 @@ def identity(authority: Authority) -> Identity:
 class _OnMail(NotifierSuite):
     secrets = (PASSWORD,)
     box: Mailbox
-    server: MailServer
+    server: MailRelay
 
-    def notifier(self, server: MailServer | None = None) -> Notifier:
+    def notifier(self, server: MailRelay | None = None) -> Notifier:
         return MailNotifier(
             server or self.server, "dcmvault@example.org", ("a@example.org", "b@example.org")
         )
 
     def unreachable_notifier(self) -> Notifier:
-        return self.notifier(MailServer("127.0.0.1", closed_port(), "starttls"))
+        return self.notifier(MailRelay("127.0.0.1", closed_port(), "starttls"))
 
     def refused_notifier(self) -> Notifier:
         self.box.answer = "554 no"
@@ -75,7 +75,7 @@ class TestMailOverStarttls(_OnMail):
     def _peer(self, authority: Authority, identity: Identity) -> Iterator[None]:
         with mail_server(identity) as self.box:
             ca = str(authority.ca_file)
-            self.server = MailServer("127.0.0.1", self.box.port, "starttls", USER, PASSWORD, ca)
+            self.server = MailRelay("127.0.0.1", self.box.port, "starttls", USER, PASSWORD, ca)
             yield
 
     def test_a_mail_has_text_and_page_and_the_report(self) -> None:
@@ -98,7 +98,7 @@ class TestMailOverStarttls(_OnMail):
         assert attached.get_filename() == "report.html"
 
     def test_a_wrong_password_is_told_as_such(self) -> None:
-        server = MailServer(
+        server = MailRelay(
             "127.0.0.1", self.box.port, "starttls", USER, "wrong", self.server.ca_file
         )
         with pytest.raises(NotificationRefusedError, match="refuses the login") as caught:
@@ -106,7 +106,7 @@ class TestMailOverStarttls(_OnMail):
         assert "wrong" not in str(caught.value)
 
     def test_a_certificate_that_nobody_knows_is_refused_before_the_login(self) -> None:
-        server = MailServer("127.0.0.1", self.box.port, "starttls", USER, PASSWORD)
+        server = MailRelay("127.0.0.1", self.box.port, "starttls", USER, PASSWORD)
         with pytest.raises(NotificationRefusedError, match="not trusted"):
             self.notifier(server).send(sample_message())
         assert self.box.taken == []
@@ -123,7 +123,7 @@ class TestMailOverTls(_OnMail):
     def _peer(self, authority: Authority, identity: Identity) -> Iterator[None]:
         with mail_server(identity, security="tls") as self.box:
             ca = str(authority.ca_file)
-            self.server = MailServer("127.0.0.1", self.box.port, "tls", USER, PASSWORD, ca)
+            self.server = MailRelay("127.0.0.1", self.box.port, "tls", USER, PASSWORD, ca)
             yield
 
     def test_starttls_where_tls_is_spoken_is_told_as_such(
@@ -131,7 +131,7 @@ class TestMailOverTls(_OnMail):
     ) -> None:
         """The commonest mistake: each waits for the other's first word."""
         monkeypatch.setattr(mail, "_WAIT_S", 0.3)
-        server = MailServer("127.0.0.1", self.box.port, "starttls")
+        server = MailRelay("127.0.0.1", self.box.port, "starttls")
         with pytest.raises(NotificationError) as caught:
             self.notifier(server).send(sample_message())
         assert "“security”" in caught.value.hint
@@ -140,7 +140,7 @@ class TestMailOverTls(_OnMail):
 def test_mail_for_a_server_without_tls_is_never_sent_in_the_clear() -> None:
     with mail_server(login=False) as box:
         notifier = MailNotifier(
-            MailServer("127.0.0.1", box.port, "starttls"), "a@example.org", ("b@example.org",)
+            MailRelay("127.0.0.1", box.port, "starttls"), "a@example.org", ("b@example.org",)
         )
         with pytest.raises(NotificationRefusedError, match="STARTTLS"):
             notifier.send(sample_message())

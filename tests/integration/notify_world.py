@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from tests.integration.tls_world import Identity
@@ -45,7 +45,7 @@ class Mailbox:
 
     def mails(self) -> list[EmailMessage]:
         """Read what came."""
-        return [cast(EmailMessage, message_from_bytes(one, policy=default)) for one in self.taken]
+        return [message_from_bytes(one, policy=default) for one in self.taken]
 
 
 def _authenticate(

@@ -15,7 +15,7 @@ from dcmvault.errors import HookFailedError, StateError
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.model.report import RunReport
-from dcmvault.ports.catalogue import RunCatalogue
+from dcmvault.ports.catalogue import RunCatalogue, RunRecord
 from dcmvault.ports.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -46,14 +46,16 @@ class AroundRuns:
         if hook is not None and is_for(hook, plan):
             self._call("pre_run", hook, run_id, self._said("pre_run", run_id, request))
 
-    def close(self, run_id: RunId) -> None:
-        """Carry `per_study` and `post_run` out.
+    def close(self, record: RunRecord) -> None:
+        """Carry `per_study` and `post_run` out, unless the run ended or plans once more.
 
         HookFailedError where one fails and the run is to fail with it; the others are carried out
         all the same.
         """
-        hooks = self._hooks
+        hooks, run_id = self._hooks, record.run_id
         if hooks.per_study is None and hooks.post_run is None:
+            return
+        if record.continued_at is not None or record.finished_at is not None:
             return
         report = self.runs.report(run_id)
         plan = plan_of(self.settings, report.request)

@@ -22,6 +22,7 @@ from dcmvault.config.peer_sections import (
     DimsePeerSection,
     DimseSourceSection,
 )
+from dcmvault.config.plugins import installed_plugins
 from dcmvault.config.sections import DestinationSection, FolderSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
@@ -48,7 +49,7 @@ class Check:
 
 def examine(home: Path, settings_path: Path) -> list[Check]:
     """Look at the program, the state folder, the configuration and every configured place."""
-    checks = list(_program())
+    checks = [*_program(), *_plugins()]
     checks += _state_folder(home)
     settings, check = _configuration(settings_path)
     checks.append(check)
@@ -173,6 +174,16 @@ def _places(settings: Settings) -> Iterator[Check]:
             yield from _probed(what, _destination(settings.destination(name).section))
         except ConfigurationError as error:
             yield Check(what, False, error.message, error.hint)
+
+
+def _plugins() -> Iterator[Check]:
+    """Try every plug-in that is installed: a broken one stops none of the others."""
+    for one in installed_plugins():
+        what = _("plug-in %(name)s") % {"name": one.name}
+        if one.problem:
+            yield Check(what, False, one.problem)
+        else:
+            yield Check(what, True, f"{one.package} ({one.group.value.removeprefix('dcmvault.')})")
 
 
 def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:

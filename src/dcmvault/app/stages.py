@@ -212,7 +212,8 @@ class BackupStages:
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
         try:
-            self._close(run_id)
+            if self.around is not None:
+                self.around.close(self.runs.run(run_id))
         except HookFailedError as error:
             self.fail(run_id, error.code, error.message, error.hint)
             return True
@@ -222,14 +223,6 @@ class BackupStages:
         if ended and request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
             self.seal_run(run_id)
         return ended
-
-    def _close(self, run_id: RunId) -> None:
-        """Have the user's own commands carried out, unless the run ended or plans once more."""
-        if self.around is None:
-            return
-        record = self.runs.run(run_id)
-        if record.continued_at is None and record.state not in _ENDED_RUNS:
-            self.around.close(run_id)
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error; what it left undone is due in the next run."""

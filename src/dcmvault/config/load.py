@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
-from dcmvault.config.channels import channel_class
+from dcmvault.config.channels import channel_class, unknown_plans
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.hooks_section import HOOK_FAILURE_WORDS, HookSection, HooksSection
 from dcmvault.config.lines import line_of
@@ -25,10 +25,11 @@ from dcmvault.config.notifications_section import SEVERITY_WORDS, WEEKDAY_WORDS
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
+from dcmvault.config.plugin_sections import PluginPlaceSection
 from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
-from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError
+from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError, PluginError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
 from dcmvault.model.evidence import Level
@@ -186,7 +187,8 @@ class _Reader:
             return None
         self._check_plans(settings)
         self._check_deletion(settings)
-        self._check_named_plans(settings)
+        for where, reason in unknown_plans(settings):
+            self._add(where, reason)
         return None if self.problems else settings
 
     def _tables(
@@ -235,7 +237,7 @@ class _Reader:
                 asked = Level.from_word(str(level))
         ages = {name: options.pop(name) for name in _AGEING if name in options}
         merged = self._merged(path, options, section, ("level", *_AGEING))
-        return {"section": merged, "level": asked, **ages}
+        return merged and {"section": merged, "level": asked, **ages}
 
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
@@ -262,22 +264,6 @@ class _Reader:
                 detail["loc"] = (*path, *detail["loc"])
                 self._explain(detail)
         return None
-
-    def _check_named_plans(self, settings: Settings) -> None:
-        """Name plans that channels and hooks are for, and that there are not."""
-        users: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-            (("notifications", name, "plans"), channel.plans)
-            for name, channel in settings.notifications.items()
-        ]
-        for when in HooksSection.model_fields:
-            hook = getattr(settings.hooks, when)
-            if hook is not None:
-                users.append((("hooks", when, "plans"), hook.plans))
-        for path, names in users:
-            for name in names:
-                if name not in settings.plans:
-                    meant = did_you_mean(name, settings.plans)
-                    self._add(path, f"{_('There is no plan “%s”.') % name} {meant}".rstrip())
 
     def _check_plans(self, settings: Settings) -> None:
         """Name what plans say that is neither a configured name nor an address."""
@@ -310,7 +296,7 @@ class _Reader:
             return None
         try:
             return parse(address)
-        except AddressError as error:
+        except (AddressError, PluginError) as error:
             self._add((*path, "address"), f"{error.message} {error.hint}".rstrip())
             return None
 
@@ -320,14 +306,21 @@ class _Reader:
         options: dict[str, object],
         section: Section,
         extra: tuple[str, ...],
-    ) -> dict[str, object]:
-        """Put what the address gave beside the options of the table."""
-        fields = [name for name in type(section).model_fields if name not in _IN_ADDRESS]
-        self._known[path] = ("address", *extra, *fields)
-        for key in [key for key in options if key in _IN_ADDRESS]:
+    ) -> object:
+        """Put what the address gave beside the options of the table; None for a wrong plug-in's.
+
+        A plug-in's options are checked by its own class, at once.
+        """
+        is_ours = not isinstance(section, PluginPlaceSection)
+        in_address = _IN_ADDRESS if is_ours else {*section.model_fields_set, "kind"}
+        fields = [name for name in type(section).model_fields if name not in in_address]
+        for key in [key for key in options if key in in_address]:
             self._add((*path, key), _("This is part of the address."))
             del options[key]
-        return section.model_dump(include=set(_IN_ADDRESS)) | options
+        given = section.model_dump(include=set(in_address)) | options
+        merged = given if is_ours else self._checked(path, type(section), given)
+        self._known[path] = ("address", *extra, *fields)
+        return merged
 
     def _check_database(self, value: object) -> None:
         if not isinstance(value, str) or not value or secrets.is_reference(value):

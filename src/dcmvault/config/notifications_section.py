@@ -134,7 +134,7 @@ class MailSection(ChannelSection):
         return self
 
     @property
-    def server_port(self) -> int:
+    def relay_port(self) -> int:
         """The port to connect to."""
         return self.port or {"starttls": 587, "tls": 465, "none": 25}[self.security]
 

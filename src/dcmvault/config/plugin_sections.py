@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from dcmvault.config.bandwidth import BandwidthSection
@@ -21,6 +23,11 @@ class PluginPlaceSection(Section):
         What it sets cannot be set by options besides.
         """
         raise NotImplementedError
+
+    @property
+    def path(self) -> Path | None:
+        """The folder that it reads or writes, if it is one of this machine: never its own copy."""
+        return None
 
     @property
     def address(self) -> str:
@@ -49,6 +56,22 @@ class PluginStoreSection(Section):
     scheme: ClassVar[str] = ""
 
     @classmethod
-    def from_url(cls, url: str, options: dict[str, object]) -> Self:
-        """Read `SCHEME://REST` and the options; ValueError says what is wrong."""
+    def from_url(cls, url: str, options: Mapping[str, object]) -> Self:
+        """Read `SCHEME://REST` and the table `store`; ValueError says what is wrong."""
         raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """The canonical URL, without options: equal places have equal ones."""
+        raise NotImplementedError
+
+
+class NotReadableSection(PluginSourceSection):
+    """A place that can be written to only: what reads it is not installed."""
+
+    place: str
+
+    @property
+    def address(self) -> str:
+        """The canonical address."""
+        return self.place

@@ -6,20 +6,23 @@ imported is a sentence about that plug-in, never the end of another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from pydantic import ValidationError
+
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.options import Section
 from dcmvault.config.plugin_sections import (
     PluginDestinationSection,
+    PluginPlaceSection,
     PluginSourceSection,
     PluginStoreSection,
 )
-from dcmvault.errors import PluginError
+from dcmvault.errors import AddressError, PluginError
 from dcmvault.i18n import gettext as _
 
 
@@ -86,6 +89,42 @@ def plugin(group: PluginGroup, name: str) -> Plugin | None:
     return _loaded(group, points[0])
 
 
+def plugin_place(group: PluginGroup, scheme: str, rest: str) -> PluginPlaceSection | None:
+    """Read an address `SCHEME:REST` by the plug-in of this scheme; None if there is none.
+
+    Raises AddressError as the plug-in says, and PluginError.
+    """
+    found = plugin(group, scheme)
+    if found is None:
+        return None
+    assert issubclass(found.section, PluginPlaceSection)
+    try:
+        return found.section.from_address(rest)
+    except ValueError as error:
+        raise AddressError(
+            _("This is not an address of “%(scheme)s:”: %(reason)s")
+            % {"scheme": scheme, "reason": _reason(error)}
+        ) from None
+
+
+def plugin_store(url: str, options: Mapping[str, object]) -> PluginStoreSection | None:
+    """Read `SCHEME://REST` and its options by the plug-in of this scheme; None if there is none.
+
+    Raises AddressError as the plug-in says, and PluginError.
+    """
+    scheme = url.partition("://")[0].lower()
+    found = plugin(PluginGroup.OBJECT_STORES, scheme)
+    if found is None:
+        return None
+    assert issubclass(found.section, PluginStoreSection)
+    try:
+        return found.section.from_url(url, options)
+    except ValueError as error:
+        raise AddressError(
+            _("This is not the place of a vault: %s") % _reason(error),
+        ) from None
+
+
 def installed_plugins() -> Iterator[InstalledPlugin]:
     """Try every plug-in that is installed, each by itself."""
     for group in PluginGroup:
@@ -97,6 +136,14 @@ def installed_plugins() -> Iterator[InstalledPlugin]:
                 yield InstalledPlugin(group, name, package, f"{error.message} {error.hint}".strip())
             else:
                 yield InstalledPlugin(group, name, package)
+
+
+def _reason(error: ValueError) -> str:
+    """Return what a plug-in says is wrong, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def _points(group: PluginGroup, name: str) -> list[EntryPoint]:

@@ -22,7 +22,7 @@ _PERMANENT = range(500, 600)
 
 
 @dataclass(frozen=True, slots=True)
-class MailServer:
+class MailRelay:
     """Where mail is handed in, and who we are there."""
 
     host: str
@@ -38,7 +38,7 @@ class MailServer:
 class MailNotifier:
     """Hands messages in at one server, for the same people. One connection for each message."""
 
-    server: MailServer
+    server: MailRelay
     sender: str
     recipients: tuple[str, ...]
 

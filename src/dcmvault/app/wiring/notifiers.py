@@ -27,11 +27,11 @@ def build_notifier(section: ChannelSection, clock: Clock) -> Notifier:
     PluginError.
     """
     if isinstance(section, MailSection):
-        from dcmvault.notify.mail import MailNotifier, MailServer  # noqa: PLC0415 - when needed
+        from dcmvault.notify.mail import MailNotifier, MailRelay  # noqa: PLC0415 - when needed
 
-        server = MailServer(
+        server = MailRelay(
             section.host,
-            section.server_port,
+            section.relay_port,
             section.security,
             section.user,
             _secret(section.password),

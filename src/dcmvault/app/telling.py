@@ -47,6 +47,9 @@ class Teller:
     clock: Clock
     build: BuildNotifier
     _threads: list[threading.Thread] = field(default_factory=list)
+    #: Nobody begins any more once somebody waits for all who began.
+    _is_finishing: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell_due(self, now: datetime) -> datetime:
         """Post what is news, try what is due, and return when to come again.
@@ -64,19 +67,24 @@ class Teller:
 
     def tell_soon(self) -> None:
         """Try what is due beside whatever the process does; harmless where there is nobody."""
-        if not self.announcer.has_channels:
-            return
-        thread = threading.Thread(target=self._tell_quietly, name="telling", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        with self._lock:
+            if not self._is_finishing:
+                self._start()
 
     def finish(self, patience_s: float = _PATIENCE_S) -> None:
         """Wait until what is due was tried, for so long at most; what is left is tried later."""
-        self.tell_soon()
+        with self._lock:
+            self._is_finishing = True
+            self._start()
         until = self.clock.monotonic() + patience_s
         for thread in self._threads:
             thread.join(max(0.0, until - self.clock.monotonic()))
-        self._threads.clear()
+
+    def _start(self) -> None:
+        if self.announcer.has_channels:
+            thread = threading.Thread(target=self._tell_quietly, name="telling", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _tell_quietly(self) -> None:
         try:

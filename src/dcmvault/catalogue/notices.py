@@ -198,13 +198,12 @@ class NoticesInDatabase:
             connection.execute(sa.delete(notice_marks).where(notice_marks.c.name == name))
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
-        """List runs that were asked for and ended since then, and of which no end is kept."""
+        """List runs that ended since then, and of which no end is kept."""
         told = sa.select(notices.c.run_id).where(notices.c.event.in_(_ENDS))
         query = (
             sa.select(runs.c.run_id)
             .where(
                 runs.c.state.in_(ENDED_RUNS),
-                runs.c.created_at >= since,
                 runs.c.finished_at >= since,
                 runs.c.run_id.not_in(told),
             )

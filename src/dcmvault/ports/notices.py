@@ -118,7 +118,7 @@ class NewsCatalogue(Protocol):
     """What is asked of the catalogue to have something to tell."""
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
-        """List runs that were asked for and ended since then, and of which no end is kept."""
+        """List runs that ended since then, and of which no end is kept."""
         ...
 
     def latest_end(

@@ -30,6 +30,7 @@ from dcmvault.notify.webhook import WebhookNotifier
 from dcmvault.ports.notifier import Notifier
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.notifier_suite import NotifierSuite, sample_message
+from dcmvault.testing.recording_notifier import RecordingNotifier
 
 SIGNED_WITH = "hmac-key-7"
 
@@ -260,3 +261,21 @@ class TestApprise(NotifierSuite):
 
     def words_of(self, taken: bytes) -> str:
         return str(json.loads(taken)["message"])
+
+
+class TestRecording(NotifierSuite):
+    @pytest.fixture(autouse=True)
+    def _memory(self) -> None:
+        self.kept = RecordingNotifier()
+
+    def notifier(self) -> Notifier:
+        return self.kept
+
+    def unreachable_notifier(self) -> Notifier:
+        return RecordingNotifier(is_down=True)
+
+    def refused_notifier(self) -> Notifier:
+        return RecordingNotifier(refuses=True)
+
+    def taken(self) -> Sequence[bytes]:
+        return self.kept.bodies()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from dcmvault.app.announcing import OVERDUE
-from dcmvault.config.notifications_section import WEEKDAY_WORDS
+from dcmvault.config.notifications_section import WEEKDAY_WORDS, ChannelSection
 from dcmvault.config.settings import Settings
 from dcmvault.model.notice import Event, Notice, Severity
 from dcmvault.pipeline.notice_times import latest_moment, next_moment
@@ -37,7 +37,7 @@ class Digests:
         following = []
         for name, channel in self.settings.notifications.items():
             for event in (Event.DIGEST, Event.WEEKLY):
-                if event.value not in channel.told_events:
+                if event.value not in channel.told_events or _is_unasked_for(channel):
                     continue
                 weekday = WEEKDAY_WORDS.index(channel.weekday) if event is Event.WEEKLY else None
                 at, zone = channel.minute_of_day, self.zone
@@ -87,3 +87,8 @@ class Digests:
             ],
             **self.well_being(),
         }
+
+
+def _is_unasked_for(channel: ChannelSection) -> bool:
+    """Say whether a channel wants to hear of what is bad only, and names no events."""
+    return not channel.events and channel.severity != Severity.INFO.value

@@ -79,6 +79,9 @@ class NoticesInDatabase:
     def take_due(self, now: datetime, until: datetime, limit: int = 100) -> list[Delivery]:
         """Return waiting deliveries whose time has come, oldest first, and lease them."""
         table = notice_deliveries.c
+        upcoming = self.next_due()
+        if upcoming is None or upcoming > now:
+            return []  # most looks find nothing: they write nothing
         with self.database.write() as connection:
             self.database.lock_until_commit(connection, _ADVISORY_LOCK)
             rows = connection.execute(

@@ -21,6 +21,7 @@ _FOLDERS = (
     "catalogue",
     "destinations",
     "engine",
+    "notify",
     "object_stores",
     "pipeline",
     "sources",

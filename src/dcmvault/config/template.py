@@ -12,6 +12,7 @@ from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.notifications_section import EVENT_WORDS, MailSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.config.serving_section import ServeSection
@@ -70,6 +71,10 @@ def render_template(
         *_destination_tables(destinations),
         "",
         *_plan_table(),
+        "",
+        *_notifications_tables(),
+        "",
+        *_hooks_table(),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -303,6 +308,47 @@ def _plan_table() -> list[str]:
         '# level = "complete"',
         '# strategy = "incremental"',
         '# priority = "normal"',
+        '# expected_every = "26h"',
+    ]
+
+
+def _notifications_tables() -> list[str]:
+    return [
+        *_comment(
+            _(
+                "Who is told of what (dcmvault notify test tries it). Messages name no patients "
+                "unless privacy says so. “events” are any of: %s."
+            )
+            % ", ".join(EVENT_WORDS)
+        ),
+        "# [notifications.office]",
+        '# channel = "mail"',
+        '# host = "smtp.example.org"',
+        '# user = "backup@example.org"',
+        '# password = "env:MAIL_PASSWORD"',
+        '# sender = "backup@example.org"',
+        '# to = ["office@example.org"]',
+        f"# events = {json.dumps(MailSection.usual_events)}",
+        "",
+        "# [notifications.dead-man]",
+        '# channel = "healthchecks"',
+        '# url = "env:HEALTHCHECKS_URL"',
+        '# plans = ["nightly"]',
+    ]
+
+
+def _hooks_table() -> list[str]:
+    return [
+        *_comment(
+            _(
+                "Commands around runs; each gets a JSON object on standard input. “on_failure” is "
+                "ignore, warn or fail."
+            )
+        ),
+        "# [hooks.pre_run]",
+        '# command = ["/usr/local/bin/mount-backup-disk"]',
+        "# timeout_s = 60",
+        '# on_failure = "fail"',
     ]
 
 

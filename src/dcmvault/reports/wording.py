@@ -304,6 +304,11 @@ def cause_title(code: str) -> str:
         "query_too_broad": _("The query was too broad"),
         "prune_refused": _("The prune would have dropped too much"),
         "manifest_damaged": _("A manifest is not as it was written"),
+        "hook_failed": _("A command of the configuration failed"),
+        "notification": _("Somebody could not be told"),
+        "notification_unreachable": _("Nobody took the message"),
+        "notification_refused": _("The message was refused"),
+        "plugin": _("A plug-in cannot be used"),
         "internal": _("A defect of dcmvault"),
     }
     return titles.get(code, code)

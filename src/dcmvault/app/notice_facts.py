@@ -112,7 +112,8 @@ def facts_of_run(settings: Settings, report: RunReport) -> dict[str, object]:
         ],
         "causes": [
             {
-                "destination": place_name(settings, destination) if destination else "",
+                # What the source could not give is nobody else's.
+                "destination": place_name(settings, destination or report.request.source),
                 "code": code,
                 "instances": count,
             }

@@ -33,6 +33,7 @@ from dcmvault.pipeline.presence import Presence
 from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
 from dcmvault.pipeline.reverification import choose_oldest
 from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
+from dcmvault.pipeline.sudden_change import HoldPolicy, held
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     Outcome,
@@ -46,6 +47,7 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ class BackupStages:
     clock: Clock
     #: Told of a backup that ended, to write down what its destinations hold.
     seal_run: Callable[[RunId], None]
+    signs: SignBook
+    hold: HoldPolicy
     stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
@@ -138,6 +142,7 @@ class BackupStages:
                     selection=request.selection,
                 )
                 warnings = _warnings(source, counts)
+                self._hold_or_believe(request, source_id, is_passed_through(source))
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         already_held: dict[DestinationId, int] = {}
@@ -261,6 +266,21 @@ class BackupStages:
                 destination.first_deliveries, destination.max_deliveries
             )
             return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
+
+    def _hold_or_believe(
+        self, request: RunRequest, source_id: SourceId, passes_through: bool
+    ) -> None:
+        """End a backup before it delivers, where much of its source changed or went at once.
+
+        SourceHeldError, for this run and all others of the source, until one is to accept that.
+        """
+        if request.kind is not RunKind.BACKUP or passes_through:
+            return
+        signs = self.signs.signs(source_id)
+        if self.hold.is_sudden(signs) and not request.accept_changes:
+            self.signs.hold(source_id, self.clock.now())
+            raise held(signs)
+        self.signs.believe(source_id)
 
     def _get_ready(self, request: RunRequest) -> None:
         """Have destinations open what takes a while, beside the scan.

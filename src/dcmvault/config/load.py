@@ -19,6 +19,7 @@ from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
@@ -114,6 +115,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "listener": settings.listener.model_dump(mode="json"),
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "serve": settings.serve.model_dump(mode="json"),
+        "monitoring": settings.monitoring.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -147,6 +149,7 @@ class _Reader:
             ("listener",): tuple(ListenerSection.model_fields),
             ("safe_to_delete",): tuple(SafeToDeleteSection.model_fields),
             ("serve",): tuple(ServeSection.model_fields),
+            ("monitoring",): tuple(MonitoringSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

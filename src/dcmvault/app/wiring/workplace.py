@@ -32,6 +32,7 @@ from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import Worker, WorkQueue
@@ -199,7 +200,7 @@ class Workplace:
     def _stages(self) -> BackupStages:
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
-        retry = self.settings.retry
+        retry, watched = self.settings.retry, self.settings.monitoring
 
         def source_of(request: RunRequest) -> Source:
             return self.source(request.source)
@@ -221,6 +222,12 @@ class Workplace:
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
+            signs=self.catalogue.signs,
+            hold=HoldPolicy(
+                watched.hold_changed_percent / 100,
+                watched.hold_gone_percent / 100,
+                watched.hold_instances,
+            ),
         )
 
     def __enter__(self) -> Self:

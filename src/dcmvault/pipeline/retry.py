@@ -25,6 +25,14 @@ class RetryPolicy:
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Whether a destination answered lately; None: nobody knows. `code` says why not."""
+
+    answers: bool | None
+    code: str = ""
+
+
 @dataclass(slots=True)
 class CircuitBreaker:
     """Keeps work away from a destination that did not answer several times in a row.
@@ -61,6 +69,13 @@ class CircuitBreaker:
             if self._failures < self.failures_to_open or not self._answered:
                 return 0.0
             return max(self._open_until - self.clock.monotonic(), 0.0)
+
+    def answering(self) -> Answering:
+        """Say whether the destination answered when it was last tried, or failed so often."""
+        with self._lock:
+            if self._failures >= self.failures_to_open:
+                return Answering(False, self._last_error.code if self._last_error else "")
+            return Answering(True if self._answered and not self._failures else None)
 
     def refusal(self) -> DestinationError:
         """Make the error for what is not even tried: the last true one says what to mend."""

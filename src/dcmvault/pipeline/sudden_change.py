@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from dcmvault.errors import SourceHeldError
-from dcmvault.ports.signs import SourceSigns
+from dcmvault.model.identifiers import SourceId
+from dcmvault.ports.signs import SignBook, SourceSigns
 
 #: What is no DICOM any more counts so many times: nobody but an accident or an attack does that.
 _SPOILT_COUNTS = 10
@@ -32,8 +34,22 @@ class HoldPolicy:
         return instances > self.instances and instances > share * known > 0
 
 
-def held(signs: SourceSigns) -> SourceHeldError:
-    """Make the error that ends a run before it delivers anything."""
+def require_believable(
+    book: SignBook, source_id: SourceId, policy: HoldPolicy, now: datetime, *, accepted: bool
+) -> None:
+    """Believe what a source shows, unless much of it changed or went at once.
+
+    Then SourceHeldError is raised, for this backup and all others of the source, until one comes
+    whose changes are `accepted`, or until what happened is undone.
+    """
+    signs = book.signs(source_id)
+    if policy.is_sudden(signs) and not accepted:
+        book.hold(source_id, now)
+        raise _held(signs)
+    book.believe(source_id)
+
+
+def _held(signs: SourceSigns) -> SourceHeldError:
     happened = []
     if signs.changed:
         happened.append(f"{signs.changed:,} changed")

@@ -31,16 +31,19 @@ from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
+from dcmvault.pipeline.metered_pacing import MeteredPacing
 from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
+from dcmvault.telemetry.meter import ByteMeter
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dcmvault.app.monitoring_thread import MonitoringThread
     from dcmvault.app.stages import BackupStages
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
@@ -66,7 +69,9 @@ class Workplace:
     ownership: Ownership
     bandwidth: Bandwidth
     _work_database: WorkDatabase
+    meter: ByteMeter = field(default_factory=ByteMeter)
     _worker: Worker | None = None
+    _watch: MonitoringThread | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
     #: Vaults that are read, by address: opening one takes a quarter of a second.
     _vaults: dict[str, Vault] = field(default_factory=dict)
@@ -102,6 +107,7 @@ class Workplace:
                 stopping=stages.stopping,
             )
             self._worker.start()
+            self._watch = self._begin_monitoring(stages)
         return self.working
 
     def rest(self, grace_s: float = 5.0) -> None:
@@ -109,6 +115,9 @@ class Workplace:
         if self._worker is not None:
             self._ending.set()
             self._worker.stop(grace_s)
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
             self.bandwidth.give_back()
             self._worker = None
             with self._lock:
@@ -147,7 +156,9 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                self.bandwidth.pacing(address, section.bandwidth.table()),
+                MeteredPacing(
+                    self.meter, address, self.bandwidth.pacing(address, section.bandwidth.table())
+                ),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
@@ -196,6 +207,15 @@ class Workplace:
                 vault = open_vault_at(section, self.clock, self.settings.retry, self._ending.wait)
                 self._vaults[section.address] = vault
             return self._vaults[section.address]
+
+    def _begin_monitoring(self, stages: BackupStages) -> MonitoringThread:
+        from dcmvault.app.monitoring_thread import MonitoringThread  # noqa: PLC0415 - when needed
+
+        thread = MonitoringThread(
+            self.home, self.settings, self.catalogue, self.meter, stages.at_destinations, self.clock
+        )
+        thread.start()
+        return thread
 
     def _stages(self) -> BackupStages:
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed

@@ -20,7 +20,8 @@ from dcmvault.telemetry.machine import DiskSpace
 #: Seconds of the past that a forecast goes by.
 PACE_S = 60.0
 
-_JOB_FIGURES = {
+#: What jobs of a state are counted as.
+JOB_FIGURES = {
     JobState.PENDING: Figure.JOBS_PENDING,
     JobState.QUEUED: Figure.JOBS_QUEUED,
     JobState.IN_PROGRESS: Figure.JOBS_IN_PROGRESS,
@@ -179,7 +180,7 @@ class Sampler:
     def _destination(self, name: str, seen: Look) -> dict[Figure, float]:
         counts = seen.jobs.get(name, {})
         figures: dict[Figure, float] = {
-            figure: float(counts.get(state, 0)) for state, figure in _JOB_FIGURES.items()
+            figure: float(counts.get(state, 0)) for state, figure in JOB_FIGURES.items()
         }
         figures[Figure.BYTES_PER_S] = self._bytes_per_s(name, seen)
         if name in seen.associations:

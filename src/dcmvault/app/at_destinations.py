@@ -19,6 +19,25 @@ _LONGEST_REST_S = 60.0
 
 
 @dataclass(slots=True)
+class Probed:
+    """What was found where nobody delivers: whether destinations answer. Safe for threads."""
+
+    _answering: dict[DestinationId, Answering] = field(default_factory=dict)
+    _failures: dict[DestinationId, int] = field(default_factory=dict)
+
+    def note(self, destination_id: DestinationId, code: str) -> None:
+        """Note what a probe found; `code` is empty if it answered. One failure is no news yet."""
+        failures = self._failures.get(destination_id, 0) + 1 if code else 0
+        self._failures[destination_id] = failures
+        answers = None if failures == 1 else not code
+        self._answering[destination_id] = Answering(answers, code)
+
+    def answering(self) -> Mapping[DestinationId, Answering]:
+        """Say which destinations answered lately."""
+        return dict(self._answering)
+
+
+@dataclass(slots=True)
 class AtDestinations:
     """One circuit breaker and one gate per destination, for all jobs. Safe for threads."""
 

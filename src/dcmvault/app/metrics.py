@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 from dcmvault import __version__
+from dcmvault.app.last_success import last_success
 from dcmvault.app.monitoring import disk_paths
 from dcmvault.app.names import Names
 from dcmvault.app.status import SourceView, status
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.alert import Alert, SubjectKind
-from dcmvault.model.plan import RunKind
-from dcmvault.model.report import RunState
 from dcmvault.model.sample import Figure, Sample
 from dcmvault.telemetry.live_file import Live, read_live
 from dcmvault.telemetry.machine import disk_space
@@ -26,8 +25,6 @@ from dcmvault.telemetry.samples_csv import csv_lines
 
 #: What is protected is counted anew so often at most: it takes a while where there is much.
 _COUNTED_EACH = timedelta(minutes=5)
-#: Runs among which the newest success is looked for.
-_RUNS_LOOKED_AT = 200
 
 _JOB_STATES = {
     Figure.JOBS_PENDING: "pending",
@@ -132,14 +129,14 @@ def _add_sample(values: _Values, sample: Sample) -> None:
 def _of_protection(workplace: Workplace, now: datetime) -> _Values:
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     values: _Values = defaultdict(list)
-    successes = _successes(workplace)
     for view in status(workplace):
         source = names.source(view.source.name, view.source.source_id)
         values["dcmvault_source_studies"].append(((source,), float(view.source.studies)))
         values["dcmvault_source_instances"].append(((source,), float(view.source.instances)))
-        if view.source.name in successes:
-            ended = successes[view.source.name].timestamp()
-            values["dcmvault_last_success_timestamp_seconds"].append(((source,), ended))
+        ended_at = last_success(workplace.catalogue.runs, view.source.name)
+        if ended_at is not None:
+            labels = ((source,), ended_at.timestamp())
+            values["dcmvault_last_success_timestamp_seconds"].append(labels)
         _add_coverage(values, view, source, names, now)
     return values
 
@@ -156,22 +153,6 @@ def _add_coverage(
         if one.oldest_evidence_at is not None:
             age_s = (now - one.oldest_evidence_at).total_seconds()
             values["dcmvault_oldest_evidence_seconds"].append((labels, round(age_s)))
-
-
-def _successes(workplace: Workplace) -> Mapping[str, datetime]:
-    """Return when the newest good backup of each source ended, among the newest runs."""
-    runs = workplace.catalogue.runs
-    found: dict[str, datetime] = {}
-    for run in runs.runs(_RUNS_LOOKED_AT):
-        if (
-            run.request.kind is RunKind.BACKUP
-            and run.state is RunState.FINISHED
-            and run.finished_at is not None
-            and run.request.source not in found
-            and runs.report(run.run_id, studies=False).exit_status == 0
-        ):
-            found[run.request.source] = run.finished_at
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from dcmvault.app.at_destinations import Probed
 from dcmvault.app.names import Names
 from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.settings import Settings
@@ -198,6 +199,7 @@ class Monitoring:
         names: Names,
         probes: WorkProbes,
         at_work: AtWork,
+        probed: Probed,
         began: datetime,
     ) -> None:
         self._home = home
@@ -205,6 +207,7 @@ class Monitoring:
         self._names = names
         self._probes = probes
         self._at_work = at_work
+        self._probed = probed
         self._began = began
         self._limits = thresholds_of(settings.monitoring)
         self._sampler = Sampler()
@@ -266,7 +269,15 @@ class Monitoring:
             *conditions.of_machine(seen, self._filling, self._limits),
             *self._stalling.observe(seen, self._limits),
         ]
-        answering = {self._probes.name_of(k): v for k, v in self._at_work.answering().items()}
+        delivering = {
+            destination_id: one
+            for destination_id, one in self._at_work.answering().items()
+            if one.answers is not None
+        }
+        answering = {
+            self._probes.name_of(destination_id): one
+            for destination_id, one in {**self._probed.answering(), **delivering}.items()
+        }
         # One that is down, and that nobody deals with now, stays down.
         down = dict.fromkeys(machine.raised(AlertCode.DESTINATION_DOWN), Answering(None))
         for name, one in (down | answering).items():

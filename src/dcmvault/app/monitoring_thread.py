@@ -6,6 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
+from dcmvault.app.at_destinations import Probed
 from dcmvault.app.monitoring import EACH, AtWork, MonitoredCatalogue, Monitoring, WorkProbes
 from dcmvault.app.names import Names
 from dcmvault.config.settings import Settings
@@ -28,6 +29,7 @@ class MonitoringThread(threading.Thread):
         catalogue: MonitoredCatalogue,
         meter: ByteMeter,
         at_work: AtWork,
+        probed: Probed,
         clock: Clock,
     ) -> None:
         super().__init__(name="dcmvault-monitoring", daemon=True)
@@ -36,7 +38,7 @@ class MonitoringThread(threading.Thread):
         names = Names(settings, catalogue.status.destinations)
         probes = WorkProbes(home, settings, catalogue.work, names, meter, at_work, clock)
         self._monitoring = Monitoring(
-            home, settings, catalogue, names, probes, at_work, clock.now()
+            home, settings, catalogue, names, probes, at_work, probed, clock.now()
         )
 
     def run(self) -> None:

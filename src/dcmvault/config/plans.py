@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dcmvault.config.options import Section
+from dcmvault.config.reverification import EvidenceAge, age_s
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import Strategy
@@ -34,3 +35,10 @@ class PlanSection(Section):
     priority: Literal["low", "normal", "high", "urgent", "emergency"] = "normal"
     #: Files that are not DICOM are backed up too.
     include_other_files: bool = False
+    #: It is overdue when it did not succeed for so long (“26h”, “2d”); empty: as its schedule says.
+    expected_every: EvidenceAge = ""
+
+    @property
+    def period_s(self) -> int:
+        """How often it is to succeed (seconds); 0: that is not said."""
+        return age_s(self.expected_every) if self.expected_every else 0

@@ -25,6 +25,10 @@ class RetryPolicy:
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
 
 
+#: Seconds for which a failure says something about now.
+_RECENT_S = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Answering:
     """Whether a destination answered lately; None: nobody knows. `code` says why not."""
@@ -46,6 +50,7 @@ class CircuitBreaker:
     open_s: float = 60.0
     _failures: int = 0
     _open_until: float = 0.0
+    _failed_at: float = float("-inf")
     _answered: bool = False
     _last_error: DestinationError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,9 +76,10 @@ class CircuitBreaker:
             return max(self._open_until - self.clock.monotonic(), 0.0)
 
     def answering(self) -> Answering:
-        """Say whether the destination answered when it was last tried, or failed so often."""
+        """Say whether the destination answered when it was last tried, or lately failed often."""
         with self._lock:
-            if self._failures >= self.failures_to_open:
+            is_recent = self.clock.monotonic() - self._failed_at <= _RECENT_S
+            if self._failures >= self.failures_to_open and is_recent:
                 return Answering(False, self._last_error.code if self._last_error else "")
             return Answering(True if self._answered and not self._failures else None)
 
@@ -98,6 +104,7 @@ class CircuitBreaker:
         """Note that the destination could not be reached or went away, and why."""
         with self._lock:
             self._failures += 1
+            self._failed_at = self.clock.monotonic()
             self._last_error = error
             if self._failures >= self.failures_to_open:
                 self._open_until = self.clock.monotonic() + self.open_s

@@ -21,6 +21,8 @@ _ROOM = 1.1
 _CPU_MARGIN = 0.1
 _CPU_CLEAR_S = 60.0
 _FORECAST_MARGIN = 1.5
+#: Which part of the copies at a destination may be owed a verification.
+_DEBT_SHARE = 0.05
 #: A certificate that ends so soon is worse than one that ends some day.
 _URGENT_DAYS = 3.0
 
@@ -113,13 +115,18 @@ def source_held(name: str, figures: Mapping[str, float | int | str]) -> Observat
     return Observation(AlertCode.SOURCE_HELD, subject, _CRITICAL, Verdict.BAD, figures)
 
 
-def verification_debt(name: str, instances: int, studies: int) -> Observation:
-    """Observe what a destination is said to hold without evidence that is young enough."""
+def verification_debt(name: str, instances: int, studies: int, held: int) -> Observation:
+    """Observe what a destination is said to hold without evidence that is young enough.
+
+    A little is always owed where a share is verified at a time.
+    """
+    share = instances / max(held, instances, 1)
+    verdict = Verdict.BAD if share > _DEBT_SHARE else Verdict.BETWEEN
     return Observation(
         AlertCode.VERIFICATION_DEBT,
         Subject(SubjectKind.DESTINATION, name),
         _WARNING,
-        Verdict.BAD if instances else Verdict.GOOD,
+        verdict if share > _DEBT_SHARE / 2 else Verdict.GOOD,
         {"instances": instances, "studies": studies},
     )
 
@@ -171,6 +178,16 @@ EACH_LOOK = frozenset(
         AlertCode.CPU_HIGH,
         AlertCode.DESTINATION_DOWN,
         AlertCode.SOURCE_HELD,
+    }
+)
+
+
+#: What is looked for now and then, by who stays.
+NOW_AND_THEN = frozenset(
+    {
+        AlertCode.CERTIFICATE_EXPIRING,
+        AlertCode.RUN_OVERDUE,
+        AlertCode.VERIFICATION_DEBT,
     }
 )
 

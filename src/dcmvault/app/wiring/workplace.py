@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dcmvault.app.at_destinations import Probed
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
@@ -70,6 +71,7 @@ class Workplace:
     bandwidth: Bandwidth
     _work_database: WorkDatabase
     meter: ByteMeter = field(default_factory=ByteMeter)
+    probed: Probed = field(default_factory=Probed)
     _worker: Worker | None = None
     _watch: MonitoringThread | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
@@ -212,7 +214,13 @@ class Workplace:
         from dcmvault.app.monitoring_thread import MonitoringThread  # noqa: PLC0415 - when needed
 
         thread = MonitoringThread(
-            self.home, self.settings, self.catalogue, self.meter, stages.at_destinations, self.clock
+            self.home,
+            self.settings,
+            self.catalogue,
+            self.meter,
+            stages.at_destinations,
+            self.probed,
+            self.clock,
         )
         thread.start()
         return thread

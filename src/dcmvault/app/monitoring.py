@@ -33,7 +33,7 @@ from dcmvault.telemetry.filling import WINDOW, Filling
 from dcmvault.telemetry.live_file import Live, remove_live, write_live
 from dcmvault.telemetry.machine import DiskSpace, MachineProbe, disk_space, file_system
 from dcmvault.telemetry.meter import ByteMeter
-from dcmvault.telemetry.sampling import Look, Sampler, look
+from dcmvault.telemetry.sampling import Look, Probes, Sampler, look
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class Monitoring:
         settings: Settings,
         catalogue: MonitoredCatalogue,
         names: Names,
-        probes: WorkProbes,
+        probes: Probes,
         at_work: AtWork,
         probed: Probed,
         began: datetime,

@@ -25,7 +25,8 @@ class RetryPolicy:
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
 
 
-#: Seconds for which a failure says something about now.
+#: So many failures in a row mean that a destination is down, and for how long (seconds).
+_DOWN_AFTER = 3
 _RECENT_S = 600.0
 
 
@@ -79,7 +80,7 @@ class CircuitBreaker:
         """Say whether the destination answered when it was last tried, or lately failed often."""
         with self._lock:
             is_recent = self.clock.monotonic() - self._failed_at <= _RECENT_S
-            if self._failures >= self.failures_to_open and is_recent:
+            if self._failures >= _DOWN_AFTER and is_recent:
                 return Answering(False, self._last_error.code if self._last_error else "")
             return Answering(True if self._answered and not self._failures else None)
 

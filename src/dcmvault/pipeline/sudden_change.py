@@ -50,16 +50,10 @@ def require_believable(
 
 
 def _held(signs: SourceSigns) -> SourceHeldError:
-    happened = []
-    if signs.changed:
-        happened.append(f"{signs.changed:,} changed")
-    if signs.spoilt:
-        happened.append(f"{signs.spoilt:,} of these are no DICOM any more")
-    if signs.gone:
-        happened.append(f"{signs.gone:,} are gone")
     return SourceHeldError(
-        f"of {signs.known:,} instances of this source {', '.join(happened)} since its last backup:"
-        " nothing was delivered, because ransomware does this, too",
+        f"of {signs.known:,} instances of this source {signs.changed:,} changed since its last"
+        f" backup ({signs.spoilt:,} are no DICOM any more), and {signs.gone:,} are gone: nothing was"
+        " delivered, because ransomware does this, too",
         hint="Look at the source first; what was backed up before is kept. If it is as it should"
         " be, the same command with --accept-changes goes on.",
     )

@@ -89,6 +89,12 @@ class SourceEmptyError(SourceUnavailableError):
     code = "source_empty"
 
 
+class SourceHeldError(SourceUnavailableError):
+    """Much of the source changed or went at once: nothing is delivered until somebody looked."""
+
+    code = "source_held"
+
+
 class SourceIndexError(SourceUnavailableError):
     """The index of a source is missing, damaged or of an unknown layout; its files may be there."""
 

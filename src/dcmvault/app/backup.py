@@ -77,6 +77,7 @@ def make_request(
     selection: Selection = EVERYTHING,
     sample: Sample | None = None,
     due: bool = False,
+    accept_changes: bool = False,
 ) -> RunRequest:
     """Check what a user asks for, without any connection, and make it canonical.
 
@@ -108,6 +109,7 @@ def make_request(
         include_other_files=include_other_files
         or (isinstance(section, FolderSourceSection) and section.include_other_files),
         selection=selection,
+        accept_changes=accept_changes,
     )
 
 
@@ -120,6 +122,7 @@ def make_requests(
     strategy: Strategy = Strategy.INCREMENTAL,
     priority: Priority = Priority.NORMAL,
     include_other_files: bool = False,
+    accept_changes: bool = False,
 ) -> list[RunRequest]:
     """Make one backup for each source, checked as by `make_request`, before any begins.
 
@@ -136,6 +139,7 @@ def make_requests(
             strategy=strategy,
             priority=priority,
             include_other_files=include_other_files,
+            accept_changes=accept_changes,
         )
         if any(other.source == request.source for other in requests):
             raise UsageError(_("The source %(name)s is named twice.") % {"name": source})
@@ -143,7 +147,9 @@ def make_requests(
     return requests
 
 
-def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
+def requests_of_plan(
+    settings: Settings, name: str, *, accept_changes: bool = False
+) -> list[RunRequest]:
     """Make the backups of a configured plan; AddressError where there is none of this name."""
     plan = settings.plan(name)
     return make_requests(
@@ -154,6 +160,7 @@ def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
         strategy=Strategy(plan.strategy),
         priority=Priority[plan.priority.upper()],
         include_other_files=plan.include_other_files,
+        accept_changes=accept_changes,
     )
 
 

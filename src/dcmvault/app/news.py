@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import tzinfo
 
+from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
@@ -24,9 +25,16 @@ def teller_of(
     """
     settings, catalogue = workplace.settings, workplace.catalogue
     book = catalogue.notices
+    announcer = Announcer(settings, book, book, catalogue.runs)
+    alerts = AlertReporter(catalogue.alerts, announcer.post)
+
+    def figures() -> Mapping[str, object]:
+        return {**well_being(workplace), "alerts": alerts.open_alerts()}
+
     return Teller(
-        Announcer(settings, book, book, catalogue.runs),
-        Digests(settings, book, book, lambda: well_being(workplace), zone),
+        announcer,
+        Digests(settings, book, book, figures, zone),
+        alerts,
         book,
         MessageWriter(settings, catalogue.runs),
         workplace.clock,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from dcmvault.app.around_runs import AroundRuns
+from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.errors import HookFailedError
@@ -28,13 +29,12 @@ from dcmvault.model.plan import (
     Sample,
 )
 from dcmvault.model.report import RunState
-from dcmvault.pipeline.concurrency import ConcurrencyController
-from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.presence import Presence
-from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.pipeline.reverification import choose_oldest
 from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
+from dcmvault.pipeline.sudden_change import HoldPolicy, require_believable
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     Outcome,
@@ -48,13 +48,11 @@ from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
 
 _log = logging.getLogger(__name__)
 
-#: How long a destination is left alone, in first waits of the retry policy, and at most.
-_BREAKER_WAITS = 12
-_LONGEST_REST_S = 60.0
 #: Jobs written in one transaction.
 _JOBS_AT_ONCE = 100
 #: Seconds between notes of how far a pass has come.
@@ -106,15 +104,19 @@ class BackupStages:
     clock: Clock
     #: Told of a backup that ended, to write down what its destinations hold.
     seal_run: Callable[[RunId], None]
+    signs: SignBook
+    #: When backups of a source are held.
+    hold: HoldPolicy
     #: What happens around runs, if anything does.
     around: AroundRuns | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
-    _breakers: dict[DestinationId, CircuitBreaker] = field(default_factory=dict)
-    _gates: dict[DestinationId, LaneGate] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    at_destinations: AtDestinations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at_destinations = AtDestinations(self.policy, self.clock)
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
         """Scan the source (unless only to verify), find what is due, and write it down as jobs."""
@@ -144,6 +146,14 @@ class BackupStages:
                     selection=request.selection,
                 )
                 warnings = _warnings(source, counts)
+                if request.kind is RunKind.BACKUP and not is_passed_through(source):
+                    require_believable(
+                        self.signs,
+                        source_id,
+                        self.hold,
+                        self.clock.now(),
+                        accepted=request.accept_changes,
+                    )
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         already_held: dict[DestinationId, int] = {}
@@ -258,25 +268,6 @@ class BackupStages:
                     for item in items
                 ],
             )
-
-    def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
-        """Return the destination's circuit breaker, shared by all its jobs in this process."""
-        with self._lock:
-            # It rests as long as a few waits: a minute, where these are not configured.
-            rest_s = min(_BREAKER_WAITS * self.policy.wait_s, _LONGEST_REST_S)
-            return self._breakers.setdefault(
-                destination_id, CircuitBreaker(self.clock, open_s=rest_s)
-            )
-
-    def gate(self, destination_id: DestinationId, destination: Destination) -> LaneGate | None:
-        """Return what counts the deliveries at once, of a destination that takes several."""
-        if not isinstance(destination, TakesSeveral):
-            return None
-        with self._lock:
-            controller = ConcurrencyController(
-                destination.first_deliveries, destination.max_deliveries
-            )
-            return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
 
     def _get_ready(self, request: RunRequest) -> None:
         """Have destinations open what takes a while, beside the scan.

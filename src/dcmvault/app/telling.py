@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
@@ -42,6 +43,7 @@ class Teller:
 
     announcer: Announcer
     digests: Digests
+    alerts: AlertReporter
     book: NoticeBook
     writer: MessageWriter
     clock: Clock
@@ -58,8 +60,10 @@ class Teller:
         """
         upcoming: list[datetime | None] = []
         if self.announcer.has_channels:
+            since = self.announcer.begin(now)
             upcoming.append(self.announcer.announce(now))
-            upcoming.append(self.digests.announce(now, self.announcer.begin(now)))
+            self.alerts.announce(since)
+            upcoming.append(self.digests.announce(now, since))
         self._deliver(now)
         upcoming.append(self.book.next_due())
         moments = [moment for moment in upcoming if moment is not None]

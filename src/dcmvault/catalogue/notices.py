@@ -46,9 +46,12 @@ class NoticesInDatabase:
 
     def post(self, notice: Notice, channels: Sequence[str]) -> bool:
         """Keep a notice for these channels; False if one of this id is kept already."""
+        known = sa.select(notices.c.id).where(notices.c.notice_id == notice.notice_id)
+        with self.database.read() as connection:
+            if connection.scalar(known) is not None:
+                return False
         with self.database.write() as connection:
             self.database.lock_until_commit(connection, _ADVISORY_LOCK)
-            known = sa.select(notices.c.id).where(notices.c.notice_id == notice.notice_id)
             if connection.scalar(known) is not None:
                 return False
             key = connection.execute(

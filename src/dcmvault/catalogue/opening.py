@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.alerts import AlertsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
@@ -19,10 +20,14 @@ from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
+from dcmvault.catalogue.samples import SamplesInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
+from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.tables import snapshots
+from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
+from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     PlanCatalogue,
@@ -36,6 +41,8 @@ from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.samples import SampleBook, WorkFigures
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -55,6 +62,10 @@ class Catalogue:
     deletion: DeletionCatalogue
     manifests: ManifestCatalogue
     notices: NoticesInDatabase
+    signs: SignBook
+    samples: SampleBook
+    work: WorkFigures
+    alerts: AlertBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -104,6 +115,10 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         deletion=DeletionInDatabase(database),
         manifests=ManifestsInDatabase(database),
         notices=NoticesInDatabase(database),
+        signs=SignsInDatabase(database),
+        samples=SamplesInDatabase(database),
+        work=WorkFiguresInDatabase(database),
+        alerts=AlertsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -16,6 +16,8 @@ def to_text(request: RunRequest) -> str:
     fields = asdict(request)
     if request.selection.is_whole:
         del fields["selection"]
+    if not request.accept_changes:  # as before it could be asked for
+        del fields["accept_changes"]
     for destination in fields["destinations"]:
         if destination["sample"] is None:  # as before there were samples
             del destination["sample"]

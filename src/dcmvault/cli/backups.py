@@ -36,6 +36,7 @@ class How:
     rescan_s: float
     as_json: bool
     progress: str
+    accept_changes: bool
 
 
 def how_options() -> list[click.Parameter]:
@@ -46,6 +47,11 @@ def how_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
+        ),
+        click.Option(
+            ["--accept-changes"],
+            is_flag=True,
+            help=_("Go on although much of a source changed, or is gone, since its last backup."),
         ),
         *_watch_options(),
         json_option(),

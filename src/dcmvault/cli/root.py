@@ -32,6 +32,11 @@ _COMMANDS = {
         N_("What two places hold, and where they differ."),
     ),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
+    "top": ("dcmvault.cli.commands.top", N_("What goes on right now.")),
+    "metrics": (
+        "dcmvault.cli.commands.metrics",
+        N_("Figures for monitoring systems, and what was measured."),
+    ),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
     "manifest": (
         "dcmvault.cli.commands.manifest",

@@ -21,6 +21,7 @@ from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSectio
 from dcmvault.config.hooks_section import HOOK_FAILURE_WORDS, HookSection, HooksSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.notifications_section import SEVERITY_WORDS, WEEKDAY_WORDS
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
@@ -123,6 +124,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "listener": settings.listener.model_dump(mode="json"),
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "serve": settings.serve.model_dump(mode="json"),
+        "monitoring": settings.monitoring.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -165,6 +167,7 @@ class _Reader:
                 ("hooks", when): tuple(HookSection.model_fields)
                 for when in HooksSection.model_fields
             },
+            ("monitoring",): tuple(MonitoringSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

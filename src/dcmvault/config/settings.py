@@ -21,6 +21,7 @@ from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.hooks_section import HooksSection
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
@@ -87,6 +88,8 @@ class Settings(Section):
     safe_to_delete: SafeToDeleteSection = SafeToDeleteSection()
     #: Our query and retrieve service, for a vault that answers as a PACS.
     serve: ServeSection = ServeSection()
+    #: When to raise an alert, and when to hold backups.
+    monitoring: MonitoringSection = MonitoringSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.notifications_section import EVENT_WORDS, MailSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
@@ -81,7 +82,14 @@ def render_template(
 
 def _tables_of_how() -> list[str]:
     """Return what holds for all sources and destinations."""
-    tables = (_retry_table, _bandwidth_table, _listener_table, _deletion_table, _serve_table)
+    tables = (
+        _retry_table,
+        _bandwidth_table,
+        _listener_table,
+        _deletion_table,
+        _serve_table,
+        _monitoring_table,
+    )
     return [line for table in tables for line in (*table(), "")]
 
 
@@ -206,6 +214,27 @@ def _serve_table() -> list[str]:
         f"web_port = {serve.web_port}",
         '# web_tokens = {ohif = "env:OHIF_TOKEN"}',
         '# web_origins = ["https://viewer.example.org"]',
+    ]
+
+
+def _monitoring_table() -> list[str]:
+    watched = MonitoringSection()
+    return [
+        *_comment(
+            _(
+                "When an alert is raised (dcmvault status, dcmvault top), and when backups of a "
+                "source are held because much of it changed or is gone at once."
+            )
+        ),
+        "[monitoring]",
+        f"stalled_after_s = {watched.stalled_after_s}",
+        f"disk_low_mb = {watched.disk_low_mb}",
+        f"disk_full_within_h = {watched.disk_full_within_h}",
+        f"cpu_percent = {watched.cpu_percent}",
+        f"certificate_days = {watched.certificate_days}",
+        f"hold_changed_percent = {watched.hold_changed_percent}",
+        f"hold_gone_percent = {watched.hold_gone_percent}",
+        f"hold_instances = {watched.hold_instances}",
     ]
 
 

@@ -70,6 +70,8 @@ class RunRequest:
     include_other_files: bool = False
     #: The part of the source that it is about.
     selection: Selection = EVERYTHING
+    #: The source is taken as it is, however much of it changed or went at once.
+    accept_changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.model.alert import AlertCode, Subject, SubjectKind
 from dcmvault.model.notice import Event, Notice, Severity
-from dcmvault.reports.alert_words import alert_next_step, alert_title
+from dcmvault.reports.alert_words import alert_remedy, alert_title, subject_words
 from dcmvault.reports.times import utc
 from dcmvault.reports.wording import Tone, as_sentence, cause_title, next_step
 
@@ -216,8 +217,8 @@ def _run_rows(notice: Notice) -> tuple[tuple[str, str], ...]:
 
 def _alert(notice: Notice) -> Letter:
     facts = notice.facts
-    code, subject = str(facts.get("code", "")), str(facts.get("subject", ""))
-    title = alert_title(code)
+    code = AlertCode(str(facts["code"]))
+    title, subject = alert_title(code), _subject_words(facts)
     figures = facts.get("figures")
     rows = [(_("About"), subject), (_("Since"), _when(facts.get("since"), notice.at))]
     if isinstance(figures, Mapping):
@@ -236,10 +237,14 @@ def _alert(notice: Notice) -> Letter:
         f"{title} ({subject})",
         as_sentence(title),
         _("Another message comes when it is over."),
-        alert_next_step(code),
-        "dcmvault status",
+        alert_remedy(code),
         rows=tuple(row for row in rows if row[1]),
     )
+
+
+def _subject_words(facts: Mapping[str, object]) -> str:
+    kind = SubjectKind(str(facts["subject_kind"]))
+    return subject_words(Subject(kind, str(facts.get("subject", ""))))
 
 
 def _overdue(notice: Notice) -> Letter:
@@ -332,7 +337,8 @@ def _concerns(facts: Mapping[str, object]) -> list[str]:
     """List what is not well, the worst first."""
     concerns = [_("The plan %s is overdue.") % name for name in _texts(facts.get("overdue"))]
     for one in _dicts(facts.get("alerts")):
-        concerns.append(as_sentence(f"{alert_title(str(one['code']))} ({one['subject']})"))
+        title = alert_title(AlertCode(str(one["code"])))
+        concerns.append(as_sentence(f"{title} ({_subject_words(one)})"))
     if missing := _number(facts, "studies") - _number(facts, "studies_protected"):
         text = ngettext(
             "%s study has no verified copy.", "%s studies have no verified copy.", missing

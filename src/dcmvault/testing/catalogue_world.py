@@ -32,6 +32,7 @@ from dcmvault.model.plan import (
 )
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.report import RunState
+from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
     Item,
     JobCatalogue,
@@ -45,6 +46,8 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.samples import SampleBook, WorkFigures
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -98,6 +101,26 @@ class OpenedCatalogue(Protocol):
     @property
     def snapshots(self) -> SnapshotWitness:
         """Snapshots."""
+        ...
+
+    @property
+    def alerts(self) -> AlertBook:
+        """What is wrong."""
+        ...
+
+    @property
+    def samples(self) -> SampleBook:
+        """What was measured."""
+        ...
+
+    @property
+    def signs(self) -> SignBook:
+        """What happened to sources."""
+        ...
+
+    @property
+    def work(self) -> WorkFigures:
+        """What is left to be done."""
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
@@ -17,6 +18,7 @@ from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.load import load_settings
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.settings import Settings
+from dcmvault.model.alert import AlertCode, AlertSeverity, Subject, SubjectKind
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, new_run_id
 from dcmvault.model.notice import Event, Notice, Severity
@@ -48,9 +50,12 @@ class World:
     def teller(self) -> Teller:
         """Make the teller of a new process."""
         book, runs = self.catalogue.notices, self.catalogue.runs
+        announcer = Announcer(self.settings, book, book, runs)
+        alerts = AlertReporter(self.catalogue.alerts, announcer.post)
         return Teller(
-            Announcer(self.settings, book, book, runs),
-            Digests(self.settings, book, book, dict, self.zone),
+            announcer,
+            Digests(self.settings, book, book, lambda: {"alerts": alerts.open_alerts()}, self.zone),
+            alerts,
             book,
             MessageWriter(self.settings, runs),
             self.clock,
@@ -301,6 +306,45 @@ plans = ["weekly"]
     world.tell()
     assert world.events("critical") == ["run_failed", "overdue", "overdue_cleared"]
     assert set(world.events("weekly")) <= {"digest", "weekly"}
+    world.catalogue.close()
+
+
+def test_an_alert_is_told_once_when_raised_and_once_when_over(tmp_path: Path) -> None:
+    """Also to who hears of what is critical only, and in the digest while it lasts."""
+    world = World(
+        tmp_path,
+        """
+[notifications.all]
+channel = "webhook"
+url = "https://example.org/"
+[notifications.critical]
+channel = "webhook"
+url = "https://example.org/"
+severity = "critical"
+language = "pt-BR"
+""",
+    )
+    world.tell()
+    alerts = world.catalogue.alerts
+    disk, pacs = Subject(SubjectKind.DISK, "vault"), Subject(SubjectKind.DESTINATION, "pacs")
+    now = world.clock.now()
+    alerts.raise_alert(
+        AlertCode.DISK_LOW, disk, AlertSeverity.CRITICAL, now, {"free_bytes": 1_000_000}
+    )
+    alerts.raise_alert(AlertCode.DESTINATION_DOWN, pacs, AlertSeverity.WARNING, now, {})
+    world.live(days=1)
+    alerts.clear_alert(AlertCode.DISK_LOW, disk, world.clock.now(), {})
+    world.tell()
+    world.tell()
+    told = [event for event in world.events("all") if event.startswith("alert")]
+    assert told == ["alert", "alert", "alert_cleared"]
+    assert world.events("critical") == ["alert", "alert_cleared"]
+    (digest,) = [m for m in world.channels["all"].messages if m.notice.event is Event.DIGEST]
+    assert digest.text.startswith("2 things need you.")
+    assert "disk vault" in digest.text
+    raised = world.channels["critical"].messages[0]
+    assert "vault" in raised.subject
+    assert "Próximo passo" in raised.text
     world.catalogue.close()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dcmvault.app.at_destinations import Probed
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
@@ -31,15 +32,19 @@ from dcmvault.model.identifiers import RunId
 from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
+from dcmvault.pipeline.metered_pacing import MeteredPacing
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import Worker, WorkQueue
 from dcmvault.ports.source import Source
+from dcmvault.telemetry.meter import ByteMeter
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dcmvault.app.monitoring_thread import MonitoringThread
     from dcmvault.app.stages import BackupStages
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
@@ -67,7 +72,10 @@ class Workplace:
     _work_database: WorkDatabase
     #: Called when there is something to tell; None: whoever looks next tells it.
     heard: Callable[[], None] | None = None
+    meter: ByteMeter = field(default_factory=ByteMeter)
+    probed: Probed = field(default_factory=Probed)
     _worker: Worker | None = None
+    _watch: MonitoringThread | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
     #: Vaults that are read, by address: opening one takes a quarter of a second.
     _vaults: dict[str, Vault] = field(default_factory=dict)
@@ -103,6 +111,7 @@ class Workplace:
                 stopping=stages.stopping,
             )
             self._worker.start()
+            self._watch = self._begin_monitoring(stages)
         return self.working
 
     def rest(self, grace_s: float = 5.0) -> None:
@@ -110,6 +119,9 @@ class Workplace:
         if self._worker is not None:
             self._ending.set()
             self._worker.stop(grace_s)
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
             self.bandwidth.give_back()
             self._worker = None
             with self._lock:
@@ -148,7 +160,9 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                self.bandwidth.pacing(address, section.bandwidth.table()),
+                MeteredPacing(
+                    self.meter, address, self.bandwidth.pacing(address, section.bandwidth.table())
+                ),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
@@ -198,12 +212,27 @@ class Workplace:
                 self._vaults[section.address] = vault
             return self._vaults[section.address]
 
+    def _begin_monitoring(self, stages: BackupStages) -> MonitoringThread:
+        from dcmvault.app.monitoring_thread import MonitoringThread  # noqa: PLC0415 - when needed
+
+        thread = MonitoringThread(
+            self.home,
+            self.settings,
+            self.catalogue,
+            self.meter,
+            stages.at_destinations,
+            self.probed,
+            self.clock,
+        )
+        thread.start()
+        return thread
+
     def _stages(self) -> BackupStages:
         from dcmvault.app.announcing import Announcer  # noqa: PLC0415 - imported when needed
         from dcmvault.app.around_runs import AroundRuns  # noqa: PLC0415 - imported when needed
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
-        retry = self.settings.retry
+        retry, watched = self.settings.retry, self.settings.monitoring
 
         def source_of(request: RunRequest) -> Source:
             return self.source(request.source)
@@ -233,6 +262,12 @@ class Workplace:
             seal_run=seal,
             around=AroundRuns(
                 settings, runs, Announcer(settings, book, book, runs), self.clock, heard
+            ),
+            signs=self.catalogue.signs,
+            hold=HoldPolicy(
+                watched.hold_changed_percent / 100,
+                watched.hold_gone_percent / 100,
+                watched.hold_instances,
             ),
         )
 

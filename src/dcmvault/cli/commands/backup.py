@@ -109,5 +109,6 @@ def _backup(
         strategy=Strategy(strategy),
         priority=priority_of(priority),
         include_other_files=include_other_files,
+        accept_changes=how["accept_changes"],
     )
     return begin(settings, requests, How(**how))

@@ -10,6 +10,8 @@ import click
 from dcmvault.app.backup import paused_destinations
 from dcmvault.app.notify import ChannelView, silent_channels
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
+from dcmvault.app.top import open_alerts
+from dcmvault.cli.alert_lines import alert_line, alert_object
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.restore_drills import drill_lines, drill_object
@@ -17,10 +19,12 @@ from dcmvault.cli.session import current_settings, opened
 from dcmvault.cli.words import run_kind_word
 from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
+from dcmvault.model.alert import Alert, AlertSeverity
 from dcmvault.model.drill import Drill
 from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import RunRecord
 from dcmvault.ports.status import CoverageStatus
+from dcmvault.reports.alert_words import alert_remedy
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.wording import state_label
 
@@ -46,6 +50,7 @@ def _status(as_json: bool) -> int:
         drills = latest_drills(session.workplace)
         paused = paused_destinations(session.workplace)
         silent = silent_channels(session.workplace)
+        alerts = open_alerts(session.workplace)
     if as_json:
         print_json(
             {
@@ -53,10 +58,13 @@ def _status(as_json: bool) -> int:
                 "runs": [_run_object(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
                 "silent_channels": [view.name for view in silent],
+                "alerts": [alert_object(alert) for alert in alerts],
                 "exit_status": 0,
             }
         )
         return 0
+    if alerts:
+        _say_alerts(alerts)
     if not any(view.source.last_seen_at for view in views):
         say(_("Nothing was backed up yet. Begin with: dcmvault backup SOURCE --to DESTINATION"))
     for view in views:
@@ -72,6 +80,15 @@ def _status(as_json: bool) -> int:
         for run in runs:
             _say_run(run)
     return 0
+
+
+def _say_alerts(alerts: list[Alert]) -> None:
+    say(click.style(_("What is wrong"), bold=True))
+    for alert in alerts:
+        colour = "red" if alert.severity is AlertSeverity.CRITICAL else "yellow"
+        say("  " + click.style(alert_line(alert), fg=colour))
+        say(f"    → {alert_remedy(alert.code)}")
+    say()
 
 
 def _say_drills(drills: list[Drill]) -> None:

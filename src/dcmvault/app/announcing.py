@@ -105,6 +105,10 @@ class Announcer:
     def _lateness(self, now: datetime) -> datetime | None:
         """Post plans that became late or are on time again; return when the next may be late."""
         marks = self.book.marks()
+        for mark in marks:
+            kind, _colon, plan = mark.partition(":")
+            if f"{kind}:" in (OVERDUE, _KNOWN_PLAN) and plan not in self.settings.plans:
+                self.book.unmark(mark)
         deadlines = []
         for name in self.settings.plans:
             late_since = marks.get(OVERDUE + name)

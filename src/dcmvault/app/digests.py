@@ -16,7 +16,7 @@ from dcmvault.ports.notices import NewsCatalogue, NoticeBook
 #: Marks: the moments of the newest digests, by kind and channel.
 _DIGEST = "digest:"
 #: How long after its moment a digest is still made: the machine may have slept over it.
-_STILL_NEWS = timedelta(hours=20)
+_STILL_NEWS = {Event.DIGEST: timedelta(hours=20), Event.WEEKLY: timedelta(days=6)}
 _PERIODS = {Event.DIGEST: timedelta(days=1), Event.WEEKLY: timedelta(weeks=1)}
 
 
@@ -42,7 +42,7 @@ class Digests:
                 weekday = WEEKDAY_WORDS.index(channel.weekday) if event is Event.WEEKLY else None
                 at, zone = channel.minute_of_day, self.zone
                 moment = latest_moment(now, at, weekday=weekday, zone=zone)
-                if since < moment and now - moment < _STILL_NEWS:
+                if since < moment and now - moment < _STILL_NEWS[event]:
                     self._post_digest(event, name, moment)
                 following.append(next_moment(now, at, weekday=weekday, zone=zone))
         return min(following, default=None)

@@ -44,7 +44,7 @@ def teller_of(
 
 @contextmanager
 def telling(workplace: Workplace) -> Iterator[None]:
-    """Tell news as they come while a command runs, and at the end what is left, for a minute.
+    """Tell news as they come while a command runs, and at the end what is left, for half a minute.
 
     What could not be told by then is told by the next command, or a daemon.
     """

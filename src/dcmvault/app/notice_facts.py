@@ -30,7 +30,7 @@ def place_name(settings: Settings, address: str) -> str:
         if address in (destination.section.address, as_source(destination.section).address):
             return name
     kind, colon, rest = address.partition(":")
-    if not colon or "/" in kind:
+    if not colon or "/" in kind or len(kind) < 2:  # a letter is a drive
         return "folder"
     if not rest.startswith("//"):
         # A library, the listener, or a vault on a disk or in a bucket.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,11 @@ _LEASE = timedelta(minutes=5)
 #: How often at least the outbox is looked at: another process may have put something in.
 _LOOK = timedelta(seconds=30)
 #: Seconds for which a command waits for its messages before it ends; the rest is sent later.
-_PATIENCE_S = 60.0
+_PATIENCE_S = 30.0
+#: Seconds for which channels are waited for before others get their next turn.
+_HOLD_UP_S = 5.0
+#: How long a channel's turn lasts at most: well within the lease.
+_TURN = timedelta(minutes=2)
 
 BuildNotifier = Callable[[ChannelSection, Clock], Notifier]
 
@@ -51,6 +56,8 @@ class Teller:
     _threads: list[threading.Thread] = field(default_factory=list)
     #: Nobody begins any more once somebody waits for all who began.
     _is_finishing: bool = False
+    #: Channels whose turn it is.
+    _busy: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell_due(self, now: datetime) -> datetime:
@@ -80,9 +87,13 @@ class Teller:
         with self._lock:
             self._is_finishing = True
             self._start()
-        until = self.clock.monotonic() + patience_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - self.clock.monotonic()))
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            with self._lock:
+                running = [one for one in self._threads if one.is_alive()]
+            if not running:
+                return
+            running[0].join(max(0.0, until - time.monotonic()))
 
     def _start(self) -> None:
         if self.announcer.has_channels:
@@ -99,19 +110,35 @@ class Teller:
             _log.exception("nobody was told, by a defect")
 
     def _deliver(self, now: datetime) -> None:
+        """Have each channel told in a thread of its own; one that takes long is not waited for."""
+        with self._lock:
+            busy = frozenset(self._busy)
         by_channel: dict[str, list[Delivery]] = defaultdict(list)
-        for delivery in self.book.take_due(now, now + _LEASE):
+        for delivery in self.book.take_due(now, now + _LEASE, but=busy):
             by_channel[delivery.channel].append(delivery)
         threads = [
             threading.Thread(
-                target=self._deliver_to, args=(name, some, now), name=f"tell-{name}", daemon=True
+                target=self._take_turn, args=(name, some, now), name=f"tell-{name}", daemon=True
             )
             for name, some in by_channel.items()
         ]
+        with self._lock:
+            self._busy |= set(by_channel)
+            self._threads = [one for one in self._threads if one.is_alive()] + threads
+            for thread in threads:
+                thread.start()
+        until = time.monotonic() + _HOLD_UP_S
         for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _take_turn(self, name: str, deliveries: Sequence[Delivery], now: datetime) -> None:
+        try:
+            self._deliver_to(name, deliveries, now)
+        except StateError as error:
+            _log.warning("the channel “%s”: %s", name, error.code)
+        finally:
+            with self._lock:
+                self._busy.discard(name)
 
     def _deliver_to(self, name: str, deliveries: Sequence[Delivery], now: datetime) -> None:
         """Try one channel, oldest first, until it fails."""
@@ -124,6 +151,8 @@ class Teller:
             return
         worth = self._worth_telling(section, deliveries, now)
         for number, delivery in enumerate(worth):
+            if self.clock.now() - now > _TURN:
+                return  # the lease ends soon; what is left is taken again then
             try:
                 self.build(section, self.clock).send(self.writer.message(delivery.notice, section))
             except DcmvaultError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,8 +27,9 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.job import ItemState
 from dcmvault.model.notice import Event, Notice, Severity
-from dcmvault.model.plan import RunKind
+from dcmvault.model.plan import RunKind, RunRequest
 from dcmvault.model.report import RunState
+from dcmvault.model.selection import Selection
 from dcmvault.ports.notices import ChannelState, Delivery, DeliveryState, Protection
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.
@@ -79,7 +80,9 @@ class NoticesInDatabase:
                 connection.execute(sa.insert(notice_deliveries), rows)
         return True
 
-    def take_due(self, now: datetime, until: datetime, limit: int = 100) -> list[Delivery]:
+    def take_due(
+        self, now: datetime, until: datetime, *, but: Collection[str] = (), limit: int = 100
+    ) -> list[Delivery]:
         """Return waiting deliveries whose time has come, oldest first, and lease them."""
         table = notice_deliveries.c
         upcoming = self.next_due()
@@ -90,7 +93,11 @@ class NoticesInDatabase:
             rows = connection.execute(
                 sa.select(notice_deliveries, notices)
                 .join(notices, notices.c.id == table.notice_key)
-                .where(table.state == DeliveryState.WAITING, table.next_at <= now)
+                .where(
+                    table.state == DeliveryState.WAITING,
+                    table.next_at <= now,
+                    table.channel.not_in(but),
+                )
                 .order_by(table.id)
                 .limit(limit)
             ).all()
@@ -234,7 +241,7 @@ class NoticesInDatabase:
         with self.database.read() as connection:
             for row in connection.execute(query).all():
                 request = requests.from_text(row.request)
-                if request.source != source or not request.selection.is_whole:
+                if request.source != source or not _is_of_a_plan(request):
                     continue
                 if not wanted <= {one.address for one in request.destinations}:
                     continue
@@ -296,6 +303,11 @@ def _has_a_copy() -> sa.ColumnElement[bool]:
         .correlate(versions)
         .exists()
     )
+
+
+def _is_of_a_plan(request: RunRequest) -> bool:
+    """Say whether a run backs up a source as plans do: all of it, or all that is recent."""
+    return request.selection == Selection(first_date=request.selection.first_date)
 
 
 _MOMENT = notice_deliveries.c.settled_at.type

@@ -5,8 +5,9 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -18,6 +19,8 @@ from dcmvault.model.notice import Message, Severity
 
 #: Seconds for each word of the server.
 _WAIT_S = 15.0
+#: Seconds for a whole conversation.
+_LONGEST_S = 90.0
 _PERMANENT = range(500, 600)
 
 
@@ -93,7 +96,13 @@ class MailNotifier:
             )
         else:
             connection = smtplib.SMTP(server.host, server.port, timeout=_WAIT_S)
-        with connection:
+        # Each word has its time, and so have all together: a server may be slow for ever.
+        limit = threading.Timer(_LONGEST_S, _hang_up, [connection])
+        limit.daemon = True
+        limit.start()
+        with ExitStack() as stack:
+            stack.callback(limit.cancel)
+            stack.enter_context(connection)
             if server.security == "starttls":
                 connection.starttls(context=context)
             if server.user:
@@ -156,6 +165,12 @@ class MailNotifier:
                 f"{who} ended the conversation, or said nothing",
                 hint="check “port” and “security”: they go together",
             ) from None
+
+
+def _hang_up(connection: smtplib.SMTP) -> None:
+    with suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _refuse_or_wait(code: int, what: str, hint: str) -> None:

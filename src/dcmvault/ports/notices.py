@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -62,10 +62,13 @@ class NoticeBook(Protocol):
         """Keep a notice for these channels; False if one of this id is kept already."""
         ...
 
-    def take_due(self, now: datetime, until: datetime, limit: int = 100) -> list[Delivery]:
+    def take_due(
+        self, now: datetime, until: datetime, *, but: Collection[str] = (), limit: int = 100
+    ) -> list[Delivery]:
         """Return waiting deliveries whose time has come, oldest first, and lease them `until` then.
 
-        Nobody else is given them before: a sender that dies leaves them to the next one.
+        Nobody else is given them before: a sender that dies leaves them to the next one. Those
+        of the channels in `but` are left alone.
         """
         ...
 

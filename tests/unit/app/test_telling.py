@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from dcmvault.app import telling
 from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
@@ -21,7 +26,7 @@ from dcmvault.config.settings import Settings
 from dcmvault.model.alert import AlertCode, AlertSeverity, Subject, SubjectKind
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, new_run_id
-from dcmvault.model.notice import Event, Notice, Severity
+from dcmvault.model.notice import Event, Message, Notice, Severity
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest
 from dcmvault.model.report import RunState
 from dcmvault.ports.clock import Clock
@@ -155,6 +160,47 @@ def test_a_dead_channel_is_tried_later_and_holds_nobody_up(world: World) -> None
     assert (state.sent, state.waiting, state.given_up) == (2, 0, 0)
 
 
+def test_a_channel_that_does_not_answer_keeps_no_other_from_its_next_message(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is itself given nothing new before its turn ends."""
+    monkeypatch.setattr(telling, "_HOLD_UP_S", 0.05)
+    answers = threading.Event()
+    other = world.channels["other"]
+    world.channels["other"] = cast(RecordingNotifier, _Slow(other, answers))
+    teller = world.teller()
+    for _number in range(3):
+        world.run()
+        teller.tell_due(world.clock.now())
+        world.clock.advance(60)
+    for _attempt in range(100):
+        if len(world.events("office")) == 3:
+            break
+        time.sleep(0.02)
+    assert world.events("office") == ["run_ok"] * 3
+    assert other.messages == []
+    answers.set()
+    teller.finish()
+    teller.tell_due(world.clock.now())
+    assert [m.notice.run_id for m in other.messages] == sorted(
+        m.notice.run_id for m in other.messages
+    )
+    assert len(other.messages) == 3
+
+
+@dataclass
+class _Slow:
+    """A channel that takes what it is sent when it is told to."""
+
+    channel: RecordingNotifier
+    answers: threading.Event
+    name: str = "slow"
+
+    def send(self, message: Message) -> str:
+        self.answers.wait(30)
+        return self.channel.send(message)
+
+
 def test_what_nobody_took_for_days_is_given_up_and_that_is_seen(world: World) -> None:
     """Attempts become seldom, and end; the digest of another day names the channel."""
     world.channels["other"].refuses = True
@@ -228,6 +274,14 @@ def test_after_a_night_asleep_one_digest_is_sent_and_none_twice(world: World) ->
     world.tell()
     world.tell()
     assert world.events("office").count("digest") == 1
+
+
+def test_a_week_is_told_of_also_when_the_machine_slept_over_its_moment(world: World) -> None:
+    world.live(hours=1)  # Friday, 20 March, after 07:30
+    world.clock.advance(8 * 86_400)
+    world.tell()
+    weekly = [m for m in world.channels["office"].messages if m.notice.event is Event.WEEKLY]
+    assert [m.notice.at.astimezone(LISBON).day for m in weekly] == [27]
 
 
 def test_a_start_that_could_not_be_told_in_time_is_left_out(world: World) -> None:

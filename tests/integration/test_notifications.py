@@ -204,6 +204,15 @@ service = "{write_secret(world.home, "push", "nonsense://token")}"
     one = run_dcmvault("notify", "test", "office", "--json")
     assert json.loads(one.stdout)["channels"][0]["ok"] is True
     assert run_dcmvault("notify", "test", "ofice").returncode == 2
+    world.configure("""
+[notifications.nobody-knows]
+channel = "apprise"
+service = "env:NOT_SET_ANYWHERE"
+""")
+    doctor = run_dcmvault("doctor")
+    assert "✗ channel nobody-knows" in doctor.stdout
+    assert "· channel office" in doctor.stdout
+    assert PASSWORD not in doctor.stdout
 
 
 def test_nobody_is_told_where_no_channel_is_configured(

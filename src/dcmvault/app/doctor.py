@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
+from dcmvault.app.wiring.notifiers import build_notifier
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.config.load import load_settings
@@ -56,6 +57,7 @@ def examine(home: Path, settings_path: Path) -> list[Check]:
     if settings is not None:
         checks.append(_catalogue(home, settings))
         checks += _places(settings)
+        checks += _channels(settings)
     return checks
 
 
@@ -184,6 +186,18 @@ def _plugins() -> Iterator[Check]:
             yield Check(what, False, one.problem)
         else:
             yield Check(what, True, f"{one.package} ({one.group.value.removeprefix('dcmvault.')})")
+
+
+def _channels(settings: Settings) -> Iterator[Check]:
+    """Make every channel with its secrets; nobody is told anything."""
+    for name, section in settings.notifications.items():
+        what = _("channel %(name)s") % {"name": name}
+        try:
+            notifier = build_notifier(section, SystemClock())
+        except DcmvaultError as error:
+            yield Check(what, False, error.message, error.hint)
+        else:
+            yield Check(what, None, notifier.name, _("Try it: dcmvault notify test"))
 
 
 def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:

@@ -43,5 +43,5 @@ def unknown_plans(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     for where, names in users:
         for name in names:
             if name not in settings.plans:
-                meant = did_you_mean(name, settings.plans)
-                yield where, f"{_('There is no plan “%s”.') % name} {meant}".rstrip()
+                reason = _("There is no plan “%s”.") % name
+                yield where, " ".join([reason, did_you_mean(name, settings.plans)]).rstrip()

@@ -119,7 +119,7 @@ class VaultSection(Section):
     #: SFTP: path of the file of known hosts; empty: ~/.ssh/known_hosts.
     known_hosts: str = ""
     #: A place that a plug-in reaches: its options, as the plug-in has them.
-    store: Mapping[str, str | int | float | bool] = Field(default_factory=dict)
+    store: Mapping[str, str | int | float | bool] = Field(default={})
 
     @model_validator(mode="after")
     def _options_fit_the_place(self) -> Self:

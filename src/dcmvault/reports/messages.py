@@ -61,7 +61,7 @@ def _text(letter: Letter, notice: Notice) -> str:
                 visible(point), _WIDTH, initial_indent="  - ", subsequent_indent="    "
             )
         lines.append("")
-    lines += textwrap.wrap(f"{_('Next step')}: {letter.next_step}", _WIDTH)
+    lines += textwrap.wrap(": ".join([_("Next step"), letter.next_step]), _WIDTH)
     if letter.command:
         lines += ["", f"    {letter.command}"]
     lines.append("")

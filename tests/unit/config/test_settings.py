@@ -566,7 +566,9 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     uncommented = "\n".join(
         line.removeprefix("# ")
         if re.match(
-            r"# (\[|address|destinations|level|max|pass|prio|prof|sources|strategy|tls|user)", line
+            r"# (\[|(address|channel|command|destinations|events|expected|host|level|max|on_failure"
+            r"|pass|plans|prio|prof|sender|sources|strategy|timeout|tls|to|url|user)\w* = )",
+            line,
         )
         else line
         for line in render_template().splitlines()

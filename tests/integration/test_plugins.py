@@ -149,3 +149,107 @@ def test_a_broken_plugin_is_told_as_such_and_stops_nobody(
     assert "Everything else works without it" in asked.stderr
     (home / "config.toml").write_text('[notifications.x]\nchannel = "odd"\n')
     assert "line 2, notifications.x.channel" in run_dcmvault("config", "check", env=env).stderr
+
+
+_PARTS = '''
+"""A source and an object store, as a package of somebody else's would have them."""
+from pathlib import Path
+from typing import ClassVar
+
+from dcmvault.config.plugin_sections import PluginSourceSection, PluginStoreSection
+from dcmvault.config.plugins import Plugin
+from dcmvault.config.sections import FolderSourceSection
+from dcmvault.object_stores.local import LocalStore
+from dcmvault.sources.folder import FolderSource
+
+
+class ShelfSection(PluginStoreSection):
+    scheme: ClassVar[str] = "shelf"
+    folder: Path
+    colour: str = "green"
+
+    @classmethod
+    def from_url(cls, url, options):
+        return cls(folder=Path("/" + url.removeprefix("shelf://").strip("/")), **options)
+
+    @property
+    def url(self):
+        return f"shelf:/{self.folder}"
+
+
+class BoxSection(PluginSourceSection):
+    scheme: ClassVar[str] = "box"
+    folder: Path
+
+    @classmethod
+    def from_address(cls, rest):
+        return cls(folder=Path(rest))
+
+    @property
+    def address(self):
+        return f"box:{self.folder}"
+
+    @property
+    def path(self):
+        return self.folder
+
+
+class Box(FolderSource):
+    @property
+    def name(self):
+        return f"box:{self.box}"
+
+
+def build_box(section, surroundings):
+    box = Box(FolderSourceSection(path=section.folder))
+    box.box = section.folder
+    return box
+
+
+SHELF = Plugin(ShelfSection, lambda section, around: LocalStore(section.folder, around.clock))
+BOX = Plugin(BoxSection, build_box)
+'''
+
+
+def test_a_vault_stands_on_a_shelf_of_a_plugin_and_is_filled_from_a_box_of_one(
+    run_dcmvault: RunDcmvault, home: Path, tmp_path: Path
+) -> None:
+    """Sources and object stores of others, by address and by configuration, and back again."""
+    site = tmp_path / "site"
+    _register(
+        site,
+        "warehouse",
+        "[dcmvault.sources]\nbox = warehouse:BOX\n"
+        "[dcmvault.object_stores]\nshelf = warehouse:SHELF\n",
+    )
+    (site / "warehouse.py").write_text(_PARTS)
+    env = {"PYTHONPATH": str(site), "DCMVAULT_PASSPHRASE": "only for this test"}
+    made = make_study(tmp_path / "studies", key="a", instances=3)
+    shelf = f"vault:shelf://{tmp_path}/shelf"
+    done = run_dcmvault("vault", "init", shelf, env=env)
+    assert done.returncode == 0, done.stderr
+    (home / "config.toml").write_text(f"""
+[destinations.shelf]
+address = "{shelf}"
+store = {{colour = "blue"}}
+""")
+    box = f"box:{tmp_path}/studies"
+    summary = summary_of(run_dcmvault("backup", box, "--to", "shelf", "--json", env=env))
+    assert summary["source"] == box
+    assert summary["instances"]["stored"] == 3
+    back = tmp_path / "back"
+    restored = run_dcmvault("restore", shelf, back, env=env)
+    assert restored.returncode == 0, restored.stderr
+    contents = sorted(one.path.read_bytes() for one in made)
+    assert sorted(path.read_bytes() for path in back.rglob("*.dcm")) == contents
+    inside = run_dcmvault("backup", box, "--to", f"{tmp_path}/studies/copies", env=env)
+    assert inside.returncode == 2, "a copy inside its source is none"
+    (home / "config.toml").write_text(f"""
+[destinations.shelf]
+address = "{shelf}"
+store = {{weight = 3}}
+""")
+    refused = run_dcmvault("backup", box, "--to", "shelf", env=env)
+    assert refused.returncode == 4
+    assert "line 4, destinations.shelf.store" in refused.stderr
+    assert "weight" in refused.stderr

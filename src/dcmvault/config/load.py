@@ -27,7 +27,14 @@ from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
 from dcmvault.config.plugin_sections import PluginPlaceSection
-from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
+from dcmvault.config.plugins import plugin_store
+from dcmvault.config.sections import (
+    DestinationSection,
+    RetrySection,
+    SourceSection,
+    VaultProfile,
+    VaultSection,
+)
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError, PluginError
@@ -322,6 +329,11 @@ class _Reader:
             del options[key]
         given = section.model_dump(include=set(in_address)) | options
         merged = given if is_ours else self._checked(path, type(section), given)
+        if isinstance(section, VaultSection) and isinstance(store := options.get("store"), dict):
+            try:
+                plugin_store(section.location, store)
+            except (AddressError, PluginError) as error:
+                self._add((*path, "store"), f"{error.message} {error.hint}".rstrip())
         self._known[path] = ("address", *extra, *fields)
         return merged
 

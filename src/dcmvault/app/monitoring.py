@@ -53,15 +53,29 @@ class MonitoredCatalogue(Protocol):
     """What of the catalogue is asked."""
 
     @property
-    def work(self) -> WorkFigures: ...  # noqa: D102
+    def work(self) -> WorkFigures:
+        """What is left to be done."""
+        ...
+
     @property
-    def samples(self) -> SampleBook: ...  # noqa: D102
+    def samples(self) -> SampleBook:
+        """What was measured."""
+        ...
+
     @property
-    def alerts(self) -> AlertBook: ...  # noqa: D102
+    def alerts(self) -> AlertBook:
+        """What is wrong."""
+        ...
+
     @property
-    def status(self) -> StatusCatalogue: ...  # noqa: D102
+    def status(self) -> StatusCatalogue:
+        """Which destinations there are."""
+        ...
+
     @property
-    def signs(self) -> SignBook: ...  # noqa: D102
+    def signs(self) -> SignBook:
+        """What happened to sources."""
+        ...
 
 
 class AtWork(Protocol):

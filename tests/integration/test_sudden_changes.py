@@ -110,6 +110,11 @@ def test_a_source_of_which_every_file_has_another_name_shows_nothing(
         _encrypt_and_rename(path)
     with pytest.raises(SourceEmptyError):
         flow.backup(source, str(tmp_path / "copies"))
+    assert [held.name for held in flow.catalogue.signs.held()] == [str(source)]
+    for path in sorted(source.rglob("*.locked")):
+        path.rename(path.with_suffix(""))
+    with pytest.raises(SourceHeldError):
+        flow.backup(source, str(tmp_path / "copies"))
 
 
 def test_a_look_at_the_source_does_not_hide_what_happened_from_the_run(

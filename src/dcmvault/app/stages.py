@@ -16,6 +16,7 @@ from itertools import islice
 from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
+from dcmvault.errors import SourceEmptyError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
@@ -242,16 +243,20 @@ class BackupStages:
         """
         with self.timed(run_id, "scan"), _rare_collections():
             source = self.open_source(request)
-            counts = select_from(
-                source,
-                self.sources,
-                run_id,
-                include_other_files=request.include_other_files,
-                listed=self._counting(run_id),
-                open_other=lambda address: self.open_source(replace(request, source=address)),
-                held_at=[self.plans.destination(w.address) for w in request.destinations],
-                selection=request.selection,
-            )
+            try:
+                counts = select_from(
+                    source,
+                    self.sources,
+                    run_id,
+                    include_other_files=request.include_other_files,
+                    listed=self._counting(run_id),
+                    open_other=lambda address: self.open_source(replace(request, source=address)),
+                    held_at=[self.plans.destination(w.address) for w in request.destinations],
+                    selection=request.selection,
+                )
+            except SourceEmptyError:
+                self.signs.hold(source_id, self.clock.now())
+                raise
             if request.kind is RunKind.BACKUP and not is_passed_through(source):
                 require_believable(
                     self.signs,

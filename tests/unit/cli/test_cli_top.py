@@ -59,7 +59,7 @@ def now() -> Now:
         figures={"error": "unreachable"},
     )
     live = Live(AT, 42, AT - timedelta(hours=1), samples)
-    return Now(AT, live, samples, [down], {"#1": "/copies\x1b[31m"})
+    return Now(AT, live, samples, [down], [down], {"#1": "/copies\x1b[31m"})
 
 
 def test_lines_and_screen_tell_the_same(language: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from dcmvault.testing.corpus import real_files
 from dcmvault.testing.dicom_files import make_instance
 
 _ROOT = "1.2.826.0.1.3680043.8.498.77"
@@ -17,6 +18,23 @@ _SERIES = 200
 def ct_slices(folder: Path, count: int = 600) -> Path:
     """Write CT slices of 512 x 512, half a megabyte each."""
     return _images(folder, count, side=512, number=1)
+
+
+def real_ct_slices(folder: Path, count: int = 600) -> Path:
+    """Write slices of a real CT, half a megabyte each: one of them, shifted otherwise in each."""
+    (path,) = (one for one in real_files() if one.name == "693_UNCR.dcm")
+    data_set = pydicom.dcmread(path)
+    frame = data_set.pixel_array
+    folder.mkdir(parents=True)
+    series = data_set.SeriesInstanceUID = f"{_ROOT}.4.1"
+    data_set.StudyInstanceUID = f"{_ROOT}.4"
+    for at in range(count):
+        data_set.SOPInstanceUID = f"{series}.{at}"
+        data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+        data_set.InstanceNumber = str(1 + at)
+        data_set.PixelData = np.roll(frame, (at, at // 7), (0, 1)).tobytes()
+        data_set.save_as(folder / f"{at:05}.dcm")
+    return folder
 
 
 def small_files(folder: Path, count: int = 2000) -> Path:

@@ -76,15 +76,16 @@ class ArchiveWorld:
         assert snapshot is not None
         return str(snapshot.snapshot_id)
 
-    def archive(self, snapshot: str = "") -> VaultArchive:
-        """Return the archive over the present, or over a snapshot."""
+    def archive(self, snapshot: str = "", keeps: Path | None = None) -> VaultArchive:
+        """Return the archive over the present, or over a snapshot; cards are kept in a folder."""
         vault = self.opened()
 
         def choose() -> object:
             choice = Choice(vault)
             return choice.snapshot(snapshot) if snapshot else choice.present()
 
-        return VaultArchive(vault, choose, follows=not snapshot)  # type: ignore[arg-type]
+        follows = not snapshot
+        return VaultArchive(vault, choose, follows=follows, keeps=keeps)  # type: ignore[arg-type]
 
 
 def found(archive: VaultArchive, level: QueryLevel, **keys: str) -> list[dict[int, str]]:

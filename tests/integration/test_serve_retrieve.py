@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ from dcmvault.testing.peers import SimulatedPacs
 pytestmark = pytest.mark.peers
 
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -305,6 +307,24 @@ def test_a_move_counts_what_its_destination_refuses(world: World, tmp_path: Path
         (access,) = ours.journal.accesses
         assert (access.outcome, access.sent, access.failed) == ("B000", 2, 2)
         assert len(pacs.held()) == 2
+
+
+def test_who_asks_for_a_move_hears_of_it_before_the_destination_accepts(world: World) -> None:
+    """One that asks and receives in turn would not look at its port otherwise, for a while."""
+    entity = AE(ae_title="READER")
+    entity.add_requested_context(MOVE)
+    association = entity.associate("127.0.0.1", world.ours.port, ae_title=AE_TITLE)
+    asked = pydicom.Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    asked.StudyInstanceUID = study_uid(0, 0)
+    with socket.create_server(("127.0.0.1", world.move_port)) as destination:
+        answers = association.send_c_move(asked, "MOVER", MOVE)
+        status, _failed = next(answers)
+        assert (status.Status, status.NumberOfRemainingSuboperations) == (0xFF00, 4)
+        destination.accept()[0].close()
+    *_pending, (status, _failed) = answers
+    assert (status.Status, status.NumberOfFailedSuboperations) == (0xA702, 4)
+    association.release()
 
 
 @pytest.mark.parametrize(("title", "outcome"), [("NOBODY", "A801"), ("GONE", "A702")])

@@ -20,6 +20,7 @@ from dcmvault.model.alert import AlertChange, AlertCode, Subject, SubjectKind
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.model.job import JobState
 from dcmvault.model.sample import Figure, Sample
+from dcmvault.model.thinning import begin_of
 from dcmvault.pipeline.retry import Answering
 from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.clock import Clock
@@ -43,8 +44,10 @@ _WRITE_EACH = timedelta(seconds=30)
 _LONGEST_BUFFER = 10_000
 #: What a question may cost: one that takes long is asked seldom, so that it takes this share.
 _COST_SHARE = 0.02
-#: Alerts that are over are remembered so long.
+_OF_A_MOMENT = frozenset({AlertCode.STALLED, AlertCode.CPU_HIGH})
+#: Alerts that are over are remembered so long, and looked through so often.
 _REMEMBERED = timedelta(days=366)
+_SELDOM_S = 3600
 
 _T = TypeVar("_T")
 
@@ -53,15 +56,29 @@ class MonitoredCatalogue(Protocol):
     """What of the catalogue is asked."""
 
     @property
-    def work(self) -> WorkFigures: ...  # noqa: D102
+    def work(self) -> WorkFigures:
+        """What is left to be done."""
+        ...
+
     @property
-    def samples(self) -> SampleBook: ...  # noqa: D102
+    def samples(self) -> SampleBook:
+        """What was measured."""
+        ...
+
     @property
-    def alerts(self) -> AlertBook: ...  # noqa: D102
+    def alerts(self) -> AlertBook:
+        """What is wrong."""
+        ...
+
     @property
-    def status(self) -> StatusCatalogue: ...  # noqa: D102
+    def status(self) -> StatusCatalogue:
+        """Which destinations there are."""
+        ...
+
     @property
-    def signs(self) -> SignBook: ...  # noqa: D102
+    def signs(self) -> SignBook:
+        """What happened to sources."""
+        ...
 
 
 class AtWork(Protocol):
@@ -237,6 +254,9 @@ class Monitoring:
     def end(self, now: datetime) -> None:
         """Write what is left: nobody works here any more."""
         try:
+            if self._machine is not None:
+                # Nobody looks any more, and these say something of a moment only.
+                self._pending.changes += self._machine.look(now, (), _OF_A_MOMENT)
             self._write_alerts()
             self._write_samples(now)
         except (OSError, StateError) as error:
@@ -313,7 +333,8 @@ class Monitoring:
         samples.keep_samples(self._pending.samples)
         self._pending.samples.clear()
         samples.thin_samples(now)
-        self._catalogue.alerts.forget_alerts(now - _REMEMBERED)
+        if begin_of(now, _SELDOM_S) != begin_of(self._written_at, _SELDOM_S):
+            self._catalogue.alerts.forget_alerts(now - _REMEMBERED)
         self._written_at = now
 
 

@@ -79,7 +79,7 @@ def serving(settings: Settings, request: ServeRequest, home: Path) -> Iterator[S
     follows = not request.snapshot and request.as_of is None
     journal, clock = access_journal(home), SystemClock()
     with (
-        vault_archive(vault, choose, follows=follows) as archive,
+        vault_archive(vault, choose, home, follows=follows) as archive,
         answering(serve, archive, journal, clock) as port,
         ExitStack() as stack,
     ):

@@ -17,7 +17,7 @@ from dcmvault.app.around_runs import AroundRuns
 from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
-from dcmvault.errors import HookFailedError
+from dcmvault.errors import HookFailedError, SourceEmptyError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
@@ -133,27 +133,7 @@ class BackupStages:
         warnings: Sequence[str] = ()
         if request.kind.delivers:
             self._get_ready(request)
-            with self.timed(run_id, "scan"), _rare_collections():
-                source = self.open_source(request)
-                counts = select_from(
-                    source,
-                    self.sources,
-                    run_id,
-                    include_other_files=request.include_other_files,
-                    listed=self._counting(run_id),
-                    open_other=lambda address: self.open_source(replace(request, source=address)),
-                    held_at=[self.plans.destination(w.address) for w in request.destinations],
-                    selection=request.selection,
-                )
-                warnings = _warnings(source, counts)
-                if request.kind is RunKind.BACKUP and not is_passed_through(source):
-                    require_believable(
-                        self.signs,
-                        source_id,
-                        self.hold,
-                        self.clock.now(),
-                        accepted=request.accept_changes,
-                    )
+            counts, warnings = self._scan(run_id, request, source_id)
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         already_held: dict[DestinationId, int] = {}
@@ -268,6 +248,39 @@ class BackupStages:
                     for item in items
                 ],
             )
+
+    def _scan(
+        self, run_id: RunId, request: RunRequest, source_id: SourceId
+    ) -> tuple[ScanCounts, Sequence[str]]:
+        """Make a pass over the source; return what it saw, and what is worth a word.
+
+        SourceHeldError for a backup of a source of which much changed or went at once.
+        """
+        with self.timed(run_id, "scan"), _rare_collections():
+            source = self.open_source(request)
+            try:
+                counts = select_from(
+                    source,
+                    self.sources,
+                    run_id,
+                    include_other_files=request.include_other_files,
+                    listed=self._counting(run_id),
+                    open_other=lambda address: self.open_source(replace(request, source=address)),
+                    held_at=[self.plans.destination(w.address) for w in request.destinations],
+                    selection=request.selection,
+                )
+            except SourceEmptyError:
+                self.signs.hold(source_id, self.clock.now())
+                raise
+            if request.kind is RunKind.BACKUP and not is_passed_through(source):
+                require_believable(
+                    self.signs,
+                    source_id,
+                    self.hold,
+                    self.clock.now(),
+                    accepted=request.accept_changes,
+                )
+            return counts, _warnings(source, counts)
 
     def _get_ready(self, request: RunRequest) -> None:
         """Have destinations open what takes a while, beside the scan.

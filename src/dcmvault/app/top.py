@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dcmvault.app.names import Names
@@ -22,6 +22,8 @@ class Now:
     live: Live | None
     samples: Sequence[Sample]
     alerts: Sequence[Alert]
+    #: The same with addresses, for the operator's own screen.
+    shown_alerts: Sequence[Alert] = ()
     #: Addresses of destinations by the names in samples, for the operator's own screen.
     addresses: Mapping[str, str] = field(default_factory=dict)
 
@@ -35,6 +37,24 @@ def open_alerts(workplace: Workplace) -> list[Alert]:
     return workplace.catalogue.alerts.open_alerts()
 
 
+def with_addresses(workplace: Workplace, alerts: Sequence[Alert]) -> list[Alert]:
+    """Put addresses where there is no configured name, for the operator's own screen only."""
+    status = workplace.catalogue.status
+    addresses = {
+        Subject(SubjectKind.DESTINATION, f"#{key}"): address
+        for key, address in status.destinations().items()
+    } | {
+        Subject(SubjectKind.SOURCE, f"#{source.source_id}"): source.name
+        for source in status.sources()
+    }
+    return [
+        replace(one, subject=replace(one.subject, name=addresses[one.subject]))
+        if one.subject in addresses
+        else one
+        for one in alerts
+    ]
+
+
 def now(workplace: Workplace) -> Now:
     """Look at what the process that works says, and at the catalogue where none does."""
     at = workplace.clock.now()
@@ -43,11 +63,13 @@ def now(workplace: Workplace) -> Now:
         live = None
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     samples = _waiting(workplace, names, at) if live is None else live.samples
+    alerts = open_alerts(workplace)
     return Now(
         at,
         live,
         samples,
-        open_alerts(workplace),
+        alerts,
+        with_addresses(workplace, alerts) if alerts else [],
         {
             sample.subject.name: names.address(sample.subject.name)
             for sample in samples

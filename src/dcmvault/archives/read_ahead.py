@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from dcmvault.archives.kept_files import KeptFiles
 from dcmvault.errors import DestinationError
 from dcmvault.model.query import ArchivedInstance, InstanceBytes, UnreadableInstance
 from dcmvault.vault.damage import out_of_reach
@@ -30,8 +31,13 @@ _LARGE_BYTES = 32 << 20
 Read = InstanceBytes | UnreadableInstance
 
 
-def read_ahead(vault: Vault, instances: Iterable[ArchivedInstance]) -> Generator[Read, None, None]:
-    """Yield the file of each instance in turn. Raises DestinationError for the place as a whole."""
+def read_ahead(
+    vault: Vault, instances: Iterable[ArchivedInstance], kept: KeptFiles
+) -> Generator[Read, None, None]:
+    """Yield the file of each instance in turn, from what is `kept` where it is there.
+
+    Raises DestinationError for the place as a whole.
+    """
     cores = os.cpu_count() or 1
     chunks = _chunks(instances)
     with (
@@ -44,7 +50,7 @@ def read_ahead(vault: Vault, instances: Iterable[ArchivedInstance]) -> Generator
             while True:
                 while ahead < _BYTES_AHEAD and (chunk := next(chunks, None)) is not None:
                     size = sum(one.size for one in chunk)
-                    coming.append((size, pool.submit(_rebuilt, vault, chunk, decoders)))
+                    coming.append((size, pool.submit(_read, vault, chunk, decoders, kept)))
                     ahead += size
                 if not coming:
                     return
@@ -69,15 +75,21 @@ def _chunks(instances: Iterable[ArchivedInstance]) -> Iterator[list[ArchivedInst
         yield chunk
 
 
-def _rebuilt(
-    vault: Vault, chunk: Sequence[ArchivedInstance], decoders: ThreadPoolExecutor
+def _read(
+    vault: Vault,
+    chunk: Sequence[ArchivedInstance],
+    decoders: ThreadPoolExecutor,
+    kept: KeptFiles,
 ) -> list[Read]:
-    records = [record_of(one) for one in chunk]
-    reader = FileReader(vault, records, decoders)
+    there = [kept.get(one.file_sha256) for one in chunk]
+    missing = [record_of(one) for one, data in zip(chunk, there, strict=True) if data is None]
+    reader = FileReader(vault, missing, decoders)
     found: list[Read] = []
-    for instance, record in zip(chunk, records, strict=True):
+    for instance, data in zip(chunk, there, strict=True):
         try:
-            found.append(InstanceBytes(instance, _whole(record, reader)))
+            if data is None:
+                data = _whole(record_of(instance), reader, kept)
+            found.append(InstanceBytes(instance, data))
         except DestinationError as error:
             if out_of_reach(error):
                 raise
@@ -85,10 +97,13 @@ def _rebuilt(
     return found
 
 
-def _whole(record: InstanceRecord, reader: FileReader) -> memoryview:
+def _whole(record: InstanceRecord, reader: FileReader, kept: KeptFiles) -> memoryview:
     """Return all of a file; VaultDamagedError where it is not what was stored."""
     if record.size <= _LARGE_BYTES:
-        return memoryview(b"".join(reader.pieces(record)))
+        # Ends only when the SHA-256 was right.
+        data = memoryview(b"".join(reader.pieces(record)))
+        kept.put(record.file_sha256, data)
+        return data
     with tempfile.TemporaryFile(prefix="dcmvault-") as file:
         for piece in reader.pieces(record):
             file.write(piece)

@@ -69,6 +69,17 @@ class StudyCards:
         self._syntaxes: dict[str, Counter[str]] = {}
         self._contents: OrderedDict[tuple[str, LegibleState], Sequence[HeldSeries]] = OrderedDict()
 
+    def every(self) -> dict[tuple[str, bytes], StudyCard]:
+        """Return all cards that were read."""
+        with self._lock:
+            return dict(self._cards)
+
+    def take_up(self, cards: Mapping[tuple[str, bytes], StudyCard]) -> None:
+        """Take cards that were read before."""
+        with self._lock:
+            for key, card in cards.items():
+                self._keep(key, card)
+
     def kept(self, row: StudyRow) -> StudyCard | None:
         """Return the card of a study, if it was read already."""
         with self._lock:
@@ -83,11 +94,7 @@ class StudyCards:
         card = self._made(series)
         if row.manifest:  # else nothing tells when it changes
             with self._lock:
-                self._cards[row.study_instance_uid, row.manifest] = card
-                for sop_class, syntax in (kind for one in card.series for kind in one.kinds):
-                    self._syntaxes.setdefault(sop_class, Counter())[syntax] += 1
-                if len(self._cards) > _KEPT_CARDS:
-                    self._cards.popitem(last=False)
+                self._keep((row.study_instance_uid, row.manifest), card)
         return card
 
     def contents(self, row: StudyRow, legible: LegibleState) -> Sequence[HeldSeries]:
@@ -126,6 +133,13 @@ class StudyCards:
             if out_of_reach(error):
                 raise
             return {}
+
+    def _keep(self, key: tuple[str, bytes], card: StudyCard) -> None:
+        self._cards[key] = card
+        for sop_class, syntax in (kind for one in card.series for kind in one.kinds):
+            self._syntaxes.setdefault(sop_class, Counter())[syntax] += 1
+        if len(self._cards) > _KEPT_CARDS:
+            self._cards.popitem(last=False)
 
     def _made(self, series: Sequence[HeldSeries]) -> StudyCard:
         first = next((one.records[0] for one in series if one.records), None)

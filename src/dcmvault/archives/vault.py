@@ -7,10 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from dcmvault.archives.finding import Finding, StateView
+from dcmvault.archives.kept_cards import KeptCards
+from dcmvault.archives.kept_files import KeptFiles, bytes_to_keep
 from dcmvault.archives.read_ahead import read_ahead, record_of
 from dcmvault.archives.study_cards import StudyCards
 from dcmvault.archives.study_table import StudyRow, StudyTable
@@ -28,6 +31,7 @@ from dcmvault.model.query import (
 from dcmvault.ports.archive import HeaderBytes
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
+from dcmvault.vault.freed_memory import give_back
 from dcmvault.vault.legible import LegibleState
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.skeletons import SkeletonBytes
@@ -37,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between looks whether there is a new snapshot.
 _LOOK_S = 15.0
+#: Files that nobody asked for in so many seconds are let go of.
+_UNUSED_S = 900.0
 #: Cards that are read ahead until whoever asks may go first, and for how long (s).
 _CARDS_AT_ONCE = 50
 _PAUSE_S = 0.002
@@ -48,17 +54,27 @@ class VaultArchive:
     """An Archive over a vault. Used as a context: inside, it follows the vault in the background.
 
     `choose` looks at the vault and returns the state that is meant; `follows` says that it may be
-    another one when a snapshot comes. Files that belong to no study are not shown.
+    another one when a snapshot comes. Files that belong to no study are not shown. What a look
+    into each study told is kept in the folder `keeps`, sealed, for the next time.
     """
 
     def __init__(
-        self, vault: Vault, choose: Callable[[], VaultState], *, follows: bool = True
+        self,
+        vault: Vault,
+        choose: Callable[[], VaultState],
+        *,
+        follows: bool = True,
+        keeps: Path | None = None,
     ) -> None:
         """Read the lists of studies; DestinationError where the vault cannot be read."""
         self._vault = vault
         self._choose = choose
         self._follows = follows
         self._cards = StudyCards(vault)
+        self._kept_cards = KeptCards(vault, keeps) if keeps is not None else None
+        if self._kept_cards is not None:
+            self._cards.take_up(self._kept_cards.load())
+        self._files = KeptFiles(bytes_to_keep())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         read_in_spite_of_damage(vault)
@@ -113,7 +129,7 @@ class VaultArchive:
         self, instances: Iterable[ArchivedInstance]
     ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
         """Yield the file of each instance in turn."""
-        return read_ahead(self._vault, instances)
+        return read_ahead(self._vault, instances, self._files)
 
     def headers(
         self, instances: Iterable[ArchivedInstance]
@@ -130,9 +146,13 @@ class VaultArchive:
     # In the background
 
     def _follow(self) -> None:
-        """Take up new snapshots, and look into studies before somebody asks."""
+        """Take up new snapshots, look into studies before somebody asks, let go of unused files."""
         self._read_cards()
-        while self._follows and not self._stopping.wait(_LOOK_S):
+        while not self._stopping.wait(_LOOK_S):
+            if self._files.drop_unused(_UNUSED_S):
+                give_back()
+            if not self._follows:
+                continue
             try:
                 seen = self._snapshots()
                 if seen == self._seen:
@@ -154,12 +174,15 @@ class VaultArchive:
                 self._cards.card(row, view.legible)
                 self._pause(number)
         except InterruptedError:
-            return
+            _log.info("stopped while studies were looked into")
         except DestinationError as error:
             _log.warning("studies could not be looked into: %s", error.message)
-            return
-        took_s = time.monotonic() - began
-        _log.info("looked into %d studies in %.0f s", len(rows), took_s)
+        else:
+            took_s = time.monotonic() - began
+            _log.info("looked into %d studies in %.0f s", len(rows), took_s)
+        # Of a snapshot that somebody looks at for once, nothing is kept in place of the present.
+        if self._kept_cards is not None and self._follows:
+            self._kept_cards.save(view.table.rows, self._cards.every())
 
     def _place_of(self, legible: LegibleState, row: StudyRow) -> tuple[bytes, int]:
         """Return where records of a study lie: neighbours share their headers' block."""

@@ -100,6 +100,10 @@ def begin(settings: Settings, requests: Sequence[RunRequest], how: How) -> int:
                 _("--watch goes with none of --json, --explain and --dry-run."),
                 hint=_("`dcmvault report` shows single runs, also as JSON."),
             )
+        if how.accept_changes:
+            raise UsageError(
+                _("--accept-changes is for a single run."), hint=_("Leave out --watch.")
+            )
         return _watch(settings, requests, how)
     return _carry_out_all(settings, requests, how)
 

@@ -54,7 +54,7 @@ def lines(now: Now) -> Iterable[str]:
     for sample in now.of_kind(SubjectKind.DESTINATION):
         words = ", ".join(_destination_words(sample.figures))
         yield f"{time}  {visible(now.addresses.get(sample.subject.name, ''))}: {words}"
-    for alert in now.alerts:
+    for alert in now.shown_alerts:
         yield f"{time}  {alert_line(alert, now.at)}"
 
 
@@ -108,9 +108,9 @@ def screen(now: Now) -> RenderableType:
         parts += [Text(), _runs(runs)]
     if disks := now.of_kind(SubjectKind.DISK):
         parts += [Text(), _disks(disks)]
-    if now.alerts:
+    if now.shown_alerts:
         parts.append(Text())
-    for alert in now.alerts:
+    for alert in now.shown_alerts:
         is_critical = alert.severity is AlertSeverity.CRITICAL
         parts.append(Text(alert_line(alert, now.at), style="red" if is_critical else "yellow"))
     return Group(*parts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from dcmvault.dicom.association import PeerAssociation, open_association
-from dcmvault.dicom.channel import Peer
+from dcmvault.dicom.association import PeerAssociation, negotiate
+from dcmvault.dicom.channel import Peer, connect, resolve, secure
 from dcmvault.dicom.contexts import plan_contexts
 from dcmvault.dicom.sub_operations import sendable
 from dcmvault.model.instance import InstanceKind
@@ -17,14 +17,20 @@ from dcmvault.model.query import ArchivedInstance, InstanceBytes
 class MoveDelivery:
     """A context that stores instances at a peer; another association where one was lost.
 
-    `originator` is the AE title of who asked, and the message id of the request.
+    `originator` is the AE title of who asked, and the message id of the request. `knocked` is
+    called when a connection waits to be accepted.
     """
 
     def __init__(
-        self, peer: Peer, instances: Sequence[ArchivedInstance], originator: tuple[str, int]
+        self,
+        peer: Peer,
+        instances: Sequence[ArchivedInstance],
+        originator: tuple[str, int],
+        knocked: Callable[[], None],
     ) -> None:
         self._peer = peer
         self._originator = originator
+        self._knocked = knocked
         #: In the order in which they come.
         self._kinds = list(
             dict.fromkeys(
@@ -85,7 +91,13 @@ class MoveDelivery:
             for one in proposals
             for syntax in one.transfer_syntax_uids
         ) | {pair}
-        self._association = open_association(self._peer, proposals)
+        connection = connect(self._peer, resolve(self._peer))
+        try:
+            self._knocked()
+        except BaseException:
+            connection.close()
+            raise
+        self._association = negotiate(self._peer, secure(self._peer, connection), proposals)
         return self._association
 
     def _close(self, *, is_good: bool) -> None:

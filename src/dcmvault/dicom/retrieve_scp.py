@@ -110,7 +110,10 @@ class RetrieveRequest:
         instances = self._select(data_set, archive)
         if retrieved.status == SUCCESS:
             message_id = commands.number(self.command.elements, commands.MESSAGE_ID)
-            with MoveDelivery(peer, instances, (calling_ae_title, message_id)) as delivery:
+            originator = (calling_ae_title, message_id)
+            # Who asks and receives at once may listen for one of both at a time, as DCMTK's
+            # movescu does for a second: a word from us makes it look at its port, too.
+            with MoveDelivery(peer, instances, originator, self._tell_pending) as delivery:
                 self._carry_out(archive, instances, delivery, retrieved)
         self._end(retrieved)
 
@@ -190,13 +193,14 @@ class RetrieveRequest:
 
     def _tell(self, counts: Counts) -> None:
         """Say how it stands, now and then."""
-        now = time.monotonic()
-        if counts.remaining and now - self._told_at >= _TELL_S:
-            self._told_at = now
-            command = commands.encode_response(
-                self.command.elements, _PENDING, counts=_numbers(counts, is_pending=True)
-            )
-            self._send(command, is_command=True)
+        if counts.remaining and time.monotonic() - self._told_at >= _TELL_S:
+            self._tell_pending()
+
+    def _tell_pending(self) -> None:
+        self._told_at = time.monotonic()
+        counts = _numbers(self.retrieved.counts, is_pending=True)
+        command = commands.encode_response(self.command.elements, _PENDING, counts=counts)
+        self._send(command, is_command=True)
 
     def _end(self, retrieved: Retrieved) -> None:
         counts = retrieved.counts

@@ -52,8 +52,8 @@ def require_believable(
 def _held(signs: SourceSigns) -> SourceHeldError:
     return SourceHeldError(
         f"of {signs.known:,} instances of this source {signs.changed:,} changed since its last"
-        f" backup ({signs.spoilt:,} are no DICOM any more), and {signs.gone:,} are gone: nothing was"
-        " delivered, because ransomware does this, too",
+        f" backup ({signs.spoilt:,} are no DICOM any more), and {signs.gone:,} are gone: nothing"
+        " was delivered, because ransomware does this, too",
         hint="Look at the source first; what was backed up before is kept. If it is as it should"
         " be, the same command with --accept-changes goes on.",
     )

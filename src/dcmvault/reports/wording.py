@@ -286,6 +286,7 @@ def cause_title(code: str) -> str:
         "source": _("The source could not give it"),
         "source_unavailable": _("The source cannot be read"),
         "source_empty": _("The source shows nothing"),
+        "source_held": _("Much of the source changed or is gone at once"),
         "source_index": _("The source's index cannot be used"),
         "destination": _("The destination could not do it"),
         "object_exists": _("Other bytes stand under its name at the destination"),

@@ -85,18 +85,22 @@ class Sealing:
 
     def put(self, prefix: str, kind: bytes, body: bytes) -> tuple[str, int]:
         """Seal and store an object of kind J, I or C, durably; return its key and its size."""
-        header = self.new_header(kind)
-        data = header.pack() + Sealer(header, self.key_of(header)).seal(0, kind, NO_ID, body)
+        data = self.seal(kind, body)
         key = f"{prefix}/{hashlib.sha256(data).hexdigest()}"
         self._objects.put(key, data)
         return key, len(data)
+
+    def seal(self, kind: bytes, body: bytes) -> bytes:
+        """Seal an object under the newest epoch; `open` gives its body again."""
+        header = self.new_header(kind)
+        return header.pack() + Sealer(header, self.key_of(header)).seal(0, kind, NO_ID, body)
 
     def get(self, kind: bytes, key: str) -> bytes:
         """Read and open an object of kind J, I or C."""
         return self.open(kind, self._objects.get(key))
 
     def open(self, kind: bytes, data: bytes) -> bytes:
-        """Open an object of kind J, I or C."""
+        """Open what `seal` made; VaultDamagedError if it is not whole."""
         header = self.read_header(kind, data)
         sealed = memoryview(data)[HEADER_BYTES:]
         return Sealer(header, self.key_of(header)).open(0, kind, NO_ID, sealed)

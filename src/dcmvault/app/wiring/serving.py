@@ -29,11 +29,15 @@ from dcmvault.vault.state import VaultState
 
 #: The folder of the access log, in the state folder.
 _ACCESS = "access"
+#: The folder of what is known of studies, in the state folder.
+_CARDS = "cards"
 
 
-def vault_archive(vault: Vault, choose: Callable[[], VaultState], *, follows: bool) -> VaultArchive:
+def vault_archive(
+    vault: Vault, choose: Callable[[], VaultState], home: Path, *, follows: bool
+) -> VaultArchive:
     """Make the archive over a vault, a context; DestinationError where it cannot be read."""
-    return VaultArchive(vault, choose, follows=follows)
+    return VaultArchive(vault, choose, follows=follows, keeps=home / _CARDS)
 
 
 def access_journal(home: Path) -> AccessJournal:

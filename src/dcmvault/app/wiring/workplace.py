@@ -217,7 +217,7 @@ class Workplace:
 
         thread = MonitoringThread(
             self.home,
-            self.settings,
+            lambda: self.settings,
             self.catalogue,
             self.meter,
             stages.at_destinations,

@@ -10,7 +10,7 @@ import click
 from dcmvault.app.backup import paused_destinations
 from dcmvault.app.notify import ChannelView, silent_channels
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
-from dcmvault.app.top import open_alerts
+from dcmvault.app.top import open_alerts, with_addresses
 from dcmvault.cli.alert_lines import alert_line, alert_object
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
@@ -51,6 +51,7 @@ def _status(as_json: bool) -> int:
         paused = paused_destinations(session.workplace)
         silent = silent_channels(session.workplace)
         alerts = open_alerts(session.workplace)
+        shown_alerts = with_addresses(session.workplace, alerts) if alerts else []
     if as_json:
         print_json(
             {
@@ -63,8 +64,8 @@ def _status(as_json: bool) -> int:
             }
         )
         return 0
-    if alerts:
-        _say_alerts(alerts)
+    if shown_alerts:
+        _say_alerts(shown_alerts)
     if not any(view.source.last_seen_at for view in views):
         say(_("Nothing was backed up yet. Begin with: dcmvault backup SOURCE --to DESTINATION"))
     for view in views:

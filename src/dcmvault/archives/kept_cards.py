@@ -1,0 +1,134 @@
+"""Cards of a vault's studies on this machine: a service that starts again knows them at once.
+
+They are sealed under the vault's own keys, as the vault is: whoever has only the file learns
+nothing. They are never needed: a file that cannot be read, or is another version's, is no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dcmvault.archives.study_cards import CARD_TAGS, SeriesCount, StudyCard
+from dcmvault.archives.study_table import StudyRow
+from dcmvault.errors import DestinationError, VaultDamagedError
+from dcmvault.vault.records import pack_json, unpack_json
+from dcmvault.vault.repository import Vault
+
+_log = logging.getLogger(__name__)
+
+#: Of the sealed object; the vault itself has none of this kind.
+_KIND = b"c"
+_DIGEST_BYTES = 32
+#: What a file was written as, and which attributes its cards have.
+_FORM = [1, sorted(CARD_TAGS)]
+
+#: What reading a document raises that has another form than it says.
+_NO_CARDS = (LookupError, TypeError, ValueError, AttributeError)
+
+#: By study and manifest.
+Cards = Mapping[tuple[str, bytes], StudyCard]
+
+
+class KeptCards:
+    """The file of one vault's cards in a folder, mode 0600."""
+
+    def __init__(self, vault: Vault, folder: Path) -> None:
+        self._vault = vault
+        self._path = folder / f"{vault.config.vault_id.hex()}.cards"
+        #: Of what the file holds.
+        self._written: frozenset[tuple[str, bytes]] = frozenset()
+
+    def load(self) -> Cards:
+        """Return what was kept; nothing where it cannot be read."""
+        try:
+            cards = self._read(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, DestinationError, *_NO_CARDS) as error:
+            _log.warning("kept cards cannot be read and are made anew: %s", type(error).__name__)
+            return {}
+        self._written = frozenset(cards)
+        return cards
+
+    def save(self, rows: Iterable[StudyRow], cards: Cards) -> None:
+        """Keep the cards of these studies, and of no others; a failure is logged.
+
+        A card that may say less than its study, because something of it was damaged, is not kept.
+        """
+        whole = {
+            key: card
+            for row in rows
+            if (card := cards.get(key := (row.study_instance_uid, row.manifest))) is not None
+            and card.attributes
+            and card.instances == row.files
+        }
+        if whole.keys() == self._written:
+            return
+        try:
+            self._write(whole)
+        except (OSError, DestinationError) as error:
+            _log.warning("cards could not be kept: %s", type(error).__name__)
+        else:
+            self._written = frozenset(whole)
+
+    def _read(self, data: bytes) -> Cards:
+        content = self._vault.sealing.open(_KIND, data)
+        digest, packed = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        # A vault without encryption has nothing else that tells damage.
+        if hashlib.sha256(packed).digest() != digest:
+            raise VaultDamagedError("kept cards are damaged")
+        document = unpack_json(packed)
+        if document["form"] != _FORM:
+            return {}
+        kinds = [(sop_class, syntax) for sop_class, syntax in document["kinds"]]
+        return {
+            (uid, bytes.fromhex(manifest)): StudyCard(
+                {int(tag): value for tag, value in attributes.items()},
+                tuple(
+                    SeriesCount(one, instances, tuple(kinds[number] for number in numbers))
+                    for one, instances, numbers in series
+                ),
+            )
+            for uid, manifest, attributes, series in document["cards"]
+        }
+
+    def _write(self, cards: Cards) -> None:
+        packed = pack_json(_document(cards))
+        data = self._vault.sealing.seal(_KIND, hashlib.sha256(packed).digest() + packed)
+        folder = self._path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(name).replace(self._path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _document(cards: Cards) -> dict[str, Any]:
+    kinds: dict[tuple[str, str], int] = {}
+    rows = [
+        [
+            uid,
+            manifest.hex(),
+            {str(tag): value for tag, value in card.attributes.items()},
+            [
+                [
+                    one.series_instance_uid,
+                    one.instances,
+                    [kinds.setdefault(kind, len(kinds)) for kind in one.kinds],
+                ]
+                for one in card.series
+            ],
+        ]
+        for (uid, manifest), card in cards.items()
+    ]
+    return {"form": _FORM, "kinds": list(kinds), "cards": rows}

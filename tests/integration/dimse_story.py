@@ -70,7 +70,12 @@ def sop_uids(files: Sequence[InstanceFile]) -> list[str]:
 def expected(files: Sequence[InstanceFile]) -> ExpectedStudy:
     """Expect all these files of one study; version ids count from 1."""
     instances = tuple(
-        ExpectedInstance(VersionId(number), file.header.identity, file.entry.fingerprint.size)
+        ExpectedInstance(
+            VersionId(number),
+            file.header.identity,
+            file.entry.fingerprint.size,
+            sop_class_uid=file.header.kind.sop_class_uid,
+        )
         for number, file in enumerate(files, start=1)
         if file.header is not None
     )

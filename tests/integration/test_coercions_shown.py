@@ -50,3 +50,21 @@ def test_summary_status_and_report_say_so(
         page = Path(run_dcmvault("report", summary["run"], "--format", "html").stdout.strip())
         assert "proven, with coercions" in page.read_text()
         assert ("St. Nobody" in page.read_text()) == (privacy == "full")
+
+
+def test_a_restore_certificate_says_so(
+    tmp_path: Path, home: Path, run_dcmvault: RunDcmvault
+) -> None:
+    source, certificate = tmp_path / "source", tmp_path / "restored.json"
+    make_study(source, series=2, instances=3)
+    with LyingPacs(Lie.DROPS, every=0, coerces=2, coercions={"InstitutionName": OWN_NAME}) as pacs:
+        (home / "config.toml").write_text(
+            f'[destinations.pacs]\naddress = "{pacs.address}"\ncoerced = "(0008,0080)"\n'
+        )
+        asked = ("restore", source, "pacs", "--verify", "proven", "--certificate", certificate)
+        done = run_dcmvault(*asked)
+        assert done.returncode == 0, done.stderr
+    certified = json.loads(certificate.read_text())
+    assert (certified["level"], certified["files"]["proven"]) == ("proven", 6)
+    (remark,) = certified["remarks"]
+    assert "3 of them with coercions" in remark

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.peer_launch import free_port
-from tests.integration.dimse_story import put_each, study_files
+from tests.integration.dimse_story import expected, put_each, study_files
 from tests.integration.listener_world import AE_TITLE, receiving
-from tests.integration.test_storage_commitment import _expected, _only_transaction
+from tests.integration.test_storage_commitment import _only_transaction
 from tests.integration.tls_world import Authority
 
 from dcmvault.config.peer_sections import DimseDestinationSection
@@ -44,10 +44,10 @@ def test_over_tls_on_the_association_that_asked(tmp_path: Path) -> None:
         section = _section(listener.port, tls=True, tls_ca_file=str(authority.ca_file))
         destination = DimseDestination(section, FakeClock())
         put_each(destination, files)
-        verification = destination.verify(_expected(files), Level.COMMITTED)
+        verification = destination.verify(expected(files), Level.COMMITTED)
         assert set(verification.findings.values()) == {Finding.HELD}
         listener.files[0].write_bytes(b"\0" * 300)
-        again = destination.verify(_expected(files), Level.COMMITTED)
+        again = destination.verify(expected(files), Level.COMMITTED)
         assert sorted(again.findings.values()) == [Finding.HELD, Finding.HELD, Finding.MISSING]
         assert _only_transaction(again)["failed"] == {"0112": 1}
         destination.close_idle()
@@ -65,7 +65,7 @@ def test_with_reports_to_our_port(tmp_path: Path) -> None:
             section = _section(listener.port, commitment_port=port, commitment_host="127.0.0.1")
             destination = DimseDestination(section, FakeClock())
             put_each(destination, files)
-            verification = destination.verify(_expected(files), Level.COMMITTED)
+            verification = destination.verify(expected(files), Level.COMMITTED)
             assert set(verification.findings.values()) == {Finding.HELD}
             reported = _only_transaction(verification)["reported"]
             assert reported == "on an association of the peer's"

@@ -328,10 +328,33 @@ def test_each_backup_adds_a_signed_link(
     kept = second.read_bytes(), signature.read_bytes()
     second.write_text(second.read_text().replace(make_uid("one"), make_uid("two")))
     assert ask("manifest", "chain", status=3)["faults"] == [
-        "the signature of link 2 is wrong or missing"
+        "the signature of link 2 is wrong or missing",
+        "link 2 is another one than was made",
     ]
     second.write_bytes(kept[0])
     first.unlink()
     assert ask("manifest", "chain", status=3)["faults"] == ["1 links before link 2 are missing"]
     shutil.rmtree(folder)
+    assert ask("manifest", "chain", status=3)["faults"] == ["2 links after link 0 are missing"]
+    (home / "catalogue.sqlite3").unlink()
     assert "all are gone" in run_dcmvault("manifest", "chain").stdout
+
+
+def test_a_chain_that_was_cut_at_its_end(
+    run_dcmvault: RunDcmvault, ask: Ask, home: Path, source: Path, tmp_path: Path, vault: str
+) -> None:
+    """The catalogue knows the newest link, and the next one leaves the gap to be seen."""
+    copy = tmp_path / "copy"
+    for number in range(3):
+        new = source / "one" / f"new-{number}.dcm"
+        make_instance(new, make_uid("one"), make_uid("s"), make_uid("i", number))
+        _back_up(run_dcmvault, source, copy, vault)
+        if number == 1:
+            assert ask("manifest", "chain")["faults"] == []
+            for path in (home / "manifests" / "chain").glob("00000002-*"):
+                path.unlink()
+            faults = ask("manifest", "chain", status=3)["faults"]
+            assert faults == ["1 links after link 1 are missing"]
+    chain = ask("manifest", "chain", status=3)
+    assert [link["sequence"] for link in chain["links"]] == [1, 3]
+    assert chain["faults"] == ["1 links before link 3 are missing"]

@@ -18,6 +18,7 @@ from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.dicom import told_studies
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import InstanceEntry
+from dcmvault.model.selection import Selection
 from dcmvault.sources.query_retrieve import QueryRetrieveSource, listing, questions
 from dcmvault.testing.capping_archive import ArchivedStudy, CappingArchive
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
@@ -86,6 +87,45 @@ def test_five_thousand_studies_behind_a_cap_of_five_hundred(
         assert listed(source_at(archive)) == uids(studies)
         assert archive.asked < 2500
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def _of_patient(studies: Sequence[ArchivedStudy], patient_id: str) -> list[str]:
+    return uids([study for study in studies if study.patient_id == patient_id])
+
+
+@pytest.mark.parametrize("cap", [0, 100])
+def test_a_selection_is_asked_for_and_nothing_else(cap: int) -> None:
+    """A patient, or a range of dates, behind a cap or not: few questions find what is meant."""
+    studies = archived(1000)
+    one, other = studies[3].patient_id, studies[700].patient_id
+    with CappingArchive(studies, cap=cap) as archive:
+        source = source_at(archive)
+        found = [one.study_instance_uid for one in source.matching(Selection(patients=(one,)))]
+        assert found == _of_patient(studies, one)
+        assert archive.asked == 1
+        two = Selection(patients=(one, other))
+        found = [study.study_instance_uid for study in source.matching(two)]
+        assert found == sorted(_of_patient(studies, one) + _of_patient(studies, other))
+        assert archive.asked == 3
+        year = Selection(first_date="20000201", last_date="20000229")
+        found = [study.study_instance_uid for study in source.matching(year)]
+        assert found == uids([one for one in studies if one.study_date.startswith("200002")])
+        assert archive.asked < 40
+        both = Selection(patients=(one,), first_date="20000201", last_date="20000229")
+        assert [study.study_instance_uid for study in source.matching(both)] in (found, [])
+
+
+def test_what_no_question_can_say_is_not_asked() -> None:
+    """A patient ID with a wild card means that ID: all are listed, and told apart by us."""
+    studies = archived(30)
+    with CappingArchive(studies) as archive:
+        source = source_at(archive)
+        wild = Selection(patients=("PAT*",))
+        assert [one.study_instance_uid for one in source.matching(wild)] == uids(studies)
+        by_uid = Selection(studies=(studies[4].study_instance_uid,))
+        asked = archive.asked
+        assert [one.study_instance_uid for one in source.matching(by_uid)] == list(by_uid.studies)
+        assert archive.asked == asked
 
 
 def test_an_archive_that_tells_everything_is_asked_three_times() -> None:

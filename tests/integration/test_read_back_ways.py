@@ -48,6 +48,8 @@ class World:
             options = {"retrieve": "move", "move_port": self.move_port, "move_host": "127.0.0.1"}
         if way == "orthanc":
             options["orthanc"] = {"url": orthanc.http_url}
+        if way == "commitment":
+            options = {"commitment_port": self.move_port, "commitment_host": "127.0.0.1"}
         section = DimseDestinationSection.model_validate(
             {
                 "host": "127.0.0.1",
@@ -60,13 +62,19 @@ class World:
         )
         return DimseDestination(section, FakeClock())
 
-    def prove(self, way: str, made: tuple[MadeInstance, ...], coerced: str = "") -> Verification:
+    def prove(
+        self,
+        way: str,
+        made: tuple[MadeInstance, ...],
+        coerced: str = "",
+        level: Level = Level.PROVEN,
+    ) -> Verification:
         destination = self.destination(way, coerced=coerced)
         study = replace(
             expected([file_of(one.path) for one in made]), originals=MadeOriginals(made)
         )
         try:
-            return destination.verify(study, Level.PROVEN)
+            return destination.verify(study, level)
         finally:
             destination.close_idle()
 
@@ -159,6 +167,24 @@ def test_what_the_disk_lost_is_found(world: World, tmp_path: Path, way: str) -> 
     assert [what for what in found.findings.values() if what is not Finding.DAMAGED] == (
         [Finding.HELD] * (len(made) - len(DAMAGES))
     )
+
+
+def test_orthanc_commits_to_what_its_disk_altered(world: World, tmp_path: Path) -> None:
+    """It says yes for files with a bit turned, and no for what is cut off, or gone.
+
+    Reading back finds each of them.
+    """
+    made = _stored(world, tmp_path, "commitment")
+    for one, (damage, _said) in zip(made, DAMAGES, strict=False):
+        damage(world.stored_file(one))
+    gone = len(DAMAGES)
+    world.orthanc.delete(made[gone].sop_instance_uid)
+    rest = [Finding.MISSING] + [Finding.HELD] * (len(made) - gone - 1)
+    committed = world.prove("commitment", made, level=Level.COMMITTED)
+    believed = [Finding.HELD] * 2 + [Finding.MISSING] * (gone - 2)
+    assert [*committed.findings.values()] == believed + rest, committed.reasons
+    proven = world.prove("get", made)
+    assert [*proven.findings.values()] == [Finding.DAMAGED] * gone + rest, proven.reasons
 
 
 @pytest.mark.parametrize("way", WAYS)

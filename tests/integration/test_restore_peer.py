@@ -25,6 +25,7 @@ from dcmvault.dicom.digest import file_sha256
 from dcmvault.testing.dicom_files import MadeInstance, make_instance, make_study, make_uid
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.retention import forget_study
+from dcmvault.vault.snapshot import shard_of
 from dcmvault.vault.state import present_state
 
 STUDIES = ("one", "two", "three")
@@ -248,6 +249,40 @@ def test_a_damaged_byte_is_never_restored(
     (failure,) = summary["failures"]
     assert failure["sop_instance_uid"] == uid
     assert failure["code"] == "unreadable"
+
+
+def _lose_list(world: World, study_instance_uid: str) -> None:
+    """Flip a bit of the list that names a study."""
+    vault = world.opened()
+    (state,) = present_state(vault).states
+    blob = state.shards[shard_of(study_instance_uid)]
+    (place,) = vault.index.places(BlobType.STATE, blob)
+    pack = world.place / "packs" / place.pack.hex()[:2] / place.pack.hex()
+    data = bytearray(pack.read_bytes())
+    data[place.offset + 9] ^= 0x10
+    pack.write_bytes(data)
+
+
+def test_a_damaged_list_of_studies_hides_only_its_own(
+    home: Path, world: World, source: Path, pacs: Orthanc, tmp_path: Path
+) -> None:
+    """The studies of other lists arrive, by whatever they are asked for; the damage is named."""
+    _lose_list(world, make_uid("two"))
+    others = {*sops(source / "one"), *sops(source / "three")}
+    asked = ("restore", f"vault:{world.place}", pacs.address)
+    said(*asked, "--study", make_uid("one"))
+    assert pacs.instances() == sops(source / "one")
+    summary = said(*asked, "--study-date", "..2020", status=3)
+    assert set(pacs.instances()) == others
+    (failure,) = summary["failures"]
+    assert failure["code"] == "unreadable"
+    assert "A list of studies in the vault cannot be read" in failure["message"]
+    # What was named, and cannot be found, may be in the list.
+    for target in (pacs.address, tmp_path / "out"):
+        summary = said(*asked[:2], target, "--study", make_uid("two"), status=3)
+        assert len(summary["failures"]) == 1
+    said(*asked, status=3)
+    assert set(pacs.instances()) == {*others, *sops(source / "four")}
 
 
 def test_a_zip_file_is_a_file_set(home: Path, world: World, source: Path, tmp_path: Path) -> None:

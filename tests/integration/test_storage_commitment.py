@@ -52,18 +52,6 @@ class _World:
         return sop_uids(self.files)
 
 
-def _expected(files: list[InstanceFile]) -> ExpectedStudy:
-    study = expected(files)
-    classes = [file.header.kind.sop_class_uid for file in files if file.header is not None]
-    return replace(
-        study,
-        instances=tuple(
-            replace(one, sop_class_uid=sop_class)
-            for one, sop_class in zip(study.instances, classes, strict=True)
-        ),
-    )
-
-
 def _destination(pacs_port: int, port: int = 0, **options: float) -> DimseDestination:
     section = DimseDestinationSection(
         host="127.0.0.1",
@@ -120,7 +108,7 @@ class _Worlds:
         pacs.start()
         files = study_files(self.folder / f"study{len(self.open)}", instances)
         destination = _destination(pacs.port, port if listens else 0, **options)
-        world = _World(pacs, destination, files, _expected(files), port)
+        world = _World(pacs, destination, files, expected(files), port)
         self.open.append(world)
         put_each(destination, files)
         assert pacs.held() == set(world.uids)
@@ -282,7 +270,7 @@ def test_a_peer_without_the_service(tmp_path: Path) -> None:
         destination = _destination(pacs.port)
         put_each(destination, files)
         with pytest.raises(DestinationError, match="offers no storage commitment"):
-            destination.verify(_expected(files), Level.COMMITTED)
+            destination.verify(expected(files), Level.COMMITTED)
         destination.close_idle()
 
 
@@ -372,7 +360,7 @@ def test_orthanc_that_does_not_know_us(tmp_path: Path, orthanc: Orthanc) -> None
     destination = _destination(orthanc.dicom_port, free_port(), timeout_s=0.5)
     put_each(destination, files)
     with pytest.raises(AssociationLostError) as raised:
-        destination.verify(_expected(files), Level.COMMITTED)
+        destination.verify(expected(files), Level.COMMITTED)
     assert "Enter our AE title" in raised.value.hint
     destination.close_idle()
 

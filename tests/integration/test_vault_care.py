@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,50 @@ def test_what_was_given_up_is_stored_again(
     assert summary_of(run_dcmvault(*backup))["instances"]["stored"] > 0
     done = run_dcmvault("vault", "check", care.vault, "--read-data", "--json")
     assert summary_of(done)["known_snapshots"] > 0
+
+
+def _copies(home: Path) -> dict[str, int]:
+    """Count the copies that the catalogue knows, by state and level."""
+    with sqlite3.connect(home / "catalogue.sqlite3") as database:
+        rows = database.execute(
+            "select state || ' ' || level, count(*) from holdings group by state, level"
+        )
+        return dict(rows.fetchall())
+
+
+@pytest.mark.parametrize("harm", ["damaged", "missing"])
+@pytest.mark.parametrize("repaired", [False, True])
+def test_the_catalogue_is_told_of_damage(
+    care: Care, home: Path, run_dcmvault: RunDcmvault, harm: str, repaired: bool
+) -> None:
+    """Copies that need a damaged pack are held no longer, and are so again by evidence only."""
+    (home / "config.toml").write_text(QUICK_RETRIES)
+    backup = ("backup", care.source, "--to", f"vault:{care.vault}", "--json")
+    assert summary_of(run_dcmvault(*backup))["exit_status"] == 0
+    assert _copies(home) == {"held 3": 4}
+    pack = care.packs()[0]
+    if harm == "missing":
+        pack.unlink()
+    else:
+        pack.write_bytes(flipped(pack.read_bytes(), 8 * 600))
+    status, out, _err = care("check", "--read-data")
+    assert (status, "not counted any more" in out) == (3, True)
+    lost = _copies(home)[f"{harm} 0"]
+    assert _copies(home) == {f"{harm} 0": lost, "held 3": 4 - lost}
+    assert care.json("check", "--read-data")["no_longer_held"] == 0
+    if repaired:
+        assert care("repair")[0] == 0
+        assert _copies(home) == {f"{harm} 0": lost, "held 3": 4 - lost}
+    if harm == "missing" and not repaired:
+        # With the list of the files of its study: nothing can be stored beside that.
+        (failure, _other) = summary_of(run_dcmvault(*backup), 3)["failures"]
+        assert "--drop-lost" in failure["hint"]
+        assert _copies(home) == {f"{harm} 0": lost, "held 3": 4 - lost}
+        return
+    summary = summary_of(run_dcmvault(*backup))
+    assert summary["instances"]["stored"] == lost
+    assert (summary["bytes"]["transferred"] == 0) == repaired
+    if harm == "damaged":
+        assert _copies(home) == {"held 5": lost, "held 3": 4 - lost}
+    proven = ("verify", care.source, "--at", f"vault:{care.vault}", "--level", "proven", "--json")
+    assert summary_of(run_dcmvault(*proven))["instances"]["stored"] == 4

@@ -14,6 +14,7 @@ from dcmvault.config.peer_sections import DicomwebSourceSection
 from dcmvault.dicom import dicomweb, qido_inventory
 from dcmvault.errors import SourceUnavailableError
 from dcmvault.model.instance import StudyRef, UnreadableEntry
+from dcmvault.model.selection import Selection
 from dcmvault.sources.dicomweb import DicomwebSource
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.web_archive import Row, WebArchive, WebBehaviour
@@ -73,6 +74,32 @@ def test_five_thousand_studies_behind_a_silent_cap() -> None:
     rows = [_row(number) for number in range(5000)]
     with WebArchive((), WebBehaviour(cap=500, honours_offset=False), rows=rows) as archive:
         assert len(set(_studies(archive))) == 5000
+
+
+@pytest.mark.parametrize("behaviour", [WebBehaviour(), WebBehaviour(cap=70, honours_offset=False)])
+def test_a_selection_is_asked_for(behaviour: WebBehaviour) -> None:
+    """By patient, accession number and date, in parts where the service caps its answers."""
+    rows = [_row(n, AccessionNumber=f"A{n % 3}") for n in range(2000)]
+    with WebArchive(rows=rows, behaviour=behaviour) as archive:
+        source = DicomwebSource(DicomwebSourceSection(url=archive.url), FakeClock())
+        asked = Selection(
+            patients=("P0003",),
+            accessions=("A0", "A1"),
+            first_date="20050101",
+            last_date="20091231",
+        )
+        found = {study.locator for study in source.matching(asked)}
+        assert found == {
+            row["StudyInstanceUID"]
+            for row in rows
+            if row["PatientID"] == "P0003"
+            and row["AccessionNumber"] in ("A0", "A1")
+            and "2005" <= row["StudyDate"][:4] <= "2009"
+        }
+        wide = Selection(first_date="20050101", last_date="20091231")
+        found = {study.locator for study in source.matching(wide)}
+        assert len(found) == 500
+        assert source.remarks().lists_all
 
 
 def test_a_cap_that_cannot_be_passed_is_said() -> None:
@@ -309,6 +336,18 @@ def test_one_study_that_is_not_listed_does_not_end_it(reply: Reply | None, words
         assert answer.message == "The service did not list this study."
         assert not source.remarks().lists_all
         assert words in source.remarks().warnings[0]
+
+
+def test_a_service_that_refuses_a_key_is_listed_whole() -> None:
+    """What is told of each study says then whether it is meant."""
+    honest = _failing(frozenset(), None)
+
+    def refusing(seen: Seen) -> Reply | None:
+        return Reply(400) if "PatientID" in seen.query else honest(seen)
+
+    with web_peer(refusing) as peer:
+        found = list(web_source(peer.url).matching(Selection(patients=("P0003",))))
+        assert len(found) == 8
 
 
 def test_a_service_that_goes_away_while_it_is_listed_is_not_there() -> None:

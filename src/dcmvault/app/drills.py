@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.drill import Drill, DrilledStudy
 from dcmvault.model.restored import Layout
 from dcmvault.model.selection import Selection
+from dcmvault.scratch import scratch_folder
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -137,9 +137,9 @@ class _Drilling:
 
     def studies(self, chosen: list[str]) -> Iterator[DrilledStudy]:
         """Restore studies one after the other."""
-        with tempfile.TemporaryDirectory(prefix="dcmvault-drill-") as scratch:
+        with scratch_folder() as scratch:
             for number, uid in enumerate(chosen):
-                folder = Path(scratch, str(number))
+                folder = scratch / str(number)
                 yield self._study(
                     uid, folder, RestoreProgress(True, files=len(chosen), done=number)
                 )

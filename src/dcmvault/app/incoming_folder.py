@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcmvault.app.restored_files import all_files, one_file
+from dcmvault.durability import make_durable, make_folder_durable
 from dcmvault.errors import DestinationStoppedError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.restored import FileToRestore, Restored
@@ -105,7 +106,7 @@ class IncomingFolder:
                     self._owner = (status.st_uid, status.st_gid)
             yield
             with all_files():
-                os.fsync(descriptor)
+                make_folder_durable(descriptor)
         finally:
             with contextlib.suppress(OSError):
                 self._remove_unfinished()
@@ -166,7 +167,7 @@ class IncomingFolder:
             file.flush()
             if self._owner is not None:
                 os.fchown(descriptor, *self._owner)
-            os.fsync(descriptor)
+            make_durable(descriptor)
 
     def _wait_for_room(self) -> None:
         """Wait until one more file may come; the folder is counted only when it may be full."""

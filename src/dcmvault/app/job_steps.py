@@ -17,7 +17,7 @@ from dcmvault.errors import (
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import JobId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
-from dcmvault.model.plan import RunKind, RunRequest
+from dcmvault.model.plan import DAMAGED, RunKind, RunRequest
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.delivery import BatchDelivery
 from dcmvault.pipeline.presence import Presence
@@ -230,6 +230,16 @@ class JobStep:
                 return wanted.level
         return self.destination.default_level
 
+    def _level_of(self, items: Sequence[Item]) -> Level:
+        """Return the level at which these items are verified.
+
+        What was found damaged is believed again only when it was read back: a weaker level would
+        find a damaged copy where it should be, with the size that it should have.
+        """
+        levels = self.destination.levels if isinstance(self.destination, Verifier) else ()
+        was_damaged = any(item.plan.reason == DAMAGED for item in items)
+        return Level.PROVEN if was_damaged and Level.PROVEN in levels else self.level
+
     def _verifier(self) -> Verifier:
         if isinstance(self.destination, Verifier) and self.level in self.destination.levels:
             return self.destination
@@ -283,7 +293,7 @@ class JobStep:
         """
         if not self.request.kind.delivers or self.destination.keeps_versions:
             return []
-        if self.level is not Level.PROVEN:
+        if self._level_of(items) is not Level.PROVEN:
             return []
         jobs, sent = self.stages.jobs, frozenset({ItemState.SENT})
         open_items = {
@@ -317,7 +327,7 @@ class JobStep:
                 self.job,
                 items,
                 self._verifier(),
-                self.level,
+                self._level_of(items),
                 stages.jobs,
                 open_source=lambda: stages.open_source(self.request),
                 lost_are_due=lost_are_due,

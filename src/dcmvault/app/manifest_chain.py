@@ -1,8 +1,8 @@
 """The chain of runs: after each backup run one signed link lists what its destinations hold.
 
 A link names the one before by its SHA-256. So nobody can change, remove or insert a link without
-the key, but the newest ones: that they are gone is seen only by whoever knew them (an export
-names the newest link of its time).
+the key, but the newest ones: that they are gone is seen only by whoever knew them. The catalogue
+remembers the newest, and an export names the newest of its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -29,11 +29,12 @@ from dcmvault.app.manifest_signing import (
     signing_key,
     write_new,
 )
+from dcmvault.durability import make_folder_durable
 from dcmvault.errors import ManifestDamagedError, StateError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.identifiers import RunId
 from dcmvault.pipeline.study_manifests import by_study, study_manifest
-from dcmvault.ports.manifests import ManifestCatalogue
+from dcmvault.ports.manifests import ManifestCatalogue, NewestLink
 
 LINK_FORMAT = "dcmvault-manifest-link"
 _CHAIN = "chain"
@@ -61,6 +62,8 @@ class Chain:
 
     links: tuple[Link, ...]
     faults: tuple[str, ...]
+    #: The newest link as the catalogue remembers it; None where nobody was asked, or knows one.
+    newest: NewestLink | None = None
 
 
 def seal_run(
@@ -86,19 +89,26 @@ def _seal(
     folder.mkdir(0o700, exist_ok=True)
     with _alone(folder):
         known = _links(folder)
+        key = signing_key(home)
+        newest = _newest(known)
         if any(path.stem.endswith(f"-{run_id}") for path in known):
+            if newest is not None:  # a crash may have come before it was remembered
+                catalogue.remember_link(key.fingerprint, newest)
             return
         listed = _what_is_held(catalogue, run_id)
         if not listed:
             return
-        number = _number(known[-1]) if known else 0
-        key = signing_key(home)
+        remembered = catalogue.newest_link(key.fingerprint)
+        if remembered is not None and (newest is None or remembered.sequence > newest.sequence):
+            # What was cut off leaves a gap, and stays known.
+            newest = remembered
+        number = 0 if newest is None else newest.sequence
         content = document_bytes(
             {
                 "format": LINK_FORMAT,
                 "version": VERSION,
                 "sequence": number + 1,
-                "previous": _sha256(known[-1].read_bytes()) if known else "",
+                "previous": "" if newest is None else newest.sha256,
                 "run": run_id,
                 "made_at": clock().isoformat(timespec="milliseconds"),
                 "made_by": f"dcmvault {__version__}",
@@ -110,6 +120,7 @@ def _seal(
         # The link comes last: what a crash left before it is replaced.
         _replace(_signature_of(path), key.sign(content))
         _replace(path, content)
+        catalogue.remember_link(key.fingerprint, NewestLink(number + 1, _sha256(content)))
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        os.fsync(descriptor)
+        make_folder_durable(descriptor)
     finally:
         os.close(descriptor)
 
@@ -139,6 +150,12 @@ def _number(path: Path) -> int:
     return int(path.name[:_DIGITS])
 
 
+def _newest(paths: Sequence[Path]) -> NewestLink | None:
+    if not paths:
+        return None
+    return NewestLink(_number(paths[-1]), _sha256(paths[-1].read_bytes()))
+
+
 def _what_is_held(catalogue: ManifestCatalogue, run_id: RunId) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for destination, instances in catalogue.held_after(run_id):
@@ -156,22 +173,37 @@ def _what_is_held(catalogue: ManifestCatalogue, run_id: RunId) -> list[dict[str,
     return rows
 
 
-def read_chain(home: Path) -> Chain:
+def read_chain(
+    home: Path, remembered: Callable[[str], NewestLink | None] = lambda _chain: None
+) -> Chain:
     """Read the chain of a state folder, and check signatures, numbers and names.
 
+    `remembered` is asked for the newest link, by the fingerprint of the key that signs the chain.
     Raises StateError when it cannot be read.
     """
     folder = home / MANIFEST_FOLDER / _CHAIN
     try:
         paths = _links(folder)
-        if not paths:
-            return Chain((), ())
-        public = signing_key(home).public_pem
-        return _checked(paths, public)
+        key = signing_key(home)
+        newest = remembered(key.fingerprint)
+        checked = _checked(paths, key.public_pem)
+        return replace(checked, faults=(*checked.faults, *_cut_off(paths, newest)), newest=newest)
     except OSError as error:
         raise StateError(
             _("The chain of manifests cannot be read."), hint=f"{folder}: {error.strerror}"
         ) from None
+
+
+def _cut_off(paths: Sequence[Path], newest: NewestLink | None) -> Iterator[str]:
+    """Say what is wrong with the end of a chain whose newest link somebody knows."""
+    if newest is None:
+        return
+    last = _number(paths[-1]) if paths else 0
+    if last < newest.sequence:
+        yield f"{newest.sequence - last} links after link {last} are missing"
+    for path in paths:
+        if _number(path) == newest.sequence and _sha256(path.read_bytes()) != newest.sha256:
+            yield f"link {newest.sequence} is another one than was made"
 
 
 def _signature_of(path: Path) -> Path:

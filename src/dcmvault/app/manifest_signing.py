@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from dcmvault.durability import make_durable
 from dcmvault.errors import ManifestDamagedError, StateError
 from dcmvault.i18n import gettext as _
 
@@ -100,7 +101,7 @@ def write_new(path: Path, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        make_durable(file.fileno())
 
 
 def is_signed(data: bytes, signature: bytes, public_pem: bytes) -> bool:

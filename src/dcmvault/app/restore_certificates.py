@@ -12,8 +12,9 @@ from dcmvault import __version__
 from dcmvault.app.restore_report import RestoreFailure, RestoreReport
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.errors import UsageError
+from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import COERCED, Level
 from dcmvault.model.report import Failure, Privacy, RunReport
 from dcmvault.model.restore_certificate import CertifiedStudy, RestoreCertificate
 from dcmvault.ports.restores import HeldFile
@@ -99,10 +100,21 @@ def certificate_of_run(
         bytes=sum(one.bytes for one in studies),
         studies=studies,
         failures=run.failures,
-        remarks=(),
+        remarks=tuple(_coerced(run)),
         versions=_versions(),
         exit_status=run.exit_status,
     )
+
+
+def _coerced(run: RunReport) -> Iterator[str]:
+    """Say of how many instances the place wrote attributes itself: proven, with coercions."""
+    if count := sum(one.code == COERCED for one in run.warned):
+        with_coercions = ngettext(
+            "%s of them with coercions: equal but for attributes declared as the peer's own.",
+            "%s of them with coercions: equal but for attributes declared as the peer's own.",
+            count,
+        )
+        yield with_coercions % format_number(count)
 
 
 def _studies(files: Iterator[HeldFile]) -> Iterator[CertifiedStudy]:

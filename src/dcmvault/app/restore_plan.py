@@ -66,7 +66,11 @@ class RestorePlan:
     _folders: dict[str, str] = field(default_factory=dict)
 
     def make(self) -> None:
-        """Do the first pass; UsageError if a study or series that is wanted is not there."""
+        """Do the first pass; UsageError if a study or series that is wanted is not there.
+
+        Where something cannot be read, what is not found may be there: that is told by whoever
+        made `legible`.
+        """
         missing = {*self.selection.studies}
         missing_series = {*self.selection.series}
         found: set[tuple[str, str]] = set()
@@ -80,15 +84,8 @@ class RestorePlan:
                 if self.layout is not Layout.DICOM:
                     self.paths.note((record.source, *safe_parts(record.locator)))
             self.looked_at()
-        for name in sorted(missing):
-            raise not_there(_("The vault holds no study %s.") % name)
-        for name in sorted(missing_series):
-            raise not_there(_("The vault holds no series %s.") % name)
-        if not self.studies and self.only_source:
-            raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
-        require_values(self.selection, found)
-        if not self.studies and self.selection.asks_attributes:
-            raise not_there(_("The vault holds nothing that was asked for."))
+        if not self.legible.losses:
+            self._require_found(missing, missing_series, found)
         library = list(self._library())
         for record, parts in library:
             self._count(record)
@@ -101,6 +98,19 @@ class RestorePlan:
                     self._contend(record, safe_parts(record.locator))
             for record, parts in library:
                 self._contend(record, parts)
+
+    def _require_found(
+        self, missing: set[str], missing_series: set[str], found: set[tuple[str, str]]
+    ) -> None:
+        for name in sorted(missing):
+            raise not_there(_("The vault holds no study %s.") % name)
+        for name in sorted(missing_series):
+            raise not_there(_("The vault holds no series %s.") % name)
+        if not self.studies and self.only_source:
+            raise not_there(_("The vault holds nothing from the source %s.") % self.only_source)
+        require_values(self.selection, found)
+        if not self.studies and self.selection.asks_attributes:
+            raise not_there(_("The vault holds nothing that was asked for."))
 
     @property
     def sources(self) -> frozenset[str]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import hashlib
 import os
 import secrets
 import stat
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dcmvault.app.restored_names import UNFINISHED_FOLDER
+from dcmvault.durability import make_durable, make_file_system_durable
 from dcmvault.errors import (
     DestinationError,
     DestinationStoppedError,
@@ -80,7 +79,7 @@ class RestoreFolder:
         try:
             yield
             with all_files():
-                _make_durable(self.root)
+                make_file_system_durable(self.root)
         finally:
             with contextlib.suppress(OSError):
                 self._empty_unfinished()
@@ -137,7 +136,7 @@ class RestoreFolder:
         with self._lock:
             if not self._is_durable:
                 with all_files():
-                    _make_durable(self.root)
+                    make_file_system_durable(self.root)
                 self._is_durable = True
 
     def _folder(self, parts: Parts) -> str:
@@ -288,25 +287,7 @@ def make_file_durable(path: Path) -> None:
     """Bring a file's bytes, or a folder's names, to the medium, and have it read from there."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        make_durable(descriptor)
         drop_cached(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_durable(root: Path) -> None:
-    """Bring everything written on the folder's file system to its medium."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if sys.platform == "linux":
-            syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-            if syncfs is not None:
-                if syncfs(descriptor) != 0:
-                    raise OSError(ctypes.get_errno(), "syncfs")
-                return
-        os.sync()
-        if sys.platform == "darwin":
-            with contextlib.suppress(OSError):  # network mounts refuse it
-                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ from dcmvault.config.sections import VaultSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import RunInterruptedError, StateError, UsageError
 from dcmvault.i18n import gettext as _
+from dcmvault.model.evidence import Finding as Refuted
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.vault.chain import KnownSnapshot, Witness
@@ -63,6 +64,8 @@ class Checked:
     duration_s: float
     #: Why the catalogue, which is there, could not be asked.
     catalogue_trouble: str = ""
+    #: Copies in which the catalogue does not believe any longer.
+    refuted: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -109,7 +112,7 @@ def check_vault(
 ) -> Checked:
     """Check a vault; damage is never raised, but what opening it raises is.
 
-    The catalogue of the state folder `home` is asked if there is one.
+    The catalogue of the state folder `home` is asked if there is one, and told of what is damaged.
     """
     began = time.monotonic()
     if request.head and not _SNAPSHOT_NAME.fullmatch(request.head.lower()):
@@ -135,7 +138,13 @@ def check_vault(
         gone = Finding(Trouble.SNAPSHOT_GONE, f"snapshots/{head}", message)
         result = replace(result, findings=(*result.findings, gone))
     known = len(memory.known) if memory.is_there else None
-    return Checked(section.address, result, known, time.monotonic() - began, memory.trouble)
+    refuted, trouble = 0, memory.trouble
+    if memory.is_there and result.errors:
+        try:
+            refuted = _refute(settings, home, section.address, result)
+        except StateError as error:
+            trouble = error.message
+    return Checked(section.address, result, known, time.monotonic() - began, trouble, refuted)
 
 
 def repair_vault(
@@ -158,9 +167,11 @@ def repair_vault(
     watch = _Watch(told, stop or threading.Event())
     result = repair(vault, request, Witness(memory.known), watch)
     trouble = memory.trouble
-    if result.snapshot is not None and not trouble:
+    if not trouble:
         try:
-            _tell_catalogue(settings, home, section.address, result)
+            if result.snapshot is not None:
+                _tell_catalogue(settings, home, section.address, result)
+            _refute(settings, home, section.address, result.after)
         except StateError as error:
             trouble = error.message
     return Repaired(section.address, result, time.monotonic() - began, trouble)
@@ -229,3 +240,27 @@ def _tell_catalogue(settings: Settings, home: Path, address: str, result: Repair
                 catalogue.snapshots.record_snapshot(destination_id, ref)
                 for study_instance_uid in result.given_up:
                     catalogue.plans.forget_copies(destination_id, study_instance_uid)
+
+
+def _refute(settings: Settings, home: Path, address: str, result: CheckResult) -> int:
+    """Let the catalogue believe no longer in what needs damaged parts; return how many copies.
+
+    Only evidence raises them again, also after a repair: a backup reads them back first, and sends
+    what does not come back.
+    """
+    refuted = 0
+    with known_catalogue(home, settings) as catalogue:
+        if catalogue is None:
+            return 0
+        now = SystemClock().now()
+        for destination_id, name in catalogue.status.destinations().items():
+            if name != address:
+                continue
+            for finding in result.errors:
+                # What is gone anybody sees; what is damaged only who reads it.
+                is_gone = finding.trouble in (Trouble.MISSING, Trouble.LOST)
+                kind = Refuted.MISSING if is_gone else Refuted.DAMAGED
+                refuted += catalogue.holdings.refute_copies(
+                    destination_id, finding.studies, kind, now
+                )
+    return refuted

@@ -11,9 +11,17 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.rows import plan_item_of
-from dcmvault.catalogue.siblings import Sibling, differs, is_conflict, siblings, stand_in
+from dcmvault.catalogue.siblings import (
+    Sibling,
+    differs,
+    is_conflict,
+    siblings,
+    stand_in,
+    was_replaced,
+)
 from dcmvault.catalogue.tables import (
     EntryState,
+    HoldingState,
     entries,
     holdings,
     instances,
@@ -27,7 +35,7 @@ from dcmvault.catalogue.tables import (
 )
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, SourceId
-from dcmvault.model.plan import PlanItem
+from dcmvault.model.plan import DAMAGED, PlanItem
 from dcmvault.model.selection import EVERYTHING, NO_STUDY, Selection
 
 #: Entries read in one transaction; a larger study is read whole.
@@ -147,7 +155,9 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
-    level = sa.func.coalesce(holdings.c.level, 0)
+    level: sa.ColumnElement[int] = sa.func.coalesce(holdings.c.level, 0)
+    if not question.keeps_versions:
+        level = sa.case((was_replaced(question.destination_id), Level.NONE.value), else_=level)
     query = (
         sa.select(
             entries.c.id.label("entry_id"),
@@ -170,7 +180,7 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
             kinds.c.sop_class_uid,
             kinds.c.transfer_syntax_uid,
             level.label("level"),
-            holdings.c.version_id.label("holding"),
+            holdings.c.state.label("holding"),
             holdings.c.object_key,
             _has_siblings().label("has_siblings"),
             _was_planned(question.destination_id).label("was_planned"),
@@ -277,8 +287,7 @@ def _plan_items(
         rows = _with_stand_ins(connection, question, rows, others_of)
     found = []
     for row in rows:
-        # What was found missing or damaged is looked for again where all is looked for.
-        held = row.level >= Level.SENT or (question.everything and row.holding is not None)
+        held = row.level >= Level.SENT or _is_looked_at_first(question, row)
         if row.version_id not in others_of:
             found.append(plan_item_of(row, _reason(question, row, changed=False), held=held))
             continue
@@ -328,10 +337,24 @@ def _with_stand_ins(
     return left
 
 
+def _is_looked_at_first(question: DueQuestion, row: Any) -> bool:
+    """Say whether a copy that was found missing or damaged may be there nevertheless.
+
+    A damaged one may have been mended; where versions are kept, so may a missing one, and what
+    looks for it learns what has to be stored anew. Where all is looked for, so is this.
+    """
+    if row.holding is None or question.level <= Level.SENT:
+        return False
+    is_damaged = row.holding is HoldingState.DAMAGED
+    return is_damaged or question.everything or question.keeps_versions
+
+
 def _reason(question: DueQuestion, row: Any, *, changed: bool) -> str:
     if row.level >= Level.SENT:
         held = row.level >= question.level
         return question.held_reason if held and question.held_reason else "level"
+    if row.holding is HoldingState.DAMAGED:
+        return DAMAGED
     if row.holding is not None or row.was_planned:
         return "not_held"
     return "changed" if changed else "new"

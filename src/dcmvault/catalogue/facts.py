@@ -27,7 +27,7 @@ FACTS: Mapping[Level, sa.Column[Any]] = {
 NO_FACTS: Mapping[str, None] = {column.name: None for column in FACTS.values()}
 
 
-class _Newest(FunctionElement[int]):
+class Newest(FunctionElement[int]):
     """The largest of several values; the databases give it different names."""
 
     name = "newest"
@@ -35,12 +35,12 @@ class _Newest(FunctionElement[int]):
     inherit_cache = True
 
 
-@compiles(_Newest)
+@compiles(Newest)
 def _greatest(element: Any, compiler: Any, **options: Any) -> str:
     return f"greatest({compiler.process(element.clauses, **options)})"
 
 
-@compiles(_Newest, "sqlite")
+@compiles(Newest, "sqlite")
 def _max(element: Any, compiler: Any, **options: Any) -> str:
     return f"max({compiler.process(element.clauses, **options)})"
 
@@ -59,7 +59,7 @@ def newest_fact(level: Level) -> sa.ColumnElement[int]:
         return _moment(holdings.c.received_at)
     facts = [_moment(column) for at, column in FACTS.items() if at >= level]
     # With one argument SQLite's `max` would be the aggregate.
-    return facts[0] if len(facts) == 1 else _Newest(*facts)
+    return facts[0] if len(facts) == 1 else Newest(*facts)
 
 
 def _moment(column: sa.Column[Any]) -> sa.ColumnElement[int]:

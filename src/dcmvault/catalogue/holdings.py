@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.rows import entry_of
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
+    REFUTED,
     EntryState,
     entries,
     holdings,
     instances,
     kinds,
+    series,
+    studies,
     versions,
 )
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.instance import InstanceEntry
 
@@ -56,6 +61,7 @@ class HoldingsInDatabase:
                         entries.c.source_id == source_id,
                         entries.c.state == EntryState.PRESENT,
                         holdings.c.level >= level,
+                        ~was_replaced(destination_id),
                         entries.c.id > last,
                     )
                     .order_by(entries.c.id)
@@ -83,3 +89,52 @@ class HoldingsInDatabase:
                 for row in connection.execute(query):
                     found.setdefault(row.sop_instance_uid, set()).add(row.sop_class_uid)
         return found
+
+    def refute_copies(
+        self,
+        destination_id: DestinationId,
+        found: Mapping[str, Collection[str]],
+        finding: Finding,
+        at: datetime,
+    ) -> int:
+        """Believe no longer in copies that were found missing or damaged; return how many."""
+        refuted = 0
+        with self.database.write() as connection:
+            for study_instance_uid, sop_instance_uids in sorted(found.items()):
+                for of_study in _versions_of(study_instance_uid, sop_instance_uids):
+                    refuted += connection.execute(
+                        sa.update(holdings)
+                        .where(
+                            holdings.c.destination_id == destination_id,
+                            holdings.c.version_id.in_(of_study),
+                            holdings.c.level > Level.NONE.value,
+                        )
+                        .values(
+                            state=REFUTED[finding],
+                            level=Level.NONE.value,
+                            verified_at=at,
+                            evidence_id=None,
+                            **NO_FACTS,
+                        )
+                    ).rowcount
+        return refuted
+
+
+def _versions_of(
+    study_instance_uid: str, sop_instance_uids: Collection[str]
+) -> Iterator[sa.Select[tuple[int]]]:
+    """Yield queries of the versions of these instances, or of all of a study."""
+    if not study_instance_uid:
+        yield sa.select(versions.c.id).where(versions.c.instance_id.is_(None))
+        return
+    query = (
+        sa.select(versions.c.id)
+        .join(instances, instances.c.id == versions.c.instance_id)
+        .join(series, series.c.id == instances.c.series_id)
+        .join(studies, studies.c.id == series.c.study_id)
+        .where(studies.c.study_instance_uid == study_instance_uid)
+    )
+    if not sop_instance_uids:
+        yield query
+    for some in chunks(sorted(sop_instance_uids)):
+        yield query.where(instances.c.sop_instance_uid.in_(some))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import entries, holdings, run_unreadable, versions
 from dcmvault.errors import EntryLostError
 from dcmvault.model.evidence import Level
@@ -38,7 +38,11 @@ def held_everywhere(
                         holdings.c.destination_id == destination_id,
                     ),
                 )
-                .where(entries.c.id.in_(some), holdings.c.level >= Level.COMPLETE)
+                .where(
+                    entries.c.id.in_(some),
+                    holdings.c.level >= Level.COMPLETE,
+                    ~was_replaced(destination_id),
+                )
             )
             there.update(connection.scalars(query))
         held = there

@@ -8,13 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.database import Database, chunks, insert_new
 from dcmvault.catalogue.tables import (
     destinations,
     holdings,
     instances,
     jobs,
     kinds,
+    manifest_links,
     run_destinations,
     runs,
     series,
@@ -25,6 +26,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.manifest import ListedInstance
+from dcmvault.ports.manifests import NewestLink
 
 #: Studies read in one transaction.
 _STUDIES_AT_ONCE = 100
@@ -64,6 +66,24 @@ class ManifestsInDatabase:
                     found = _held(connection, part, some)
                 if found:
                     yield part.name, found
+
+    def newest_link(self, chain: str) -> NewestLink | None:
+        """Return the newest link of a chain, named by its key's fingerprint; None if unknown."""
+        query = sa.select(manifest_links).where(manifest_links.c.chain == chain)
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else NewestLink(row.sequence, row.sha256)
+
+    def remember_link(self, chain: str, link: NewestLink) -> None:
+        """Remember a link as the newest of its chain; one that is older is left out."""
+        row = {"chain": chain, "sequence": link.sequence, "sha256": link.sha256}
+        with self.database.write() as connection:
+            insert_new(connection, manifest_links, [row])
+            connection.execute(
+                sa.update(manifest_links)
+                .where(manifest_links.c.chain == chain, manifest_links.c.sequence < link.sequence)
+                .values(sequence=link.sequence, sha256=link.sha256)
+            )
 
 
 def _held(connection: sa.Connection, part: Any, uids: Sequence[str]) -> list[ListedInstance]:

@@ -15,7 +15,7 @@ from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
 from dcmvault.catalogue.due import DueQuestion, everything_of, is_selected, pages
 from dcmvault.catalogue.rows import job_of
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
@@ -101,8 +101,8 @@ class PlansInDatabase:
     ) -> Iterator[PlanItem]:
         """List present versions that are due, ordered by study, series, instance number.
 
-        Reasons: `not_held` for what a verification found missing or damaged, or what was an
-        item before and never got there; else `changed` or `new`; `level` for what is sent or
+        Reasons: `damaged` for what was found damaged; `not_held` for what was found missing, or
+        was an item before and never got there; else `changed` or `new`; `level` for what is sent or
         held below `level`; `full` or `differential` for what is held at it. Without a finished
         full run a differential run considers everything.
         """
@@ -195,6 +195,7 @@ class PlansInDatabase:
                 entries.c.source_id == source_id,
                 entries.c.state == EntryState.PRESENT,
                 holdings.c.level >= level,
+                ~was_replaced(destination_id),
             )
             if not selection.is_whole:
                 query = _with_study(query, selection)

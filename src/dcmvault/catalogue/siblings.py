@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import chunks
+from dcmvault.catalogue.facts import Newest
 from dcmvault.catalogue.tables import (
     EntryState,
     destinations,
@@ -69,8 +71,11 @@ def siblings(
     found: dict[int | None, list[Sibling]] = defaultdict(list)
     listed = sa.exists().where(entries.c.version_id == versions.c.id)
     present = listed.where(entries.c.state == EntryState.PRESENT)
+    held: sa.ColumnElement[int] = holdings.c.level
+    if not keeps_versions:
+        held = sa.case((was_replaced(destination_id), Level.NONE.value), else_=held)
     level = (
-        sa.select(holdings.c.level)
+        sa.select(held)
         .where(holdings.c.version_id == versions.c.id, holdings.c.destination_id == destination_id)
         .scalar_subquery()
     )
@@ -186,16 +191,57 @@ def version_there(destination_id: int) -> sa.ColumnElement[int]:
         .correlate(versions)
         .scalar_subquery()
     )
-    keeps_versions = (
+    return sa.case(
+        (versions.c.data_set_digest.is_(None), versions.c.id),
+        (_keeps_versions(destination_id), versions.c.id),
+        (_is_there(destination_id), versions.c.id),
+        else_=sa.func.coalesce(equal, versions.c.id),
+    )
+
+
+def was_replaced(destination_id: int) -> sa.ColumnElement[bool]:
+    """Say of a holding whether other content came to its place since.
+
+    Where there is one place for each identity, a source whose file changes and changes back leaves
+    two holdings, and one content: the one that came last, or was read back last. A name in a list
+    does not tell which it is.
+    """
+    own, other, others = versions.alias(), versions.alias(), holdings.alias()
+    return (
+        sa.exists()
+        .where(
+            ~_keeps_versions(destination_id),
+            own.c.id == holdings.c.version_id,
+            other.c.instance_id == own.c.instance_id,
+            other.c.id != own.c.id,
+            sa.or_(
+                own.c.data_set_digest.is_(None),
+                other.c.data_set_digest.is_(None),
+                own.c.data_set_digest != other.c.data_set_digest,
+            ),
+            others.c.version_id == other.c.id,
+            # Not by the key of holdings: SQLite would walk all of the destination for each.
+            others.c.destination_id + 0 == destination_id,
+            others.c.level >= Level.SENT,
+            _last_there(others) > _last_there(holdings),
+        )
+        .correlate(holdings)
+    )
+
+
+def _last_there(of: Any) -> sa.ColumnElement[int]:
+    """Return when a content itself came or was read back last (microseconds); 0 for never."""
+    moments = (
+        sa.type_coerce(column, sa.BigInteger) for column in (of.c.received_at, of.c.proven_at)
+    )
+    return Newest(*(sa.func.coalesce(one, sa.literal_column("0")) for one in moments))
+
+
+def _keeps_versions(destination_id: int) -> sa.ScalarSelect[bool]:
+    return (
         sa.select(destinations.c.keeps_versions)
         .where(destinations.c.id == destination_id)
         .scalar_subquery()
-    )
-    return sa.case(
-        (versions.c.data_set_digest.is_(None), versions.c.id),
-        (keeps_versions, versions.c.id),
-        (_is_there(destination_id), versions.c.id),
-        else_=sa.func.coalesce(equal, versions.c.id),
     )
 
 

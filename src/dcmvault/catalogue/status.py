@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database
 from dcmvault.catalogue.run_report import count_unreadable, destination_report, read_parts
-from dcmvault.catalogue.siblings import version_there
+from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     EntryState,
     Moment,
@@ -109,6 +109,8 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
         holdings.c.version_id == present.c.version_id,
         holdings.c.destination_id == destination.id,
     )
+    if not destination.keeps_versions:
+        there = sa.and_(there, ~was_replaced(destination.id))
     copies = present.outerjoin(holdings, there)
     by_level = {
         Level(row.level): row

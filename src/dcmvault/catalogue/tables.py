@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.model.evidence import Finding
 from dcmvault.model.job import ItemState, JobState
 from dcmvault.model.report import RunState
 
@@ -34,6 +35,10 @@ class HoldingState(StrEnum):
     HELD = "held"
     MISSING = "missing"
     DAMAGED = "damaged"
+
+
+#: What a finding that refutes a holding makes of it.
+REFUTED = {Finding.MISSING: HoldingState.MISSING, Finding.DAMAGED: HoldingState.DAMAGED}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -426,6 +431,16 @@ snapshots = sa.Table(
     # NULL for one that no run of this catalogue took.
     _reference("run_id", "runs", nullable=True),
     sa.Index(None, "run_id"),
+    sqlite_with_rowid=False,
+)
+
+manifest_links = sa.Table(
+    "manifest_links",
+    metadata,
+    # By the fingerprint of the key that signs it: each state folder has a chain of its own.
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

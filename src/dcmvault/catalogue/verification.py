@@ -13,6 +13,7 @@ from dcmvault.catalogue.database import chunks, upsert
 from dcmvault.catalogue.facts import NO_FACTS, fact_of
 from dcmvault.catalogue.outcomes import read_items
 from dcmvault.catalogue.tables import (
+    REFUTED,
     HoldingState,
     evidence,
     holdings,
@@ -218,9 +219,6 @@ def _write_evidence(connection: sa.Connection, job: Any, verification: Verificat
     return int(key)
 
 
-_REFUTED = {Finding.MISSING: HoldingState.MISSING, Finding.DAMAGED: HoldingState.DAMAGED}
-
-
 def _write_holdings(
     connection: sa.Connection,
     job: Any,
@@ -257,9 +255,7 @@ def _write_holdings(
                 }
             )
         else:
-            refuted.append(
-                row | {"state": _REFUTED[finding], "level": Level.NONE.value, **NO_FACTS}
-            )
+            refuted.append(row | {"state": REFUTED[finding], "level": Level.NONE.value, **NO_FACTS})
     upsert(connection, holdings, held)
     upsert(connection, holdings, refuted)
     if confirmed:

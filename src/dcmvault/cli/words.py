@@ -15,6 +15,7 @@ def reason_word(reason: str) -> str:
         "new": _("new"),
         "changed": _("changed"),
         "not_held": _("not held yet"),
+        "damaged": _("found damaged"),
         "level": _("held, but not at this level"),
         "full": _("held; verified again (full)"),
         "differential": _("new since the last full run"),

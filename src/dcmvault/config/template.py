@@ -17,6 +17,7 @@ from dcmvault.config.notifications_section import EVENT_WORDS, MailSection
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
 from dcmvault.config.sections import DestinationSection, RetrySection, VaultDestinationSection
 from dcmvault.config.serving_section import ServeSection
+from dcmvault.durability import make_durable
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 
@@ -107,7 +108,7 @@ def write_template(path: Path, text: str, *, force: bool = False) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            make_durable(file.fileno())
         fresh.replace(path)
     except FileExistsError:
         raise ConfigurationError(

@@ -12,11 +12,16 @@ from typing import Self
 
 from dcmvault.config.sections import VaultDestinationSection
 from dcmvault.destinations.source_files import open_source_bytes, require_unchanged, unreadable
-from dcmvault.destinations.vault_at_work import VaultAtWork
+from dcmvault.destinations.vault_at_work import Seen, VaultAtWork
 from dcmvault.destinations.vault_evidence import VaultInspection
 from dcmvault.destinations.vault_probe import VaultProbe
 from dcmvault.dicom.byte_source import MemoryBytes
-from dcmvault.errors import DcmvaultError, LevelNotSupportedError, VaultDamagedError
+from dcmvault.errors import (
+    DcmvaultError,
+    LevelNotSupportedError,
+    ObjectMissingError,
+    VaultDamagedError,
+)
 from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceFile, InstanceKind
@@ -30,7 +35,7 @@ from dcmvault.ports.pacing import Pacing
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
 from dcmvault.vault.reading import FileReader
-from dcmvault.vault.records import read_time_text
+from dcmvault.vault.records import InstanceRecord, read_time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, heads
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
@@ -40,6 +45,10 @@ from dcmvault.vault.writer import VaultWriter
 _READ_WHOLE_BYTES = 4 << 20
 #: Packs are better filled: so long outcomes may wait, unless the batch ends.
 _FLUSH_INTERVAL_S = 15.0
+_REPAIR = (
+    "`dcmvault vault repair` brings back what can be brought back; with --drop-lost the next"
+    " backup stores the rest again."
+)
 
 
 class VaultDestination:
@@ -156,14 +165,7 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
-        seen = self._at_work.look()
-        state = replace(seen.state, journals=seen.vault.journals())
-        try:
-            records = state.records(study.study_instance_uid)
-        except VaultDamagedError:
-            self._at_work.forget()
-            seen = self._at_work.look()
-            records = seen.state.records(study.study_instance_uid)
+        seen, records = _records(self._at_work, study.study_instance_uid)
         reader = None
         if level is Level.PROVEN:
             reader = FileReader(seen.vault, records, self._encoders)
@@ -176,6 +178,8 @@ class VaultDestination:
             findings[instance.version_id] = finding
             if reason:
                 reasons[instance.version_id] = reason
+        for file_sha256 in inspection.lost:
+            self._at_work.lose(study.study_instance_uid, file_sha256)
         return Verification(
             level=level,
             study_instance_uid=study.study_instance_uid,
@@ -193,6 +197,21 @@ class VaultDestination:
         if self._section.profile == "auto":
             return self._gauge.profile()
         return PROFILES[self._section.profile]
+
+
+def _records(at_work: VaultAtWork, study_instance_uid: str) -> tuple[Seen, list[InstanceRecord]]:
+    """Read what the vault says of a study, twice if need be: others may have moved it."""
+    seen = at_work.look()
+    state = replace(seen.state, journals=seen.vault.journals())
+    try:
+        return seen, state.records(study_instance_uid)
+    except (VaultDamagedError, ObjectMissingError):
+        at_work.forget()
+    try:
+        seen = at_work.look()
+        return seen, seen.state.records(study_instance_uid)
+    except (VaultDamagedError, ObjectMissingError) as error:
+        raise VaultDamagedError(error.message, hint=_REPAIR) from error
 
 
 def _checksums(vault: Vault) -> Checksums:

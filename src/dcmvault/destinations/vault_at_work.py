@@ -54,6 +54,8 @@ class VaultAtWork:
         self._opened: Vault | None = None
         #: Nothing after a snapshot: the next who wants to know looks again.
         self._seen: Seen | None = None
+        #: By study and digest, files that were found damaged or gone, until they are stored anew.
+        self._lost: set[tuple[str, bytes]] = set()
         self._lock = threading.Lock()
 
     def vault(self) -> Vault:
@@ -68,8 +70,12 @@ class VaultAtWork:
         vault = self.vault()
         with self._lock:
             if self._seen is None:
-                self._seen = _looked_at(vault)
+                self._seen = _looked_at(vault, self._lost)
             return self._seen
+
+    def lose(self, study_instance_uid: str, file_sha256: bytes) -> None:
+        """Take up that a file is damaged or gone: whoever puts it next stores it anew."""
+        self._lost.add((study_instance_uid, file_sha256))
 
     def look_to_write(self) -> Seen:
         """Look again when others wrote, and whether it is the vault that it was.
@@ -84,7 +90,7 @@ class VaultAtWork:
                 or abs(self._clock.now() - seen.looked_at) > _LOOKED_AT_EVERY
                 or _has_changed(seen)
             ):
-                seen = self._seen = _looked_at(vault)
+                seen = self._seen = _looked_at(vault, self._lost)
                 rotate_when_due(vault)
         if not seen.is_as_known:
             self.require_known_snapshots()
@@ -128,11 +134,11 @@ def _has_changed(seen: Seen) -> bool:
     return written != known or heads(seen.vault.links()) != list(seen.state.links)
 
 
-def _looked_at(vault: Vault) -> Seen:
+def _looked_at(vault: Vault, lost: set[tuple[str, bytes]]) -> Seen:
     state = present_state(vault)
 
     def read_study(study_instance_uid: str) -> list[InstanceRecord]:
         return replace(state, journals=vault.journals()).records(study_instance_uid)
 
-    known = KnownFiles(read_study, state.forgotten.studies)
+    known = KnownFiles(read_study, state.forgotten.studies, lost)
     return Seen(vault, state, known, vault.clock.now())

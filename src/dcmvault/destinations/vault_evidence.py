@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from dcmvault.errors import ObjectMissingError, VaultDamagedError
+from dcmvault.errors import (
+    DestinationError,
+    DestinationStoppedError,
+    DestinationUnreachableError,
+    ObjectMissingError,
+    VaultDamagedError,
+)
 from dcmvault.model.evidence import ExpectedInstance, Finding
 from dcmvault.model.identifiers import VersionId
 from dcmvault.ports.object_store import CacheEviction, Checksums
@@ -40,6 +46,8 @@ class VaultInspection:
         self._packs: dict[bytes, bool] = {}
         self._bytes_read = 0
         self._cache_dropped = 0
+        #: Digests of files of which the vault has a record, and not all parts.
+        self.lost: list[bytes] = []
 
     def look_at(self, instance: ExpectedInstance) -> tuple[Finding, str]:
         """Return what is true of one file, and why if it is not held."""
@@ -49,6 +57,13 @@ class VaultInspection:
             record = self._by_uid.get(uid)
         if record is None:
             return Finding.MISSING, "no record of it is in the vault"
+        finding, reason = self._look_at(record)
+        if finding in (Finding.MISSING, Finding.DAMAGED):
+            self._distrust_packs(record)
+            self.lost.append(record.file_sha256)
+        return finding, reason
+
+    def _look_at(self, record: InstanceRecord) -> tuple[Finding, str]:
         for letter, blob in record.blob_ids():
             if not self._has(BlobType(letter), blob):
                 return Finding.MISSING, "a pack that it needs is missing or cut short"
@@ -74,6 +89,17 @@ class VaultInspection:
         if self._reader is not None:
             proof |= {"bytes_read": self._bytes_read, "cache_dropped": self._cache_dropped}
         return proof
+
+    def _distrust_packs(self, record: InstanceRecord) -> None:
+        """Find the packs that do not give what a file needs: nothing new refers to them."""
+        for letter, blob in record.blob_ids():
+            for place in self._vault.index.places(BlobType(letter), blob):
+                try:
+                    self._vault.read_at(place, BlobType(letter), blob)
+                except (DestinationUnreachableError, DestinationStoppedError):
+                    raise
+                except DestinationError:
+                    self._vault.index.distrust(place.pack)
 
     def _method(self) -> str:
         if self._checksums is not None:

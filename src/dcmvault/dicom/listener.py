@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Collection
@@ -22,6 +21,7 @@ from dcmvault.dicom.acceptor import GuardedAcceptor, serve
 from dcmvault.dicom.query_answers import InstanceIndex
 from dcmvault.dicom.received import ReceivedInstance, part10_head, read_received
 from dcmvault.dicom.scp_setup import new_scp
+from dcmvault.durability import make_durable, make_names_durable
 from dcmvault.errors import MalformedDicomError
 
 _log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Listener:
                 stream.write(head)
                 stream.write(request.DataSet.getbuffer())
                 stream.flush()
-                os.fsync(stream.fileno())
+                make_durable(stream.fileno())
             received = read_received(partial)
             if received.identity.sop_instance_uid != sop_instance_uid:
                 return _DOES_NOT_MATCH_SOP_CLASS
@@ -164,10 +164,6 @@ class Listener:
         if path.exists():
             return _STORED if path.read_bytes() == partial.read_bytes() else _DUPLICATE
         partial.rename(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        make_names_durable(self._folder)
         self._index.add(received)
         return _STORED

@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from dcmvault.dicom import attribute_query
 from dcmvault.dicom.attribute_query import Answers, Tag
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError, seconds_until_next
 from dcmvault.dicom.http_connection import HttpAnswer
+from dcmvault.dicom.narrowed_questions import narrowed
 from dcmvault.dicom.qido import read_rows
 from dcmvault.dicom.study_inventory import StudyInventory
 from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, text_of
@@ -40,6 +42,7 @@ _KEYWORDS = {
     attribute_query.STUDY_TIME: "StudyTime",
     attribute_query.MODALITIES_IN_STUDY: "ModalitiesInStudy",
     attribute_query.PATIENT_ID: "PatientID",
+    attribute_query.ACCESSION_NUMBER: "AccessionNumber",
 }
 
 #: Asked for at once; a row has one or two kilobytes.
@@ -78,18 +81,21 @@ class WebInventory:
         known: Iterable[str],
         fields: Collection[str] = (),
         note: Callable[[DataSet], object] = lambda _row: None,
+        fixed: Mapping[Tag, str] = MappingProxyType({}),
     ) -> frozenset[str]:
-        """Return the UIDs of all studies.
+        """Return the UIDs of all studies, or of those that match the keys in `fixed`.
 
         Those that are `known` and in no list are asked for by UID, before they count as gone.
         `note` is given every row, with these `fields`; several may be about one study.
         """
         self._fields, self._note = fields, note
-        question = _Question(self, "/studies", STUDY_INSTANCE_UID, fields)
+        question = self._question_for(fixed)
         rows = [self._noted(row) for row in question.rows()]
         found = {row[attribute_query.STUDY_INSTANCE_UID] for row in rows}
         whole = Answers(rows, is_cut=question.may_be_capped)
-        parts = StudyInventory(lambda keys: self._ask_studies(keys) if keys else whole)
+        ask = narrowed(self._ask_studies, fixed)
+        parts = StudyInventory(lambda keys: ask(keys) if keys else whole)
+        parts.seeks_undated = attribute_query.STUDY_DATE not in fixed
         del rows
         try:
             parts.collect()
@@ -104,13 +110,17 @@ class WebInventory:
         return frozenset(found.union(parts.confirm(missed)))
 
     def _ask_studies(self, keys: Mapping[Tag, str]) -> Answers:
-        """Ask for studies as `study_inventory` does; UIDs in lists have commas between."""
+        """Ask for studies as `study_inventory` does."""
+        question = self._question_for(keys)
+        rows = [self._noted(row) for row in question.rows()]
+        return Answers(rows, is_cut=question.says_more)
+
+    def _question_for(self, keys: Mapping[Tag, str]) -> _Question:
+        """Make a question for studies; UIDs in lists have commas between."""
         matching = [
             (_KEYWORDS[tag], value.replace("\\", ",")) for tag, value in sorted(keys.items())
         ]
-        question = _Question(self, "/studies", STUDY_INSTANCE_UID, self._fields, matching)
-        rows = [self._noted(row) for row in question.rows()]
-        return Answers(rows, is_cut=question.says_more)
+        return _Question(self, "/studies", STUDY_INSTANCE_UID, self._fields, matching)
 
     def _noted(self, row: DataSet) -> dict[Tag, str]:
         self._note(row)

@@ -16,7 +16,6 @@ import filecmp
 import hashlib
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -26,6 +25,7 @@ from typing import Self
 
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.received import part10_head
+from dcmvault.durability import make_durable, make_names_durable
 from dcmvault.errors import MalformedDicomError, StateError
 from dcmvault.model.instance import Fingerprint, InstanceHeader
 
@@ -113,14 +113,14 @@ class Spool:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self.studies.mkdir(mode=0o700, exist_ok=True)
             (self.folder / _ARRIVING).mkdir(mode=0o700, exist_ok=True)
-            make_durable(self.folder)
-            make_durable(self.folder.parent)
+            make_names_durable(self.folder)
+            make_names_durable(self.folder.parent)
             self._guard = os.open(
                 self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # What a listener that was killed made may not be durable yet.
-            make_durable(self.studies)
+            make_names_durable(self.studies)
             self._durable = {path.name for path in self.studies.iterdir()}
             for leftover in (self.folder / _ARRIVING).iterdir():
                 leftover.unlink()
@@ -201,7 +201,7 @@ class Spool:
                     arrived.unlink()
                     break
         # Also for bytes that were there: who brought them may not be done with it.
-        make_durable(study)
+        make_names_durable(study)
         self._tell_arrived(study.name)
 
     def remove(self, study: str, name: str, fingerprint: Fingerprint) -> bool:
@@ -238,7 +238,7 @@ class Spool:
                 # Their names may be there and not be durable yet.
                 with self._placing:
                     self._make_name_durable(study)
-                make_durable(study)
+                make_names_durable(study)
             for uid, name in named:
                 if uid is None:
                     continue
@@ -254,7 +254,7 @@ class Spool:
     def _make_name_durable(self, study: Path) -> None:
         """Bring a study's folder to the medium, once: it may be there, and only in memory."""
         if study.name not in self._durable:
-            make_durable(self.studies)
+            make_names_durable(self.studies)
             if study.is_dir():  # else it was removed meanwhile, and comes anew
                 self._durable.add(study.name)
 
@@ -325,7 +325,7 @@ class ArrivingInstance:
             if self._lacks_identity(header):
                 self.drop()
                 return self.status
-            make_descriptor_durable(self._descriptor)
+            make_durable(self._descriptor)
             self._spool.place(self._path, header)
         except MalformedDicomError as error:
             _log.warning("refused an instance: %s", error.message)
@@ -362,25 +362,3 @@ class ArrivingInstance:
         _log.error("cannot keep an instance: %s", error.strerror or type(error).__name__)
         self.status = OUT_OF_RESOURCES
         self.drop()
-
-
-def make_durable(folder: Path) -> None:
-    """Bring the names in a folder to the medium."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        make_descriptor_durable(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_descriptor_durable(descriptor: int) -> None:
-    """Bring a file's bytes, or a folder's names, to the medium.
-
-    Past the drive's own cache, too, where that can be asked. Several threads that ask at once
-    share one commit of the file system's journal.
-    """
-    if sys.platform == "darwin":
-        with suppress(OSError):  # network mounts refuse it
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(descriptor)

@@ -75,6 +75,8 @@ class StudyInventory:
     #: Asks at SERIES level for studies that have a series of a modality, where that is possible:
     #: not every peer matches the modalities in a study.
     ask_series: Ask | None = None
+    #: Studies without a date are looked for, which no range of dates matches.
+    seeks_undated: bool = True
     #: What was told of each study (`unpacked`), by Study Instance UID: there may be millions.
     found: ToldStudies = field(default_factory=ToldStudies)
     #: Why there may be more, each in words.
@@ -109,7 +111,7 @@ class StudyInventory:
             self._by_patient_id({})
             if self.doubts:
                 doubt(self.doubts, "the peer does not split its answers by study date")
-        elif self.cap or not whole.rows:
+        elif self.seeks_undated and (self.cap or not whole.rows):
             self._by_patient_id({})
             self._doubt_what_is_missed()
 
@@ -171,7 +173,7 @@ class StudyInventory:
         if len(self.found) > before or not (self.cap or (halves and tells)):
             self.cap = count
             return True
-        if not is_round(count):
+        if not (is_round(count) and self.seeks_undated):
             return False
         # All that have a date may be as many as the cap, and others beside them.
         configured, self.cap = self.cap, count

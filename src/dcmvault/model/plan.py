@@ -74,19 +74,23 @@ class RunRequest:
     accept_changes: bool = False
 
 
+#: Reason of an item whose copy was found damaged: only reading it back refutes that.
+DAMAGED = "damaged"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanItem:
     """One instance version that is due at one destination, and why.
 
-    `held` means that it needs verification only, no delivery. `earlier_version_there` means
-    that the destination holds older content under the same UID.
+    `held` means that it needs verification first, and no delivery unless that refutes the copy.
+    `earlier_version_there` means that the destination holds older content under the same UID.
     """
 
     version_id: VersionId
     entry: InstanceEntry
     identity: InstanceIdentity
     kind: InstanceKind
-    reason: str  #: new | changed | not_held | level | full | differential
+    reason: str  #: new | changed | not_held | damaged | level | full | differential
     held: bool = False
     conflict: bool = False
     earlier_version_there: bool = False

@@ -17,13 +17,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dcmvault.durability import make_durable, make_names_durable
 from dcmvault.errors import ObjectExistsError, ObjectMissingError
 from dcmvault.object_stores.keys import check_key
 from dcmvault.object_stores.local_disk import (
     RootFolder,
     beside_swapping,
-    make_durable,
-    make_names_durable,
     read_whole,
     same_bytes,
     swapping,

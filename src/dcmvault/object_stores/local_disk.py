@@ -7,11 +7,11 @@ import errno
 import fcntl
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from dcmvault.durability import make_names_durable
 from dcmvault.object_stores.keys import is_valid_key
 from dcmvault.object_stores.local_errors import (
     disk_errors,
@@ -161,30 +161,6 @@ def make_folder(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
     make_names_durable(folder.parent)
-
-
-def make_durable(descriptor: int) -> None:
-    """Bring a file's bytes to the medium, past the drive's own cache where that can be asked."""
-    if sys.platform == "darwin":
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        except OSError:  # network mounts refuse it
-            os.fsync(descriptor)
-    else:
-        os.fsync(descriptor)
-
-
-def make_names_durable(folder: Path) -> None:
-    """Make the names in a folder durable (fsync(2): a file's fsync does not do that)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        make_durable(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; their server orders the names.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def same_bytes(descriptor: int, path: Path) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from dcmvault.scratch import scratch_folder
 
 #: Rows that are sorted in memory at once: some hundred bytes each.
 _AT_ONCE = 200_000
@@ -25,7 +26,8 @@ class SortedSpill:
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
         self._at_once = at_once
-        self._folder = tempfile.TemporaryDirectory(prefix="dcmvault-")
+        self._until_end = ExitStack()
+        self._folder = self._until_end.enter_context(scratch_folder())
         self._parts: list[Path] = []
         self._waiting: list[str] = []
         self.count = 0
@@ -51,7 +53,7 @@ class SortedSpill:
                 yield key, json.loads(row)
 
     def _write(self) -> None:
-        path = Path(self._folder.name, f"part-{len(self._parts)}")
+        path = self._folder / f"part-{len(self._parts)}"
         self._waiting.sort()
         with path.open("w", encoding="ascii") as file:
             file.writelines(self._waiting)
@@ -67,7 +69,7 @@ class SortedSpill:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._until_end.close()
 
 
 def _text(row: Row) -> str:

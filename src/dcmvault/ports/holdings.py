@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Protocol
 
-from dcmvault.model.evidence import Level
+from dcmvault.model.evidence import Finding, Level
 from dcmvault.model.identifiers import DestinationId, SourceId
 from dcmvault.model.instance import InstanceEntry
 
 
 class HoldingCatalogue(Protocol):
-    """Questions about holdings; claims do not count, and neither does evidence below a level."""
+    """Questions about holdings; claims do not count, and neither does evidence below a level.
+
+    And what somebody other than a run found out about them.
+    """
 
     def held_entries(
         self, source_id: SourceId, destination_id: DestinationId, level: Level
@@ -26,4 +30,19 @@ class HoldingCatalogue(Protocol):
         self, sop_instance_uids: Collection[str], level: Level
     ) -> Mapping[str, set[str]]:
         """Return the SOP classes of the instances under these UIDs that any destination holds."""
+        ...
+
+    def refute_copies(
+        self,
+        destination_id: DestinationId,
+        found: Mapping[str, Collection[str]],
+        finding: Finding,
+        at: datetime,
+    ) -> int:
+        """Believe no longer in copies that were found missing or damaged; return how many.
+
+        `found` has SOP Instance UIDs by Study Instance UID; none of a study means all of it, and
+        the study "" means all files that are no instances. All versions under a UID are meant.
+        Only evidence makes holdings of them again.
+        """
         ...

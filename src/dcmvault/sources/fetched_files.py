@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
 from dcmvault.errors import EntryUnreadableError
+from dcmvault.scratch import scratch_folder
 
 
 class FetchedTooLargeError(EntryUnreadableError):
@@ -28,13 +28,14 @@ class FetchedFiles:
     def __init__(self, *, kept: int, longest_file: int) -> None:
         self._kept = kept
         self._longest = longest_file
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._until_end = ExitStack()
+        self._folder: Path | None = None
         self._made = 0
         self._handed: deque[Path] = deque()
         self._begun: WeakSet[FetchedFile] = WeakSet()
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="dcmvault-")
+        self._folder = self._until_end.enter_context(scratch_folder())
         return self
 
     def __exit__(
@@ -45,15 +46,14 @@ class FetchedFiles:
     ) -> None:
         for file in list(self._begun):  # whoever wrote it may have been stopped
             file.drop()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._folder = None
+        self._until_end.close()
 
     def new(self) -> FetchedFile:
         """Begin a file; OSError where none can be made."""
         assert self._folder is not None
         self._made += 1
-        file = FetchedFile(Path(self._folder.name, f"{self._made}"), self._longest)
+        file = FetchedFile(self._folder / f"{self._made}", self._longest)
         self._begun.add(file)
         return file
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,7 +36,9 @@ from dcmvault.model.instance import (
     StudyRef,
     UnreadableEntry,
 )
-from dcmvault.model.selection import Selection
+from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import EVERYTHING, Selection
+from dcmvault.scratch import scratch_folder
 from dcmvault.vault.choosing import Choice
 from dcmvault.vault.damage import out_of_reach, read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -54,6 +54,9 @@ _MARK_DIGITS = 16
 _LOCATOR = re.compile(rf"([^/]+)/([0-9a-f]{{{_MARK_DIGITS}}})-")
 #: The name of what stands for records that cannot be read.
 _RECORDS = "records"
+#: The locator of what stands for lists of studies that cannot be read; no study has such a one.
+_LISTS = "%lists"
+_UNREAD_LISTS = "A list of studies in the vault cannot be read."
 #: The fingerprint of what is listed, but cannot be examined.
 _ABSENT = Fingerprint(0, 0, 0)
 _SEPARATOR = re.compile(r"[/\\]")
@@ -89,6 +92,8 @@ class VaultSource:
         self._snapshot = snapshot
         self._vault: Vault | None = None
         self._listed: VaultState | None = None
+        #: Why lists of studies could not be read, by the locator of what stands for each.
+        self._lost_lists: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -101,30 +106,47 @@ class VaultSource:
         Raises VaultLockedError and VaultFormatError as they come, SourceUnavailableError for
         everything else that keeps the vault from being read.
         """
-        with _unavailable():
-            state = self._listed = self._state()
-            uids = list(state.studies())
-        for uid in uids:
-            yield StudyRef(_word(uid), uid)
+        return self.matching(EVERYTHING)
 
     def matching(self, selection: Selection) -> Iterator[StudyRef]:
-        """List the studies that a selection may mean, by what snapshots say of each."""
+        """List the studies that a selection may mean, by what snapshots say of each.
+
+        Lists that cannot be read are listed as one more, whose files cannot be read: nobody knows
+        which studies these name.
+        """
+        self._lost_lists = {}
         with _unavailable():
             state = self._listed = self._state()
             listed = [
                 uid
-                for uid, entry in LegibleState(state, _raise).overview()
-                if entry is None or selection.describes(entry.about)
+                for uid, entry in LegibleState(state, self._lose_list).overview()
+                if selection.may_name(_word(uid))
+                and (entry is None or selection.describes(entry.about))
             ]
         for uid in listed:
-            if selection.may_name(_word(uid)):
-                yield StudyRef(_word(uid), uid)
+            yield StudyRef(_word(uid), uid)
+        by_uid = selection.studies and not selection.series
+        all_found = by_uid and len(listed) == len({*selection.studies})
+        if self._lost_lists and not all_found:
+            yield StudyRef(_LISTS, "")
+
+    def remarks(self) -> SourceRemarks:
+        """Say whether lists of studies could not be read."""
+        return SourceRemarks(lists_all=not self._lost_lists)
+
+    def _lose_list(self, _study: str, error: DestinationError) -> None:
+        told = f"{_UNREAD_LISTS[:-1]}: {sentence(error.message)}"
+        self._lost_lists[f"{_LISTS}/{_mark(told)}-lists"] = told
 
     def entries(self, study: StudyRef) -> Iterator[InstanceEntry]:
         """List the files of one study, as its records say.
 
         Records that cannot be read are listed as a file that cannot: nobody knows which they name.
         """
+        if study.locator == _LISTS:
+            for locator in self._lost_lists:
+                yield InstanceEntry(locator, _ABSENT)
+            return
         uid = _uid(study.locator)
         losses: dict[str, str] = {}
         with _unavailable():
@@ -144,8 +166,7 @@ class VaultSource:
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
     ) -> Iterator[InstanceFile | UnreadableEntry]:
         """Rebuild each file from what the vault holds now; the last `kept` are there."""
-        folder = Path(tempfile.mkdtemp(prefix="dcmvault-"))
-        try:
+        with scratch_folder() as folder:
             rebuilt: deque[Path] = deque()
             with _Rebuilding(self._lookup, folder) as rebuilding:
                 for answer in rebuilding.answers(entries):
@@ -154,12 +175,10 @@ class VaultSource:
                     yield answer
                     while len(rebuilt) >= kept:
                         rebuilt.popleft().unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _lookup(self) -> _Lookup | DcmvaultError:
         try:
-            return _Lookup(self._state())
+            return _Lookup(self._state(), self._lost_lists)
         except DcmvaultError as error:
             return error
 
@@ -176,6 +195,7 @@ class _Lookup:
     """Finds records by locator; knows those of one study at a time."""
 
     state: VaultState
+    lost_lists: Mapping[str, str]
     _word: str = ""
     #: By locator of what stands for records: why they cannot be read.
     _losses: dict[str, str] = field(default_factory=dict)
@@ -186,6 +206,9 @@ class _Lookup:
         found = _LOCATOR.match(entry.locator)
         if found is None:
             return _refusal(entry, EntryUnreadableError, "No file of a vault has this locator.")
+        if found[1] == _LISTS:
+            told = self.lost_lists.get(entry.locator, _UNREAD_LISTS)
+            return _refusal(entry, EntryUnreadableError, told)
         if found[1] != self._word:
             uid = _uid(found[1])
             losses: dict[str, str] = {}
@@ -294,14 +317,13 @@ def _legible(state: VaultState, uid: str, losses: dict[str, str]) -> LegibleStat
 
     def lose(_study: str, error: DestinationError) -> None:
         told = f"Records of the study cannot be read: {sentence(error.message)}"
-        mark = hashlib.sha256(told.encode()).hexdigest()[:_MARK_DIGITS]
-        losses[f"{_word(uid)}/{mark}-{_RECORDS}"] = told
+        losses[f"{_word(uid)}/{_mark(told)}-{_RECORDS}"] = told
 
     return LegibleState(state, lose)
 
 
-def _raise(_study: str, error: DestinationError) -> None:
-    raise error
+def _mark(told: str) -> str:
+    return hashlib.sha256(told.encode()).hexdigest()[:_MARK_DIGITS]
 
 
 def _word(uid: str) -> str:

@@ -87,8 +87,9 @@ class _Model:
         for version in self.present(source):
             held = self.levels[destination].get(version, 0)
             if held < level:
+                refuted = version in self.levels[destination] and level > Level.SENT
                 found[version[0].sop_instance_uid, version[1]] = (
-                    held > 0,
+                    held > 0 or refuted,
                     self.is_conflict(version, source, destination),
                     self.has_earlier(version, destination),
                 )
@@ -163,7 +164,8 @@ class History:
             levels = self._model.levels[destination]
             for item in sent:
                 version = (item.plan.identity, item.plan.file_sha256)
-                levels[version] = max(levels.get(version, 0), Level.SENT)
+                if not item.plan.held:
+                    levels[version] = max(levels.get(version, 0), Level.SENT)
             if self._random.random() < 0.8:
                 findings = {item.plan.entry.locator: self._finding() for item in sent}
                 world.verify(job, sent, findings, level)

@@ -260,7 +260,10 @@ class DueSuite(CatalogueCases):
         assert reasons(world.due(world.run())) == [("a", "level", True)]
 
     def test_missing_and_damaged_are_due_for_delivery(self) -> None:
-        """A verification that refutes a holding makes it due; an open question does not."""
+        """A verification that refutes a holding makes it due; an open question does not.
+
+        It is looked for first: somebody may have mended it.
+        """
         world = self.world()
         names = "abc"
         listed = [scanned(name, name, header(1, 1, n)) for n, name in enumerate(names)]
@@ -276,8 +279,13 @@ class DueSuite(CatalogueCases):
         )
         assert world.catalogue.jobs.count_items(job.job_id) == {ItemState.FAILED: 3}
         assert reasons(world.due(world.run())) == [
+            ("a", "not_held", True),
+            ("b", "damaged", True),
+        ]
+        # Who asks for no evidence has it sent.
+        assert reasons(world.due(world.run(), level=Level.SENT)) == [
             ("a", "not_held", False),
-            ("b", "not_held", False),
+            ("b", "damaged", False),
         ]
         # Another verification looks for it again: the peer may have found it meanwhile.
         expected = list(world.catalogue.plans.expected(world.source, world.destination))

@@ -104,6 +104,7 @@ class BlobIndex:
         self._keys: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._positions: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._avoided: frozenset[bytes] = frozenset()
+        self._distrusted: set[bytes] = set()
 
     @property
     def packs(self) -> dict[bytes, PackEntry]:
@@ -140,9 +141,17 @@ class BlobIndex:
         with self._lock:
             self._avoided = names
 
+    def distrust(self, name: bytes) -> None:
+        """Do not count a pack for `holds` that turned out to be damaged or gone."""
+        with self._lock:
+            self._distrusted.add(name)
+
     def holds(self, kind: BlobType, identity: bytes) -> bool:
-        """Say whether a pack that is not condemned has the blob."""
-        return any(place.pack not in self._avoided for place in self.places(kind, identity))
+        """Say whether a pack has the blob that is not condemned, nor known to be damaged."""
+        return any(
+            place.pack not in self._avoided and place.pack not in self._distrusted
+            for place in self.places(kind, identity)
+        )
 
     def places(self, kind: BlobType, identity: bytes) -> Sequence[Place]:
         """List where a blob lies: usually one place."""

@@ -21,6 +21,8 @@ class LegibleState:
     def __init__(self, state: VaultState, tell: TellLoss) -> None:
         self._state = state
         self._tell = tell
+        #: How often something could not be read so far.
+        self.losses = 0
         self._pending: dict[str, list[RecordsRef]] = {}
         for journal in state.journals:
             for ref in journal.records:
@@ -81,7 +83,8 @@ class LegibleState:
         except DestinationError as error:
             if out_of_reach(error):
                 raise
-            entries = []  # told when the studies were listed
+            self._lost("", error)
+            entries = []
         for entry in entries:
             try:
                 found |= {ref.id: ref for ref in self._state.manifest(entry)}
@@ -93,4 +96,5 @@ class LegibleState:
     def _lost(self, study_instance_uid: str, error: DestinationError) -> None:
         if out_of_reach(error):
             raise error
+        self.losses += 1
         self._tell(study_instance_uid, error)

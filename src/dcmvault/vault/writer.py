@@ -53,13 +53,16 @@ class KnownFiles:
     """Which files a vault already holds, by study; read once per study. Safe for threads.
 
     `forgotten` tells for studies that were forgotten until when what is stored does not count.
+    `lost` are files, by study and digest, of which parts are damaged or gone: they are stored anew.
     """
 
     def __init__(
         self,
         read_study: Callable[[str], list[InstanceRecord]],
         forgotten: Mapping[str, str] = MappingProxyType({}),
+        lost: set[tuple[str, bytes]] | None = None,
     ) -> None:
+        self._lost = set() if lost is None else lost
         self._read_study = read_study
         self._forgotten = forgotten
         #: By study and file, the digest of the content that counts.
@@ -79,6 +82,8 @@ class KnownFiles:
             with self._lock:
                 known = self._studies.setdefault(study_instance_uid, known)
                 self._latest.setdefault(study_instance_uid, latest)
+        if (study_instance_uid, record.file_sha256) in self._lost:
+            return False
         return known.get(record.key) == record.file_sha256
 
     def next_time(self, study_instance_uid: str) -> str:
@@ -96,6 +101,7 @@ class KnownFiles:
     ) -> None:
         """Take up what a flush made durable."""
         with self._lock:
+            self._lost.difference_update((study_instance_uid, one.file_sha256) for one in records)
             if study_instance_uid in self._studies:
                 known = self._studies[study_instance_uid]
                 known.update((record.key, record.file_sha256) for record in records)

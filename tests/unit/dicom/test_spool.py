@@ -13,6 +13,7 @@ import pytest
 from dcmvault.dicom import spool as module
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.spool import OUT_OF_RESOURCES, STORED, ArrivingInstance, Spool
+from dcmvault.durability import make_names_durable
 from dcmvault.errors import StateError
 from dcmvault.testing.dicom_files import make_study
 
@@ -93,7 +94,7 @@ def test_a_studys_folder_is_durable_though_it_was_there(
 ) -> None:
     """After its fsync failed, or a kill before it, the name may be there and be only in memory."""
     synced: list[str] = []
-    make = module.make_durable
+    make = make_names_durable
 
     def noted(folder: Path) -> None:
         if not synced:
@@ -104,7 +105,7 @@ def test_a_studys_folder_is_durable_though_it_was_there(
 
     first, second = _arriving(spool, sent), _arriving(spool, sent)
     uid = scan(sent).sop_instance_uid
-    monkeypatch.setattr(module, "make_durable", noted)
+    monkeypatch.setattr(module, "make_names_durable", noted)
     assert first.finish() == OUT_OF_RESOURCES
     assert second.finish() == STORED
     study = next(spool.studies.iterdir()).name
@@ -117,18 +118,6 @@ def test_a_studys_folder_is_durable_though_it_was_there(
         assert "studies" in synced
         assert set(again.sop_classes([uid])) == {uid}
     assert synced[-1] == study
-
-
-def test_folders_are_synced_as_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a file needs more than fsync to get past the drive's cache, its name does as well."""
-    asked: list[bool] = []
-    monkeypatch.setattr(
-        module,
-        "make_descriptor_durable",
-        lambda descriptor: asked.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)),
-    )
-    module.make_durable(tmp_path)
-    assert asked == [True]
 
 
 def test_nothing_is_made_where_a_volume_is_missing(tmp_path: Path) -> None:

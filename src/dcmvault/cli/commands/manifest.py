@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from dcmvault.app.manifest_chain import Chain, export_chain, read_chain
+from dcmvault.app.manifest_chain import Chain, export_chain
 from dcmvault.app.manifest_export import ExportReport, ExportRequest, export_manifests
 from dcmvault.app.manifest_signing import signing_key
 from dcmvault.app.manifest_validation import Signed, ValidationReport, validate_manifest
+from dcmvault.app.manifest_witness import chain_of
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.counting import tell_count
 from dcmvault.cli.output import mark, print_json, say, tell
@@ -293,7 +294,7 @@ def _match_label(match: Match) -> str:
 def _chain(out: str | None, as_json: bool) -> int:
     home = state_folder()
     begin_log(home)
-    chain = read_chain(home)
+    chain = chain_of(home, current_settings())
     key = signing_key(home).fingerprint
     if out is not None:
         folder = Path(out).absolute()
@@ -349,5 +350,7 @@ def _say_chain(chain: Chain, key: str) -> None:
             len(chain.links),
         )
         say(f"{mark(ok=True)} {links % format_number(len(chain.links))}")
-        say("  " + _("That newest links were cut off cannot be seen here: compare with an export."))
+        if chain.newest is None:
+            text = _("That newest links were cut off cannot be seen here: compare with an export.")
+            say("  " + text)
     say("  " + _("signed with the key %s") % key)

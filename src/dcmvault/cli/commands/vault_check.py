@@ -130,10 +130,24 @@ def _say(vault: str, checked: Checked) -> None:
     say_findings(result.findings)
     if not result.is_sound:
         say_studies(_("Studies that need what is damaged"), touched(result.findings))
+        if checked.refuted:
+            say()
+            say(_refuted(checked.refuted))
         say()
         _say_what_to_do(vault, result)
     elif result.level == "structure":
         say("→ " + _("With --read-data every byte is read, too."))
+
+
+def _refuted(count: int) -> str:
+    copies = ngettext(
+        "%s copy that this machine counted as held there is not counted any more; the next backup "
+        "looks at it first.",
+        "%s copies that this machine counted as held there are not counted any more; the next "
+        "backup looks at them first.",
+        count,
+    )
+    return copies % format_number(count)
 
 
 def _soundness(result: CheckResult) -> str:
@@ -192,6 +206,7 @@ def _object(checked: Checked) -> dict[str, object]:
         "vault": checked.address,
         **result_object(checked.result),
         "known_snapshots": checked.known_snapshots,
+        "no_longer_held": checked.refuted,
         "duration_s": round(checked.duration_s, 3),
         "exit_status": checked.exit_status,
         "error": None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 
 from dcmvault.config.peer_sections import DicomwebSourceSection
+from dcmvault.dicom.attribute_query import Tag
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.intake import Room
+from dcmvault.dicom.narrowed_questions import keys_of
 from dcmvault.dicom.qido_inventory import SOP_INSTANCE_UID, WebInventory
 from dcmvault.dicom.sentences import sentence
 from dcmvault.dicom.web_access import WebAccess, look_up_access
@@ -35,9 +38,12 @@ from dcmvault.model.instance import (
 )
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import Selection
 from dcmvault.ports.clock import Clock
 from dcmvault.sources.dicomweb.fetching import Wanted, WebFetching, refusal
 from dcmvault.sources.dicomweb.listing import Recollection, identity_of, list_study
+
+_log = logging.getLogger(__name__)
 
 #: Stands for "is there, but was not listed".
 _UNLISTED = Fingerprint(0, 0, 0)
@@ -98,6 +104,14 @@ class DicomwebSource:
         for uid in self._listed_studies():
             yield StudyRef(uid, uid)
 
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List the studies of a selection: what it says of them goes into the questions."""
+        if selection.studies and not selection.series:
+            yield from (StudyRef(uid, uid) for uid in selection.studies)
+            return
+        for uid in self._listed_studies(every=list(keys_of(selection))):
+            yield StudyRef(uid, uid)
+
     def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
         """Tell of the studies by UID, with the service's own counts where it tells any."""
         if among is not None:
@@ -134,20 +148,38 @@ class DicomwebSource:
             return frozenset(first_uid(row, SOP_INSTANCE_UID) for row in rows)
 
     def _listed_studies(
-        self, fields: Collection[str] = (), note: Callable[[DataSet], object] = lambda _row: None
+        self,
+        fields: Collection[str] = (),
+        note: Callable[[DataSet], object] = lambda _row: None,
+        every: Sequence[Mapping[Tag, str]] = ({},),
     ) -> list[str]:
+        """List the studies that match any of these keys; {} is matched by all."""
+        found: set[str] = set()
         with _unavailable(), self._asking() as inventory:
-            uids = sorted(inventory.studies(self._known_studies(), fields, note))
+            try:
+                for keys in every:
+                    # Those that were known count only where all are asked for.
+                    known = () if keys else self._known_studies()
+                    found |= inventory.studies(known, fields, note, keys)
+            except (DestinationUnreachableError, DestinationStoppedError):
+                raise
+            except DestinationError as error:
+                if not all(every):
+                    raise
+                _log.info("the service refuses to be asked by what is selected (%s)", error.code)
+                found |= inventory.studies(self._known_studies(), fields, note)
+        uids = sorted(found)
         self._doubts.clear()
         self._refused = 0
         # Who gives no UIDs cannot be asked by UID either.
         self._is_complete = not inventory.nameless
         if inventory.nameless:
-            self._doubt("The service lists studies without a UID that can be asked for.")
+            _doubt(self._doubts, "The service lists studies without a UID that can be asked for.")
         if inventory.is_incomplete:
-            self._doubt(
+            _doubt(
+                self._doubts,
                 "The service may have studies that it did not list: it caps its answers and gives"
-                " no further pages."
+                " no further pages.",
             )
         return uids
 
@@ -169,20 +201,20 @@ class DicomwebSource:
                     with self._asking() as inventory:
                         inventory.require_answer()
                 self._is_complete = False
-                self._doubt(f"The service does not list the study {uid}: {sentence(error.message)}")
+                _doubt(
+                    self._doubts,
+                    f"The service does not list the study {uid}: {sentence(error.message)}",
+                )
                 found = [InstanceEntry(uid, _UNLISTED)]
             else:
                 self._refused = 0
                 if inventory.is_incomplete or inventory.nameless:
                     self._is_complete = False
-                    self._doubt(
-                        f"The service may have instances of the study {uid} that it did not list."
+                    _doubt(
+                        self._doubts,
+                        f"The service may have instances of the study {uid} that it did not list.",
                     )
         yield from found
-
-    def _doubt(self, words: str) -> None:
-        if len(self._doubts) < _MOST_DOUBTS and words not in self._doubts:
-            self._doubts.append(words)
 
     def read(
         self, entries: Iterable[InstanceEntry], *, kept: int = 1
@@ -258,3 +290,8 @@ def _unavailable() -> Iterator[None]:
             f"The DICOMweb service cannot be read: {sentence(error.message)}",
             hint=error.hint or "Check that it is reachable, then run again.",
         ) from error
+
+
+def _doubt(doubts: list[str], words: str) -> None:
+    if len(doubts) < _MOST_DOUBTS and words not in doubts:
+        doubts.append(words)

@@ -28,9 +28,8 @@ import os
 import shutil
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from dcmvault.errors import (
 )
 from dcmvault.model.instance import Claim
 from dcmvault.model.sidecar import SidecarFile, UnreadableSidecar
+from dcmvault.scratch import scratch_folder
 from dcmvault.sources import local_files
 from dcmvault.sources.horos.index import INDEX_FILE, INDEX_PARTS, copy_index
 from dcmvault.sources.horos.library_json import write_library_json
@@ -83,21 +83,19 @@ def sidecar_files(base: str) -> Iterator[_Answer]:
     data = data_folder(base)
     root = LocalRoot(os.path.join(data, DATABASE_FOLDER))  # noqa: PTH118
     root.check()
-    try:
-        scratch = tempfile.mkdtemp(prefix="dcmvault-sidecar-")
-    except OSError as error:
-        raise SourceUnavailableError(
-            f"There is no place for copies of the library's own files: {error.strerror}.",
-            hint="Check the folder for temporary files, and its space.",
-        ) from None
-    try:
-        library = _Library(base, data, scratch)
+    with ExitStack() as until_end:
+        try:
+            scratch = until_end.enter_context(scratch_folder())
+        except OSError as error:
+            raise SourceUnavailableError(
+                f"There is no place for copies of the library's own files: {error.strerror}.",
+                hint="Check the folder for temporary files, and its space.",
+            ) from None
+        library = _Library(base, data, str(scratch))
         yield from library.index()
         for folder, name in _FOLDERS:
             yield from library.folder(library.place(folder), name)
         yield from library.settings()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     root.ensure_there()
 
 

@@ -7,9 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dcmvault.config.peer_sections import DimseSourceSection
-from dcmvault.dicom.attribute_query import PATIENT_ID, SERIES_INSTANCE_UID, STUDY_INSTANCE_UID
+from dcmvault.dicom.attribute_query import (
+    PATIENT_ID,
+    SERIES_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+)
 from dcmvault.dicom.command import is_usable_uid
 from dcmvault.dicom.configured_peer import peer_of
+from dcmvault.dicom.narrowed_questions import narrowed_inventory
 from dcmvault.dicom.patient_inventory import PatientInventory
 from dcmvault.dicom.study_inventory import Ask, StudyInventory
 from dcmvault.dicom.told_studies import patient_id_in, unpacked
@@ -28,6 +33,7 @@ from dcmvault.model.instance import (
     UnreadableEntry,
 )
 from dcmvault.model.remarks import SourceRemarks
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.sources.query_retrieve.counting import Counting
 from dcmvault.sources.query_retrieve.fetching import fetch
 from dcmvault.sources.query_retrieve.listing import StudyListing, study_attributes
@@ -91,11 +97,6 @@ class QueryRetrieveSource:
         """
         return SourceRemarks(tuple(self._doubts), lists_all=self._is_complete)
 
-    def _doubt(self, sentence: str) -> None:
-        if len(self._doubts) < _MOST_DOUBTS and sentence not in self._doubts:
-            self._doubts.append(sentence)
-            _log.warning("%s", sentence)
-
     def studies(self) -> Iterator[StudyRef]:
         """List the studies by UID, and keep an association for questions about them.
 
@@ -103,6 +104,15 @@ class QueryRetrieveSource:
         """
         with Questions(self._peer) as questions:
             for uid in self._list(questions, questions.studies):
+                yield StudyRef(uid, uid)
+
+    def matching(self, selection: Selection) -> Iterator[StudyRef]:
+        """List the studies of a selection: what it says of them goes into the questions."""
+        if selection.studies and not selection.series:
+            yield from (StudyRef(uid, uid) for uid in selection.studies)
+            return
+        with Questions(self._peer) as questions:
+            for uid in self._list(questions, questions.studies, selection):
                 yield StudyRef(uid, uid)
 
     def summaries(self, among: Collection[str] | None = None) -> Iterator[StudySummary]:
@@ -134,16 +144,21 @@ class QueryRetrieveSource:
                 place[PATIENT_ID] = patient_id_in(self._told.get(study_instance_uid, ""))
             return questions.instances_among(place, among)
 
-    def _list(self, questions: Questions, ask: Ask) -> Iterator[str]:
+    def _list(
+        self, questions: Questions, ask: Ask, selection: Selection = EVERYTHING
+    ) -> Iterator[str]:
         """Take the inventory, and yield its UIDs; the questions stay open meanwhile."""
         self._is_complete = True
         self._doubts = []
         self._lost = 0
         with _unavailable():
-            inventory = self._take_inventory(questions, ask)
+            inventory = None
+            if selection.asks_attributes and not questions.needs_patient:
+                inventory = narrowed_inventory(ask, self._section.max_answers, selection)
+            inventory = inventory or self._take_inventory(questions, ask)
         for doubt in inventory.doubts:
             # Studies known before were asked for by UID, so what is gone is still told rightly.
-            self._doubt(f"the PACS may have studies that it did not name: {doubt}")
+            _doubt(self._doubts, f"the PACS may have studies that it did not name: {doubt}")
         self._told = inventory.found
         self._cap = inventory.cap
         uids = sorted(self._told)
@@ -215,12 +230,12 @@ class QueryRetrieveSource:
                 return self._unlistable(uid, error)
         self._lost = 0
         for doubt in dict.fromkeys(listing.doubts):
-            self._doubt(f"the study {uid} may have more than is listed: {doubt}")
+            _doubt(self._doubts, f"the study {uid} may have more than is listed: {doubt}")
             self._is_complete = False
         return found
 
     def _unlistable(self, uid: str, error: DestinationError) -> list[InstanceEntry]:
-        self._doubt(f"the study {uid} cannot be listed: {error.message}")
+        _doubt(self._doubts, f"the study {uid} cannot be listed: {error.message}")
         self._is_complete = False
         return [InstanceEntry(uid, _NO_FINGERPRINT)]
 
@@ -246,3 +261,9 @@ def _unavailable() -> Iterator[None]:
             f"The PACS cannot be read: {message}.",
             hint=error.hint or "Check that it is reachable, then run again.",
         ) from error
+
+
+def _doubt(doubts: list[str], sentence: str) -> None:
+    if len(doubts) < _MOST_DOUBTS and sentence not in doubts:
+        doubts.append(sentence)
+        _log.warning("%s", sentence)

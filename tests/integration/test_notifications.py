@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
 from tests.conftest import RunDcmvault
 from tests.integration.notify_world import (
@@ -54,13 +55,16 @@ def world(home: Path, tmp_path: Path) -> Iterator[World]:
     identity = authority.issue("servers")
     source, copies = tmp_path / "canary-path Zebedee" / "source", tmp_path / "copies"
     for key in ("a", "b"):
-        make_study(
+        for made in make_study(
             source / f"Quintessential {key}",
             key=key,
             instances=2,
             patient_name="Quintessential^Zebedee",
             patient_id="ZQX-4711",
-        )
+        ):
+            data = pydicom.dcmread(made.path)
+            data.StudyDescription = "Hidden diagnosis"
+            data.save_as(made.path)
     with (
         mail_server(identity) as box,
         web_service(identity) as hook,
@@ -160,7 +164,7 @@ address = "dicom://{pacs.ae_title}@127.0.0.1:{pacs.port}"
     # Where it is switched on, everything is told: the search would find it.
     (private,) = world.private.taken
     assert _events(world.private) == ["run_incomplete"]
-    for name in ("Quintessential", "Zebedee", "ZQX-4711", "canary-path"):
+    for name in ("Quintessential", "Zebedee", "ZQX-4711", "Hidden diagnosis", "canary-path"):
         assert name.encode() in private.body, name
 
 

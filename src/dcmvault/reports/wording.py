@@ -305,14 +305,21 @@ def cause_title(code: str) -> str:
         "query_too_broad": _("The query was too broad"),
         "prune_refused": _("The prune would have dropped too much"),
         "manifest_damaged": _("A manifest is not as it was written"),
+        **_titles_of_what_is_beside(),
+        "internal": _("A defect of dcmvault"),
+    }
+    return titles.get(code, code)
+
+
+def _titles_of_what_is_beside() -> Mapping[str, str]:
+    """Return the titles of codes of what is not part of a copy's way."""
+    return {
         "hook_failed": _("A command of the configuration failed"),
         "notification": _("Somebody could not be told"),
         "notification_unreachable": _("Nobody took the message"),
         "notification_refused": _("The message was refused"),
         "plugin": _("A plug-in cannot be used"),
-        "internal": _("A defect of dcmvault"),
     }
-    return titles.get(code, code)
 
 
 def next_step(code: str) -> str:

@@ -88,6 +88,14 @@ class Teller:
             self._is_finishing = True
             self._start()
         until = time.monotonic() + patience_s
+        self._wait(until)
+        # What came for a channel while it was its turn.
+        with self._lock:
+            self._start()
+        self._wait(until)
+
+    def _wait(self, until: float) -> None:
+        """Wait for all threads, until then at most."""
         while time.monotonic() < until:
             with self._lock:
                 running = [one for one in self._threads if one.is_alive()]

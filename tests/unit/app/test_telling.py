@@ -181,7 +181,6 @@ def test_a_channel_that_does_not_answer_keeps_no_other_from_its_next_message(
     assert other.messages == []
     answers.set()
     teller.finish()
-    teller.tell_due(world.clock.now())
     assert [m.notice.run_id for m in other.messages] == sorted(
         m.notice.run_id for m in other.messages
     )

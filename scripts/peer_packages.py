@@ -72,6 +72,14 @@ def find_orthanc_plugin(name: str) -> Path | None:
     return None
 
 
+def find_rsyslog_module(name: str) -> Path | None:
+    """Find a module of rsyslog such as `lmnsd_ossl`."""
+    for folder in (*Path("/usr/lib").glob("*/rsyslog"), Path("/usr/lib64/rsyslog")):
+        if (folder / f"{name}.so").is_file():
+            return folder / f"{name}.so"
+    return None
+
+
 def find_node_script(package: str, path: str) -> Path | None:
     """Find a file of a package of npm that `install` put into this repository."""
     found = _NODE_FOLDER / "node_modules" / package / path
@@ -111,6 +119,9 @@ PACKAGES = (
     PeerPackage("openssh-server", _program("sshd")),
     PeerPackage("strace", _program("strace")),
     PeerPackage("tshark", _program("tshark")),
+    PeerPackage("libxml2-utils", _program("xmllint")),
+    PeerPackage("rsyslog", _program("rsyslogd")),
+    PeerPackage("rsyslog-openssl", lambda: find_rsyslog_module("lmnsd_ossl")),
     PeerPackage("nodejs", _program("node")),
     PeerPackage("npm", _program("npm")),
     PeerPackage(AZURITE, find_azurite, "npm"),

@@ -39,6 +39,7 @@ from scripts.peer_packages import (
     find_program,
     require,
 )
+from scripts.peer_syslog import rsyslog
 
 #: An opener that ignores proxies: every peer is on this machine.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -385,4 +386,5 @@ STARTERS: Mapping[str, Callable[[], AbstractContextManager[Peer]]] = {
     "s3": s3_server,
     "azurite": azurite,
     "gcs": gcs_server,
+    "rsyslog": rsyslog,
 }

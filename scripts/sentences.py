@@ -18,6 +18,7 @@ from pathlib import Path
 
 _FOLDERS = (
     "app",
+    "audit",
     "catalogue",
     "destinations",
     "engine",
@@ -28,7 +29,10 @@ _FOLDERS = (
     "vault",
 )
 #: What the coders of the vault say of bytes is told behind a sentence about the object.
-_CODERS = re.compile(r"vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)\.py$")
+#: What a DICOM audit message says is as the Standard has it.
+_CODERS = re.compile(
+    r"(vault/(recoding/.*|codec_?[a-z]*|cutting|top_level|shape)|audit/dicom_message)\.py$"
+)
 DICOM_MODULES = (
     "association",
     "attribute_query",

@@ -38,6 +38,7 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         jobs=catalogue.jobs,
         runs=catalogue.runs,
         snapshots=catalogue.snapshots,
+        meter=catalogue.statistics,
         reverification=catalogue.reverification,
         open_source=lambda _request: source,
         open_destination=lambda _address: destination,

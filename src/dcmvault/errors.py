@@ -346,6 +346,14 @@ class NotificationUnreachableError(NotificationError):
     exit_status = 5
 
 
+class CollectorError(DcmvaultError):
+    """The collector of audit messages cannot be reached; what waits is sent when it is back."""
+
+    code = "collector_unreachable"
+    retry = Retry.LATER
+    exit_status = 5
+
+
 class NotificationRefusedError(NotificationError):
     """Somebody answered no: a wrong password, an unknown address, a service that says 4xx."""
 

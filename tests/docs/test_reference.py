@@ -9,7 +9,9 @@ from pydantic_core import PydanticUndefined
 from scripts import command_line
 
 from dcmvault.app.demo import DemonstrationFailedError
+from dcmvault.audit.dicom_message import codes
 from dcmvault.cli.progress import JsonLines
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.options import Section
@@ -33,11 +35,16 @@ from dcmvault.config.sections import (
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
 from dcmvault.model.alert import AlertCode
+from dcmvault.model.audit import AuditKind
+from dcmvault.model.journal import Break
 from dcmvault.model.sample import THINNED_BY
+from dcmvault.reports import period_csv
+from dcmvault.reports.performance import DESTINATION_RULES, RUN_RULES
+from dcmvault.reports.render import render_period
 from dcmvault.reports.summary import STAGES, study_rows, summary
 from dcmvault.telemetry.prometheus import METRICS
 from dcmvault.telemetry.samples_csv import COLUMNS
-from dcmvault.testing import sample_reports
+from dcmvault.testing import sample_periods, sample_reports
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 IN_ADDRESS = {
@@ -193,6 +200,7 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     assert (destinations.pop("reverify_after"), destinations.pop("reverify_share")) == ("", "")
     vault = tables["Vaults"]
     assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
+    assert tables["[audit]"] == defaults(AuditSection)
     plans = tables["[plans.NAME]"]
     assert (plans.pop("sources"), plans.pop("destinations")) == ("–", "–")
     assert plans == defaults(PlanSection)
@@ -202,3 +210,37 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
         StowDestinationSection,
         VaultDestinationSection,
     )
+
+
+def test_every_event_of_the_journal_has_its_row_and_its_message() -> None:
+    text = page("audit.md")
+    kinds = {kind.value for kind in AuditKind}
+    documented = {row[0]: row[2] for row in rows(text) if len(row) == 3 and row[0] in kinds}
+    assert list(documented) == [kind.value for kind in AuditKind]
+    for kind, event_id, meaning, event_type in codes():
+        told = documented[kind.value]
+        assert told.startswith(f"{event_id} {meaning}"), kind
+        assert event_type in told
+    assert {f"`{kind.value}`" for kind in Break} <= set(re.findall(r"`[a-z-]+`", text))
+
+
+def test_every_column_of_a_period_has_its_row_in_order() -> None:
+    columns = [row[0] for row in rows(page("reports.md")) if row[0] in period_csv.COLUMNS]
+    assert tuple(columns[: len(period_csv.COLUMNS)]) == period_csv.COLUMNS
+
+
+def test_every_key_of_a_period_is_named() -> None:
+    keys = set(re.findall(r'"([a-z_]+)":', render_period(sample_periods.bad(), "json")))
+    words = set(re.findall(r"`([a-z_]+)`", page("reports.md") + page("summary-json.md")))
+    assert keys - words <= {"scan", "complete", "proven"}, keys - words
+
+
+def test_every_rule_of_the_analysis_has_its_row() -> None:
+    documented = [tuple(row[1:4]) for row in rows(page("reports.md")) if row[-2].endswith(" %")]
+    in_code = [
+        (" + ".join(rule.part), " + ".join(rule.whole), f"{rule.threshold:.0%}".replace("%", " %"))
+        for rule in (*RUN_RULES, *DESTINATION_RULES)
+    ]
+    assert [
+        (part, whole.replace("` of the run", ""), least) for part, whole, least in documented
+    ] == in_code

@@ -33,6 +33,7 @@ from dcmvault.testing.faulty import CrashError
 _WRITES = frozenset(
     {
         "add_jobs",
+        "add_seconds_at",
         "add_stage_seconds",
         "drop_unstarted_jobs",
         "finish",
@@ -158,6 +159,7 @@ class Flow:
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
             reverification=catalogue.reverification,
+            meter=cast(Any, death.guard(catalogue.statistics)),
             open_source=self.open_source,
             open_destination=self.open_destination,
             policy=self.policy,

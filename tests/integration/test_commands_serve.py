@@ -6,6 +6,7 @@ import json
 import signal
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import RunDcmvault, StartDcmvault
@@ -26,6 +27,13 @@ def vault(tmp_path: Path, run_dcmvault: RunDcmvault) -> str:
     return address
 
 
+def accesses(home: Path) -> list[dict[str, Any]]:
+    """Return what the audit journal has of accesses by peers."""
+    (path,) = (home / "audit").glob("audit-*.jsonl")
+    told = map(json.loads, path.read_text().splitlines())
+    return [one for one in told if one["event"] == "access"]
+
+
 def test_a_vault_is_served(
     tmp_path: Path, home: Path, vault: str, start_dcmvault: StartDcmvault
 ) -> None:
@@ -43,10 +51,10 @@ def test_a_vault_is_served(
     rest, errors = serve.communicate(timeout=30)
     assert (serve.returncode, errors) == (0, "")
     assert json.loads(rest) == {"event": "stopped"}
-    (log,) = (home / "access").iterdir()
-    found, got = map(json.loads, log.read_text().splitlines())
-    assert (found["service"], found["who"], found["answers"]) == ("C-FIND", "READER", 1)
-    assert (got["service"], got["sent"]) == ("C-GET", 2)
+    found, got = accesses(home)
+    assert (found["details"]["service"], found["details"]["answers"]) == ("C-FIND", 1)
+    assert (found["actor"]["kind"], found["actor"]["name"]) == ("peer", "READER")
+    assert (got["details"]["service"], got["details"]["sent"]) == ("C-GET", 2)
     assert got["study_instance_uids"] == [answer.StudyInstanceUID]
     for path in home.rglob("*.jsonl"):
         assert "SECRET" not in path.read_text().upper()
@@ -62,8 +70,7 @@ def test_a_vault_is_served_over_http(home: Path, vault: str, start_dcmvault: Sta
     serve.send_signal(signal.SIGTERM)
     _rest, errors = serve.communicate(timeout=30)
     assert (serve.returncode, errors) == (0, "")
-    (log,) = (home / "access").iterdir()
-    (found,) = map(json.loads, log.read_text().splitlines())
+    (found,) = (one["details"] for one in accesses(home))
     assert (found["service"], found["outcome"], found["answers"]) == ("QIDO-RS", "200", 1)
     for path in home.rglob("*.jsonl"):
         assert "SECRET" not in path.read_text().upper()

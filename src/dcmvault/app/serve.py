@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from dcmvault.app.vault_access import open_named_vault
+from dcmvault.app.wiring.audit import access_journal, forwarding_audit
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.serving import (
-    access_journal,
     answering,
     answering_web,
     vault_archive,
@@ -77,8 +77,9 @@ def serving(settings: Settings, request: ServeRequest, home: Path) -> Iterator[S
     )
     offers_web = bool(serve.web_port) or request.web_port is not None
     follows = not request.snapshot and request.as_of is None
-    journal, clock = access_journal(home), SystemClock()
+    journal, clock = access_journal(home, settings.audit), SystemClock()
     with (
+        forwarding_audit(home, settings.audit),
         vault_archive(vault, choose, home, follows=follows) as archive,
         answering(serve, archive, journal, clock) as port,
         ExitStack() as stack,

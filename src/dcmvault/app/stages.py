@@ -45,11 +45,19 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.clock import Clock
-from dcmvault.ports.destination import Destination, GetsReady, Remembered, Snapshots, TakesSeveral
+from dcmvault.ports.destination import (
+    Destination,
+    GetsReady,
+    Measured,
+    Remembered,
+    Snapshots,
+    TakesSeveral,
+)
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
+from dcmvault.ports.statistics import StageMeter
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +106,7 @@ class BackupStages:
     runs: RunCatalogue
     snapshots: SnapshotWitness
     reverification: ReverificationCatalogue
+    meter: StageMeter
     open_source: Callable[[RunRequest], Source]
     open_destination: Callable[[str], Destination]
     policy: RetryPolicy
@@ -179,8 +188,12 @@ class BackupStages:
         try:
             return BatchStep(self, request, destination, steps, seconds).run()
         finally:
+            if isinstance(destination, Measured):
+                for stage, spent in destination.measures.take().items():
+                    seconds[stage] += spent
             if seconds:
                 self.runs.add_stage_seconds(jobs[0].run_id, seconds)
+                self.meter.add_seconds_at(jobs[0].run_id, jobs[0].destination_id, seconds)
 
     def finish(self, run_id: RunId) -> bool:
         """End the run, unless the same work was asked for again while it ran: then plan again.

@@ -24,6 +24,7 @@ from dcmvault.catalogue.samples import SamplesInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
+from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
@@ -43,6 +44,7 @@ from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
 from dcmvault.ports.signs import SignBook
+from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 
@@ -66,6 +68,7 @@ class Catalogue:
     samples: SampleBook
     work: WorkFigures
     alerts: AlertBook
+    statistics: StatisticsCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -119,6 +122,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         samples=SamplesInDatabase(database),
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
+        statistics=StatisticsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -82,7 +82,7 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
         studies=len({uid for uids in touched.values() for uid in uids}),
         not_dicom=run.not_dicom,
         gone=run.gone,
-        exit_status=_exit_status(connection, run, reports, unreadable=len(unreadable)),
+        exit_status=exit_status(connection, run, reports, unreadable=len(unreadable)),
         stages=json.loads(run.stages),
         failures=tuple(_failures(connection, parts, unreadable, ended=ended)),
         warned=tuple(_warned(connection, parts)),
@@ -172,12 +172,19 @@ def destination_report(
             if part.snapshot_failure_code
             else None
         ),
+        stages=json.loads(part.stages),
     )
 
 
-def _exit_status(
+def cause_of_state(state: ItemState) -> str:
+    """Return the code of an item whose state explains itself."""
+    return _BY_STATE.get(state, _UNFINISHED)[0]
+
+
+def exit_status(
     connection: sa.Connection, run: Any, reports: Sequence[DestinationReport], *, unreadable: int
 ) -> int:
+    """Return the exit status that a run deserves, by what became of it at these destinations."""
     if run.state is RunState.CANCELLED:
         return _INTERRUPTED
     if run.state is RunState.FAILED:

@@ -309,6 +309,8 @@ run_destinations = sa.Table(
     _text("snapshot_failure_code"),
     _text("snapshot_failure"),
     _text("snapshot_failure_hint"),
+    # Seconds by stage, as JSON.
+    sa.Column("stages", sa.Text, nullable=False, server_default="{}"),
     sa.UniqueConstraint("run_id", "destination_id"),
     sa.Index(None, "destination_id"),
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import click
 
+from dcmvault.cli.audited import audited
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
@@ -31,6 +32,13 @@ class ExampleCommand(click.Command):
     ) -> None:
         super().__init__(name, callback=callback, params=list(params), help=text)
         self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; what is worth it is written down in the audit journal."""
+        with audited(ctx) as ended:
+            status = super().invoke(ctx)
+            ended.exit_status = status if isinstance(status, int) else 0
+            return status
 
     def get_short_help_str(
         self,

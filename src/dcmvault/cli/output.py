@@ -84,13 +84,18 @@ def format_age(then: datetime | None, now: datetime | None = None) -> str:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file with mode 0600, replacing an earlier one at once (OSError as it comes)."""
+    write_private_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_private_bytes(path: Path, content: bytes) -> None:
+    """Do the same with bytes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
         fresh.unlink()
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
     fresh.replace(path)
 
 

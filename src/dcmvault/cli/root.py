@@ -38,6 +38,10 @@ _COMMANDS = {
         N_("Figures for monitoring systems, and what was measured."),
     ),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
+    "audit": (
+        "dcmvault.cli.commands.audit",
+        N_("Who did what, and proof that nothing of it was changed."),
+    ),
     "manifest": (
         "dcmvault.cli.commands.manifest",
         N_("Write down what a place holds, signed, and hold it against another."),

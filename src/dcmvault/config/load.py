@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
 from dcmvault.config.channels import channel_class, unknown_plans
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
@@ -132,6 +133,7 @@ def effective(settings: Settings) -> dict[str, object]:
         "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
         "serve": settings.serve.model_dump(mode="json"),
         "monitoring": settings.monitoring.model_dump(mode="json"),
+        "audit": settings.audit.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},
     }
     destinations: dict[str, object] = {}
@@ -175,6 +177,7 @@ class _Reader:
                 for when in HooksSection.model_fields
             },
             ("monitoring",): tuple(MonitoringSection.model_fields),
+            ("audit",): tuple(AuditSection.model_fields),
         }
 
     def settings(self, table: Mapping[str, object]) -> Settings | None:

@@ -17,6 +17,7 @@ from dcmvault.config.addresses import (
     is_plain_word,
     source_section,
 )
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.hooks_section import HooksSection
@@ -90,6 +91,8 @@ class Settings(Section):
     serve: ServeSection = ServeSection()
     #: When to raise an alert, and when to hold backups.
     monitoring: MonitoringSection = MonitoringSection()
+    #: The journal of who did what, and who gets a copy.
+    audit: AuditSection = AuditSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     destinations: Mapping[str, ConfiguredDestination] = Field(default_factory=dict)
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
 from dcmvault.config.listener_section import ListenerSection
@@ -90,6 +91,7 @@ def _tables_of_how() -> list[str]:
         _deletion_table,
         _serve_table,
         _monitoring_table,
+        _audit_table,
     )
     return [line for table in tables for line in (*table(), "")]
 
@@ -379,6 +381,23 @@ def _hooks_table() -> list[str]:
         '# command = ["/usr/local/bin/mount-backup-disk"]',
         "# timeout_s = 60",
         '# on_failure = "fail"',
+    ]
+
+
+def _audit_table() -> list[str]:
+    audit = AuditSection()
+    return [
+        *_comment(
+            _(
+                "The audit journal of who did what (dcmvault audit). “collector” also gets it as "
+                "DICOM audit messages over syslog: “tls://host:6514”, “tcp://host:601” or "
+                "“udp://host:514”; what it missed is sent when it is back."
+            )
+        ),
+        "[audit]",
+        '# collector = "tls://syslog.example:6514"',
+        f"site = {_text(audit.site)}",
+        f"rotate_mib = {audit.rotate_mib}",
     ]
 
 

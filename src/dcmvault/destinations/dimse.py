@@ -14,6 +14,7 @@ from dcmvault.destinations.commitment_evidence import ask_to_commit, waiting_for
 from dcmvault.destinations.dimse_pool import AssociationSlots, IdleAssociations
 from dcmvault.destinations.dimse_probe import DimseProbe
 from dcmvault.destinations.dimse_proof import DimseProof
+from dcmvault.destinations.measures import MeasuredPacer, Measures
 from dcmvault.destinations.query_evidence import find_evidence
 from dcmvault.destinations.ways_back import Lending
 from dcmvault.dicom.association import PeerAssociation, open_association
@@ -69,6 +70,7 @@ class DimseDestination:
         self._transcodes = section.transcode == "lossless"
         self._clock = clock
         self._pacing = pacing
+        self.measures = Measures()
         self._max_associations = section.max_associations
         self._network = section.network
         self._slots = AssociationSlots(section.max_associations, clock)
@@ -102,7 +104,9 @@ class DimseDestination:
         One that was left open by an earlier delivery is taken where it serves.
         Raises DestinationUnreachableError with its subclasses.
         """
-        pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
+        pacer = None
+        if self._pacing is not None:
+            pacer = MeasuredPacer(self._pacing.pacer(origin.priority), self.measures)
         proposals = propose(kinds, transcodes=self._transcodes)
         return DimseDelivery(
             self._associated(proposals),
@@ -111,6 +115,7 @@ class DimseDestination:
             self._idle,
             self._slots.give_back,
             pacer,
+            self.measures,
             transcodes=self._transcodes,
         )
 
@@ -220,7 +225,8 @@ class DimseDelivery:
         clock: Clock,
         idle: IdleAssociations,
         on_close: Callable[[], None],
-        pacer: Pacer | None = None,
+        pacer: Pacer | None,
+        measures: Measures,
         *,
         transcodes: bool,
     ) -> None:
@@ -231,6 +237,7 @@ class DimseDelivery:
         self._idle = idle
         self._on_close = on_close
         self._pacer = pacer
+        self._measures = measures
         self._kinds = sorted(set(kinds))
         self._is_over = False
         self._is_closed = False
@@ -263,7 +270,8 @@ class DimseDelivery:
         header = check_sendable(file)
         self._require_going_on()
         try:
-            begun = self._send(file, header)
+            with self._measures.timed("send"):
+                begun = self._send(file, header)
         except DestinationUnreachableError as error:
             self._lose_all(error)
             raise
@@ -278,7 +286,8 @@ class DimseDelivery:
     def _hear(self) -> None:
         """Note what came of one file on its way, or of all when they are lost."""
         try:
-            answer = self._association.stored()
+            with self._measures.timed("wait"):
+                answer = self._association.stored()
         except DestinationUnreachableError as error:
             self._lose_all(error)
             return

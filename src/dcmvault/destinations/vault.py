@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.config.sections import VaultDestinationSection
+from dcmvault.destinations.measures import Measures
 from dcmvault.destinations.source_files import open_source_bytes, require_unchanged, unreadable
 from dcmvault.destinations.vault_at_work import Seen, VaultAtWork
 from dcmvault.destinations.vault_evidence import VaultInspection
@@ -71,7 +72,8 @@ class VaultDestination:
         self._clock = clock
         self._pacing = pacing
         self._at_work = VaultAtWork(open_vault, clock, known_snapshots)
-        self._gauge = EffortGauge()
+        self.measures = Measures()
+        self._gauge = EffortGauge(spent=self.measures.add)
         self._encoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="encoder")
 
     @property

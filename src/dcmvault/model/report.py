@@ -96,6 +96,8 @@ class DestinationReport:
     snapshot: str | None = None
     #: Why no snapshot could be taken: (code, message, hint).
     snapshot_failure: tuple[str, str, str] | None = None
+    #: Seconds by stage at this destination; empty of runs from before they were written down.
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_set_back(self) -> bool:

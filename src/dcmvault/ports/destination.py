@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -139,6 +139,29 @@ class TakesSeveral(Protocol):
 
     def close_idle(self) -> None:
         """End the connections that are kept for further deliveries; harmless at any time."""
+        ...
+
+
+class SpentSeconds(Protocol):
+    """Seconds that deliveries spent, by what for. Safe for several threads."""
+
+    def take(self) -> Mapping[str, float]:
+        """Return what was spent since this was last asked.
+
+        `encode` (encoders were busy, by their number) and `write` (the store was) of a vault;
+        `send`, `wait` (for the peer's answers) and `paced` (a limit held bytes back) of a PACS,
+        summed over associations.
+        """
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A destination that knows what its deliveries spend their time on."""
+
+    @property
+    def measures(self) -> SpentSeconds:
+        """What all deliveries together spent."""
         ...
 
 

@@ -20,6 +20,7 @@ from dcmvault.reports.grouping import (
     warning_sentences,
 )
 from dcmvault.reports.pages import render_page
+from dcmvault.reports.performance_words import performance_blocks
 from dcmvault.reports.summary import duration_s, lowest_level
 from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
@@ -45,14 +46,15 @@ def render(report: RunReport) -> str:
     rows = by_study(report.study_reports, names)
     return render_page(
         "report.html",
-        words=_words(report),
+        words=fixed_words(report),
         report=report,
         warnings=warning_sentences(report),
         verdict=verdict(report),
-        figures=_figures(report),
-        facts=_facts(report),
+        figures=figures(report),
+        facts=facts(report),
         parts=[_part(part, report) for part in report.destinations],
         stages=_stages(report),
+        performance=tuple(performance_blocks(report)),
         groups=[_group(group) for group in by_cause(report.failures)],
         hidden_files=hidden_files_note(report.failures, report.run_id),
         names=names,
@@ -63,7 +65,7 @@ def render(report: RunReport) -> str:
     )
 
 
-def _words(report: RunReport) -> dict[str, str]:
+def fixed_words(report: RunReport) -> dict[str, str]:
     """Return the page's fixed words."""
     titles = {
         RunKind.BACKUP: _("Backup report"),
@@ -73,6 +75,7 @@ def _words(report: RunReport) -> dict[str, str]:
     return {
         "title": titles[report.request.kind],
         "destinations": _("Evidence by destination"),
+        "performance": _("What took the time"),
         "stages": _("Time by stage"),
         "stages_note": _("Stages work side by side: their sum may exceed the duration."),
         "failures": _("What did not reach its level"),
@@ -99,7 +102,7 @@ def _words(report: RunReport) -> dict[str, str]:
     }
 
 
-def _figures(report: RunReport) -> list[tuple[str, str]]:
+def figures(report: RunReport) -> list[tuple[str, str]]:
     """Return the big numbers: value and label; none of a run that ended before it planned."""
     if not report.destinations:
         return []
@@ -129,7 +132,8 @@ def _figures(report: RunReport) -> list[tuple[str, str]]:
     ]
 
 
-def _facts(report: RunReport) -> list[tuple[str, str]]:
+def facts(report: RunReport) -> list[tuple[str, str]]:
+    """Return what is to be known of the run itself."""
     return [
         (_("Run"), report.run_id),
         (_("State"), state_label(report.state)),

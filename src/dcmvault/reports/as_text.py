@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.report import DestinationReport, Failure, RunReport
+from dcmvault.reports.document_text import block_lines
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.grouping import (
     FailureGroup,
@@ -18,6 +19,7 @@ from dcmvault.reports.grouping import (
     level_label,
     warning_sentences,
 )
+from dcmvault.reports.performance_words import performance_blocks
 from dcmvault.reports.summary import duration_s
 from dcmvault.reports.times import age_of_evidence, as_of, utc
 from dcmvault.reports.wording import (
@@ -44,6 +46,7 @@ def render(report: RunReport) -> str:
         _failures(report),
         _studies(report),
         _warnings(report),
+        _performance(report),
         _stages(report),
         _levels(report),
     ]
@@ -147,6 +150,13 @@ def _warnings(report: RunReport) -> Iterator[str]:
         yield _title(_("Warnings"))
         for warning in warnings:
             yield from _wrapped(f"* {warning}", "  ")
+
+
+def _performance(report: RunReport) -> Iterator[str]:
+    if blocks := tuple(performance_blocks(report)):
+        yield _title(_("What took the time"))
+        for block in blocks:
+            yield from block_lines(block)
 
 
 def _stages(report: RunReport) -> Iterator[str]:

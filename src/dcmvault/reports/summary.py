@@ -13,6 +13,7 @@ from dcmvault.model.report import (
     RunReport,
     StudyReport,
 )
+from dcmvault.reports.performance import performance_object
 from dcmvault.reports.redaction import redacted
 
 #: Stages that every summary has, though nothing may have been spent on them.
@@ -56,6 +57,7 @@ def summary(report: RunReport, privacy: Privacy = Privacy.OFF) -> dict[str, obje
         "warned": [_failure(warned) for warned in report.warned],
         "destinations": [_destination(part) for part in report.destinations],
         "error": _cause(report.error),
+        "performance": performance_object(report),
     }
 
 

@@ -235,6 +235,10 @@ def stage_label(stage: str) -> str:
         "deliver": _("deliver"),
         "verify": _("verify"),
         "snapshot": _("take the snapshot"),
+        "write": _("write to the store"),
+        "send": _("send"),
+        "wait": _("wait for answers"),
+        "paced": _("held back by the bandwidth"),
     }
     return labels.get(stage, stage)
 
@@ -303,6 +307,7 @@ def cause_title(code: str) -> str:
         "vault_busy": _("Another process holds the vault"),
         "study_held": _("The study is under legal hold"),
         "query_too_broad": _("The query was too broad"),
+        "collector_unreachable": _("The collector of audit messages is away"),
         "prune_refused": _("The prune would have dropped too much"),
         "manifest_damaged": _("A manifest is not as it was written"),
         **_titles_of_what_is_beside(),

@@ -48,6 +48,7 @@ from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
 from dcmvault.ports.signs import SignBook
+from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -96,6 +97,11 @@ class OpenedCatalogue(Protocol):
     @property
     def deletion(self) -> DeletionCatalogue:
         """Facts for whoever wants to delete originals."""
+        ...
+
+    @property
+    def statistics(self) -> StatisticsCatalogue:
+        """What many runs did."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dcmvault.vault.profile import DEFAULT_PROFILE, PROFILES, Profile
@@ -45,6 +46,8 @@ class EffortGauge:
     """
 
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    #: Told of seconds in which all encoders (`encode`) or the store (`write`) were busy.
+    spent: Callable[[str, float], None] = lambda _stage, _seconds: None
     _stored: _Rate = field(default_factory=_Rate)
     #: Encoding under each profile, scaled to what `fast` would do.
     _encoded: _Rate = field(default_factory=_Rate)
@@ -52,11 +55,13 @@ class EffortGauge:
 
     def stored(self, size: int, seconds: float) -> None:
         """Note that the store took so many bytes in so many seconds."""
+        self.spent("write", seconds)
         with self._lock:
             self._stored.add(size, seconds)
 
     def encoded(self, profile: Profile, size: int, seconds: float) -> None:
         """Note that one core encoded so many bytes of content in so many seconds."""
+        self.spent("encode", seconds / self.cores)
         with self._lock:
             self._encoded.add(size, seconds * _RATES[profile.name] / _RATES["fast"])
 

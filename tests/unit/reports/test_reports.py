@@ -120,6 +120,7 @@ def test_summary_contract() -> None:
         "warned",
         "destinations",
         "error",
+        "performance",
     ]
     assert found["stages"] == {**dict.fromkeys(STAGES, 0.0), **sample_reports.bad().stages}
     assert found["level"] == "complete"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dcmvault.app.wiring.services import peer_at, scp_rules, tls_options
 from dcmvault.archives.vault import VaultArchive
-from dcmvault.audit.access_log import AccessLog
 from dcmvault.config import secrets
 from dcmvault.config.serving_section import ServeSection, unguarded_web
 from dcmvault.dicom.archive_association import ArchiveAssociation, ArchiveService
@@ -27,8 +26,6 @@ from dcmvault.ports.clock import Clock
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.state import VaultState
 
-#: The folder of the access log, in the state folder.
-_ACCESS = "access"
 #: The folder of what is known of studies, in the state folder.
 _CARDS = "cards"
 
@@ -38,11 +35,6 @@ def vault_archive(
 ) -> VaultArchive:
     """Make the archive over a vault, a context; DestinationError where it cannot be read."""
     return VaultArchive(vault, choose, follows=follows, keeps=home / _CARDS)
-
-
-def access_journal(home: Path) -> AccessJournal:
-    """Return where accesses are noted."""
-    return AccessLog(home / _ACCESS)
 
 
 @contextmanager

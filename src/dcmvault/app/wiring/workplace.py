@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dcmvault.app.at_destinations import Probed
+from dcmvault.app.wiring.audit import audit_journal
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
@@ -37,7 +38,7 @@ from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
-from dcmvault.ports.queue import Worker, WorkQueue
+from dcmvault.ports.queue import RunStages, Worker, WorkQueue
 from dcmvault.ports.source import Source
 from dcmvault.telemetry.meter import ByteMeter
 
@@ -106,7 +107,7 @@ class Workplace:
             stages = self._stages()
             self._worker = DurableWorker(
                 self._work_database,
-                stages,
+                self._audited(stages),
                 concurrency=lambda _destination_id: JOBS_PER_DESTINATION,
                 stopping=stages.stopping,
             )
@@ -227,6 +228,13 @@ class Workplace:
         thread.start()
         return thread
 
+    def _audited(self, stages: BackupStages) -> RunStages:
+        """Have runs written down in the audit journal as they begin and end."""
+        from dcmvault.app.audited_stages import AuditedStages  # noqa: PLC0415 - when needed
+
+        journal = audit_journal(self.home, self.settings.audit.rotate_mib)
+        return AuditedStages(stages, journal, self.catalogue.statistics)
+
     def _stages(self) -> BackupStages:
         from dcmvault.app.announcing import Announcer  # noqa: PLC0415 - imported when needed
         from dcmvault.app.around_runs import AroundRuns  # noqa: PLC0415 - imported when needed
@@ -255,6 +263,7 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            meter=self.catalogue.statistics,
             open_source=source_of,
             open_destination=self.destination,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),

@@ -9,6 +9,7 @@ import click
 
 from dcmvault.app.backup import follow, make_request, start
 from dcmvault.app.listen import Arrivals, Listening
+from dcmvault.app.wiring.audit import forwarding_audit
 from dcmvault.app.wiring.listener import receiving
 from dcmvault.cli.building import ExampleCommand, level_of, level_option, progress_option
 from dcmvault.cli.interrupts import stoppable
@@ -75,6 +76,7 @@ def _listen(to: tuple[str, ...], level: str | None, as_json: bool, progress: str
     arrivals = Arrivals()
     with (
         opened(settings) as session,
+        forwarding_audit(session.home, settings.audit),
         stoppable() as stop,
         receiving(
             settings.listener, session.workplace.catalogue.holdings, arrivals.arrived

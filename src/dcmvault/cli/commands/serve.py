@@ -28,7 +28,7 @@ def command() -> click.Command:
             "Viewers read from the backup as it stands, instances bit for bit, and nothing is "
             "ever written to it. Whom it answers, and where C-MOVE may send to, stands in [serve] "
             "of the configuration. The present state follows new snapshots. Every access is "
-            "noted in the folder “access” of the state folder."
+            "noted in the audit journal (dcmvault audit search --event access)."
         ),
         params=[
             vault_argument(),

@@ -177,6 +177,7 @@ def test_a_channel_that_does_not_answer_keeps_no_other_from_its_next_message(
         if len(world.events("office")) == 3:
             break
         time.sleep(0.02)
+        teller.tell_due(world.clock.now())
     assert world.events("office") == ["run_ok"] * 3
     assert other.messages == []
     answers.set()

@@ -16,7 +16,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 # What an installation is made from: when one of these changes, it is made again.
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
-LINTED := src tests bench scripts scripts/golden_vaults scripts/peers tools
+LINTED := src tests bench examples scripts scripts/golden_vaults scripts/peers tools
 
 .PHONY: demo
 demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, damage, detect, repair, report
@@ -67,7 +67,7 @@ pins: python  ## resolve the dependencies anew into constraints.txt
 .PHONY: clean
 clean:  ## remove everything that the other targets made
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
-	@find src tests bench scripts tools -name __pycache__ -prune -exec rm -rf {} +
+	@find src tests bench examples scripts tools -name __pycache__ -prune -exec rm -rf {} +
 	@find src -name '*.mo' -delete
 
 .PHONY: help

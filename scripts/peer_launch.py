@@ -29,7 +29,6 @@ _STOP_S = 10.0
 _START_ATTEMPTS = 3
 #: Below those that Linux, BSD and Windows give to connections by themselves.
 _PORTS = range(18_000, 32_000)
-_claims: list[socket.socket] = []
 
 
 class PeerFailedError(Exception):
@@ -87,7 +86,7 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _claims.append(claim)
+    claim.detach()  # open until the process ends
     return True
 
 

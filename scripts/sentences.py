@@ -22,6 +22,7 @@ _FOLDERS = (
     "catalogue",
     "destinations",
     "engine",
+    "notify",
     "object_stores",
     "pipeline",
     "sources",

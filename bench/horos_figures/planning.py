@@ -22,6 +22,7 @@ from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.sources.horos import HorosSource
 
 
@@ -48,6 +49,8 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         policy=RetryPolicy(),
         clock=clock,
         seal_run=lambda _run_id: None,
+        signs=catalogue.signs,
+        hold=HoldPolicy,
         stopping=threading.Event(),
     )
     wanted = DestinationRequest(destination.name, Level.PROVEN)

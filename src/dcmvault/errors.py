@@ -95,6 +95,12 @@ class SourceEmptyError(SourceUnavailableError):
     code = "source_empty"
 
 
+class SourceHeldError(SourceUnavailableError):
+    """Much of the source changed or went at once: nothing is delivered until somebody looked."""
+
+    code = "source_held"
+
+
 class SourceIndexError(SourceUnavailableError):
     """The index of a source is missing, damaged or of an unknown layout; its files may be there."""
 
@@ -332,12 +338,49 @@ class ManifestDamagedError(DcmvaultError):
     retry = Retry.OPERATOR
 
 
+class NotificationError(DcmvaultError):
+    """Somebody could not be told of something; what it was about is not touched by that."""
+
+    code = "notification"
+
+
+class NotificationUnreachableError(NotificationError):
+    """Nobody took the message now."""
+
+    code = "notification_unreachable"
+    retry = Retry.LATER
+    exit_status = 5
+
+
 class CollectorError(DcmvaultError):
     """The collector of audit messages cannot be reached; what waits is sent when it is back."""
 
     code = "collector_unreachable"
     retry = Retry.LATER
     exit_status = 5
+
+
+class NotificationRefusedError(NotificationError):
+    """Somebody answered no: a wrong password, an unknown address, a service that says 4xx."""
+
+    code = "notification_refused"
+    retry = Retry.OPERATOR
+    exit_status = 5
+
+
+class HookFailedError(DcmvaultError):
+    """A command of the user's own failed, and the configuration says that the run fails then."""
+
+    code = "hook_failed"
+    retry = Retry.OPERATOR
+
+
+class PluginError(DcmvaultError):
+    """A plug-in is needed that cannot be used."""
+
+    code = "plugin"
+    retry = Retry.OPERATOR
+    exit_status = 4
 
 
 class QueryTooBroadError(DcmvaultError):

@@ -11,6 +11,8 @@ import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 #: Languages with a catalogue, as gettext names them; the first is the language of the code.
@@ -89,7 +91,13 @@ def _originals(path: Path) -> Iterator[str]:
         yield content[start : start + length].decode("utf-8")
 
 
-_chosen = _Chosen()
+_process = _Chosen()
+#: What this thread speaks for a while, where that is another language than the process's.
+_for_a_while: ContextVar[_Chosen | None] = ContextVar("dcmvault_language", default=None)
+
+
+def _current() -> _Chosen:
+    return _for_a_while.get() or _process
 
 
 def normalise_language(code: str) -> str:
@@ -118,18 +126,34 @@ def use_language(code: str) -> None:
     if not language:
         msg = f"no catalogue for language {code!r}"
         raise ValueError(msg)
-    _chosen.choose(language)
+    _process.choose(language)
+
+
+@contextmanager
+def speaking(code: str) -> Iterator[None]:
+    """Speak the language of `code` inside, in this thread only; empty or unknown: as before."""
+    language = normalise_language(code)
+    if not language:
+        yield
+        return
+    other = _Chosen()
+    other.choose(language)
+    token = _for_a_while.set(other)
+    try:
+        yield
+    finally:
+        _for_a_while.reset(token)
 
 
 def language() -> str:
     """Return the language in use, a member of LANGUAGES."""
-    _chosen.messages()
-    return _chosen.language
+    _current().messages()
+    return _current().language
 
 
 def gettext(message: str) -> str:
     """Translate a message."""
-    return _chosen.messages().gettext(message)
+    return _current().messages().gettext(message)
 
 
 def sentence(text: str) -> str:
@@ -139,12 +163,12 @@ def sentence(text: str) -> str:
     """
     if language() == LANGUAGES[0] or not text:
         return text
-    return _chosen.translated(text)
+    return _current().translated(text)
 
 
 def ngettext(singular: str, plural: str, number: int) -> str:
     """Translate a message that depends on a number."""
-    return _chosen.messages().ngettext(singular, plural, number)
+    return _current().messages().ngettext(singular, plural, number)
 
 
 def format_number(value: float, digits: int = 0) -> str:

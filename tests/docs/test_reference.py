@@ -15,6 +15,7 @@ from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.classification_section import ClassificationSection
 from dcmvault.config.conditions import ConditionsSection
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import (
     DimseDestinationSection,
@@ -37,12 +38,16 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
+from dcmvault.model.alert import AlertCode
 from dcmvault.model.audit import AuditKind
 from dcmvault.model.journal import Break
+from dcmvault.model.sample import THINNED_BY
 from dcmvault.reports import period_csv
 from dcmvault.reports.performance import DESTINATION_RULES, RUN_RULES
 from dcmvault.reports.render import render_period
 from dcmvault.reports.summary import STAGES, study_rows, summary
+from dcmvault.telemetry.prometheus import METRICS
+from dcmvault.telemetry.samples_csv import COLUMNS
 from dcmvault.testing import sample_periods, sample_reports
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -146,6 +151,21 @@ def defaults(*sections: type[Section]) -> dict[str, str]:
     return found
 
 
+def test_monitoring_is_as_the_code_has_it() -> None:
+    """Columns and how they are thinned, metrics with all that is said of them, alerts."""
+    text = page("monitoring.md")
+    samples, rest = text.split("## Metrics")
+    metrics, alerts = rest.split("## Alerts")
+    columns = {row[0]: row[3] for row in rows(samples)[1:]}
+    assert tuple(columns) == COLUMNS
+    assert {figure: columns[figure.value] for figure in THINNED_BY} == dict(THINNED_BY)
+    assert [[cell.replace("`", "") for cell in row] for row in rows(metrics)[1:]] == [
+        [one.name, one.kind.value, ", ".join(one.labels) or "–", one.about.rstrip(".")]
+        for one in METRICS.values()
+    ]
+    assert [row[0] for row in rows(alerts)[1:]] == [code.value for code in AlertCode]
+
+
 def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     text = page("configuration.md")
     tables: dict[str, dict[str, str]] = {}
@@ -172,6 +192,7 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     conditions = [row[0] for row in rows(text.split("## [[rules]]")[1].split("\n## ")[0])][1:]
     named = [name for row in conditions for name in row.replace("`", "").split(", ")]
     assert named == list(ConditionsSection.model_fields)
+    assert tables["[monitoring]"] == defaults(MonitoringSection)
     assert tables["[bandwidth]"] == {"rate": BandwidthSection().rate, "windows": "[]"}
     sources = tables["[sources.NAME]"]
     assert sources.pop("address") == "–"

@@ -23,6 +23,7 @@ from dcmvault.model.report import RunReport
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.destination import Destination
 from dcmvault.ports.source import Source
 from dcmvault.sources.folder import FolderSource
@@ -127,6 +128,7 @@ class Flow:
         self.catalogue: Catalogue = open_catalogue(str(folder / "catalogue.sqlite3"))
         self.clock = clock if clock is not None else TickingClock()
         self.policy = RetryPolicy(jitter=0)
+        self.hold = HoldPolicy()
         self.destinations: dict[str, Destination] = {}
         #: Sources by their addresses that are no folders.
         self.sources: dict[str, Source] = {}
@@ -170,6 +172,8 @@ class Flow:
             policy=self.policy,
             clock=self.clock,
             seal_run=lambda _run_id: None,
+            signs=catalogue.signs,
+            hold=lambda: self.hold,
         )
 
     def ask(

@@ -80,6 +80,7 @@ def make_request(
     due: bool = False,
     routing: RoutingSection | None = None,
     max_studies: int = 0,
+    accept_changes: bool = False,
 ) -> RunRequest:
     """Check what a user asks for, without any connection, and make it canonical.
 
@@ -121,6 +122,7 @@ def make_request(
         selection=selection,
         routing=_routing(routing, addresses),
         max_studies=max_studies,
+        accept_changes=accept_changes,
     )
 
 
@@ -148,6 +150,7 @@ def make_requests(
     include_other_files: bool = False,
     routing: RoutingSection | None = None,
     max_studies: int = 0,
+    accept_changes: bool = False,
 ) -> list[RunRequest]:
     """Make one backup for each source, checked as by `make_request`, before any begins.
 
@@ -166,6 +169,7 @@ def make_requests(
             include_other_files=include_other_files,
             routing=routing,
             max_studies=max_studies,
+            accept_changes=accept_changes,
         )
         if any(other.source == request.source for other in requests):
             raise UsageError(_("The source %(name)s is named twice.") % {"name": source})
@@ -173,12 +177,16 @@ def make_requests(
     return requests
 
 
-def requests_of_plan(settings: Settings, name: str) -> list[RunRequest]:
+def requests_of_plan(
+    settings: Settings, name: str, *, accept_changes: bool = False
+) -> list[RunRequest]:
     """Make the backups of a configured plan; AddressError where there is none of this name."""
-    return requests_of(settings, settings.plan(name))
+    return requests_of(settings, settings.plan(name), accept_changes=accept_changes)
 
 
-def requests_of(settings: Settings, plan: PlanSection) -> list[RunRequest]:
+def requests_of(
+    settings: Settings, plan: PlanSection, *, accept_changes: bool = False
+) -> list[RunRequest]:
     """Make the backups of a plan, one for each source."""
     return make_requests(
         settings,
@@ -190,6 +198,7 @@ def requests_of(settings: Settings, plan: PlanSection) -> list[RunRequest]:
         include_other_files=plan.include_other_files,
         routing=plan.routing,
         max_studies=plan.max_studies,
+        accept_changes=accept_changes,
     )
 
 

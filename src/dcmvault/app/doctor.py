@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
+from dcmvault.app.wiring.notifiers import build_notifier
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.config.load import load_settings
@@ -22,6 +23,7 @@ from dcmvault.config.peer_sections import (
     DimsePeerSection,
     DimseSourceSection,
 )
+from dcmvault.config.plugins import installed_plugins
 from dcmvault.config.sections import DestinationSection, FolderSourceSection
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DcmvaultError
@@ -48,13 +50,14 @@ class Check:
 
 def examine(home: Path, settings_path: Path) -> list[Check]:
     """Look at the program, the state folder, the configuration and every configured place."""
-    checks = list(_program())
+    checks = [*_program(), *_plugins()]
     checks += _state_folder(home)
     settings, check = _configuration(settings_path)
     checks.append(check)
     if settings is not None:
         checks.append(_catalogue(home, settings))
         checks += _places(settings)
+        checks += _channels(settings)
     return checks
 
 
@@ -173,6 +176,28 @@ def _places(settings: Settings) -> Iterator[Check]:
             yield from _probed(what, _destination(settings.destination(name).section))
         except ConfigurationError as error:
             yield Check(what, False, error.message, error.hint)
+
+
+def _plugins() -> Iterator[Check]:
+    """Try every plug-in that is installed: a broken one stops none of the others."""
+    for one in installed_plugins():
+        what = _("plug-in %(name)s") % {"name": one.name}
+        if one.problem:
+            yield Check(what, False, one.problem)
+        else:
+            yield Check(what, True, f"{one.package} ({one.group.value.removeprefix('dcmvault.')})")
+
+
+def _channels(settings: Settings) -> Iterator[Check]:
+    """Make every channel with its secrets; nobody is told anything."""
+    for name, section in settings.notifications.items():
+        what = _("channel %(name)s") % {"name": name}
+        try:
+            notifier = build_notifier(section, SystemClock())
+        except DcmvaultError as error:
+            yield Check(what, False, error.message, error.hint)
+        else:
+            yield Check(what, None, notifier.name, _("Try it: dcmvault notify test"))
 
 
 def _as_destination(source: DimseSourceSection) -> DimseDestinationSection:

@@ -8,20 +8,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.errors import (
     DestinationError,
     DestinationUnreachableError,
     LevelNotSupportedError,
 )
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import DestinationId, JobId
+from dcmvault.model.identifiers import JobId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import DAMAGED, RunKind, RunRequest
 from dcmvault.model.snapshot import Origin
 from dcmvault.pipeline.delivery import BatchDelivery
-from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.presence import Presence
-from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.pipeline.verification import Found, cannot_verify, verify_items
 from dcmvault.ports.catalogue import Item, JobCatalogue, Outcome
 from dcmvault.ports.clock import Clock
@@ -50,18 +50,11 @@ class StepContext(Protocol):
     presence: Presence
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId]
+    at_destinations: AtDestinations
 
     @property
     def open_source(self) -> Callable[[RunRequest], Source]:
         """Make the source of a run."""
-        ...
-
-    def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
-        """Return the destination's circuit breaker, shared by all its jobs in this process."""
-        ...
-
-    def gate(self, destination_id: DestinationId, destination: Destination) -> LaneGate | None:
-        """Return what counts the deliveries at once, of a destination that takes several."""
         ...
 
     def fail_items(self, job_id: JobId, states: frozenset[ItemState], why: Failed) -> None:
@@ -143,11 +136,11 @@ class BatchStep:
             destination=self.destination,
             jobs=stages.jobs,
             policy=stages.policy,
-            breaker=stages.breaker(batch[0][0].destination_id),
+            breaker=stages.at_destinations.breaker(batch[0][0].destination_id),
             clock=stages.clock,
             stopping=stages.stopping,
             sent_is_held=self.steps[0].level is Level.SENT,
-            gate=stages.gate(batch[0][0].destination_id, self.destination),
+            gate=stages.at_destinations.gate(batch[0][0].destination_id, self.destination),
             presence=stages.presence,
         )
         began = time.perf_counter()
@@ -325,7 +318,7 @@ class JobStep:
 
     def _verify(self, items: Sequence[Item], *, lost_are_due: Collection[int]) -> float | None:
         stages = self.stages
-        breaker = stages.breaker(self.job.destination_id)
+        breaker = stages.at_destinations.breaker(self.job.destination_id)
         if breaker.is_open:
             return self._unverified(items, breaker.refusal())
         began = time.perf_counter()
@@ -370,7 +363,7 @@ class JobStep:
         """Leave the job alone for a while; return for how many seconds."""
         stages = self.stages
         stages.jobs.set_job_state(self.job.job_id, JobState.RETRYING)
-        rest_s = stages.breaker(self.job.destination_id).rest_s
+        rest_s = stages.at_destinations.breaker(self.job.destination_id).rest_s
         return max(stages.policy.wait_after(self.job.attempt), rest_s)
 
     def end(self, state: JobState) -> None:

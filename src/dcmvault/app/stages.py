@@ -12,21 +12,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from dcmvault.app.around_runs import AroundRuns
+from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
 from dcmvault.app.rerouting import Rerouting
 from dcmvault.app.run_planning import RunPlanning, marks_of
+from dcmvault.errors import HookFailedError, SourceEmptyError
 from dcmvault.model.classification import StudyMarks
-from dcmvault.model.identifiers import DestinationId, JobId, RunId
+from dcmvault.model.identifiers import DestinationId, JobId, RunId, SourceId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState, Priority
 from dcmvault.model.plan import RunKind, RunRequest
 from dcmvault.model.report import RunState
 from dcmvault.pipeline.classification import Classifier
-from dcmvault.pipeline.concurrency import ConcurrencyController
-from dcmvault.pipeline.lanes import LaneGate
 from dcmvault.pipeline.presence import Presence
-from dcmvault.pipeline.retry import CircuitBreaker, RetryPolicy
+from dcmvault.pipeline.retry import RetryPolicy
 from dcmvault.pipeline.selection import is_passed_through, remarks_of, select_from
+from dcmvault.pipeline.sudden_change import HoldPolicy, require_believable
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     Outcome,
@@ -47,15 +49,13 @@ from dcmvault.ports.destination import (
 )
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
 from dcmvault.ports.statistics import StageMeter
 from dcmvault.ports.strategy import RouteBook, StudyFactsCatalogue
 
 _log = logging.getLogger(__name__)
 
-#: How long a destination is left alone, in first waits of the retry policy, and at most.
-_BREAKER_WAITS = 12
-_LONGEST_REST_S = 60.0
 #: Seconds between notes of how far a pass has come.
 _NOTE_S = 0.25
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
@@ -110,15 +110,21 @@ class BackupStages:
     clock: Clock
     #: Told of a backup that ended, to write down what its destinations hold.
     seal_run: Callable[[RunId], None]
+    signs: SignBook
+    #: Says when backups of a source are held now.
+    hold: Callable[[], HoldPolicy]
+    #: Says what happens around runs now, if anything does.
+    around: Callable[[], AroundRuns | None] = lambda: None
     stopping: threading.Event = field(default_factory=threading.Event)
     #: Says of a destination and a priority for how many seconds such work is held back; 0: not.
     held_back_s: Callable[[DestinationId, Priority], float] = lambda _destination, _priority: 0.0
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
-    _breakers: dict[DestinationId, CircuitBreaker] = field(default_factory=dict)
-    _gates: dict[DestinationId, LaneGate] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    at_destinations: AtDestinations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at_destinations = AtDestinations(self.policy, self.clock)
 
     def plan(self, run_id: RunId) -> Sequence[Job]:
         """Scan the source (unless only to verify), find what is due, and write it down as jobs."""
@@ -127,6 +133,8 @@ class BackupStages:
             return []
         request = record.request
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
+        if (around := self.around()) is not None:
+            around.begin(run_id, request)
         self.plans.drop_unstarted_jobs(run_id)
         source_id = self.sources.source(request.source)
         counts: ScanCounts | None = None
@@ -134,20 +142,7 @@ class BackupStages:
         marks: Mapping[str, StudyMarks] = {}
         if request.kind.delivers:
             self._get_ready(request)
-            with self.timed(run_id, "scan"), _rare_collections():
-                source = self.open_source(request)
-                counts = select_from(
-                    source,
-                    self.sources,
-                    run_id,
-                    include_other_files=request.include_other_files,
-                    listed=self._counting(run_id),
-                    open_other=lambda address: self.open_source(replace(request, source=address)),
-                    held_at=[self.plans.destination(w.address) for w in request.destinations],
-                    selection=request.selection,
-                )
-                warnings = _warnings(source, counts)
-                marks = marks_of(source)
+            counts, warnings, marks = self._scan(run_id, request, source_id)
         # Jobs in the middle are there only when the engine lost the run's work.
         jobs = [job for job in self.runs.jobs(limit=sys.maxsize) if job.run_id == run_id]
         with self.timed(run_id, "plan"), _rare_collections():
@@ -216,7 +211,15 @@ class BackupStages:
             Closing(
                 run_id, request, self.plans, self.runs, self.snapshots, self.open_source
             ).accept_losses(destinations)
+        try:
+            if (around := self.around()) is not None:
+                around.close(self.runs.run(run_id))
+        except HookFailedError as error:
+            self.fail(run_id, error.code, error.message, error.hint)
+            return True
         ended = self.runs.finish_run(run_id, self.clock.now())
+        if ended and (around := self.around()) is not None:
+            around.ended(run_id)
         if ended and request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
             self.seal_run(run_id)
         return ended
@@ -226,6 +229,8 @@ class BackupStages:
         self.runs.record_error(run_id, code, message, hint)
         self.runs.set_run_state(run_id, RunState.FAILED, self.clock.now())
         self.runs.cancel_items(run_id)
+        if (around := self.around()) is not None:
+            around.ended(run_id)
 
     def fail_job(self, job_id: JobId, message: str) -> None:
         """Fail a job that cannot go on; what it did not settle is due in the next run."""
@@ -254,24 +259,38 @@ class BackupStages:
                 ],
             )
 
-    def breaker(self, destination_id: DestinationId) -> CircuitBreaker:
-        """Return the destination's circuit breaker, shared by all its jobs in this process."""
-        with self._lock:
-            # It rests as long as a few waits: a minute, where these are not configured.
-            rest_s = min(_BREAKER_WAITS * self.policy.wait_s, _LONGEST_REST_S)
-            return self._breakers.setdefault(
-                destination_id, CircuitBreaker(self.clock, open_s=rest_s)
-            )
+    def _scan(
+        self, run_id: RunId, request: RunRequest, source_id: SourceId
+    ) -> tuple[ScanCounts, Sequence[str], Mapping[str, StudyMarks]]:
+        """Make a pass over the source; return what it saw, what is worth a word, and marks.
 
-    def gate(self, destination_id: DestinationId, destination: Destination) -> LaneGate | None:
-        """Return what counts the deliveries at once, of a destination that takes several."""
-        if not isinstance(destination, TakesSeveral):
-            return None
-        with self._lock:
-            controller = ConcurrencyController(
-                destination.first_deliveries, destination.max_deliveries
-            )
-            return self._gates.setdefault(destination_id, LaneGate(controller, self.clock))
+        SourceHeldError for a backup of a source of which much changed or went at once.
+        """
+        with self.timed(run_id, "scan"), _rare_collections():
+            source = self.open_source(request)
+            try:
+                counts = select_from(
+                    source,
+                    self.sources,
+                    run_id,
+                    include_other_files=request.include_other_files,
+                    listed=self._counting(run_id),
+                    open_other=lambda address: self.open_source(replace(request, source=address)),
+                    held_at=[self.plans.destination(w.address) for w in request.destinations],
+                    selection=request.selection,
+                )
+            except SourceEmptyError:
+                self.signs.hold(source_id, self.clock.now())
+                raise
+            if request.kind is RunKind.BACKUP and not is_passed_through(source):
+                require_believable(
+                    self.signs,
+                    source_id,
+                    self.hold(),
+                    self.clock.now(),
+                    accepted=request.accept_changes,
+                )
+            return counts, _warnings(source, counts), marks_of(source)
 
     def _planning(self) -> RunPlanning:
         return RunPlanning(

@@ -92,7 +92,7 @@ def make_vault(settings: Settings, name_or_address: str, request: MakingRequest)
         applicants,
         clock,
         encrypted=request.encrypted,
-        redundant=section.scheme in ("", "sftp"),
+        redundant=section.scheme not in ("s3", "az", "gs"),
         parity=request.parity,
     )
     return MadeVault(section.address, vault, rows)

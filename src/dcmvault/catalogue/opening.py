@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.alerts import AlertsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
@@ -16,18 +17,23 @@ from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
+from dcmvault.catalogue.notices import NoticesInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
+from dcmvault.catalogue.samples import SamplesInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
+from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.tables import snapshots
+from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
+from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
     JobCatalogue,
     PlanCatalogue,
@@ -42,7 +48,9 @@ from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.samples import SampleBook, WorkFigures
 from dcmvault.ports.schedules import QueueHolds, ScheduleBook, UnfinishedRuns
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
@@ -70,6 +78,11 @@ class Catalogue:
     study_facts: StudyFactsCatalogue
     lessons: LessonBook
     routes: RouteBook
+    notices: NoticesInDatabase
+    signs: SignBook
+    samples: SampleBook
+    work: WorkFigures
+    alerts: AlertBook
     statistics: StatisticsCatalogue
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
@@ -127,6 +140,11 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         study_facts=StudyFactsInDatabase(database),
         lessons=LessonsInDatabase(database),
         routes=RoutesInDatabase(database),
+        notices=NoticesInDatabase(database),
+        signs=SignsInDatabase(database),
+        samples=SamplesInDatabase(database),
+        work=WorkFiguresInDatabase(database),
+        alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,

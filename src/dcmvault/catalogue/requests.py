@@ -24,6 +24,8 @@ def to_text(request: RunRequest) -> str:
         del fields["routing"]
     if not request.max_studies:
         del fields["max_studies"]
+    if not request.accept_changes:  # as before it could be asked for
+        del fields["accept_changes"]
     for destination in fields["destinations"]:
         if destination["sample"] is None:  # as before there were samples
             del destination["sample"]

@@ -17,6 +17,7 @@ from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.lost import held_everywhere, note_lost
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
+from dcmvault.catalogue.signs import count_signs, note_signs
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId, VersionId
 from dcmvault.model.instance import (
@@ -97,7 +98,10 @@ class SourcesInDatabase:
                 _count_source(connection, source_id)
                 before = connection.execute(counters).one()
             newest = connection.scalar(sa.select(sa.func.max(entries.c.id))) or 0
-        return _Pass(self.database, source_id, run_key, before.entries, before.instances, newest)
+            version = connection.scalar(sa.select(sa.func.max(versions.c.id))) or 0
+        return _Pass(
+            self.database, source_id, run_key, before.entries, before.instances, newest, version
+        )
 
 
 class _Class(Enum):
@@ -148,6 +152,7 @@ class _Pass:
         entries_before: int,
         known: int,
         newest: int,
+        newest_version: int,
     ) -> None:
         self._database = database
         self._source_id = source_id
@@ -156,6 +161,7 @@ class _Pass:
         self._known_before = known
         #: What another pass at the same time lists after this is not gone: it was never listed.
         self._newest_before = newest
+        self._newest_version = newest_version
         self._recorder = Recorder(source_id, run_key)
         self._rows = ListedRows(source_id)
         self._seen = _Bitmap()
@@ -283,6 +289,8 @@ class _Pass:
             written = self._recorder.record(connection, scanned)
             if any(old != new for old, new in written):
                 self._begin_writing(connection)
+            signs = count_signs(written, self._newest_version)
+            note_signs(connection, self._source_id, self._known_before, signs)
         for old, new in written:
             self._recount(old, new)
 
@@ -328,6 +336,7 @@ class _Pass:
         with self._database.write() as connection:
             if believe_absence and self._seen_before + self._unchanged < self._entries_before:
                 gone = self._sweep(connection, held_at)
+                note_signs(connection, self._source_id, self._known_before, Counter(gone=gone))
             if self._wrote:
                 _count_source(connection, self._source_id)
             changes: dict[str, Any] = {"bookmark": bookmark}
@@ -402,6 +411,8 @@ class _Pass:
                     )
                 )
             self._begin_writing(connection)
+            back = sum(_class_of(ListedRow(*row)) is _Class.INSTANCE for row in rows)
+            note_signs(connection, self._source_id, self._known_before, Counter(returned=back))
 
     def _sweep(self, connection: sa.Connection, held_at: Collection[DestinationId] | None) -> int:
         """Mark entries that were not seen as gone; return how many of them were instances."""

@@ -37,6 +37,7 @@ class How:
     rescan_s: float
     as_json: bool
     progress: str
+    accept_changes: bool
 
 
 def how_options() -> list[click.Parameter]:
@@ -51,6 +52,11 @@ def how_options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help=_("Say what would be done, and send nothing.")
+        ),
+        click.Option(
+            ["--accept-changes"],
+            is_flag=True,
+            help=_("Go on although much of a source changed, or is gone, since its last backup."),
         ),
         *_watch_options(),
         json_option(),
@@ -98,6 +104,10 @@ def begin(settings: Settings, requests: Sequence[RunRequest], how: How) -> int:
             raise UsageError(
                 _("--watch goes with none of --json, --explain and --dry-run."),
                 hint=_("`dcmvault report` shows single runs, also as JSON."),
+            )
+        if how.accept_changes:
+            raise UsageError(
+                _("--accept-changes is for a single run."), hint=_("Leave out --watch.")
             )
         return _watch(settings, requests, how)
     return _carry_out_all(settings, requests, how)

@@ -37,6 +37,11 @@ _COMMANDS = {
         N_("What two places hold, and where they differ."),
     ),
     "status": ("dcmvault.cli.commands.status", N_("What is protected where, and proven how.")),
+    "top": ("dcmvault.cli.commands.top", N_("What goes on right now.")),
+    "metrics": (
+        "dcmvault.cli.commands.metrics",
+        N_("Figures for monitoring systems, and what was measured."),
+    ),
     "report": ("dcmvault.cli.commands.report", N_("The report of a run.")),
     "audit": (
         "dcmvault.cli.commands.audit",
@@ -65,6 +70,10 @@ _COMMANDS = {
     "vault": ("dcmvault.cli.commands.vault", N_("Look after a vault: check, repair, keys.")),
     "queue": ("dcmvault.cli.commands.queue", N_("Look at the work and steer it.")),
     "rules": ("dcmvault.cli.commands.rules", N_("Which studies come first, and why.")),
+    "notify": (
+        "dcmvault.cli.commands.notify",
+        N_("Who is told of what happens, and whether that works."),
+    ),
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
     "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
     "config": ("dcmvault.cli.commands.config", N_("Write, check and show the configuration.")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dcmvault.app.backup import follow, start
+from dcmvault.app.news import telling
 from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import is_operators_screen, say, tell, tell_error
 from dcmvault.cli.progress import shown
@@ -46,7 +47,11 @@ def carry_out(
     started = start(session.workplace, request)
     if started.continued and progress not in {"json", "none"}:
         tell(_("Continuing the unfinished run %s.") % started.run_id)
-    with stoppable() as stop, shown(progress, request.kind) as watch:
+    with (
+        telling(session.workplace),
+        stoppable() as stop,
+        shown(progress, request.kind) as watch,
+    ):
         report = follow(session.workplace, started.run_id, watch, stop)
     if briefly and report.error is None and not (report.counts.selected or report.exit_status):
         time = datetime.now().astimezone().strftime("%H:%M:%S")

@@ -28,6 +28,8 @@ from dcmvault.config.peer_sections import (
     StowDestinationSection,
     WebPeerSection,
 )
+from dcmvault.config.plugin_sections import PluginDestinationSection, PluginSourceSection
+from dcmvault.config.plugins import PluginGroup, plugin_names, plugin_place
 from dcmvault.config.sections import (
     DestinationSection,
     FolderDestinationSection,
@@ -96,6 +98,11 @@ def source_section(address: str, *, allow_plain_http: bool = False) -> SourceSec
                 hint=_("There is one listener; its options are in [listener]."),
             )
         return ListenerSourceSection()
+    if found := plugin_place(PluginGroup.SOURCES, scheme, rest):
+        assert isinstance(found, PluginSourceSection)
+        return found
+    if scheme in plugin_names(PluginGroup.DESTINATIONS):
+        raise AddressError(_("“%s:” can be written to only.") % scheme)
     raise _other_kind(scheme, address)
 
 
@@ -133,6 +140,11 @@ def destination_section(address: str, *, allow_plain_http: bool = False) -> Dest
         if section.path is not None and is_library(section.path):
             raise _library_as_destination()
         return section
+    if found := plugin_place(PluginGroup.DESTINATIONS, scheme, rest):
+        assert isinstance(found, PluginDestinationSection)
+        return found
+    if scheme in plugin_names(PluginGroup.SOURCES):
+        raise AddressError(_("“%s:” can be read only.") % scheme)
     raise _other_kind(scheme, address)
 
 
@@ -340,7 +352,8 @@ def _library_as_destination() -> AddressError:
 
 
 def _other_kind(scheme: str, address: str) -> AddressError:
-    kinds = ("horos", *_DIMSE, "listener", "vault", *_DICOMWEB, *_ORTHANC)
+    plugins = (*plugin_names(PluginGroup.SOURCES), *plugin_names(PluginGroup.DESTINATIONS))
+    kinds = ("horos", *_DIMSE, "listener", "vault", *_DICOMWEB, *_ORTHANC, *plugins)
     return AddressError(
         _("“%(scheme)s:” is no kind of address.") % {"scheme": scheme},
         hint=did_you_mean(scheme, kinds) or _("If you mean a folder, write ./%s") % address,

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
@@ -17,41 +18,38 @@ from dcmvault.config import secrets
 from dcmvault.config.addresses import destination_section, did_you_mean, source_section
 from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection, BandwidthWindowSection
+from dcmvault.config.channels import channel_class, unknown_plans
 from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import DELETION_LEVELS, SafeToDeleteSection
+from dcmvault.config.effective import AGEING, IN_ADDRESS
+from dcmvault.config.hooks_section import HOOK_FAILURE_WORDS, HookSection, HooksSection
 from dcmvault.config.lines import line_of
 from dcmvault.config.listener_section import ListenerPeerSection, ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
+from dcmvault.config.named_places import problems_of_names
+from dcmvault.config.notifications_section import SEVERITY_WORDS, WEEKDAY_WORDS
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
+from dcmvault.config.plugin_sections import PluginPlaceSection
+from dcmvault.config.plugins import plugin_store
 from dcmvault.config.routing_section import ROUTING_MODES, RoutingRuleSection, RoutingSection
 from dcmvault.config.schedule_checks import TABLES_OF_TIME, problems_of_time
-from dcmvault.config.sections import DestinationSection, RetrySection, SourceSection, VaultProfile
+from dcmvault.config.sections import (
+    RetrySection,
+    VaultProfile,
+    VaultSection,
+)
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
 from dcmvault.config.web_section import WebSection
 from dcmvault.config.week import WeekWindowSection
-from dcmvault.errors import AddressError, ConfigurationError
+from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError, PluginError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import Privacy
 
-#: Fields of sections that the address gives: they have no key of their own.
-_IN_ADDRESS = frozenset(
-    {
-        "kind",
-        "path",
-        "host",
-        "port",
-        "tls",
-        "called_ae_title",
-        "calling_ae_title",
-        "location",
-        "snapshot",
-        "url",
-    }
-)
 #: Keys whose value is one of a few words.
 _WORDS = {
     "language": ("en", "pt-BR"),
@@ -64,14 +62,17 @@ _WORDS = {
     "priority": PRIORITY_WORDS,
     "otherwise": PRIORITY_WORDS,
     "mode": ROUTING_MODES,
+    "severity": SEVERITY_WORDS,
+    "weekday": WEEKDAY_WORDS,
+    "security": ("starttls", "tls", "none"),
+    "report": ("attached", "none"),
+    "on_failure": HOOK_FAILURE_WORDS,
 }
-#: Keys of a destination about the age of its evidence.
-_AGEING = ("reverify_after", "reverify_share")
 #: Names stand where addresses stand, and must not look like one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
-_S = TypeVar("_S")
+_S = TypeVar("_S", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,56 +109,6 @@ def load_settings(path: Path) -> Settings:
     return settings
 
 
-def effective(settings: Settings) -> dict[str, object]:
-    """Return what is in force, defaults included, as TOML-able tables.
-
-    Secrets stay references: nothing is resolved.
-    """
-    values: dict[str, object] = {
-        "language": settings.language,
-        "privacy": settings.privacy.value,
-        "database": settings.database,
-        "retry": settings.retry.model_dump(mode="json"),
-        "bandwidth": settings.bandwidth.model_dump(mode="json", by_alias=True),
-        "listener": settings.listener.model_dump(mode="json"),
-        "safe_to_delete": settings.safe_to_delete.model_dump(mode="json"),
-        "serve": settings.serve.model_dump(mode="json"),
-        "classification": settings.classification.model_dump(mode="json"),
-        "rules": [
-            rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            for rule in settings.rules
-        ],
-        "web": settings.web.model_dump(mode="json"),
-        "audit": settings.audit.model_dump(mode="json"),
-        "sources": {name: _options(section) for name, section in settings.sources.items()},
-    }
-    destinations: dict[str, object] = {}
-    for name, destination in settings.destinations.items():
-        options = _options(destination.section)
-        if destination.level is not None:
-            options["level"] = destination.level.word
-        options |= {name: getattr(destination, name) for name in _AGEING}
-        destinations[name] = options
-    values["destinations"] = destinations
-    values["plans"] = {
-        name: plan.model_dump(mode="json", exclude_none=True)
-        for name, plan in settings.plans.items()
-    }
-    for table in TABLES_OF_TIME:
-        values[table] = {
-            name: section.model_dump(mode="json", by_alias=True)
-            for name, section in getattr(settings, table).items()
-        }
-    return values
-
-
-def _options(section: SourceSection | DestinationSection) -> dict[str, object]:
-    return {
-        "address": section.address,
-        **section.model_dump(mode="json", by_alias=True, exclude=set(_IN_ADDRESS)),
-    }
-
-
 class _Reader:
     """Turns the tables of one file into Settings, and gathers what is wrong with them."""
 
@@ -172,6 +123,12 @@ class _Reader:
             ("serve",): tuple(ServeSection.model_fields),
             ("classification",): tuple(ClassificationSection.model_fields),
             ("web",): tuple(WebSection.model_fields),
+            ("hooks",): tuple(HooksSection.model_fields),
+            **{
+                ("hooks", when): tuple(HookSection.model_fields)
+                for when in HooksSection.model_fields
+            },
+            ("monitoring",): tuple(MonitoringSection.model_fields),
             ("audit",): tuple(AuditSection.model_fields),
         }
 
@@ -186,17 +143,19 @@ class _Reader:
         values["plans"] = self._tables(values.get("plans"), "plans", self._plan)
         for name, section in TABLES_OF_TIME.items():
             values[name] = self._tables(values.get(name), name, self._of_time(section))
+        values["notifications"] = self._tables(
+            values.get("notifications"), "notifications", self._channel
+        )
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False):
                 self._explain(detail)
             return None
-        self._check_plans(settings)
-        for path, reason in problems_of_time(settings):
+        for path, reason in chain(
+            problems_of_names(settings), problems_of_time(settings), unknown_plans(settings)
+        ):
             self._add(path, reason)
-        self._check_rules(settings)
-        self._check_deletion(settings)
         return None if self.problems else settings
 
     def _tables(
@@ -243,9 +202,9 @@ class _Reader:
                 self._add((*path, "level"), _one_of(LEVEL_WORDS, str(level)))
             else:
                 asked = Level.from_word(str(level))
-        ages = {name: options.pop(name) for name in _AGEING if name in options}
-        merged = self._merged(path, options, section, ("level", *_AGEING))
-        return {"section": merged, "level": asked, **ages}
+        ages = {name: options.pop(name) for name in AGEING if name in options}
+        merged = self._merged(path, options, section, ("level", *AGEING))
+        return merged and {"section": merged, "level": asked, **ages}
 
     def _plan(self, path: tuple[str, ...], options: dict[str, object]) -> object:
         self._known[path] = tuple(PlanSection.model_fields)
@@ -261,43 +220,27 @@ class _Reader:
 
         return expand
 
-    def _check_plans(self, settings: Settings) -> None:
-        """Name what plans say that is neither a configured name nor an address."""
-        for name, plan in settings.plans.items():
-            for key, places, find in (
-                ("sources", plan.sources, settings.source),
-                ("destinations", plan.destinations, settings.destination),
-            ):
-                for place in places:
-                    try:
-                        find(place)
-                    except AddressError as error:
-                        self._add(("plans", name, key), f"{error.message} {error.hint}".rstrip())
+    def _channel(self, path: tuple[str, ...], options: dict[str, object]) -> object:
+        """Check a channel by the class of its kind, which may be that of a plug-in."""
+        try:
+            kind = channel_class(options.get("channel"))
+        except DcmvaultError as error:
+            self._add((*path, "channel"), f"{error.message} {error.hint}".rstrip())
+            return None
+        return self._checked(path, kind, options)
 
-    def _check_rules(self, settings: Settings) -> None:
-        """Name rules that are called alike, and routes to what is no destination of the plan."""
-        names: set[str] = set()
-        for number, rule in enumerate(settings.rules):
-            if rule.name in names:
-                self._add(("rules", str(number), "name"), _("Another rule has this name."))
-            names.add(rule.name)
-        for name, plan in settings.plans.items():
-            for number, route in enumerate(plan.routing.rules):
-                path = ("plans", name, "routing", "rules", str(number), "to")
-                for place in route.to:
-                    if place not in plan.destinations:
-                        known = did_you_mean(place, plan.destinations)
-                        reason = _("“%s” is no destination of this plan.") % place
-                        self._add(path, f"{reason} {known}".rstrip())
-
-    def _check_deletion(self, settings: Settings) -> None:
-        """Name what the levels are said of that is neither a configured name nor an address."""
-        for place in settings.safe_to_delete.levels:
-            try:
-                settings.destination(place)
-            except AddressError as error:
-                reason = f"{error.message} {error.hint}".rstrip()
-                self._add(("safe_to_delete", "levels", place), reason)
+    def _checked(
+        self, path: tuple[str, ...], kind: type[_S], options: dict[str, object]
+    ) -> _S | None:
+        """Make a section of a table by itself; what is wrong with it is told at its place."""
+        self._known[path] = tuple(kind.model_fields)
+        try:
+            return kind.model_validate(options)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                detail["loc"] = (*path, *detail["loc"])
+                self._explain(detail)
+        return None
 
     def _section(
         self, path: tuple[str, ...], options: dict[str, object], parse: Callable[[str], _S]
@@ -308,7 +251,7 @@ class _Reader:
             return None
         try:
             return parse(address)
-        except AddressError as error:
+        except (AddressError, PluginError) as error:
             self._add((*path, "address"), f"{error.message} {error.hint}".rstrip())
             return None
 
@@ -318,14 +261,26 @@ class _Reader:
         options: dict[str, object],
         section: Section,
         extra: tuple[str, ...],
-    ) -> dict[str, object]:
-        """Put what the address gave beside the options of the table."""
-        fields = [name for name in type(section).model_fields if name not in _IN_ADDRESS]
-        self._known[path] = ("address", *extra, *fields)
-        for key in [key for key in options if key in _IN_ADDRESS]:
+    ) -> object:
+        """Put what the address gave beside the options of the table; None for a wrong plug-in's.
+
+        A plug-in's options are checked by its own class, at once.
+        """
+        is_ours = not isinstance(section, PluginPlaceSection)
+        in_address = IN_ADDRESS if is_ours else {*section.model_fields_set, "kind"}
+        fields = [name for name in type(section).model_fields if name not in in_address]
+        for key in [key for key in options if key in in_address]:
             self._add((*path, key), _("This is part of the address."))
             del options[key]
-        return section.model_dump(include=set(_IN_ADDRESS)) | options
+        given = section.model_dump(include=set(in_address)) | options
+        merged = given if is_ours else self._checked(path, type(section), given)
+        if isinstance(section, VaultSection) and isinstance(store := options.get("store"), dict):
+            try:
+                plugin_store(section.location, store)
+            except (AddressError, PluginError) as error:
+                self._add((*path, "store"), f"{error.message} {error.hint}".rstrip())
+        self._known[path] = ("address", *extra, *fields)
+        return merged
 
     def _check_database(self, value: object) -> None:
         if not isinstance(value, str) or not value or secrets.is_reference(value):
@@ -351,7 +306,9 @@ class _Reader:
             self._add(path, " ".join([_("There is no such key."), meant]))
         elif kind == "literal_error":
             is_deletion = path[0] == "safe_to_delete"
-            self._add(path, _one_of(DELETION_LEVELS if is_deletion else _WORDS[path[-1]]))
+            known_words = DELETION_LEVELS if is_deletion else _WORDS.get(path[-1], ())
+            # A plug-in's words are told by the schema.
+            self._add(path, _one_of(known_words or (str(limits.get("expected", "")),)))
         elif kind == "enum":  # only `privacy` is one
             self._add(path, _one_of(tuple(Privacy)))
         else:
@@ -428,7 +385,10 @@ def _what_type(kind: str, loc: Sequence[str]) -> str:
             return _("Write true or false.")
         case "string_type":
             return _("This must be a text, in quotes.")
-        case "tuple_type" if loc[:1] in (("plans",), ("rules",)) and loc[-1] != "rules":
+        case "tuple_type" if (
+            loc[:1] in (("plans",), ("rules",), ("notifications",), ("hooks",))
+            and loc[-1] != "rules"
+        ):
             return _("This must be a list of texts, in [brackets].")
         case "tuple_type":
             return _("This must be a list of tables.")

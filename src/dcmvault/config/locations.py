@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from dcmvault.config.plugins import plugin_store
 from dcmvault.config.sections import VAULT_SCHEMES
 from dcmvault.errors import AddressError
 from dcmvault.i18n import gettext as _
@@ -29,6 +30,8 @@ def url_location(text: str) -> str:
     found = _URL.match(text)
     scheme = found[1].lower() if found else ""
     if scheme not in VAULT_SCHEMES:
+        if section := plugin_store(text, {}):
+            return section.url
         raise AddressError(
             _("A vault cannot be at “%(scheme)s://”.") % {"scheme": scheme},
             hint=_("Write vault:PATH, or vault: and a URL that begins with one of: %s.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dcmvault.config.options import Section
+from dcmvault.config.reverification import EvidenceAge, age_s
 from dcmvault.config.routing_section import RoutingSection
 from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
@@ -39,3 +40,10 @@ class PlanSection(Section):
     max_studies: int = Field(default=0, ge=0)
     #: Which destinations get which study.
     routing: RoutingSection = RoutingSection()
+    #: It is overdue when it did not succeed for so long (“26h”, “2d”); empty: as its schedule says.
+    expected_every: EvidenceAge = ""
+
+    @property
+    def period_s(self) -> int:
+        """How often it is to succeed (seconds); 0: that is not said."""
+        return age_s(self.expected_every) if self.expected_every else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from dcmvault.config.addresses import source_section
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import (
     DicomwebPeerSection,
@@ -13,6 +14,7 @@ from dcmvault.config.peer_sections import (
     DimseSourceSection,
     StowDestinationSection,
 )
+from dcmvault.config.plugin_sections import NotReadableSection, PluginDestinationSection
 from dcmvault.config.sections import (
     DestinationSection,
     FolderSourceSection,
@@ -22,6 +24,7 @@ from dcmvault.config.sections import (
     VaultSourceSection,
 )
 from dcmvault.config.settings import Settings
+from dcmvault.errors import AddressError, PluginError
 
 _Source = TypeVar("_Source", bound=Section)
 
@@ -47,7 +50,17 @@ def as_source(section: DestinationSection) -> SourceSection:
         return _shared(section, DicomwebPeerSection, DicomwebSourceSection)
     if isinstance(section, VaultDestinationSection):
         return _shared(section, VaultSection, VaultSourceSection)
+    if isinstance(section, PluginDestinationSection):
+        return _plugin_source(section)
     return FolderSourceSection(path=section.path)
+
+
+def _plugin_source(section: PluginDestinationSection) -> SourceSection:
+    """Return how a plug-in's destination is read, if a plug-in of the same scheme reads it."""
+    try:
+        return source_section(section.address)
+    except (AddressError, PluginError):
+        return NotReadableSection(place=section.address)
 
 
 def _shared(section: Section, peer: type[Section], source: type[_Source]) -> _Source:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.listener_section import ListenerSourceSection
@@ -17,6 +18,7 @@ from dcmvault.config.peer_sections import (
     OrthancSourceSection,
     StowDestinationSection,
 )
+from dcmvault.config.plugin_sections import PluginDestinationSection, PluginSourceSection
 from dcmvault.i18n import gettext as _
 
 #: Names of a vault's profiles (`vault.profile`), and `auto`.
@@ -116,6 +118,8 @@ class VaultSection(Section):
     ssh_password: SecretReference = ""
     #: SFTP: path of the file of known hosts; empty: ~/.ssh/known_hosts.
     known_hosts: str = ""
+    #: A place that a plug-in reaches: its options, as the plug-in has them.
+    store: Mapping[str, str | int | float | bool] = Field(default={})
 
     @model_validator(mode="after")
     def _options_fit_the_place(self) -> Self:
@@ -125,6 +129,8 @@ class VaultSection(Section):
                 raise ValueError(
                     _("“%(option)s” is for %(places)s only.") % {"option": option, "places": places}
                 )
+        if self.store and (not self.scheme or self.scheme in VAULT_SCHEMES):
+            raise ValueError(_("“store” is for places that a plug-in reaches."))
         if self.object_lock_days and not self.object_lock:
             raise ValueError(
                 _("“object_lock_days” needs “object_lock”: say “governance” or “compliance”.")
@@ -133,9 +139,9 @@ class VaultSection(Section):
 
     @property
     def scheme(self) -> str:
-        """What kind of place it is: one of VAULT_SCHEMES, or empty for a folder."""
+        """What kind of place it is: of VAULT_SCHEMES, or a plug-in's; empty for a folder."""
         scheme, separator, _rest = self.location.partition("://")
-        return scheme if separator and scheme in VAULT_SCHEMES else ""
+        return scheme if separator and scheme.isalnum() else ""
 
     @property
     def path(self) -> Path | None:
@@ -170,22 +176,30 @@ class VaultDestinationSection(VaultSection):
     bandwidth: BandwidthSection = BandwidthSection()
 
 
+def _kind_of(value: object) -> str:
+    """Return the kind of a section, or of a table that is to become one."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", "")
+    return str(kind)
+
+
 SourceSection = Annotated[
-    FolderSourceSection
-    | HorosSourceSection
-    | DimseSourceSection
-    | DicomwebSourceSection
-    | OrthancSourceSection
-    | VaultSourceSection
-    | ListenerSourceSection,
-    Field(discriminator="kind"),
+    Annotated[FolderSourceSection, Tag("folder")]
+    | Annotated[HorosSourceSection, Tag("horos")]
+    | Annotated[DimseSourceSection, Tag("dimse")]
+    | Annotated[DicomwebSourceSection, Tag("dicomweb")]
+    | Annotated[OrthancSourceSection, Tag("orthanc")]
+    | Annotated[VaultSourceSection, Tag("vault")]
+    | Annotated[ListenerSourceSection, Tag("listener")]
+    | Annotated[PluginSourceSection, Tag("plugin")],
+    Discriminator(_kind_of),
 ]
 DestinationSection = Annotated[
-    FolderDestinationSection
-    | DimseDestinationSection
-    | StowDestinationSection
-    | VaultDestinationSection,
-    Field(discriminator="kind"),
+    Annotated[FolderDestinationSection, Tag("folder")]
+    | Annotated[DimseDestinationSection, Tag("dimse")]
+    | Annotated[StowDestinationSection, Tag("stow")]
+    | Annotated[VaultDestinationSection, Tag("vault")]
+    | Annotated[PluginDestinationSection, Tag("plugin")],
+    Discriminator(_kind_of),
 ]
 
 

@@ -21,7 +21,10 @@ from dcmvault.config.audit_section import AuditSection
 from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.classification_section import ClassificationSection, RuleSection
 from dcmvault.config.deletion_section import SafeToDeleteSection
+from dcmvault.config.hooks_section import HooksSection
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.monitoring_section import MonitoringSection
+from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.options import Section
 from dcmvault.config.plans import PlanSection
 from dcmvault.config.reverification import EvidenceAge, SampleSize, age_s, sample_of
@@ -94,6 +97,8 @@ class Settings(Section):
     rules: tuple[RuleSection, ...] = ()
     #: The daemon's API over HTTP.
     web: WebSection = WebSection()
+    #: When to raise an alert, and when to hold backups.
+    monitoring: MonitoringSection = MonitoringSection()
     #: The journal of who did what, and who gets a copy.
     audit: AuditSection = AuditSection()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
@@ -101,6 +106,10 @@ class Settings(Section):
     plans: Mapping[str, PlanSection] = Field(default_factory=dict)
     schedules: Mapping[str, ScheduleSection] = Field(default_factory=dict)
     windows: Mapping[str, WindowSection] = Field(default_factory=dict)
+    #: Who is told of what.
+    notifications: Mapping[str, ChannelSection] = Field(default_factory=dict)
+    #: Commands around runs.
+    hooks: HooksSection = HooksSection()
 
     def source(self, name_or_address: str) -> SourceSection:
         """Return the source that a configured name or an address means.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from dcmvault.app import looking_after
+from dcmvault.app.news import NewsDuty
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.daemon.coverage import Coverage
@@ -16,6 +18,7 @@ from dcmvault.web.event_stream import EventStream
 
 #: What `Loops.hasten` names.
 RELOADING = "configuration"
+NEWS = "news"
 
 
 def duties_of(
@@ -33,6 +36,11 @@ def duties_of(
         Duty(RELOADING, reloading),
         Duty("schedules", schedules_duty(workplace)),
         Duty("windows", windows_duty(workplace)),
+        Duty(NEWS, NewsDuty(workplace)),
+        *(
+            Duty(name, duty)
+            for name, duty in looking_after.duties(workplace, workplace.clock.now()).items()
+        ),
     ]
     if protecting is not None:
         duties.append(Duty("listener", protecting))

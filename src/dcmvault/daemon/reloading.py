@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.effective import effective
+from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.daemon.listening import LISTENER
 from dcmvault.errors import ConfigurationError

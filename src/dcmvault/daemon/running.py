@@ -8,18 +8,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dcmvault import __version__
 from dcmvault.app.api_token import known_token, make_token, token_path
+from dcmvault.app.metrics import WorkplaceMetrics
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
 from dcmvault.daemon.coverage import Coverage
-from dcmvault.daemon.duties import RELOADING, duties_of
+from dcmvault.daemon.duties import NEWS, RELOADING, duties_of
 from dcmvault.daemon.listening import protecting
 from dcmvault.daemon.loops import Loops
-from dcmvault.daemon.metrics import DaemonMetrics
 from dcmvault.daemon.reloading import Reloaded, Reloading, as_data
 from dcmvault.web.api import build_api
 from dcmvault.web.backstage import Backstage
@@ -69,7 +70,7 @@ def running(
         stream = EventStream()
         reloading = Reloading(config_path(home), settings, workplace.adopt, tell, stream)
         coverage = Coverage(workplace)
-        metrics = DaemonMetrics(workplace, workplace.clock.now())
+        metrics = WorkplaceMetrics(lambda: workplace)
         about = _about(workplace, reloading)
         backstage = Backstage(workplace, metrics, stream, coverage.latest, about)
         port = settings.web.port if web_port is None else web_port
@@ -86,6 +87,7 @@ def running(
             duties_of(workplace, stream, coverage, reloading, listening[0] if listening else None),
             workplace.clock,
         )
+        workplace.heard = partial(loops.hasten, NEWS)
         try:
             working = workplace.work()
             loops.start()

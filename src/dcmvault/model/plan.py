@@ -82,6 +82,8 @@ class RunRequest:
     routing: Routing = MIRROR
     #: Studies that go to each destination in this run, at most; 0: all that are due.
     max_studies: int = 0
+    #: The source is taken as it is, however much of it changed or went at once.
+    accept_changes: bool = False
 
 
 #: Reason of an item whose copy was found damaged: only reading it back refutes that.

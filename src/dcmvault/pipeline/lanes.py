@@ -113,6 +113,12 @@ class LaneGate:
     _instances: int = 0
     _counted_at: float = 0.0
 
+    @property
+    def busy(self) -> int:
+        """How many lanes are in use now."""
+        with self._changed:
+            return self._busy
+
     def enter_first(self, stopping: threading.Event) -> bool:
         """Wait for the lane that every batch needs; False when the work is being stopped."""
         with self._changed:

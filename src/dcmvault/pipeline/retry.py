@@ -25,6 +25,19 @@ class RetryPolicy:
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
 
 
+#: So many failures in a row mean that a destination is down, and for how long (seconds).
+_DOWN_AFTER = 3
+_RECENT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Whether a destination answered lately; None: nobody knows. `code` says why not."""
+
+    answers: bool | None
+    code: str = ""
+
+
 @dataclass(slots=True)
 class CircuitBreaker:
     """Keeps work away from a destination that did not answer several times in a row.
@@ -38,6 +51,7 @@ class CircuitBreaker:
     open_s: float = 60.0
     _failures: int = 0
     _open_until: float = 0.0
+    _failed_at: float = float("-inf")
     _answered: bool = False
     _last_error: DestinationError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,6 +76,14 @@ class CircuitBreaker:
                 return 0.0
             return max(self._open_until - self.clock.monotonic(), 0.0)
 
+    def answering(self) -> Answering:
+        """Say whether the destination answered when it was last tried, or lately failed often."""
+        with self._lock:
+            is_recent = self.clock.monotonic() - self._failed_at <= _RECENT_S
+            if self._failures >= _DOWN_AFTER and is_recent:
+                return Answering(False, self._last_error.code if self._last_error else "")
+            return Answering(True if self._answered and not self._failures else None)
+
     def refusal(self) -> DestinationError:
         """Make the error for what is not even tried: the last true one says what to mend."""
         with self._lock:
@@ -83,6 +105,7 @@ class CircuitBreaker:
         """Note that the destination could not be reached or went away, and why."""
         with self._lock:
             self._failures += 1
+            self._failed_at = self.clock.monotonic()
             self._last_error = error
             if self._failures >= self.failures_to_open:
                 self._open_until = self.clock.monotonic() + self.open_s

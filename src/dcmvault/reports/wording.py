@@ -290,6 +290,7 @@ def cause_title(code: str) -> str:
         "source": _("The source could not give it"),
         "source_unavailable": _("The source cannot be read"),
         "source_empty": _("The source shows nothing"),
+        "source_held": _("Much of the source changed or is gone at once"),
         "source_index": _("The source's index cannot be used"),
         "destination": _("The destination could not do it"),
         "object_exists": _("Other bytes stand under its name at the destination"),
@@ -309,9 +310,21 @@ def cause_title(code: str) -> str:
         "collector_unreachable": _("The collector of audit messages is away"),
         "prune_refused": _("The prune would have dropped too much"),
         "manifest_damaged": _("A manifest is not as it was written"),
+        **_titles_of_what_is_beside(),
         "internal": _("A defect of dcmvault"),
     }
     return titles.get(code, code)
+
+
+def _titles_of_what_is_beside() -> Mapping[str, str]:
+    """Return the titles of codes of what is not part of a copy's way."""
+    return {
+        "hook_failed": _("A command of the configuration failed"),
+        "notification": _("Somebody could not be told"),
+        "notification_unreachable": _("Nobody took the message"),
+        "notification_refused": _("The message was refused"),
+        "plugin": _("A plug-in cannot be used"),
+    }
 
 
 def next_step(code: str) -> str:

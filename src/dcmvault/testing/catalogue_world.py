@@ -32,6 +32,7 @@ from dcmvault.model.plan import (
 )
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.report import RunState
+from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
     Item,
     JobCatalogue,
@@ -45,6 +46,8 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
+from dcmvault.ports.samples import SampleBook, WorkFigures
+from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
@@ -54,7 +57,46 @@ EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 START = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 
 
-class OpenedCatalogue(Protocol):
+class ObservingCatalogue(Protocol):
+    """What a catalogue knows beside the flow: of studies, of people, of the work itself."""
+
+    @property
+    def study_facts(self) -> StudyFactsCatalogue:
+        """What rules ask of studies."""
+        ...
+
+    @property
+    def lessons(self) -> LessonBook:
+        """What people did to studies."""
+        ...
+
+    @property
+    def routes(self) -> RouteBook:
+        """Where studies went."""
+        ...
+
+    @property
+    def alerts(self) -> AlertBook:
+        """Alerts."""
+        ...
+
+    @property
+    def samples(self) -> SampleBook:
+        """What was measured."""
+        ...
+
+    @property
+    def signs(self) -> SignBook:
+        """What happened to sources."""
+        ...
+
+    @property
+    def work(self) -> WorkFigures:
+        """What is left to be done."""
+        ...
+
+
+class OpenedCatalogue(ObservingCatalogue, Protocol):
     """What opening a catalogue gives: its narrow ports, and a way to close it."""
 
     @property
@@ -105,21 +147,6 @@ class OpenedCatalogue(Protocol):
     @property
     def snapshots(self) -> SnapshotWitness:
         """Snapshots."""
-        ...
-
-    @property
-    def study_facts(self) -> StudyFactsCatalogue:
-        """What rules ask of studies."""
-        ...
-
-    @property
-    def lessons(self) -> LessonBook:
-        """What people did to studies."""
-        ...
-
-    @property
-    def routes(self) -> RouteBook:
-        """Where studies went."""
         ...
 
     def close(self) -> None:

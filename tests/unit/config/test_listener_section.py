@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dcmvault.config.effective import effective
 from dcmvault.config.listener_section import ListenerSection
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError
 

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.effective import effective
+from dcmvault.config.load import load_settings
 from dcmvault.config.time_zones import local_zone
 from dcmvault.config.window_rates import rate_table
 from dcmvault.errors import ConfigurationError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.effective import effective
+from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError
 

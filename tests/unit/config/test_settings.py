@@ -11,8 +11,9 @@ from dcmvault import i18n
 from dcmvault.cli.main import run
 from dcmvault.config import secrets
 from dcmvault.config.bandwidth import BandwidthSection
+from dcmvault.config.effective import effective
 from dcmvault.config.lines import line_of
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.load import load_settings
 from dcmvault.config.peer_sections import (
     DimseDestinationSection,
     OrthancCompanionSection,
@@ -566,8 +567,9 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     uncommented = "\n".join(
         line.removeprefix("# ")
         if re.match(
-            r"# (\[|address|destinations|level|max|mod|name|pass|prio|prof|sources|strategy|tls|to"
-            r"|user|words"
+            r"# (\[|(address|channel|command|destinations|events|expected|host|level|max|mod|name"
+            r"|on_failure|pass|plans|prio|prof|sender|sources|strategy|timeout|tls|to|url|user"
+            r"|words)\w* = "
             r"|(plan|cron|window|closed|open|rates|urgent|time_zone|study_days) = )",
             line,
         )

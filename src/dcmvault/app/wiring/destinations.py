@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dcmvault.app.wiring.clock import Sleep
+from dcmvault.app.wiring.clock import Sleep, SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config import secrets
 from dcmvault.config.peer_sections import DimseDestinationSection, StowDestinationSection
+from dcmvault.config.plugin_sections import PluginDestinationSection
+from dcmvault.config.plugins import PluginGroup, plugin
 from dcmvault.config.sections import (
     DestinationSection,
     FolderDestinationSection,
@@ -18,13 +21,16 @@ from dcmvault.model.evidence import Level
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination
 from dcmvault.ports.pacing import Pacing
+from dcmvault.ports.surroundings import Surroundings
 
 #: For whoever wants to know at once.
 NO_RETRY = RetrySection(attempts=1)
 
 
 def default_level(section: DestinationSection) -> Level:
-    """Return the level that its adapter asks for by default, without making one."""
+    """Return the level that its adapter asks for by default; only a plug-in's is made for that."""
+    if isinstance(section, PluginDestinationSection):
+        return build_destination(section, SystemClock()).default_level
     return Level.PROVEN if isinstance(section, FolderDestinationSection) else Level.COMPLETE
 
 
@@ -61,6 +67,12 @@ def build_destination(
             known_snapshots,
             pacing,
         )
+    if isinstance(section, PluginDestinationSection):
+        found = plugin(PluginGroup.DESTINATIONS, section.scheme)
+        assert found is not None  # its section was made by it
+        surroundings = Surroundings(clock, secrets.resolve, pacing, holds_copies)
+        destination: Destination = found.build(section, surroundings)
+        return destination
     from dcmvault.destinations.folder import FolderDestination  # noqa: PLC0415 - when needed
     from dcmvault.object_stores.local import LocalStore  # noqa: PLC0415 - when needed
 

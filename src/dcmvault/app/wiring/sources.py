@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.config import secrets
 from dcmvault.config.listener_section import ListenerSection, ListenerSourceSection
 from dcmvault.config.peer_sections import (
     DicomwebSourceSection,
     DimseSourceSection,
     OrthancSourceSection,
 )
+from dcmvault.config.plugin_sections import NotReadableSection, PluginSourceSection
+from dcmvault.config.plugins import PluginGroup, plugin
 from dcmvault.config.sections import (
     HorosSourceSection,
     SourceSection,
     VaultSection,
     VaultSourceSection,
 )
+from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
 from dcmvault.ports.source import Source
+from dcmvault.ports.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from dcmvault.vault.repository import Vault
@@ -64,6 +70,15 @@ def build_source(
         from dcmvault.sources.dicomweb import DicomwebSource  # noqa: PLC0415 - when needed
 
         return DicomwebSource(section, SystemClock(), known_studies)
+    if isinstance(section, NotReadableSection):
+        raise UsageError(
+            _("%s can be written to only: nothing is installed that reads it.") % section.address
+        )
+    if isinstance(section, PluginSourceSection):
+        found = plugin(PluginGroup.SOURCES, section.scheme)
+        assert found is not None  # its section was made by it
+        source: Source = found.build(section, Surroundings(SystemClock(), secrets.resolve))
+        return source
     from dcmvault.sources.folder import FolderSource  # noqa: PLC0415 - imported when needed
 
     return FolderSource(section)

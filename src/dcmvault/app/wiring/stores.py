@@ -10,12 +10,14 @@ from dcmvault.app.wiring.clock import Sleep
 from dcmvault.config import secrets
 from dcmvault.config.locations import sftp_place
 from dcmvault.config.places import state_folder
-from dcmvault.config.sections import RetrySection, VaultSection
+from dcmvault.config.plugins import PluginGroup, plugin, plugin_store
+from dcmvault.config.sections import VAULT_SCHEMES, RetrySection, VaultSection
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import ObjectStore
 from dcmvault.ports.pacing import Pacing
+from dcmvault.ports.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from dcmvault.object_stores.s3_lock import LockingCloudStore
@@ -74,7 +76,10 @@ def open_vault_store(
         min(retry.longest_wait_s, _LONGEST_STORE_WAIT_S),
         retry.jitter,
     )
-    store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
+    if section.scheme not in VAULT_SCHEMES:
+        store = _plugin_store(section, clock)
+    else:
+        store = _sftp_store(section) if section.scheme == "sftp" else _cloud_store(section, clock)
     patient = RetryingStore(_throttled(store, pacing), sleep, backoff)
     return CachedStore(patient, state_folder() / _CACHE) if cached else patient
 
@@ -114,6 +119,18 @@ def _cloud_store(section: VaultSection, clock: Clock) -> ObjectStore:
     }
     options = cast("CloudOptions", {name: value for name, value in given.items() if value})
     return open_cloud_store(section.location, clock, **options)
+
+
+def _plugin_store(section: VaultSection, clock: Clock) -> ObjectStore:
+    found = plugin(PluginGroup.OBJECT_STORES, section.scheme)
+    options = plugin_store(section.location, section.store)
+    if found is None or options is None:
+        raise ConfigurationError(
+            _("A vault cannot be at “%(scheme)s://”.") % {"scheme": section.scheme},
+            hint=_("Install the plug-in that reaches it."),
+        )
+    store: ObjectStore = found.build(options, Surroundings(clock, secrets.resolve))
+    return store
 
 
 def _sftp_store(section: VaultSection) -> ObjectStore:

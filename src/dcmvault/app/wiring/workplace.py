@@ -6,13 +6,14 @@ import gc
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from dcmvault.app.at_destinations import Probed
 from dcmvault.app.classifying import classifier_of
 from dcmvault.app.wiring.audit import audit_journal
 from dcmvault.app.wiring.clock import SystemClock
@@ -20,6 +21,7 @@ from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
 from dcmvault.config.addresses import destination_section, source_section
+from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.readable import as_source
 from dcmvault.config.sections import (
     DestinationSection,
@@ -37,16 +39,20 @@ from dcmvault.model.plan import RunRequest
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.classification import Classifier
+from dcmvault.pipeline.metered_pacing import MeteredPacing
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
 from dcmvault.ports.queue import RunStages, Worker, WorkQueue
 from dcmvault.ports.schedules import HoldState
 from dcmvault.ports.source import Source
+from dcmvault.telemetry.meter import ByteMeter
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dcmvault.app.monitoring_thread import MonitoringThread
     from dcmvault.app.stages import BackupStages
     from dcmvault.catalogue import Catalogue
     from dcmvault.engine.database import WorkDatabase
@@ -74,7 +80,12 @@ class Workplace:
     ownership: Ownership
     bandwidth: Bandwidth
     _work_database: WorkDatabase
+    #: Called when there is something to tell; None: whoever looks next tells it.
+    heard: Callable[[], None] | None = None
+    meter: ByteMeter = field(default_factory=ByteMeter)
+    probed: Probed = field(default_factory=Probed)
     _worker: Worker | None = None
+    _watch: MonitoringThread | None = None
     _shared: dict[str, Destination] = field(default_factory=dict)
     #: Vaults that are read, by address: opening one takes a quarter of a second.
     _vaults: dict[str, Vault] = field(default_factory=dict)
@@ -99,6 +110,7 @@ class Workplace:
                 " server; the same command continues where this one stopped",
             )
         if self._worker is None and self.ownership.try_acquire():
+            from dcmvault.app.monitoring_thread import MonitoringThread  # noqa: PLC0415 - when needed
             from dcmvault.engine.worker import DurableWorker  # noqa: PLC0415 - when needed
 
             self._ending.clear()
@@ -110,6 +122,16 @@ class Workplace:
                 stopping=stages.stopping,
             )
             self._worker.start()
+            self._watch = MonitoringThread(
+                self.home,
+                lambda: self.settings,
+                self.catalogue,
+                self.meter,
+                stages.at_destinations,
+                self.probed,
+                self.clock,
+            )
+            self._watch.start()
         return self.working
 
     def rest(self, grace_s: float = 5.0) -> None:
@@ -117,6 +139,9 @@ class Workplace:
         if self._worker is not None:
             self._ending.set()
             self._worker.stop(grace_s)
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
             self.bandwidth.give_back()
             self._worker = None
             with self._lock:
@@ -173,7 +198,11 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                self.bandwidth.pacing(address, rate_table(self.settings, section)),
+                MeteredPacing(
+                    self.meter,
+                    address,
+                    self.bandwidth.pacing(address, rate_table(self.settings, section)),
+                ),
             )
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
@@ -236,6 +265,8 @@ class Workplace:
         return AuditedStages(stages, journal, self.catalogue.statistics)
 
     def _stages(self) -> BackupStages:
+        from dcmvault.app.announcing import Announcer  # noqa: PLC0415 - imported when needed
+        from dcmvault.app.around_runs import AroundRuns  # noqa: PLC0415 - imported when needed
         from dcmvault.app.stages import BackupStages  # noqa: PLC0415 - imported when needed
 
         retry = self.settings.retry
@@ -247,6 +278,16 @@ class Workplace:
             from dcmvault.app.manifest_chain import seal_run  # noqa: PLC0415 - when needed
 
             seal_run(self.home, self.catalogue.manifests, run_id, self.clock.now)
+
+        def heard() -> None:
+            if self.heard is not None:
+                self.heard()
+
+        # By the settings of the moment: a daemon adopts others.
+        def around() -> AroundRuns:
+            runs, book = self.catalogue.runs, self.catalogue.notices
+            announcer = Announcer(self.settings, book, book, runs)
+            return AroundRuns(self.settings, runs, announcer, self.clock, heard)
 
         return BackupStages(
             sources=self.catalogue.sources,
@@ -265,6 +306,9 @@ class Workplace:
             clock=self.clock,
             seal_run=seal,
             held_back_s=partial(_held_back_s, self.catalogue),
+            around=around,
+            signs=self.catalogue.signs,
+            hold=lambda: _hold_policy(self.settings.monitoring),
         )
 
     def __enter__(self) -> Self:
@@ -277,6 +321,14 @@ class Workplace:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _hold_policy(watched: MonitoringSection) -> HoldPolicy:
+    return HoldPolicy(
+        watched.hold_changed_percent / 100,
+        watched.hold_gone_percent / 100,
+        watched.hold_instances,
+    )
 
 
 def _held_back_s(catalogue: Catalogue, destination_id: DestinationId, priority: Priority) -> float:

@@ -118,5 +118,6 @@ def _backup(
         priority=priority_of(priority),
         include_other_files=include_other_files,
         max_studies=max_studies or 0,
+        accept_changes=how["accept_changes"],
     )
     return begin(settings, requests, How(**how))

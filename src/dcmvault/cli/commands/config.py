@@ -12,7 +12,8 @@ from dcmvault.app.detecting import detect as detected
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.config_interview import Answers, interview
 from dcmvault.cli.output import print_json, say
-from dcmvault.config.load import effective, load_settings
+from dcmvault.config.effective import effective
+from dcmvault.config.load import load_settings
 from dcmvault.config.places import config_path, state_folder
 from dcmvault.config.template import render_template, write_template
 from dcmvault.config.week import minutes

@@ -37,4 +37,5 @@ def command() -> click.Command:
 
 def _run(plan: str, **how: Any) -> int:
     settings = current_settings()
-    return begin(settings, requests_of_plan(settings, plan), How(**how))
+    requests = requests_of_plan(settings, plan, accept_changes=how["accept_changes"])
+    return begin(settings, requests, How(**how))

@@ -8,18 +8,23 @@ import click
 
 from dcmvault.app.as_data import run_data, source_data
 from dcmvault.app.backup import paused_destinations
+from dcmvault.app.notify import ChannelView, silent_channels
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
+from dcmvault.app.top import open_alerts, with_addresses
+from dcmvault.cli.alert_lines import alert_line, alert_object
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.restore_drills import drill_lines, drill_object
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.cli.words import run_kind_word
-from dcmvault.i18n import format_bytes, format_number, ngettext
+from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
+from dcmvault.model.alert import Alert, AlertSeverity
 from dcmvault.model.drill import Drill
 from dcmvault.model.evidence import Level
 from dcmvault.ports.catalogue import RunRecord
 from dcmvault.ports.status import CoverageStatus
+from dcmvault.reports.alert_words import alert_remedy
 from dcmvault.reports.escaping import visible
 from dcmvault.reports.wording import state_label
 
@@ -44,16 +49,23 @@ def _status(as_json: bool) -> int:
         runs = recent_runs(session.workplace, _RUNS)
         drills = latest_drills(session.workplace)
         paused = paused_destinations(session.workplace)
+        silent = silent_channels(session.workplace)
+        alerts = open_alerts(session.workplace)
+        shown_alerts = with_addresses(session.workplace, alerts) if alerts else []
     if as_json:
         print_json(
             {
                 "sources": [source_data(view) for view in views],
                 "runs": [run_data(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
+                "silent_channels": [view.name for view in silent],
+                "alerts": [alert_object(alert) for alert in alerts],
                 "exit_status": 0,
             }
         )
         return 0
+    if shown_alerts:
+        _say_alerts(shown_alerts)
     if not any(view.source.last_seen_at for view in views):
         say(_("Nothing was backed up yet. Begin with: dcmvault backup SOURCE --to DESTINATION"))
     for view in views:
@@ -62,11 +74,22 @@ def _status(as_json: bool) -> int:
             _say_source(view, paused)
     if drills:
         _say_drills(drills)
+    if silent:
+        _say_silent(silent)
     if runs:
         say(click.style(_("Latest runs"), bold=True))
         for run in runs:
             _say_run(run)
     return 0
+
+
+def _say_alerts(alerts: list[Alert]) -> None:
+    say(click.style(_("What is wrong"), bold=True))
+    for alert in alerts:
+        colour = "red" if alert.severity is AlertSeverity.CRITICAL else "yellow"
+        say("  " + click.style(alert_line(alert), fg=colour))
+        say(f"    → {alert_remedy(alert.code)}")
+    say()
 
 
 def _say_drills(drills: list[Drill]) -> None:
@@ -75,6 +98,18 @@ def _say_drills(drills: list[Drill]) -> None:
         say(f"  {mark(drill.passed)} {visible(drill.place)}")
         words = ", ".join([*drill_lines(drill), format_age(drill.drilled_at)])
         say(f"    {words}")
+    say()
+
+
+def _say_silent(silent: list[ChannelView]) -> None:
+    say(click.style(_("Channels that tell nobody"), bold=True))
+    for view in silent:
+        assert view.state is not None
+        count = view.state.given_up
+        given_up = ngettext("%s message given up", "%s messages given up", count)
+        say(f"  {mark(ok=False)} {view.name}: {given_up % format_number(count)}")
+        say(f"    {visible(sentence(view.state.message))}")
+    say("  → " + _("Try them with: dcmvault notify test"))
     say()
 
 

@@ -1,0 +1,1 @@
+"""Channels: mail, webhooks, pings, and the services that apprise knows."""

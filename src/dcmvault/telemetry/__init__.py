@@ -1,0 +1,1 @@
+"""Telemetry: what is measured while work is done, and what is wrong by it."""

@@ -81,7 +81,7 @@ class VaultArchive:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         read_in_spite_of_damage(vault)
-        self._seen = self._snapshots()
+        self._seen = _snapshots(self._vault)
         self._view = self._look()
 
     def __enter__(self) -> Self:
@@ -173,7 +173,7 @@ class VaultArchive:
         A snapshot does not change, but it, or a study of it, may be forgotten: then it is shown,
         and kept in memory, no longer.
         """
-        seen = self._snapshots()
+        seen = _snapshots(self._vault)
         if seen == self._seen:
             return False
         before = self._view.table
@@ -223,9 +223,6 @@ class VaultArchive:
         ):
             raise InterruptedError
 
-    def _snapshots(self) -> frozenset[str]:
-        return frozenset(self._vault.objects.keys("snapshots/"))
-
     def _look(self) -> StateView:
         state = self._choose()
         lost: set[str] = set()
@@ -237,6 +234,10 @@ class VaultArchive:
         legible = LegibleState(state, tell)
         self._cards.forget_contents()
         return StateView(StudyTable(_rows(legible)), legible, self._cards, lost)
+
+
+def _snapshots(vault: Vault) -> frozenset[str]:
+    return frozenset(vault.objects.keys("snapshots/"))
 
 
 def _selected(view: StateView, selection: Selection) -> Iterator[StudyRow]:

@@ -234,7 +234,11 @@ def test_a_certificate_is_asked_for(tmp_path: Path, archive: VaultArchive) -> No
         context.load_cert_chain(client.certificate, client.key)
         assert _status(ours.port, context) == 200
         assert _closed(ours.port, b"GET / HTTP/1.1\r\n\r\n")
-        assert any("viewer" in one.certificate for one in ours.journal.accesses)
+        # It is written down when the answer was sent, and so after we have it.
+        end = time.monotonic() + 30.0
+        while not any("viewer" in one.certificate for one in ours.journal.accesses):
+            assert time.monotonic() < end, "the access was not written down"
+            time.sleep(0.01)
 
 
 def _status(port: int, context: ssl.SSLContext) -> int:

@@ -6,7 +6,7 @@ only so many are looked into.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dcmvault.archives.study_cards import CARD_TAGS, StudyCard, StudyCards
@@ -49,6 +49,8 @@ class StateView:
     table: StudyTable
     legible: LegibleState
     cards: StudyCards
+    #: Studies of which something turned out to be damaged so far; empty for many of them.
+    lost: Set[str] = frozenset()
 
 
 @dataclass(slots=True)

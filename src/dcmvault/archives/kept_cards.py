@@ -41,14 +41,15 @@ class KeptCards:
     def __init__(self, vault: Vault, folder: Path) -> None:
         self._vault = vault
         self._path = folder / f"{vault.config.vault_id.hex()}.cards"
-        #: Of what the file holds.
-        self._written: frozenset[tuple[str, bytes]] = frozenset()
+        #: Of what the file holds; None where there is one that could not be read.
+        self._written: frozenset[tuple[str, bytes]] | None = None
 
     def load(self) -> Cards:
         """Return what was kept; nothing where it cannot be read."""
         try:
             cards = self._read(self._path.read_bytes())
         except FileNotFoundError:
+            self._written = frozenset()
             return {}
         except (OSError, DestinationError, *_NO_CARDS) as error:
             _log.warning("kept cards cannot be read and are made anew: %s", type(error).__name__)

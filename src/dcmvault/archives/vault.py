@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from dcmvault.archives.read_ahead import read_ahead, record_of
 from dcmvault.archives.study_cards import StudyCards
 from dcmvault.archives.study_table import StudyRow, StudyTable
 from dcmvault.dicom import attributes as tags
-from dcmvault.errors import DestinationError
+from dcmvault.errors import DcmvaultError, DestinationError, UsageError, VaultDamagedError
 from dcmvault.model.query import (
     ArchiveAnswer,
     ArchivedInstance,
@@ -48,13 +49,15 @@ _CARDS_AT_ONCE = 50
 _PAUSE_S = 0.002
 #: The pseudo study of files that are no instances.
 _NO_STUDY = ""
+#: What a loss is told of that hides studies nobody can name.
+_MANY_STUDIES = ""
 
 
 class VaultArchive:
     """An Archive over a vault. Used as a context: inside, it follows the vault in the background.
 
-    `choose` looks at the vault and returns the state that is meant; `follows` says that it may be
-    another one when a snapshot comes. Files that belong to no study are not shown. What a look
+    `choose` looks at the vault and returns the state that is meant; `follows` says that it is
+    the present. Files that belong to no study are not shown. What a look
     into each study told is kept in the folder `keeps`, sealed, for the next time.
     """
 
@@ -78,7 +81,7 @@ class VaultArchive:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         read_in_spite_of_damage(vault)
-        self._seen = self._snapshots()
+        self._seen = _snapshots(self._vault)
         self._view = self._look()
 
     def __enter__(self) -> Self:
@@ -108,18 +111,23 @@ class VaultArchive:
     def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
         """List the instances of a selection, by study, series and Instance Number.
 
-        Raises QueryTooBroadError where it names neither patient nor study and there are too many.
+        Raises QueryTooBroadError where it names neither patient nor study and there are too many,
+        VaultDamagedError where damage hides all of it: nothing would look like success.
         """
         view = self._view
+        selected = list(_selected(view, selection))
         series_uids = frozenset(selection.series_instance_uids)
         instance_uids = frozenset(selection.sop_instance_uids)
-        return [
+        found = [
             instance
-            for row in _selected(view, selection)
+            for row in selected
             for series in self._cards.contents(row, view.legible)
             if not series_uids or series.series_instance_uid in series_uids
             for instance in series.instances(row.study_instance_uid, instance_uids)
         ]
+        if not found and view.lost & {_MANY_STUDIES, *(row.study_instance_uid for row in selected)}:
+            raise VaultDamagedError("what the vault says of its studies is damaged")
+        return found
 
     def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
         """Return what transfer syntaxes instances of a class are held in, as cards have it."""
@@ -151,18 +159,34 @@ class VaultArchive:
         while not self._stopping.wait(_LOOK_S):
             if self._files.drop_unused(_UNUSED_S):
                 give_back()
-            if not self._follows:
-                continue
             try:
-                seen = self._snapshots()
-                if seen == self._seen:
+                if not self._look_again():
                     continue
-                self._view = self._look()
-                self._seen = seen
-            except DestinationError as error:
+            except DcmvaultError as error:
                 _log.warning("the vault could not be looked at again: %s", error.message)
                 continue
             self._read_cards()
+
+    def _look_again(self) -> bool:
+        """Take up what became of the vault; say whether anything did.
+
+        A snapshot does not change, but it, or a study of it, may be forgotten: then it is shown,
+        and kept in memory, no longer.
+        """
+        seen = _snapshots(self._vault)
+        if seen == self._seen:
+            return False
+        before = self._view.table
+        try:
+            self._view = self._look()
+        except UsageError as error:  # there is no such snapshot any more
+            _log.warning("nothing is shown any more: %s", error.message)
+            self._cards.forget_contents()
+            self._view = replace(self._view, table=StudyTable(()))
+        self._seen = seen
+        if any(self._view.table.study(row.study_instance_uid) is None for row in before.rows):
+            self._files.drop_unused(0.0)
+        return True
 
     def _read_cards(self) -> None:
         view = self._view
@@ -199,14 +223,21 @@ class VaultArchive:
         ):
             raise InterruptedError
 
-    def _snapshots(self) -> frozenset[str]:
-        return frozenset(self._vault.objects.keys("snapshots/"))
-
     def _look(self) -> StateView:
         state = self._choose()
-        legible = LegibleState(state, _tell_loss)
+        lost: set[str] = set()
+
+        def tell(study_instance_uid: str, error: DestinationError) -> None:
+            lost.add(study_instance_uid)
+            _tell_loss(study_instance_uid, error)
+
+        legible = LegibleState(state, tell)
         self._cards.forget_contents()
-        return StateView(StudyTable(_rows(legible)), legible, self._cards)
+        return StateView(StudyTable(_rows(legible)), legible, self._cards, lost)
+
+
+def _snapshots(vault: Vault) -> frozenset[str]:
+    return frozenset(vault.objects.keys("snapshots/"))
 
 
 def _selected(view: StateView, selection: Selection) -> Iterator[StudyRow]:

@@ -15,6 +15,7 @@ from dcmvault.archives.study_table import StudyRow
 from dcmvault.model.query import QueryLevel
 from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 from dcmvault.vault.crypto import read_header
+from dcmvault.vault.retention import forget_study
 
 _ASKED = {
     "StudyInstanceUID": "",
@@ -171,3 +172,25 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(tmp_path: Path) -> Non
     world = _world(tmp_path, studies=1)
     (tmp_path / "cards").write_text("a file in the place of the folder")
     assert len(_answers(world, tmp_path / "cards")) == 1
+
+
+def test_what_cannot_be_read_does_not_outlive_the_last_study(tmp_path: Path) -> None:
+    world = _world(tmp_path, studies=1)
+    _answers(world, tmp_path / "cards")
+    (path,) = (tmp_path / "cards").iterdir()
+    damaged = path.read_bytes()[:-1]
+    path.write_bytes(damaged)
+    world.clock.advance(1)
+    forget_study(world.opened(), make_uid("study", 0))
+    assert _answers(world, tmp_path / "cards") == []
+    assert path.read_bytes() != damaged
+
+
+def test_a_forgotten_study_leaves_the_kept_cards(tmp_path: Path) -> None:
+    world = _world(tmp_path)
+    _answers(world, tmp_path / "cards")
+    world.clock.advance(1)
+    forget_study(world.opened(), make_uid("study", 1))
+    assert len(_answers(world, tmp_path / "cards")) == 2
+    kept = KeptCards(world.opened(), tmp_path / "cards").load()
+    assert {uid for uid, _manifest in kept} == {make_uid("study", 0), make_uid("study", 2)}

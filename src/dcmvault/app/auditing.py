@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -101,9 +102,21 @@ class Auditing:
         return self.home / FOLDER
 
     def forward(self) -> None:
-        """Send what was written to the collector, if there is one; it waits where that fails."""
+        """Send what was written to the collector, if there is one; it waits where that fails.
+
+        A name that is looked up, a peer that accepts and says nothing: each has a limit of its own,
+        or none. So it is a thread that waits for them, and is left alone after `_PATIENCE_S`;
+        what it had not remembered as sent is sent again.
+        """
         if not self._wrote or self.section.place is None:
             return
+        sender = threading.Thread(target=self._forward, name="audit-forwarding", daemon=True)
+        sender.start()
+        sender.join(_PATIENCE_S)
+        if sender.is_alive():
+            _log.warning("audit messages wait: the collector took too long")
+
+    def _forward(self) -> None:
         patient = self.section.model_copy(
             update={"timeout_s": min(self.section.timeout_s, _PATIENCE_S)}
         )

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 STATE_FILE = "forwarded.json"
 #: Lines that travel together.
 _BATCH = 100
+#: Lines that are left out in one turn: a million at once would be long, and large.
+_MOST_SKIPPED = 20_000
 #: Seconds between looks for something to send, and after a failure, doubled each time.
 _LOOK_S = 1.0
 _LONGEST_WAIT_S = 60.0
@@ -82,7 +84,9 @@ class Forwarding:
         ends_at = time.monotonic() + most_s
         with self._alone() as alone:
             while alone and time.monotonic() < ends_at:
-                state = self._without_the_oldest(self.state())
+                state = self.state()
+                if self._leave_out_the_oldest(state):
+                    continue
                 batch = list(islice(check(self.folder, state.position), _BATCH))
                 batch = [one for one in batch if one.line.is_whole]
                 if not batch:
@@ -118,16 +122,19 @@ class Forwarding:
             return None
         return None if xml is None else syslog_message(xml, self.source.host, at)
 
-    def _without_the_oldest(self, state: Forwarded) -> Forwarded:
+    def _leave_out_the_oldest(self, state: Forwarded) -> bool:
+        """Leave out some of what is too much, and remember it; False where nothing is."""
         head = read_head(self.folder)
         too_many = (head.seq - state.position.seq if head else 0) - self.most_waiting
         if too_many <= 0:
-            return state
+            return False
         _log.warning("%d lines of the audit journal are not sent: too many waited", too_many)
-        skipped = list(islice(check(self.folder, state.position), too_many))
-        state = Forwarded(_end_of(skipped, state.position), state.skipped + too_many)
-        self._remember(state)
-        return state
+        number = min(too_many, _MOST_SKIPPED)
+        end = _end_of(islice(check(self.folder, state.position), number), state.position)
+        if end == state.position:
+            return False
+        self._remember(Forwarded(end, state.skipped + number))
+        return True
 
     def _remember(self, state: Forwarded) -> None:
         at = state.position
@@ -166,7 +173,7 @@ class Forwarding:
             os.close(descriptor)
 
 
-def _end_of(lines: list[Checked], before: Position) -> Position:
+def _end_of(lines: Iterable[Checked], before: Position) -> Position:
     """Return where these lines end; what is none of ours moves the place, not the number."""
     for one in lines:
         line, record = one.line, one.record

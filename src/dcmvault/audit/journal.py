@@ -181,14 +181,21 @@ class Journal:
         return Position(tail.number, end, tail.seq + 1, line.sha256)
 
     def _append_bytes(self, number: int, data: bytes) -> int:
-        """Append to a file, made if there is none; return where it ends."""
+        """Append all of it or nothing to a file, made if there is none; return where it ends."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self.folder / file_name(number), flags, 0o600)
         try:
+            before = os.fstat(descriptor).st_size
             rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            return os.fstat(descriptor).st_size
+            try:
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            except OSError:
+                # A disk that is full: each further attempt would leave a torn line, and of
+                # several no line says that they are there.
+                os.ftruncate(descriptor, before)
+                raise
+            return before + len(data)
         finally:
             os.close(descriptor)
 

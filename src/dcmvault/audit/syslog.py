@@ -6,10 +6,12 @@ read everything. If it is lost before, everything on it counts as not sent.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -89,9 +91,11 @@ class Collector:
                 plain = stream.unwrap()
         with suppress(OSError):
             plain.shutdown(socket.SHUT_WR)
+        ends_at = time.monotonic() + self.timeout_s
         try:
             while plain.recv(4096):
-                pass
+                if time.monotonic() > ends_at:
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         finally:
             plain.close()
 

@@ -187,7 +187,7 @@ def _causes(
 ) -> tuple[CauseRow, ...]:
     """Count what kept instances from their level, in runs that ended."""
     names = {
-        part.id: part.name
+        part.id: (part.name, run.id)
         for run in found
         if run.state in ENDED_RUNS
         for part in parts.get(run.id, [])
@@ -214,11 +214,8 @@ def _causes(
         )
         for row in connection.execute(query):
             code = row.code or cause_of_state(row.state)
-            count(
-                (names[row.run_destination_id], code, row.status),
-                row.instances,
-                row.run_destination_id,
-            )
+            name, run_id = names[row.run_destination_id]
+            count((name, code, row.status), row.instances, run_id)
     by_run = {run.id: [part.name for part in parts.get(run.id, [])] for run in found}
     for some in chunks(sorted(by_run)):
         query = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from dcmvault.model.audit import AuditKind, AuditOutcome
 
 #: Parameters that name studies.
 _STUDIES = ("studies", "study", "release_uid")
+_UID = re.compile(r"[0-9.]{1,64}")
+#: What stands before the host of an address, with a password in it.
+_PASSWORD = re.compile(r"(://)[^/?#@]*:[^/?#@]*@")
 _INTERRUPTED = 130
 _UNEXPECTED = 1
 
@@ -149,10 +153,14 @@ def _section() -> AuditSection:
 
 def _words(value: object) -> str:
     if isinstance(value, tuple | list):
-        return " ".join(map(str, value))
-    return "" if value is None or value is False else str(value)
+        return " ".join(map(_words, value))
+    if value is None or value is False:
+        return ""
+    # A command is told before its address is refused for what should not be in it.
+    return _PASSWORD.sub(r"\1***@", str(value))
 
 
 def _studies(values: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the UIDs that were named; what is no UID may be somebody's name."""
     found = (_words(values.get(name)).split() for name in _STUDIES)
-    return tuple(dict.fromkeys(uid for uids in found for uid in uids))
+    return tuple(dict.fromkeys(uid for uids in found for uid in uids if _UID.fullmatch(uid)))

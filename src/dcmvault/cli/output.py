@@ -89,13 +89,18 @@ def write_private(path: Path, text: str) -> None:
 
 def write_private_bytes(path: Path, content: bytes) -> None:
     """Do the same with bytes."""
+    write_private_pieces(path, [content])
+
+
+def write_private_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Do the same with bytes that come in pieces."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
         fresh.unlink()
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+        file.writelines(pieces)
     fresh.replace(path)
 
 

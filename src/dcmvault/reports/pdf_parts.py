@@ -118,7 +118,7 @@ def figures(rows: Sequence[tuple[str, str]]) -> LongTable:
 def facts(rows: Iterable[tuple[str, str]]) -> LongTable:
     """Lay out names and values."""
     cells = [[text(label, QUIET), text(value)] for label, value in rows]
-    table = LongTable(cells, colWidths=[0.27 * WIDTH, 0.73 * WIDTH])
+    table = LongTable(cells, colWidths=[0.27 * WIDTH, 0.73 * WIDTH], splitInRow=1)
     table.setStyle(TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_PADDING]))
     return table
 
@@ -138,6 +138,8 @@ def table(
         ],
         colWidths=[share * WIDTH for share in shares],
         repeatRows=1,
+        # A name that is written with escapes may be higher than a page.
+        splitInRow=1,
     )
     style: list[Any] = [
         ("VALIGN", (0, 0), (-1, -1), "TOP"),

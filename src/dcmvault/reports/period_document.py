@@ -95,13 +95,21 @@ def _verdict(report: PeriodReport) -> tuple[Tone, str, str]:
             bad,
         )
         detail = what % {"bad": format_number(bad), "runs": words}
-        return Tone.BAD, text % format_number(counts.short), detail + " " + _still_due(report)
+        told = f"{detail} {_still_due(report)}".strip()
+        return Tone.BAD, text % format_number(counts.short), told
     if bad:
         headline = ngettext("%s run failed.", "%s runs failed.", bad) % format_number(bad)
         return (
             Tone.BAD,
             headline,
             _("Of what was due, everything that was tried reached its level."),
+        )
+    if open_runs := tones.count(Tone.OPEN):
+        headline = ngettext("%s run has not ended.", "%s runs have not ended.", open_runs)
+        return (
+            Tone.OPEN,
+            headline % format_number(open_runs),
+            _("Until then it is not known whether everything reaches its level."),
         )
     if Tone.CLAIM in tones:
         return (
@@ -124,7 +132,9 @@ def _verdict(report: PeriodReport) -> tuple[Tone, str, str]:
 def _still_due(report: PeriodReport) -> str:
     left = sum(row.instances - row.held for row in report.evidence)
     if not left:
-        return _("Since then all of it has got evidence.")
+        # Nothing is known of what could not be read, and evidence may be of a lower level than was
+        # asked: that nothing is missing now does not say that what failed was made good.
+        return ""
     return ngettext(
         "Today %s instance is without evidence.", "Today %s instances are without evidence.", left
     ) % format_number(left)
@@ -194,16 +204,18 @@ def _throughput(report: PeriodReport) -> Iterator[Chart | Note]:
     moved: dict[Bucket, float] = defaultdict(float)
     worked: dict[Bucket, float] = defaultdict(float)
     pieces = buckets(begin, end)
+    timed: dict[Bucket, float] = defaultdict(float)
     for run in report.runs:
         for piece in pieces:
             if piece.begin <= run.started_at < piece.end:
                 moved[piece] += run.transferred_bytes
                 if run.bytes_per_s is not None:
+                    timed[piece] += run.transferred_bytes
                     worked[piece] += run.duration_s or 0.0
     yield Note(_("Transferred, by when runs began"))
     say = _("highest: %s") % format_bytes(max(moved.values()))
     yield columns([(piece, moved[piece]) for piece in pieces], format_bytes, "stage0", say)
-    speeds = [(piece, moved[piece] / worked[piece] if worked[piece] else 0.0) for piece in pieces]
+    speeds = [(piece, timed[piece] / worked[piece] if worked[piece] else 0.0) for piece in pieces]
     if any(speed for _piece, speed in speeds):
         yield Note(_("Speed, while runs worked"))
         highest = _("highest: %s") % _speed(max(speed for _piece, speed in speeds))

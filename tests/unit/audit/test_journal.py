@@ -135,6 +135,33 @@ def test_a_journal_that_cannot_be_written_stops_nobody(
     assert "could not be written to the audit journal" in caplog.text
 
 
+FILLING = """
+import resource, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from dcmvault.audit.journal import Journal
+from dcmvault.model.audit import Actor, ActorKind, AuditEvent, AuditKind
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+journal = Journal(Path(sys.argv[1]))
+event = AuditEvent(datetime.now(UTC), AuditKind.VERIFY, Actor(ActorKind.CLI, "ana"))
+journal.append(event)
+told = []
+for size in range(1000, 2000, 50):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    told.append(journal.record(event))
+assert True in told and False in told, told
+"""
+
+
+def test_attempts_on_a_full_disk_leave_no_line_that_looks_changed(tmp_path: Path) -> None:
+    """Space comes byte by byte: each attempt is cut off in the middle of a line."""
+    subprocess.run([sys.executable, "-c", FILLING, str(tmp_path)], check=True)
+    Journal(tmp_path).append(EVENT)
+    verdict = verify(tmp_path)
+    assert verdict.is_whole, verdict.findings
+    assert verdict.mended == 0
+
+
 def test_accesses_of_peers_are_lines_without_values(tmp_path: Path) -> None:
     accesses = JournalledAccesses(Journal(tmp_path))
     accesses.record(

@@ -18,7 +18,7 @@ from dcmvault import i18n
 from dcmvault.errors import UsageError
 from dcmvault.model.evidence import Level
 from dcmvault.model.report import RunState
-from dcmvault.model.statistics import PeriodReport
+from dcmvault.model.statistics import PeriodReport, RunRow
 from dcmvault.reports.charts import WIDTH, Chart, buckets
 from dcmvault.reports.period_csv import COLUMNS
 from dcmvault.reports.period_document import percent, period_document, run_tone
@@ -190,3 +190,37 @@ def test_stretches_of_time_cover_a_period_without_a_gap(days: float) -> None:
     assert pieces[-1].end >= until
     assert all(one.end == other.begin for one, other in pairwise(pieces))
     assert len(pieces) <= 70
+
+
+@pytest.mark.parametrize("state", [RunState.PENDING, RunState.PLANNING, RunState.RUNNING])
+def test_a_period_is_not_green_while_a_run_goes_on(state: RunState) -> None:
+    going_on = replace(sample_periods.run(1), state=state, finished_at=None, exit_status=0)
+    runs = (*sample_periods.good().runs, going_on)
+    document = period_document(replace(sample_periods.good(), runs=runs))
+    assert (document.tone, document.headline) == (Tone.OPEN, "1 run has not ended.")
+
+
+def test_evidence_of_today_does_not_say_that_what_was_unreadable_is_made_good() -> None:
+    """A file that could not be read is in no catalogue, so nothing is missing of it either."""
+    report = replace(sample_periods.bad(), evidence=sample_periods.good().evidence)
+    assert period_document(report).detail.endswith("ended with something undone.")
+
+
+def test_what_a_run_that_goes_on_has_moved_makes_no_other_run_faster() -> None:
+    ended = sample_periods.run(1)
+    going_on = replace(sample_periods.run(1, hour=4), state=RunState.RUNNING, finished_at=None)
+
+    def speeds(*runs: RunRow) -> list[str]:
+        report = replace(sample_periods.good(), runs=runs)
+        blocks = [block for one in period_document(report).shown for block in one.blocks]
+        charts = [block for block in blocks if isinstance(block, Chart)]
+        return [rect.title for rect in charts[2].rects]
+
+    assert speeds(ended, going_on) == speeds(ended)
+
+
+def test_names_that_are_higher_than_a_page_are_printed() -> None:
+    """What fonts cannot show is written with escapes, six characters for one."""
+    run = replace(sample_periods.run(1), source="\u5c71" * 4000)
+    report = replace(sample_periods.good(), runs=(run,))
+    assert render_pdf(report).startswith(b"%PDF-")

@@ -117,6 +117,7 @@ def test_summary_contract() -> None:
         "exit_status",
         "failures",
         "warnings",
+        "diversions",
         "warned",
         "destinations",
         "error",

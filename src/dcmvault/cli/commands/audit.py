@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import click
 
 from dcmvault.app.audit import AuditDesk
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
-from dcmvault.cli.output import mark, print_json, say, table, tell, write_private
+from dcmvault.cli.output import mark, print_json, say, table, tell, write_private_pieces
 from dcmvault.cli.periods import Period, period_options
 from dcmvault.cli.session import begin_log, current_settings
 from dcmvault.config.places import state_folder
@@ -24,6 +26,8 @@ from dcmvault.model.journal import AuditQuery, Break, Finding, JournalVerdict
 from dcmvault.reports.escaping import visible
 
 _BROKEN = 3
+#: Lines that are shown at once; a longer table begins again with its head.
+_PIECE = 1000
 
 
 def command() -> click.Command:
@@ -177,16 +181,34 @@ def _search(
     since: str | None, until: str | None, last: str | None, as_json: bool, **options: str | None
 ) -> int:
     query = _query(Period.asked(since, until, last), options)
-    found = [line.record for line in _desk().search(query)]
+    pieces = _pieces(line.record for line in _desk().search(query))
     if as_json:
-        print_json({"events": found})
-        return 0
-    if not found:
-        say(_("Nothing of the kind is written down."))
+        _print_events(pieces)
         return 0
     head = (_("number"), _("time (UTC)"), _("event"), _("outcome"), _("who"), _("what"))
-    say(table(head, map(_row, found), right=frozenset({0})))
+    found = 0
+    for piece in pieces:
+        say(table(head, map(_row, piece), right=frozenset({0})))
+        found += len(piece)
+    if not found:
+        say(_("Nothing of the kind is written down."))
     return 0
+
+
+def _pieces(records: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    while piece := list(islice(records, _PIECE)):
+        yield piece
+
+
+def _print_events(pieces: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Write what `print_json` would, a piece at a time: a journal may have millions of lines."""
+    before = '{\n  "events": ['
+    is_empty = True
+    for piece in pieces:
+        told = (indent(json.dumps(record, indent=2), "    ") for record in piece)
+        click.echo(before + "\n" + ",\n".join(told), nl=False)
+        before, is_empty = ",", False
+    click.echo(f"{before}]\n}}" if is_empty else "\n  ]\n}")
 
 
 def _row(record: Mapping[str, Any]) -> list[str]:
@@ -218,17 +240,21 @@ def _export(
     since: str | None, until: str | None, last: str | None, output: str, **options: str | None
 ) -> int:
     query = _query(Period.asked(since, until, last), options)
-    lines = [
-        line.raw.decode("ascii", "backslashreplace")
-        for line in _desk().search(query, exported_to=output)
-    ]
+    count = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for line in _desk().search(query, exported_to=output):
+            count += 1
+            yield line.raw + b"\n"
+
     try:
-        write_private(Path(output).absolute(), "".join(f"{line}\n" for line in lines))
+        write_private_pieces(Path(output).absolute(), lines())
     except OSError as error:
         raise StateError(
             _("The file cannot be written."), hint=f"{output}: {error.strerror}"
         ) from None
-    tell(ngettext("%s line written.", "%s lines written.", len(lines)) % format_number(len(lines)))
+    tell(ngettext("%s line written.", "%s lines written.", count) % format_number(count))
     say(output)
     return 0
 

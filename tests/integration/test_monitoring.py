@@ -29,7 +29,13 @@ from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.catalogue import open_catalogue
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
-from dcmvault.model.alert import AlertChange, AlertCode
+from dcmvault.model.alert import (
+    AlertChange,
+    AlertCode,
+    AlertSeverity,
+    Subject,
+    SubjectKind,
+)
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import JobState
 from dcmvault.model.report import RunState
@@ -163,6 +169,22 @@ def test_a_destination_that_is_down_is_an_alert_until_it_is_back(
     with SimulatedPacs(port=port):
         assert run_dcmvault("backup", studies, "--to", "pacs").returncode == 0
     assert summary_of(run_dcmvault("status", "--json"))["alerts"] == []
+
+
+def test_two_runs_that_stall_are_one_series(run_dcmvault: RunDcmvault, home: Path) -> None:
+    """A series that came twice would make a monitoring system refuse all of them."""
+    assert run_dcmvault("status").returncode == 0
+    catalogue = open_catalogue(str(home / "catalogue.sqlite3"))
+    now = datetime.now(UTC)
+    for run in ("run-1", "run-2"):
+        subject = Subject(SubjectKind.RUN, run)
+        catalogue.alerts.raise_alert(AlertCode.STALLED, subject, AlertSeverity.WARNING, now, {})
+    catalogue.close()
+    lines = run_dcmvault("metrics").stdout.splitlines()
+    labels = 'code="stalled",severity="warning",kind="run",subject=""'
+    assert [one for one in lines if one.startswith("dcmvault_alert{")] == [
+        f"dcmvault_alert{{{labels}}} 1"
+    ]
 
 
 def test_top_shows_lines_until_it_is_stopped(start_dcmvault: StartDcmvault, home: Path) -> None:

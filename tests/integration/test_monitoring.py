@@ -42,6 +42,7 @@ from dcmvault.model.report import RunState
 from dcmvault.model.sample import Figure
 from dcmvault.pipeline.retry import Answering
 from dcmvault.ports.samples import RunFigures
+from dcmvault.telemetry.live_file import read_live
 from dcmvault.telemetry.machine import DiskSpace
 from dcmvault.telemetry.prometheus import METRICS
 from dcmvault.testing.clock import FakeClock
@@ -362,6 +363,10 @@ def test_a_catalogue_that_cannot_be_written_loses_no_alert(tmp_path: Path) -> No
     watched.around.free = 5
     watched.go_on(3)
     assert working.alerts.open_alerts() == []
+    # Others see the figures of now all the same.
+    live = read_live(tmp_path)
+    assert live is not None
+    assert live.at == watched.clock.now()
     alerts.fails = False
     watched.go_on(1)
     assert [one.code for one in working.alerts.open_alerts()] == [AlertCode.DISK_LOW]

@@ -94,8 +94,10 @@ def _of_now(workplace: Workplace, now: datetime) -> _Values:
                 values["dcmvault_disk_size_bytes"].append(((name,), float(room.total)))
     else:
         _add_live(values, live)
-    for alert in workplace.catalogue.alerts.open_alerts():
-        values["dcmvault_alert"].append((_labels_of(alert), 1.0))
+    # Of several runs one series is left, and whoever reads takes no series twice.
+    alerts = dict.fromkeys(map(_labels_of, workplace.catalogue.alerts.open_alerts()))
+    if alerts:
+        values["dcmvault_alert"] = [(labels, 1.0) for labels in alerts]
     return values
 
 

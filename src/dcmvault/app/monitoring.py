@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -241,11 +242,14 @@ class Monitoring:
             seen = look(now, self._probes)
             samples = self._sampler.samples(seen)
             self._pending.samples += samples
+            # Before the catalogue, which others may keep busy for long, or which may be full: the
+            # figures of now are also of use then. Where these cannot be written, alerts may be.
+            with suppress(OSError):
+                write_live(self._home, Live(now, os.getpid(), self._began, samples, seen.moved))
             self._pending.changes += self._changes(seen)
             self._write_alerts()
             if not timedelta(0) <= now - self._written_at < _WRITE_EACH:
                 self._write_samples(now)
-            write_live(self._home, Live(now, os.getpid(), self._began, samples, seen.moved))
             self._failing = False
         except (OSError, StateError) as error:
             self._fail(error)

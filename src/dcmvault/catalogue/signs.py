@@ -92,7 +92,8 @@ def note_signs(
         return
     table = source_signs.c
     insert_new(connection, source_signs, [{"source_id": source_id}])
-    untouched = sa.and_(*(table[name] == 0 for name in _COUNTED), table.held_at.is_(None))
+    # It may be held already, for showing nothing: that says nothing of what it had.
+    untouched = sa.and_(*(table[name] == 0 for name in _COUNTED))
     connection.execute(
         sa.update(source_signs)
         .where(table.source_id == source_id)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,32 @@ class TestMailOverTls(_OnMail):
         with pytest.raises(NotificationError) as caught:
             self.notifier(server).send(sample_message())
         assert "“security”" in caught.value.hint
+
+
+def test_what_is_no_url_of_a_service_is_not_quoted() -> None:
+    """People paste the bare token: it is as secret as the URL."""
+    for url in ("tGzv3JOkF0XG5Qx2TlKWIA", "token: tGzv3JOkF0XG5Qx2TlKWIA"):
+        notifier = AppriseNotifier(url)
+        assert notifier.name == "apprise"
+        with pytest.raises(NotificationRefusedError) as caught:
+            notifier.send(sample_message())
+        assert "tGzv3" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_plan_may_be_named_in_any_letters() -> None:
+    """Its name is in the name of the notice, which is that of the mail."""
+    notifier = MailNotifier(MailRelay("127.0.0.1", 25, "none"), "a@example.org", ("b@example.org",))
+    names = set()
+    for plan in ("Diário", "a>b c", "x" * 900, "é" * 300):
+        notice = replace(sample_message().notice, notice_id=f"overdue:{plan}:2026-01-31T10:00:00")
+        mails = [notifier.written(replace(sample_message(), notice=notice)) for _twice in "12"]
+        first, second = (mail.as_bytes() for mail in mails)
+        assert all(len(line) < 998 for line in first.splitlines())
+        names |= {mail["Message-ID"] for mail in mails}
+        assert b"overdue" in first or len(plan) > 200
+        assert mails[0]["Message-ID"] == mails[1]["Message-ID"], second
+    assert len(names) == 4
+    assert all(name.isascii() and " " not in name for name in names)
 
 
 def test_mail_for_a_server_without_tls_is_never_sent_in_the_clear() -> None:

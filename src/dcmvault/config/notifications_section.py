@@ -23,8 +23,10 @@ SEVERITY_WORDS = tuple(severity.value for severity in Severity)
 WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])\Z")
-#: Addresses as RFC 5321 has them, without what could break out of a header.
-_MAIL = re.compile(r"[^\s@<>,;:\"()\[\]\x00-\x1f\x7f]+@[^\s@<>,;:\"()\[\]\x00-\x1f\x7f]+\Z")
+#: Addresses as RFC 5321 has them, unquoted and in ASCII: what every server takes and every header.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*\Z")
 #: What people who should look would want to hear of.
 _WHAT_MATTERS = ("run_incomplete", "run_failed", "alert", "overdue", "weekly")
 _RUNS = ("run_started", "run_ok", "run_incomplete", "run_failed")

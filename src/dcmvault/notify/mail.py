@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import smtplib
 import socket
 import ssl
@@ -13,6 +14,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Literal
+from urllib.parse import quote
 
 from dcmvault.errors import NotificationRefusedError, NotificationUnreachableError
 from dcmvault.model.notice import Message, Severity
@@ -22,6 +24,8 @@ _WAIT_S = 15.0
 #: Seconds for a whole conversation.
 _LONGEST_S = 90.0
 _PERMANENT = range(500, 600)
+#: Characters that fit in one line of a header.
+_LONGEST_IDENTIFIER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class MailNotifier:
         mail["Date"] = format_datetime(notice.at)
         domain = self.sender.rpartition("@")[2]
         # Who gets it twice has it once: mail programs know a message by its name.
-        mail["Message-ID"] = f"<{notice.notice_id.replace(':', '.')}.dcmvault@{domain}>"
+        mail["Message-ID"] = f"<{_identifier(notice.notice_id)}.dcmvault@{domain}>"
         mail["Auto-Submitted"] = "auto-generated"
         if notice.severity is Severity.CRITICAL:
             mail["Importance"] = "high"
@@ -165,6 +169,14 @@ class MailNotifier:
                 f"{who} ended the conversation, or said nothing",
                 hint="check “port” and “security”: they go together",
             ) from None
+
+
+def _identifier(notice_id: str) -> str:
+    """Return a name that a header can bear (RFC 5322 3.6.4): plans are named in any letters."""
+    written = quote(notice_id.replace(":", "."), safe="")
+    if len(written) <= _LONGEST_IDENTIFIER:
+        return written
+    return hashlib.sha256(notice_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _hang_up(connection: smtplib.SMTP) -> None:

@@ -23,6 +23,7 @@ from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.load import load_settings
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.settings import Settings
+from dcmvault.errors import NotificationRefusedError
 from dcmvault.model.alert import AlertCode, AlertSeverity, Subject, SubjectKind
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, new_run_id
@@ -199,6 +200,44 @@ class _Slow:
     def send(self, message: Message) -> str:
         self.answers.wait(30)
         return self.channel.send(message)
+
+
+def test_one_message_that_is_refused_keeps_no_later_one_from_being_told(world: World) -> None:
+    """As where each night's command looks once: what was refused is due beside what is new."""
+    other = world.channels["other"]
+    refused = world.run()
+    world.channels["other"] = cast(RecordingNotifier, _Picky(other, refused))
+    world.tell()
+    for _night in range(3):
+        world.clock.advance(86_400)
+        new = world.run()
+        world.tell()
+        assert other.messages[-1].notice.run_id == new
+    (state,) = [s for s in world.catalogue.notices.channel_states() if s.channel == "other"]
+    assert (state.sent, state.waiting) == (3, 1)
+
+
+@dataclass
+class _Picky:
+    """A channel that refuses what is about one run."""
+
+    channel: RecordingNotifier
+    refused: RunId
+    name: str = "picky"
+
+    def send(self, message: Message) -> str:
+        if message.notice.run_id == self.refused:
+            raise NotificationRefusedError("it is too large")
+        return self.channel.send(message)
+
+
+def test_a_channel_that_refuses_all_is_not_hammered(world: World) -> None:
+    """A password that is tried many times locks accounts."""
+    world.channels["other"].refuses = True
+    for _number in range(10):
+        world.run()
+    world.tell()
+    assert world.channels["other"].failures == 2
 
 
 def test_what_nobody_took_for_days_is_given_up_and_that_is_seen(world: World) -> None:

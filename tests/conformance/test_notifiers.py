@@ -22,7 +22,7 @@ from tests.integration.notify_world import (
 from tests.integration.tls_world import Authority, Identity
 
 from dcmvault.errors import NotificationError, NotificationRefusedError
-from dcmvault.model.notice import Event
+from dcmvault.model.notice import Event, Severity
 from dcmvault.notify import mail
 from dcmvault.notify.apprise_services import AppriseNotifier
 from dcmvault.notify.healthchecks import HealthchecksNotifier
@@ -137,6 +137,17 @@ class TestMailOverTls(_OnMail):
         with pytest.raises(NotificationError) as caught:
             self.notifier(server).send(sample_message())
         assert "“security”" in caught.value.hint
+
+
+def test_a_digest_that_says_something_is_wrong_is_no_ping_of_success() -> None:
+    """The check would be green, and the digest says that studies have no copy."""
+    with web_service() as service:
+        notifier = HealthchecksNotifier(f"{service.url}/uuid")
+        digest = sample_message(event=Event.DIGEST)
+        for severity in (Severity.INFO, Severity.WARNING):
+            notice = replace(digest.notice, run_id="", severity=severity, facts={})
+            notifier.send(replace(digest, notice=notice))
+        assert [one.path.rpartition("/")[2] for one in service.taken] == ["0", "1"]
 
 
 def test_what_is_no_url_of_a_service_is_not_quoted() -> None:

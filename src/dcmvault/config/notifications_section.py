@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -53,9 +53,7 @@ def _checked_mail(text: str) -> str:
 def _checked_url(text: str) -> str:
     if is_reference(text):
         return text
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(_("Write a URL that begins with https://, or env:NAME or file:PATH."))
+    parts = require_service(text)
     if parts.username is not None or parts.password is not None:
         raise ValueError(_("A password does not belong here: write env:NAME or file:PATH."))
     return text
@@ -191,6 +189,18 @@ CHANNELS: dict[str, type[ChannelSection]] = {
     "healthchecks": HealthchecksSection,
     "apprise": AppriseSection,
 }
+
+
+def require_service(url: str) -> SplitResult:
+    """Return the parts of a URL that HTTP can reach; ValueError for another, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, no IPv6 address
+        is_good = False
+    if not (is_good and url.isascii() and url.isprintable() and " " not in url):
+        raise ValueError(_("Write a URL that begins with https://, or env:NAME or file:PATH."))
+    return parts
 
 
 def require_tls(url: str, *, allow_plain_http: bool) -> None:

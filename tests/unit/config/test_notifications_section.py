@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dcmvault.app.wiring.notifiers import build_notifier
 from dcmvault.config.load import load_settings
 from dcmvault.errors import ConfigurationError
+from dcmvault.testing.clock import FakeClock
 
 MAIL = '[notifications.office]\nchannel = "mail"\nhost = "m.example.org"\n'
 
@@ -25,3 +27,24 @@ def test_an_address_that_no_header_can_bear_is_refused(tmp_path: Path, address: 
         config.write_text(MAIL + f'sender = "{sender}"\nto = ["{recipient}"]\n', "utf-8")
         with pytest.raises(ConfigurationError, match="mail address|endereço"):
             load_settings(config)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://h:99999/s3cret", "https://h:abc/s3cret", "http://[::1/s3cret", "https://h/s3cret é"]
+    + ["ftp://h/s3cret", "https:///s3cret", "s3cret"],
+)
+def test_a_url_that_leads_nowhere_is_refused_and_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Where it is written, and where it is referred to: then when it is needed."""
+    section = '[notifications.hook]\nchannel = "webhook"\nurl = "{}"\n'
+    config = tmp_path / "config.toml"
+    config.write_text(section.format(url), "utf-8")
+    with pytest.raises(ConfigurationError, match="https://"):
+        load_settings(config)
+    monkeypatch.setenv("HOOK", url)
+    config.write_text(section.format("env:HOOK"))
+    with pytest.raises(ConfigurationError, match="https://") as caught:
+        build_notifier(load_settings(config).notifications["hook"], FakeClock())
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +141,39 @@ class TestMailOverTls(_OnMail):
         with pytest.raises(NotificationError) as caught:
             self.notifier(server).send(sample_message())
         assert "“security”" in caught.value.hint
+
+
+def test_a_server_that_never_ends_its_greeting_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then keeps every wait within its limit, and the channel silent for ever."""
+    monkeypatch.setattr(mail, "_LONGEST_S", 0.5)
+    sent = 0
+
+    def greet(listening: socket.socket) -> None:
+        nonlocal sent
+        with suppress(OSError), listening.accept()[0] as connection:
+            while sent < 200:
+                connection.sendall(b"2")
+                sent += 1
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=greet, args=(listening,))
+        server.start()
+        relay = MailRelay("127.0.0.1", listening.getsockname()[1], "starttls")
+        with pytest.raises(NotificationError) as caught:
+            MailNotifier(relay, "a@example.org", ("b@example.org",)).send(sample_message())
+        server.join()
+    assert caught.value.code == "notification_unreachable"
+    assert sent < 200
+
+
+def test_certificates_that_cannot_be_read_are_told_as_such(tmp_path: Path) -> None:
+    """And not as a server that says nothing, or speaks no TLS."""
+    (tmp_path / "no-pem").write_text("none")
+    for name in ("missing", "no-pem"):
+        relay = MailRelay("127.0.0.1", 1, "tls", ca_file=str(tmp_path / name))
+        with pytest.raises(NotificationRefusedError, match="tls_ca_file"):
+            MailNotifier(relay, "a@example.org", ("b@example.org",)).send(sample_message())
 
 
 def test_a_digest_that_says_something_is_wrong_is_no_ping_of_success() -> None:

@@ -69,12 +69,15 @@ class Teller:
         Safe for several processes on one outbox. Raises StateError.
         """
         upcoming: list[datetime | None] = []
-        if self.announcer.has_channels:
-            since = self.announcer.begin(now)
-            upcoming.append(self.announcer.announce(now))
-            self.alerts.announce(since)
-            upcoming.append(self.digests.announce(now, since))
-        self._deliver(now)
+        try:
+            if self.announcer.has_channels:
+                since = self.announcer.begin(now)
+                upcoming.append(self.announcer.announce(now))
+                self.alerts.announce(since)
+                upcoming.append(self.digests.announce(now, since))
+        finally:
+            # What is in the outbox is told though something else cannot be made out.
+            self._deliver(now)
         upcoming.append(self.book.next_due())
         moments = [moment for moment in upcoming if moment is not None]
         return max(now, min([*moments, now + _LOOK]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dcmvault.app import telling
+from dcmvault.app import notify, telling
 from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
 from dcmvault.app.telling import Teller
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.load import load_settings
 from dcmvault.config.notifications_section import ChannelSection
@@ -229,6 +230,33 @@ class _Picky:
         if message.notice.run_id == self.refused:
             raise NotificationRefusedError("it is too large")
         return self.channel.send(message)
+
+
+def test_a_digest_that_cannot_be_made_keeps_nothing_else_from_being_told(world: World) -> None:
+    def broken() -> dict[str, object]:
+        raise ZeroDivisionError
+
+    world.run()
+    world.clock.advance(86_400)
+    teller = world.teller()
+    teller.digests = replace(teller.digests, well_being=broken)
+    with pytest.raises(ZeroDivisionError):
+        teller.tell_due(world.clock.now())
+    assert world.events("other") == ["run_ok"]
+
+
+def test_a_plug_in_that_raises_anything_keeps_no_other_channel_from_its_test(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world.channels["office"]  # to make it is a KeyError
+    monkeypatch.setattr(notify, "build_notifier", world._build)
+    tried = notify.try_channels(cast(Workplace, world), ())
+    assert [(one.channel, one.is_good) for one in tried] == [
+        ("office", False),
+        ("other", True),
+        ("dead-man", True),
+    ]
+    assert "KeyError" in tried[0].problem
 
 
 def test_a_channel_that_refuses_all_is_not_hammered(world: World) -> None:

@@ -25,14 +25,21 @@ def test_an_address_that_no_header_can_bear_is_refused(tmp_path: Path, address: 
     assert load_settings(config).notifications
     for sender, recipient in ((address, good), (good, address)):
         config.write_text(MAIL + f'sender = "{sender}"\nto = ["{recipient}"]\n', "utf-8")
-        with pytest.raises(ConfigurationError, match="mail address|endereço"):
+        with pytest.raises(ConfigurationError, match="mail address"):
             load_settings(config)
 
 
 @pytest.mark.parametrize(
     "url",
-    ["https://h:99999/s3cret", "https://h:abc/s3cret", "http://[::1/s3cret", "https://h/s3cret é"]
-    + ["ftp://h/s3cret", "https:///s3cret", "s3cret"],
+    [
+        "https://h:99999/s3cret",
+        "https://h:abc/s3cret",
+        "http://[::1/s3cret",
+        "https://h/s3cret é",
+        "ftp://h/s3cret",
+        "https:///s3cret",
+        "s3cret",
+    ],
 )
 def test_a_url_that_leads_nowhere_is_refused_and_not_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str

@@ -200,7 +200,7 @@ def test_what_is_no_url_of_a_service_is_not_quoted() -> None:
 def test_a_plan_may_be_named_in_any_letters() -> None:
     """Its name is in the name of the notice, which is that of the mail."""
     notifier = MailNotifier(MailRelay("127.0.0.1", 25, "none"), "a@example.org", ("b@example.org",))
-    names = set()
+    names: set[str] = set()
     for plan in ("Diário", "a>b c", "x" * 900, "é" * 300):
         notice = replace(sample_message().notice, notice_id=f"overdue:{plan}:2026-01-31T10:00:00")
         mails = [notifier.written(replace(sample_message(), notice=notice)) for _twice in "12"]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +26,7 @@ from tests.integration.notify_world import (
 from tests.integration.tls_world import Authority, Identity
 
 from dcmvault.errors import NotificationError, NotificationRefusedError
-from dcmvault.model.notice import Event
+from dcmvault.model.notice import Event, Severity
 from dcmvault.notify import mail
 from dcmvault.notify.apprise_services import AppriseNotifier
 from dcmvault.notify.healthchecks import HealthchecksNotifier
@@ -136,6 +141,76 @@ class TestMailOverTls(_OnMail):
         with pytest.raises(NotificationError) as caught:
             self.notifier(server).send(sample_message())
         assert "“security”" in caught.value.hint
+
+
+def test_a_server_that_never_ends_its_greeting_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then keeps every wait within its limit, and the channel silent for ever."""
+    monkeypatch.setattr(mail, "_LONGEST_S", 0.5)
+    sent = 0
+
+    def greet(listening: socket.socket) -> None:
+        nonlocal sent
+        with suppress(OSError), listening.accept()[0] as connection:
+            while sent < 200:
+                connection.sendall(b"2")
+                sent += 1
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=greet, args=(listening,))
+        server.start()
+        relay = MailRelay("127.0.0.1", listening.getsockname()[1], "starttls")
+        with pytest.raises(NotificationError) as caught:
+            MailNotifier(relay, "a@example.org", ("b@example.org",)).send(sample_message())
+        server.join()
+    assert caught.value.code == "notification_unreachable"
+    assert sent < 200
+
+
+def test_certificates_that_cannot_be_read_are_told_as_such(tmp_path: Path) -> None:
+    """And not as a server that says nothing, or speaks no TLS."""
+    (tmp_path / "no-pem").write_text("none")
+    for name in ("missing", "no-pem"):
+        relay = MailRelay("127.0.0.1", 1, "tls", ca_file=str(tmp_path / name))
+        with pytest.raises(NotificationRefusedError, match="tls_ca_file"):
+            MailNotifier(relay, "a@example.org", ("b@example.org",)).send(sample_message())
+
+
+def test_a_digest_that_says_something_is_wrong_is_no_ping_of_success() -> None:
+    """The check would be green, and the digest says that studies have no copy."""
+    with web_service() as service:
+        notifier = HealthchecksNotifier(f"{service.url}/uuid")
+        digest = sample_message(event=Event.DIGEST)
+        for severity in (Severity.INFO, Severity.WARNING):
+            notice = replace(digest.notice, run_id="", severity=severity, facts={})
+            notifier.send(replace(digest, notice=notice))
+        assert [one.path.rpartition("/")[2] for one in service.taken] == ["0", "1"]
+
+
+def test_what_is_no_url_of_a_service_is_not_quoted() -> None:
+    """People paste the bare token: it is as secret as the URL."""
+    for url in ("tGzv3JOkF0XG5Qx2TlKWIA", "token: tGzv3JOkF0XG5Qx2TlKWIA"):
+        notifier = AppriseNotifier(url)
+        assert notifier.name == "apprise"
+        with pytest.raises(NotificationRefusedError) as caught:
+            notifier.send(sample_message())
+        assert "tGzv3" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_plan_may_be_named_in_any_letters() -> None:
+    """Its name is in the name of the notice, which is that of the mail."""
+    notifier = MailNotifier(MailRelay("127.0.0.1", 25, "none"), "a@example.org", ("b@example.org",))
+    names: set[str] = set()
+    for plan in ("Diário", "a>b c", "x" * 900, "é" * 300):
+        notice = replace(sample_message().notice, notice_id=f"overdue:{plan}:2026-01-31T10:00:00")
+        mails = [notifier.written(replace(sample_message(), notice=notice)) for _twice in "12"]
+        first, second = (mail.as_bytes() for mail in mails)
+        assert all(len(line) < 998 for line in first.splitlines())
+        names |= {mail["Message-ID"] for mail in mails}
+        assert b"overdue" in first or len(plan) > 200
+        assert mails[0]["Message-ID"] == mails[1]["Message-ID"], second
+    assert len(names) == 4
+    assert all(name.isascii() and " " not in name for name in names)
 
 
 def test_mail_for_a_server_without_tls_is_never_sent_in_the_clear() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.integration.story import QUICK_RETRIES, summary_of
 
 from dcmvault.app.hooks import call_hook
 from dcmvault.config.hooks_section import HookSection
+from dcmvault.ports.queue import StageInterruption
 from dcmvault.testing.dicom_files import make_study
 
 SHELL = "/bin/sh"
@@ -164,6 +166,38 @@ def test_a_command_that_says_much_or_reads_nothing_blocks_nobody(
     assert result.is_good
     assert sum(len(record.getMessage()) for record in caplog.records) < 20_000
     assert "\033" not in caplog.text
+
+
+def test_a_stop_ends_a_command_that_still_runs(tmp_path: Path) -> None:
+    """Else it would run on by itself, and beside its repetition after the next start."""
+    pid_file = tmp_path / "pid"
+    script = _script(tmp_path / "hook", f"echo $$ > '{pid_file}'; exec sleep 600")
+    stopping = threading.Event()
+    threading.Timer(0.3, stopping.set).start()
+    with pytest.raises(StageInterruption):
+        call_hook("pre_run", HookSection(command=(str(script),)), {}, stopping)
+    assert not _runs(int(pid_file.read_text()))
+    pid_file.unlink()
+    with pytest.raises(StageInterruption):
+        call_hook("per_study", HookSection(command=(str(script),)), {}, stopping)
+
+
+def test_what_a_command_says_does_not_fill_the_disk(tmp_path: Path) -> None:
+    script = _script(
+        tmp_path / "hook",
+        "exec 3>&1; head -c 30000000 /dev/zero; sleep 1.5;"
+        f" stat -L -c %b /proc/self/fd/3 > '{tmp_path}/blocks'; echo more",
+    )
+    assert call_hook("pre_run", HookSection(command=(str(script),)), {}).is_good
+    assert int((tmp_path / "blocks").read_text()) * 512 < 1_000_000
+
+
+def test_a_folder_whose_name_is_no_text_is_told_all_the_same(tmp_path: Path) -> None:
+    """File systems take any bytes; Python carries them in lone surrogates."""
+    script = _script(tmp_path / "hook", f"cat > '{tmp_path}/told'")
+    source = os.fsdecode(b"/studies/Jos\xe9")
+    assert call_hook("pre_run", HookSection(command=(str(script),)), {"source": source}).is_good
+    assert json.loads((tmp_path / "told").read_bytes())["source"] == source
 
 
 def test_what_ended_by_a_signal_is_told_as_such(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class AroundRuns:
     clock: Clock
     #: Called when there is news in the outbox.
     heard: Callable[[], None]
+    #: Set when the worker stops: commands are ended then, and carried out at the next start.
+    stopping: threading.Event
 
     def begin(self, run_id: RunId, request: RunRequest) -> None:
         """Tell that a run begins, and carry `pre_run` out.
@@ -121,7 +124,7 @@ class AroundRuns:
     def _call(
         self, when: str, hook: HookSection, run_id: RunId, said: Mapping[str, object]
     ) -> None:
-        result = call_hook(when, hook, said)
+        result = call_hook(when, hook, said, self.stopping)
         if result.is_good:
             return
         _log.warning("run %s: %s", run_id, result.problem)

@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
 from dcmvault.config.hooks_section import HookSection
+from dcmvault.ports.queue import StageInterruption
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +26,8 @@ _ENVIRONMENT = frozenset(
 )
 #: Bytes of output that the log takes, of the beginning.
 _LONGEST_OUTPUT = 8_192
+#: Seconds between looks at a command that takes longer: whether it is to end, and what it says.
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,21 @@ class HookResult:
         return not self.problem
 
 
-def call_hook(when: str, hook: HookSection, said: Mapping[str, object]) -> HookResult:
+def call_hook(
+    when: str,
+    hook: HookSection,
+    said: Mapping[str, object],
+    stopping: threading.Event | None = None,
+) -> HookResult:
     """Carry a command out, and wait for it.
 
     It gets `said` as one JSON object on standard input, may ignore it, and is ended after its
-    time with all that it started. The beginning of its output goes to the log.
+    time with all that it started, or when we are `stopping`: StageInterruption then. The
+    beginning of its output goes to the log.
     """
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
-        given.write(json.dumps(said, ensure_ascii=False).encode() + b"\n")
+        # In ASCII: the name of a folder may have bytes that are no UTF-8.
+        given.write(json.dumps(said).encode("ascii") + b"\n")
         given.seek(0)
         try:
             # An argument list, no shell. Files, not pipes: nobody can block, however much is said.
@@ -61,7 +73,7 @@ def call_hook(when: str, hook: HookSection, said: Mapping[str, object]) -> HookR
             reason = getattr(error, "strerror", None) or "it is no command"
             return HookResult(f"the hook {when} could not be started: {reason}")
         try:
-            status = process.wait(hook.timeout_s)
+            status = _status(process, hook.timeout_s, output, stopping)
         except subprocess.TimeoutExpired:
             return HookResult(f"the hook {when} took longer than {hook.timeout_s:g} s")
         finally:
@@ -70,6 +82,28 @@ def call_hook(when: str, hook: HookSection, said: Mapping[str, object]) -> HookR
     if status < 0:
         return HookResult(f"the hook {when} was ended by signal {-status}")
     return HookResult(f"the hook {when} ended with status {status}" if status else "")
+
+
+def _status(
+    process: subprocess.Popen[bytes],
+    timeout_s: float,
+    output: IO[bytes],
+    stopping: threading.Event | None,
+) -> int:
+    """Wait for the end; meanwhile drop what is said beyond what the log takes."""
+    until = time.monotonic() + timeout_s
+    while True:
+        if stopping is not None and stopping.is_set():
+            raise StageInterruption
+        left = until - time.monotonic()
+        try:
+            return process.wait(max(0.0, min(left, _LOOK_S)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK_S:
+                raise
+        # It would fill the disk: a program may run for a day, and write all the time.
+        if os.fstat(output.fileno()).st_size > _LONGEST_OUTPUT:
+            os.ftruncate(output.fileno(), _LONGEST_OUTPUT + 1)
 
 
 def _end_all(process: subprocess.Popen[bytes]) -> None:

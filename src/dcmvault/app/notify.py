@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.notices import ChannelState
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +101,8 @@ def _try(workplace: Workplace, writer: MessageWriter, name: str) -> Tried:
         answer = notifier.send(writer.message(notice, section))
     except DcmvaultError as error:
         return Tried(name, section.channel, "", error.message, error.hint, error.code)
+    except Exception as error:  # noqa: BLE001 - a plug-in raises anything; others are still tried
+        _log.exception("the channel “%s” failed by a defect", name)
+        problem = f"a defect ({type(error).__name__}); the log has more"
+        return Tried(name, section.channel, "", problem, "", DcmvaultError.code)
     return Tried(name, section.channel, answer)

@@ -15,7 +15,7 @@ from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
 from dcmvault.config.notifications_section import ChannelSection, HealthchecksSection
-from dcmvault.errors import DcmvaultError, StateError
+from dcmvault.errors import DcmvaultError, NotificationRefusedError, StateError
 from dcmvault.model.notice import Event
 from dcmvault.pipeline.notice_times import GIVE_UP_AFTER, GIVE_UP_START_AFTER, next_attempt
 from dcmvault.ports.clock import Clock
@@ -34,6 +34,9 @@ _PATIENCE_S = 30.0
 _HOLD_UP_S = 5.0
 #: How long a channel's turn lasts at most: well within the lease.
 _TURN = timedelta(minutes=2)
+#: Messages that a channel may refuse in a turn: more than one, it may be about the message only
+#: (too large, say); not many, a wrong password locks accounts.
+_MOST_REFUSALS = 2
 
 BuildNotifier = Callable[[ChannelSection, Clock], Notifier]
 
@@ -66,12 +69,15 @@ class Teller:
         Safe for several processes on one outbox. Raises StateError.
         """
         upcoming: list[datetime | None] = []
-        if self.announcer.has_channels:
-            since = self.announcer.begin(now)
-            upcoming.append(self.announcer.announce(now))
-            self.alerts.announce(since)
-            upcoming.append(self.digests.announce(now, since))
-        self._deliver(now)
+        try:
+            if self.announcer.has_channels:
+                since = self.announcer.begin(now)
+                upcoming.append(self.announcer.announce(now))
+                self.alerts.announce(since)
+                upcoming.append(self.digests.announce(now, since))
+        finally:
+            # What is in the outbox is told though something else cannot be made out.
+            self._deliver(now)
         upcoming.append(self.book.next_due())
         moments = [moment for moment in upcoming if moment is not None]
         return max(now, min([*moments, now + _LOOK]))
@@ -149,7 +155,7 @@ class Teller:
                 self._busy.discard(name)
 
     def _deliver_to(self, name: str, deliveries: Sequence[Delivery], now: datetime) -> None:
-        """Try one channel, oldest first, until it fails."""
+        """Try one channel, oldest first, until it cannot be reached, or refuses several."""
         section = self.announcer.settings.notifications.get(name)
         if section is None:
             for delivery in deliveries:
@@ -158,11 +164,20 @@ class Teller:
                 )
             return
         worth = self._worth_telling(section, deliveries, now)
+        # What was refused before comes last: it may be the message, and not the channel.
+        worth.sort(key=lambda one: one.code == NotificationRefusedError.code)
+        refusals = 0
         for number, delivery in enumerate(worth):
             if self.clock.now() - now > _TURN:
                 return  # the lease ends soon; what is left is taken again then
             try:
                 self.build(section, self.clock).send(self.writer.message(delivery.notice, section))
+            except NotificationRefusedError as error:
+                refusals += 1
+                left = worth[number + 1 :] if refusals == _MOST_REFUSALS else ()
+                self._postpone(delivery, left, now, error)
+                if left:
+                    return
             except DcmvaultError as error:
                 self._postpone(delivery, worth[number + 1 :], now, error)
                 return
@@ -171,7 +186,8 @@ class Teller:
                 failure = DcmvaultError(f"a defect ({type(error).__name__}); the log has more")
                 self._postpone(delivery, worth[number + 1 :], now, failure)
                 return
-            self.book.settle(delivery.delivery_id, DeliveryState.SENT, now)
+            else:
+                self.book.settle(delivery.delivery_id, DeliveryState.SENT, now)
 
     def _worth_telling(
         self, section: ChannelSection, deliveries: Sequence[Delivery], now: datetime

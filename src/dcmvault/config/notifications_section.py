@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,8 +23,10 @@ SEVERITY_WORDS = tuple(severity.value for severity in Severity)
 WEEKDAY_WORDS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])\Z")
-#: Addresses as RFC 5321 has them, without what could break out of a header.
-_MAIL = re.compile(r"[^\s@<>,;:\"()\[\]\x00-\x1f\x7f]+@[^\s@<>,;:\"()\[\]\x00-\x1f\x7f]+\Z")
+#: Addresses as RFC 5321 has them, unquoted and in ASCII: what every server takes and every header.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*\Z")
 #: What people who should look would want to hear of.
 _WHAT_MATTERS = ("run_incomplete", "run_failed", "alert", "overdue", "weekly")
 _RUNS = ("run_started", "run_ok", "run_incomplete", "run_failed")
@@ -51,9 +53,7 @@ def _checked_mail(text: str) -> str:
 def _checked_url(text: str) -> str:
     if is_reference(text):
         return text
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(_("Write a URL that begins with https://, or env:NAME or file:PATH."))
+    parts = require_service(text)
     if parts.username is not None or parts.password is not None:
         raise ValueError(_("A password does not belong here: write env:NAME or file:PATH."))
     return text
@@ -189,6 +189,18 @@ CHANNELS: dict[str, type[ChannelSection]] = {
     "healthchecks": HealthchecksSection,
     "apprise": AppriseSection,
 }
+
+
+def require_service(url: str) -> SplitResult:
+    """Return the parts of a URL that HTTP can reach; ValueError for another, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, no IPv6 address
+        is_good = False
+    if not (is_good and url.isascii() and url.isprintable() and " " not in url):
+        raise ValueError(_("Write a URL that begins with https://, or env:NAME or file:PATH."))
+    return parts
 
 
 def require_tls(url: str, *, allow_plain_http: bool) -> None:

@@ -26,7 +26,8 @@ class AppriseNotifier:
     @property
     def name(self) -> str:
         """Say which service it is, without where and who."""
-        return f"apprise ({self.url.partition(':')[0]})"
+        kind, is_url, _secrets = self.url.partition("://")
+        return f"apprise ({kind})" if is_url and kind.isalnum() else "apprise"
 
     def send(self, message: Message) -> str:
         """Hand it over; apprise tells only whether it went well."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from dcmvault.errors import NotificationRefusedError
-from dcmvault.model.notice import Event, Message
+from dcmvault.model.notice import Event, Message, Severity
 from dcmvault.notify.posting import place_of, post
 
 #: Names of runs become UUIDs in it: the service measures by them how long a run takes.
@@ -58,7 +58,9 @@ class HealthchecksNotifier:
         notice = message.notice
         suffix = _SUFFIXES.get(notice.event)
         if suffix is None:
-            status = notice.facts.get("plan_exit_status", 0 if not notice.run_id else 1)
+            # Not about a run: well, unless it says that something is not.
+            is_well = not notice.run_id and notice.severity is Severity.INFO
+            status = notice.facts.get("plan_exit_status", 0 if is_well else 1)
             is_told = isinstance(status, int) and status in _STATUSES
             suffix = f"/{status}" if is_told else _FAIL
         elif notice.event is Event.RUN_OK and notice.facts.get("plan_exit_status", 0):

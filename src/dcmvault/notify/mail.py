@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import smtplib
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
 
 from dcmvault.errors import NotificationRefusedError, NotificationUnreachableError
 from dcmvault.model.notice import Message, Severity
@@ -22,6 +25,8 @@ _WAIT_S = 15.0
 #: Seconds for a whole conversation.
 _LONGEST_S = 90.0
 _PERMANENT = range(500, 600)
+#: Characters that fit in one line of a header.
+_LONGEST_IDENTIFIER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,33 @@ class MailRelay:
     password: str = field(default="", repr=False)
     #: Path of the certificates (PEM) that sign the server's; empty: the system's.
     ca_file: str = ""
+
+
+class _Limited(smtplib.SMTP):
+    """A conversation that ends: each word has its time, and so have all together."""
+
+    _limit: threading.Timer | None = None
+
+    def connect(self, *place: Any, **more: Any) -> tuple[int, bytes]:
+        """Connect and hear the greeting, which may come byte by byte for ever."""
+        self._limit = threading.Timer(_LONGEST_S, _hang_up, [self])
+        self._limit.daemon = True
+        self._limit.start()
+        try:
+            return super().connect(*place, **more)
+        except BaseException:
+            self._limit.cancel()
+            raise
+
+    def close(self) -> None:
+        """Close; also called where the conversation fails."""
+        if self._limit is not None:
+            self._limit.cancel()
+        super().close()
+
+
+class _OverTls(_Limited, smtplib.SMTP_SSL):
+    """TLS from the first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +102,7 @@ class MailNotifier:
         mail["Date"] = format_datetime(notice.at)
         domain = self.sender.rpartition("@")[2]
         # Who gets it twice has it once: mail programs know a message by its name.
-        mail["Message-ID"] = f"<{notice.notice_id.replace(':', '.')}.dcmvault@{domain}>"
+        mail["Message-ID"] = f"<{_identifier(notice.notice_id)}.dcmvault@{domain}>"
         mail["Auto-Submitted"] = "auto-generated"
         if notice.severity is Severity.CRITICAL:
             mail["Importance"] = "high"
@@ -87,22 +119,14 @@ class MailNotifier:
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
         server = self.server
-        context = ssl.create_default_context(cafile=server.ca_file or None)
+        context = _trusting(server.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         connection: smtplib.SMTP
         if server.security == "tls":
-            connection = smtplib.SMTP_SSL(
-                server.host, server.port, timeout=_WAIT_S, context=context
-            )
+            connection = _OverTls(server.host, server.port, timeout=_WAIT_S, context=context)
         else:
-            connection = smtplib.SMTP(server.host, server.port, timeout=_WAIT_S)
-        # Each word has its time, and so have all together: a server may be slow for ever.
-        limit = threading.Timer(_LONGEST_S, _hang_up, [connection])
-        limit.daemon = True
-        limit.start()
-        with ExitStack() as stack:
-            stack.callback(limit.cancel)
-            stack.enter_context(connection)
+            connection = _Limited(server.host, server.port, timeout=_WAIT_S)
+        with connection:
             if server.security == "starttls":
                 connection.starttls(context=context)
             if server.user:
@@ -165,6 +189,25 @@ class MailNotifier:
                 f"{who} ended the conversation, or said nothing",
                 hint="check “port” and “security”: they go together",
             ) from None
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(
+            cafile=str(Path(ca_file).expanduser()) if ca_file else None
+        )
+    except OSError as error:  # also what is no certificate
+        raise NotificationRefusedError(
+            "the file of trusted certificates (tls_ca_file) cannot be used", hint=ca_file
+        ) from error
+
+
+def _identifier(notice_id: str) -> str:
+    """Return a name that a header can bear (RFC 5322 3.6.4): plans are named in any letters."""
+    written = quote(notice_id.replace(":", "."), safe="")
+    if len(written) <= _LONGEST_IDENTIFIER:
+        return written
+    return hashlib.sha256(notice_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _hang_up(connection: smtplib.SMTP) -> None:

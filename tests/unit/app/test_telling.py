@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -13,16 +13,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dcmvault.app import telling
+from dcmvault.app import notify, telling
 from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
 from dcmvault.app.telling import Teller
+from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.load import load_settings
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.settings import Settings
+from dcmvault.errors import NotificationRefusedError
 from dcmvault.model.alert import AlertCode, AlertSeverity, Subject, SubjectKind
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import RunId, new_run_id
@@ -199,6 +201,71 @@ class _Slow:
     def send(self, message: Message) -> str:
         self.answers.wait(30)
         return self.channel.send(message)
+
+
+def test_one_message_that_is_refused_keeps_no_later_one_from_being_told(world: World) -> None:
+    """As where each night's command looks once: what was refused is due beside what is new."""
+    other = world.channels["other"]
+    refused = world.run()
+    world.channels["other"] = cast(RecordingNotifier, _Picky(other, refused))
+    world.tell()
+    for _night in range(3):
+        world.clock.advance(86_400)
+        new = world.run()
+        world.tell()
+        assert other.messages[-1].notice.run_id == new
+    (state,) = [s for s in world.catalogue.notices.channel_states() if s.channel == "other"]
+    assert (state.sent, state.waiting) == (3, 1)
+
+
+@dataclass
+class _Picky:
+    """A channel that refuses what is about one run."""
+
+    channel: RecordingNotifier
+    refused: RunId
+    name: str = "picky"
+
+    def send(self, message: Message) -> str:
+        if message.notice.run_id == self.refused:
+            raise NotificationRefusedError("it is too large")
+        return self.channel.send(message)
+
+
+def test_a_digest_that_cannot_be_made_keeps_nothing_else_from_being_told(world: World) -> None:
+    def broken() -> dict[str, object]:
+        raise ZeroDivisionError
+
+    world.run()
+    world.clock.advance(86_400)
+    teller = world.teller()
+    teller.digests = replace(teller.digests, well_being=broken)
+    with pytest.raises(ZeroDivisionError):
+        teller.tell_due(world.clock.now())
+    assert world.events("other") == ["run_ok"]
+
+
+def test_a_plug_in_that_raises_anything_keeps_no_other_channel_from_its_test(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world.channels["office"]  # to make it is a KeyError
+    monkeypatch.setattr(notify, "build_notifier", world._build)
+    tried = notify.try_channels(cast(Workplace, world), ())
+    assert [(one.channel, one.is_good) for one in tried] == [
+        ("office", False),
+        ("other", True),
+        ("dead-man", True),
+    ]
+    assert "KeyError" in tried[0].problem
+
+
+def test_a_channel_that_refuses_all_is_not_hammered(world: World) -> None:
+    """A password that is tried many times locks accounts."""
+    world.channels["other"].refuses = True
+    for _number in range(10):
+        world.run()
+    world.tell()
+    assert world.channels["other"].failures == 2
 
 
 def test_what_nobody_took_for_days_is_given_up_and_that_is_seen(world: World) -> None:

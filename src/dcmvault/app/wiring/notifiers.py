@@ -10,6 +10,7 @@ from dcmvault.config.notifications_section import (
     MailSection,
     WebhookSection,
     WebSection,
+    require_service,
     require_tls,
 )
 from dcmvault.config.plugins import PluginGroup, plugin
@@ -72,6 +73,7 @@ def _url(section: WebSection) -> str:
         return section.url
     url = secrets.resolve(section.url)
     try:
+        require_service(url)
         require_tls(url, allow_plain_http=section.allow_plain_http)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

@@ -283,11 +283,13 @@ class Workplace:
             if self.heard is not None:
                 self.heard()
 
+        stopping = threading.Event()
+
         # By the settings of the moment: a daemon adopts others.
         def around() -> AroundRuns:
             runs, book = self.catalogue.runs, self.catalogue.notices
             announcer = Announcer(self.settings, book, book, runs)
-            return AroundRuns(self.settings, runs, announcer, self.clock, heard)
+            return AroundRuns(self.settings, runs, announcer, self.clock, heard, stopping)
 
         return BackupStages(
             sources=self.catalogue.sources,
@@ -307,6 +309,7 @@ class Workplace:
             seal_run=seal,
             held_back_s=partial(_held_back_s, self.catalogue),
             around=around,
+            stopping=stopping,
             signs=self.catalogue.signs,
             hold=lambda: _hold_policy(self.settings.monitoring),
         )

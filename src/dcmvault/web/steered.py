@@ -46,7 +46,8 @@ class _Steered:
             exit_status, code = error.exit_status, error.code
             raise
         finally:
-            details = {"command": command, **told, "exit_status": exit_status, "code": code}
+            details: dict[str, str | int | float] = {"command": command, **told}
+            details |= {"exit_status": exit_status, "code": code}
             self._auditing.note(kind, outcome_of(exit_status), place=place, details=details)
 
 

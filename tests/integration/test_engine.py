@@ -372,7 +372,10 @@ def test_living_worker_takes_over_the_work_of_a_killed_one(
     with ExitStack() as stack:
         world = EngineWorld(tmp_path, postgresql_url, stack)
         first = world.start_process()
-        world.submit("run", *(ScriptedJob(f"job-{n}", batches=3, takes_s=0.2) for n in range(8)))
+        # However long the second takes to begin, there is work left for it.
+        gates = ["", *["both work"] * 7]
+        jobs = [ScriptedJob(f"job-{n}", batches=3, gate=gate) for n, gate in enumerate(gates)]
+        world.submit("run", *jobs)
         eventually(lambda: world.jobs("end"))
         second = world.start_process()
         assert world.runs("plan") == ["run"]
@@ -380,6 +383,7 @@ def test_living_worker_takes_over_the_work_of_a_killed_one(
         first.kill()
         first.wait()
         killed_at = len(world.stages.events())
+        world.stages.open_gate("both work")
         world.await_finish("run")
         assert {event.pid for event in world.stages.events()[killed_at:]} == {second.pid}
         assert world.runs("plan") == ["run"]

@@ -1,11 +1,13 @@
-"""Status, runs and queues as plain data: what `--json` prints and what the API answers with."""
+"""Status, runs, queues, schedules and alerts as plain data, for `--json` and for the API."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from dcmvault.app.queue import JobView, QueueView
+from dcmvault.app.schedules import ScheduleView
 from dcmvault.app.status import EvidenceView, SourceView
+from dcmvault.model.alert import Alert, AlertEvent
 from dcmvault.ports.catalogue import RunProgress, RunRecord
 
 
@@ -108,6 +110,55 @@ def job_data(view: JobView) -> dict[str, object]:
         "instances": job.instances,
         "bytes": job.bytes,
         "attempt": job.attempt,
+    }
+
+
+def schedule_data(view: ScheduleView) -> dict[str, object]:
+    """Return a configured schedule, and where it stands."""
+    state, section = view.state, view.section
+    return {
+        "name": view.name,
+        "plan": section.plan,
+        "cron": section.cron,
+        "every": section.every,
+        "time_zone": section.time_zone,
+        "window": section.window,
+        "enabled": view.enabled,
+        "next_at": _time(state.next_at if state else None),
+        "last_due_at": _time(state.last_due_at if state else None),
+        "waiting_since": _time(state.waiting_since if state else None),
+        "last_runs": [
+            {
+                "run": run.run_id,
+                "source": run.source,
+                "due_at": _time(run.due_at),
+                "ended": run.settled,
+                "problem": run.problem,
+            }
+            for run in view.last_runs
+        ],
+    }
+
+
+def alert_data(alert: Alert) -> dict[str, object]:
+    """Return what is wrong, and since when; no address, and no patient data."""
+    return {
+        "code": alert.code.value,
+        "kind": alert.subject.kind.value,
+        "subject": alert.subject.name,
+        "severity": alert.severity.value,
+        "raised_at": _time(alert.raised_at),
+        "figures": dict(alert.figures),
+    }
+
+
+def alert_event_data(event: AlertEvent) -> dict[str, object]:
+    """Return what became of an alert, with the figures of that moment."""
+    return {
+        "change": event.change.value,
+        "at": _time(event.at),
+        **alert_data(event.alert),
+        "figures": dict(event.figures),
     }
 
 

@@ -10,18 +10,6 @@ from dcmvault.reports.alert_words import alert_sentence, severity_word
 from dcmvault.reports.escaping import visible
 
 
-def alert_object(alert: Alert) -> dict[str, object]:
-    """Return an alert for programs."""
-    return {
-        "code": alert.code.value,
-        "kind": alert.subject.kind.value,
-        "subject": alert.subject.name,
-        "severity": alert.severity.value,
-        "raised_at": alert.raised_at.isoformat(timespec="milliseconds"),
-        "figures": dict(alert.figures),
-    }
-
-
 def alert_line(alert: Alert, now: datetime | None = None) -> str:
     """Say what is wrong, how bad it is and since when."""
     sentence = visible(alert_sentence(alert))

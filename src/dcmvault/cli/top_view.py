@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dcmvault.app.as_data import alert_data
 from dcmvault.app.top import Now
-from dcmvault.cli.alert_lines import alert_line, alert_object
+from dcmvault.cli.alert_lines import alert_line
 from dcmvault.i18n import format_bytes, format_duration, format_number
 from dcmvault.i18n import gettext as _
 from dcmvault.model.alert import AlertSeverity, SubjectKind
@@ -39,7 +40,7 @@ def now_object(now: Now) -> dict[str, object]:
             }
             for sample in now.samples
         ],
-        "alerts": [alert_object(alert) for alert in now.alerts],
+        "alerts": [alert_data(alert) for alert in now.alerts],
         "exit_status": 0,
     }
 

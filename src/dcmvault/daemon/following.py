@@ -1,4 +1,4 @@
-"""The duty of following: what runs and queues do is announced to those who listen."""
+"""The duty of following: what runs, queues and alerts do is announced to those who listen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from dcmvault.app import queue
-from dcmvault.app.as_data import progress_data, queue_data, run_data
+from dcmvault.app.as_data import alert_event_data, progress_data, queue_data, run_data
 from dcmvault.app.status import recent_runs
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.identifiers import RunId
@@ -21,7 +21,7 @@ _GOING_ON = frozenset({RunState.PENDING, RunState.PLANNING, RunState.RUNNING})
 
 
 class Following:
-    """Looks at runs and queues, and announces what is not as it was."""
+    """Looks at runs, queues and alerts, and announces what is not as it was."""
 
     def __init__(self, workplace: Workplace, stream: EventStream) -> None:
         self._workplace = workplace
@@ -31,17 +31,26 @@ class Following:
         self._queues: dict[str, Mapping[str, object]] = {}
         #: When runs were looked at, or would have been.
         self._looked_at: datetime | None = None
+        #: The last thing that is known to have become of an alert.
+        self._alert_event = workplace.catalogue.alerts.last_alert_event()
 
     def __call__(self, now: datetime) -> datetime:
-        """Announce what changed since the last look. Looks only while somebody listens.
+        """Announce what changed since the last look; runs and queues only while somebody listens.
 
         Runs that ended meanwhile are in the lists that a client asks for when it begins.
         """
+        self._look_at_alerts()
         if self._stream.listeners:
             self._look_at_runs(self._looked_at or now)
             self._look_at_queues()
         self._looked_at = now
         return now + _LOOK
+
+    def _look_at_alerts(self) -> None:
+        """Announce all of them, also to those who come back later: there are few."""
+        for event in self._workplace.catalogue.alerts.alert_events(self._alert_event):
+            self._stream.announce(Topic.ALERT, alert_event_data(event))
+            self._alert_event = event.number
 
     def _look_at_runs(self, since: datetime) -> None:
         known = self._workplace.catalogue.runs

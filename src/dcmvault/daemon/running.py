@@ -77,16 +77,15 @@ def running(
         token = make_token(home, workplace.clock.now())
         try:
             lets_in = known_token(home).lets_in
+            takes = listening[0] if listening else None
+            duties = duties_of(workplace, stream, coverage, reloading, takes)
+            loops = Loops(duties, workplace.clock)
             api = build_api(backstage, lets_in=lets_in, names=settings.web.names)
             server = ApiPort(api, settings.web, port)
         except BaseException:
             if token:  # which nobody has seen
                 token_path(home).unlink(missing_ok=True)
             raise
-        loops = Loops(
-            duties_of(workplace, stream, coverage, reloading, listening[0] if listening else None),
-            workplace.clock,
-        )
         workplace.heard = partial(loops.hasten, NEWS)
         try:
             working = workplace.work()

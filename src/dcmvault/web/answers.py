@@ -123,6 +123,55 @@ class Plans(BaseModel):
     plans: list[Plan]
 
 
+class Alert(BaseModel):
+    """Something that needs attention."""
+
+    code: str
+    kind: str = Field(description="what kind of thing it is about")
+    subject: str = Field(description="a configured name, or # and a number; never an address")
+    severity: str
+    raised_at: str
+    figures: dict[str, float | int | str]
+
+
+class Alerts(BaseModel):
+    """What is raised now, critical ones first."""
+
+    alerts: list[Alert]
+
+
+class ScheduledRun(BaseModel):
+    """A run that a schedule asked for; `problem` says why it could not begin."""
+
+    run: str
+    source: str
+    due_at: str
+    ended: bool
+    problem: str
+
+
+class Schedule(BaseModel):
+    """A configured schedule, when it is due, and what came of the last times."""
+
+    name: str
+    plan: str
+    cron: str
+    every: str
+    time_zone: str
+    window: str
+    enabled: bool
+    next_at: str | None
+    last_due_at: str | None
+    waiting_since: str | None = Field(description="due, until its plan's earlier runs ended")
+    last_runs: list[ScheduledRun]
+
+
+class Schedules(BaseModel):
+    """The configured schedules, by name."""
+
+    schedules: list[Schedule]
+
+
 class StartedRun(BaseModel):
     """A run that was asked for; `continued` if it is an unfinished one taken up again."""
 

@@ -63,14 +63,18 @@ class Guard:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        body = _LimitedBody(receive)
 
         async def watching_send(message: Message) -> None:
             nonlocal begun
+            # Who reads a body may take our error for one of the body, and answer that.
+            if body.is_too_large and not begun:
+                raise _TooLargeError
             begun = True
             await send(message)
 
         try:
-            await self._inner(scope, _limited(receive), watching_send)
+            await self._inner(scope, body.receive, watching_send)
         except _TooLargeError:
             if not begun:
                 await _refuse_size(send)
@@ -108,18 +112,23 @@ def _declared(headers: Headers) -> int:
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
-def _limited(receive: Receive) -> Receive:
-    taken = 0
+class _LimitedBody:
+    """A body of which no more is taken than may come."""
 
-    async def limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > MAX_BODY:
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._taken = 0
+
+    @property
+    def is_too_large(self) -> bool:
+        return self._taken > MAX_BODY
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._taken += len(message.get("body", b""))
+        if self.is_too_large:
             raise _TooLargeError
         return message
-
-    return limited
 
 
 def _with_headers(send: Send) -> Send:

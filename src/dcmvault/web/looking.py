@@ -1,4 +1,4 @@
-"""What can be looked at: status, runs, queues, plans, metrics and events."""
+"""What can be looked at: status, runs, queues, plans, schedules, alerts, metrics and events."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 
-from dcmvault.app import queue
-from dcmvault.app.as_data import job_data, progress_data, queue_data, run_data
+from dcmvault.app import queue, schedules
+from dcmvault.app.as_data import (
+    alert_data,
+    job_data,
+    progress_data,
+    queue_data,
+    run_data,
+    schedule_data,
+)
 from dcmvault.app.report import run_report
 from dcmvault.app.status import recent_runs
+from dcmvault.app.top import open_alerts
 from dcmvault.model.identifiers import RunId
 from dcmvault.ports.events import Topic
 from dcmvault.reports.summary import summary
-from dcmvault.web.answers import Health, Plans, Queues, RunInFull, Runs, Status
+from dcmvault.web.answers import Alerts, Health, Plans, Queues, RunInFull, Runs, Schedules, Status
 from dcmvault.web.backstage import Behind
 from dcmvault.web.event_response import EventResponse
 from dcmvault.web.event_stream import TooManyListenersError
@@ -96,6 +104,18 @@ def plans(behind: Behind) -> dict[str, object]:
             for name, plan in configured.items()
         ]
     }
+
+
+@router.get("/api/schedules", tags=["schedules"], response_model=Schedules)
+def all_schedules(behind: Behind) -> dict[str, object]:
+    """List the configured schedules: when each is due, and what came of the last time."""
+    return {"schedules": [schedule_data(view) for view in schedules.views(behind.workplace)]}
+
+
+@router.get("/api/alerts", tags=["alerts"], response_model=Alerts)
+def alerts(behind: Behind) -> dict[str, object]:
+    """List what needs attention now, critical ones first."""
+    return {"alerts": [alert_data(one) for one in open_alerts(behind.workplace)]}
 
 
 @router.get(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 import click
 
 from dcmvault.app import schedules
+from dcmvault.app.as_data import schedule_data
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import format_age, print_json, say, table
 from dcmvault.cli.schedule_suggest import suggest_command
@@ -85,7 +86,7 @@ def _list(as_json: bool) -> int:
     with opened(current_settings()) as session:
         views = schedules.views(session.workplace)
     if as_json:
-        print_json({"schedules": [_object(view) for view in views], "exit_status": 0})
+        print_json({"schedules": [schedule_data(view) for view in views], "exit_status": 0})
         return 0
     if not views:
         say(_("No schedule is configured. Write one into the configuration: [schedules.NAME]."))
@@ -131,32 +132,6 @@ def _shown(moment: datetime | None, zone: tzinfo) -> str:
     return _("never") if moment is None else f"{moment.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
 
 
-def _object(view: schedules.ScheduleView) -> dict[str, object]:
-    state, section = view.state, view.section
-    return {
-        "name": view.name,
-        "plan": section.plan,
-        "cron": section.cron,
-        "every": section.every,
-        "time_zone": section.time_zone,
-        "window": section.window,
-        "enabled": view.enabled,
-        "next_at": _text(state.next_at if state else None),
-        "last_due_at": _text(state.last_due_at if state else None),
-        "waiting_since": _text(state.waiting_since if state else None),
-        "last_runs": [
-            {
-                "run": run.run_id,
-                "source": run.source,
-                "due_at": _text(run.due_at),
-                "ended": run.settled,
-                "problem": run.problem,
-            }
-            for run in view.last_runs
-        ],
-    }
-
-
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
@@ -192,7 +167,7 @@ def _set(name: str, *, enabled: bool, as_json: bool) -> int:
             session.workplace, name, enabled=enabled, now=datetime.now(UTC)
         )
     if as_json:
-        print_json({**_object(view), "exit_status": 0})
+        print_json({**schedule_data(view), "exit_status": 0})
     elif enabled:
         moment = view.state.next_at if view.state else None
         say(

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Set
 
 import click
 
-from dcmvault.app.as_data import run_data, source_data
+from dcmvault.app.as_data import alert_data, run_data, source_data
 from dcmvault.app.backup import paused_destinations
 from dcmvault.app.notify import ChannelView, silent_channels
 from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
 from dcmvault.app.top import open_alerts, with_addresses
-from dcmvault.cli.alert_lines import alert_line, alert_object
+from dcmvault.cli.alert_lines import alert_line
 from dcmvault.cli.building import ExampleCommand, json_option
 from dcmvault.cli.output import format_age, mark, print_json, say
 from dcmvault.cli.restore_drills import drill_lines, drill_object
@@ -59,7 +59,7 @@ def _status(as_json: bool) -> int:
                 "runs": [run_data(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
                 "silent_channels": [view.name for view in silent],
-                "alerts": [alert_object(alert) for alert in alerts],
+                "alerts": [alert_data(alert) for alert in alerts],
                 "exit_status": 0,
             }
         )

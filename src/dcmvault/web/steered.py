@@ -1,0 +1,55 @@
+"""What is steered over the API is written down in the audit journal, with who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dcmvault.app.auditing import Auditing, outcome_of
+from dcmvault.errors import DcmvaultError
+from dcmvault.model.audit import Actor, ActorKind, AuditKind
+from dcmvault.web.backstage import Behind
+
+#: There is one token: who holds it has no name of their own.
+_WHO = "token"
+_UNEXPECTED = 1
+
+
+class _Steered:
+    """Writes down what one request asks for; what is asked is done without a journal, too."""
+
+    def __init__(self, request: Request, behind: Behind) -> None:
+        workplace = behind.workplace
+        asker = Actor(ActorKind.WEB, _WHO, request.client.host if request.client else "")
+        self._auditing = Auditing(
+            workplace.home, asker, workplace.settings.audit, clock=workplace.clock
+        )
+
+    @contextmanager
+    def __call__(
+        self,
+        command: str,
+        *,
+        kind: AuditKind = AuditKind.WORK_STEERED,
+        place: str = "",
+        **told: str,
+    ) -> Iterator[None]:
+        """Write down the work within and how it ended; `command` is the one that does the same."""
+        exit_status, code = _UNEXPECTED, ""
+        try:
+            yield
+            exit_status = 0
+        except DcmvaultError as error:
+            exit_status, code = error.exit_status, error.code
+            raise
+        finally:
+            details: dict[str, str | int | float] = {"command": command, **told}
+            details |= {"exit_status": exit_status, "code": code}
+            self._auditing.note(kind, outcome_of(exit_status), place=place, details=details)
+
+
+#: How a request gets it.
+Steered = Annotated[_Steered, Depends()]

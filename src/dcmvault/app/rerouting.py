@@ -51,7 +51,9 @@ class Rerouting:
     def divert(self, run_id: RunId, request: RunRequest) -> bool:
         """Take what may go elsewhere out of the run, and say whether there is anything to plan.
 
-        Every such pass finds at least one further destination down, so that passes come to an end.
+        Every such pass finds at least one further destination down, so that passes come to an end:
+        a destination that was lost before in this run, and was tried again because no other one
+        could be reached, is not left a second time.
         """
         if request.routing.is_plain or request.kind is not RunKind.BACKUP:
             return False
@@ -61,10 +63,13 @@ class Rerouting:
         if not lost:
             return False
         names = {self.plans.destination(w.address): w.address for w in request.destinations}
-        down = {names[key]: why for key, why in self.routes.down(run_id).items() if key in names}
+        known = self.routes.down(run_id)
+        down = {names[key]: why for key, why in known.items() if key in names}
         down |= {names[key]: next(iter(studies.values())) for key, studies in lost.items()}
         diverted = False
         for destination_id, studies in lost.items():
+            if destination_id in known:
+                continue
             name = names[destination_id]
             moved = [study for study in studies if self._may_go(study, name, request, down, names)]
             if moved:

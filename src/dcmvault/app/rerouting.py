@@ -36,7 +36,8 @@ def _lost_codes() -> frozenset[str]:
     return frozenset(found)
 
 
-_LOST_CODES = _lost_codes()
+#: Errors that are about a destination as a whole, and about no study.
+LOST_CODES = _lost_codes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Rerouting:
         if request.routing.is_plain or request.kind is not RunKind.BACKUP:
             return False
         lost: dict[DestinationId, dict[str, str]] = defaultdict(dict)
-        for destination_id, study, why in self.routes.undelivered(run_id, _LOST_CODES):
+        for destination_id, study, why in self.routes.undelivered(run_id, LOST_CODES):
             lost[destination_id][study] = why
         if not lost:
             return False
@@ -75,7 +76,7 @@ class Rerouting:
             if moved:
                 self.routes.record_down(run_id, {destination_id: down[name]})
                 self.routes.release_undelivered(
-                    run_id, destination_id, moved, _LOST_CODES, self.clock.now()
+                    run_id, destination_id, moved, LOST_CODES, self.clock.now()
                 )
                 diverted = True
         return diverted

@@ -64,6 +64,13 @@ def test_who_did_what_is_written_down_without_patients(
     assert found["events"][0]["actor"]["kind"] == "cli"
 
 
+def test_who_forgot_what_was_learned_is_written_down(home: Path, run_dcmvault: RunDcmvault) -> None:
+    assert run_dcmvault("rules", "reset", "--yes", "--json").returncode == 0
+    told = [one for one in lines(home) if one["details"].get("command") == "rules reset"]
+    words = [(one["event"], one["outcome"]) for one in told]
+    assert words == [("configuration.changed", "begun"), ("configuration.changed", "success")]
+
+
 def test_a_changed_line_is_found_and_a_kept_head_is_asked_for(
     home: Path, studies: Path, tmp_path: Path, run_dcmvault: RunDcmvault
 ) -> None:

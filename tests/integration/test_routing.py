@@ -208,6 +208,20 @@ def test_an_archive_that_dies_in_the_middle_is_replaced_in_the_same_run(
     assert world.held("second") == second
 
 
+def test_a_run_ends_though_every_archive_is_away(
+    world: TwoArchives, run_dcmvault: RunDcmvault
+) -> None:
+    """The first one is tried, as none can be reached, and is not left again and again."""
+    add_study(world.source, 1)
+    world.configure(FAILOVER)
+    world.kill("first")
+    world.kill("second")
+    summary = summary_of(run_dcmvault("run", "all", "--json", timeout=45), 5)
+    assert by_destination(summary, world) == {"first": {"selected": 3, "failed": 3}, "second": {}}
+    world.run_again("second")
+    assert by_destination(run_plan(run_dcmvault), world)["second"] == {"selected": 3, "stored": 3}
+
+
 BALANCED = '[plans.all.routing]\nmode = "load-balance"'
 
 

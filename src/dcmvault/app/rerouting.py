@@ -36,7 +36,8 @@ def _lost_codes() -> frozenset[str]:
     return frozenset(found)
 
 
-_LOST_CODES = _lost_codes()
+#: Errors that are about a destination as a whole, and about no study.
+LOST_CODES = _lost_codes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +52,31 @@ class Rerouting:
     def divert(self, run_id: RunId, request: RunRequest) -> bool:
         """Take what may go elsewhere out of the run, and say whether there is anything to plan.
 
-        Every such pass finds at least one further destination down, so that passes come to an end.
+        Every such pass finds at least one further destination down, so that passes come to an end:
+        a destination that was lost before in this run, and was tried again because no other one
+        could be reached, is not left a second time.
         """
         if request.routing.is_plain or request.kind is not RunKind.BACKUP:
             return False
         lost: dict[DestinationId, dict[str, str]] = defaultdict(dict)
-        for destination_id, study, why in self.routes.undelivered(run_id, _LOST_CODES):
+        for destination_id, study, why in self.routes.undelivered(run_id, LOST_CODES):
             lost[destination_id][study] = why
         if not lost:
             return False
         names = {self.plans.destination(w.address): w.address for w in request.destinations}
-        down = {names[key]: why for key, why in self.routes.down(run_id).items() if key in names}
+        known = self.routes.down(run_id)
+        down = {names[key]: why for key, why in known.items() if key in names}
         down |= {names[key]: next(iter(studies.values())) for key, studies in lost.items()}
         diverted = False
         for destination_id, studies in lost.items():
+            if destination_id in known:
+                continue
             name = names[destination_id]
             moved = [study for study in studies if self._may_go(study, name, request, down, names)]
             if moved:
                 self.routes.record_down(run_id, {destination_id: down[name]})
                 self.routes.release_undelivered(
-                    run_id, destination_id, moved, _LOST_CODES, self.clock.now()
+                    run_id, destination_id, moved, LOST_CODES, self.clock.now()
                 )
                 diverted = True
         return diverted

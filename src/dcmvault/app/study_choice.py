@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from dcmvault.app.rerouting import LOST_CODES
 from dcmvault.config.addresses import source_section
 from dcmvault.config.peer_sections import DimseSourceSection
 from dcmvault.model.classification import NO_MARKS, Classification, StudyFacts, StudyMarks
@@ -115,8 +116,20 @@ class StudyChoice:
                     self._taken_by(facts),
                 )
                 self._choose(key, facts, places)
-        for keys_there in self._keys.values():
+        for place, keys_there in self._keys.items():
             keys_there.sort(key=self._ranks.__getitem__)
+            if self.request.max_studies:
+                keys_there.sort(key=self._failed_before(place).__contains__)
+
+    def _failed_before(self, place: str) -> frozenset[int]:
+        """Return what failed for itself in the run before: with a limit it would be in the way.
+
+        It is tried again when others had their turn, so that no study waits for ever.
+        """
+        failed = self.routes.failed_before(
+            self.source_id, self._ids[place], self.run_id, LOST_CODES
+        )
+        return frozenset(self._key_of[uid] for uid in failed if uid in self._key_of)
 
     def _due(self, strategy: Strategy) -> dict[int, list[str]]:
         """Return where anything of each study is due by a strategy."""

@@ -16,8 +16,9 @@ from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.strategy_tables import RouteKind, routes
 from dcmvault.catalogue.tables import STATE_COUNTERS, destinations, items, jobs, runs
 from dcmvault.catalogue.tables import run_destinations as parts
-from dcmvault.model.identifiers import DestinationId, RunId
+from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import ItemState
+from dcmvault.model.plan import RunKind
 from dcmvault.model.routing import Diversion
 from dcmvault.ports.strategy import RouteTaken
 
@@ -92,6 +93,40 @@ class RoutesInDatabase:
                     for key, why in fresh.items()
                 ],
             )
+
+    def failed_before(
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        run_id: RunId | None,
+        but_by: Collection[str],
+    ) -> Collection[str]:
+        """List the studies of which something failed in the backup before a run."""
+        before = (
+            sa.select(parts.c.id)
+            .join(runs, runs.c.id == parts.c.run_id)
+            .where(
+                parts.c.destination_id == destination_id,
+                runs.c.source_id == source_id,
+                runs.c.kind == RunKind.BACKUP.value,
+                runs.c.run_id != (run_id or ""),
+            )
+            .order_by(runs.c.id.desc())
+            .limit(1)
+        )
+        query = (
+            sa.select(jobs.c.study_instance_uid)
+            .distinct()
+            .join(items, items.c.job_id == jobs.c.id)
+            .where(
+                jobs.c.run_destination_id == before.scalar_subquery(),
+                jobs.c[_FAILED] > 0,
+                items.c.state == ItemState.FAILED,
+                items.c.code.not_in(sorted(but_by)),
+            )
+        )
+        with self.database.read() as connection:
+            return frozenset(connection.scalars(query))
 
     def undelivered(
         self, run_id: RunId, codes: Collection[str]

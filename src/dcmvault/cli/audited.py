@@ -84,6 +84,7 @@ _RULES: Mapping[str, _Rule] = {
     "schedule enable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
     "schedule disable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
     "queue prioritise": _Rule(AuditKind.WORK_STEERED, (), ("job", "priority")),
+    "rules reset": _Rule(AuditKind.CONFIGURATION, changes=True),
     "config init": _Rule(AuditKind.CONFIGURATION, changes=True),
 }
 #: How the end of a service is called.

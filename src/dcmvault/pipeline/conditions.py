@@ -12,6 +12,8 @@ from dcmvault.pipeline.whole_words import contains, words_of
 
 #: Of the studies that an auto-clean may delete, so many (or this share) are at risk.
 _RISK_STUDIES, _RISK_SHARE = 10, 0.1
+#: YYYYMMDD.
+_DATE_DIGITS = 8
 #: A study from further ahead has a wrong date, and its age is not known.
 _CLOCK_ERROR = timedelta(days=1)
 
@@ -59,6 +61,8 @@ class StudySeen:
 def made_at(study_date: str, study_time: str) -> datetime | None:
     """Read a date (DA) and time of day (TM) as local time; None where there is no date."""
     digits = study_date.replace(".", "").replace("-", "")[:8]
+    if len(digits) != _DATE_DIGITS:  # or digits of the time would be read as the date's
+        return None
     clock = study_time.replace(":", "").partition(".")[0]
     has_time = clock.isdecimal() and len(clock) in (2, 4, 6)
     clock = clock.ljust(6, "0") if has_time else "235959"

@@ -103,6 +103,19 @@ class RouteBook(Protocol):
         """Write down which destinations cannot be reached; known ones are left as they are."""
         ...
 
+    def failed_before(
+        self,
+        source_id: SourceId,
+        destination_id: DestinationId,
+        run_id: RunId | None,
+        but_by: Collection[str],
+    ) -> Collection[str]:
+        """List the studies of which something failed in the backup before a run.
+
+        Not by these codes. Without a run: in the latest one.
+        """
+        ...
+
     def undelivered(
         self, run_id: RunId, codes: Collection[str]
     ) -> Iterator[tuple[DestinationId, str, str]]:

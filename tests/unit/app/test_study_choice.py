@@ -9,12 +9,15 @@ import pytest
 
 from dcmvault.app.study_choice import ExplainedStudy, StudyChoice
 from dcmvault.catalogue import open_catalogue
+from dcmvault.errors import DestinationUnreachableError
 from dcmvault.model.classification import StudyMarks
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import SeriesAttributes
-from dcmvault.model.job import Priority
+from dcmvault.model.job import ItemState, Priority
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
+from dcmvault.model.report import RunState
 from dcmvault.pipeline.classification import Classifier
+from dcmvault.ports.catalogue import Outcome
 from dcmvault.testing.catalogue_world import START, World, header, scanned
 
 OTHER = "/other"
@@ -79,6 +82,38 @@ def test_a_limit_takes_the_first_of_that_order(world: World) -> None:
     assert sorted(planned(choice)) == ["2.25.5", "2.25.6"]
     (remark,) = choice.remarks()
     assert "4 more are due" in remark
+
+
+def fail(world: World, studies: list[str], code: str) -> None:
+    """Make a run in which these studies fail."""
+    run_id = world.run()
+    due = world.due(run_id, Strategy.INCREMENTAL, Level.COMPLETE)
+    some = [item for item in due if item.identity.study_instance_uid in studies]
+    for job in world.plan(run_id, some):
+        open_items = world.catalogue.jobs.items(job.job_id, frozenset({ItemState.DUE}), 10)
+        world.catalogue.jobs.record_outcomes(
+            job.job_id,
+            [Outcome(one.item_id, ItemState.FAILED, 1, code=code) for one in open_items],
+        )
+    world.catalogue.runs.set_run_state(run_id, RunState.FINISHED, world.tick())
+
+
+def test_what_fails_each_time_does_not_take_the_place_of_others_in_limited_runs(
+    world: World,
+) -> None:
+    limited = {"max_studies": 2, "strategy": Strategy.INCREMENTAL}
+    first = planned(choice_of(world, **limited))
+    fail(world, first, "peer_refused")
+    then = planned(choice_of(world, **limited))
+    assert not {*first} & {*then}
+    fail(world, then, "peer_refused")
+    assert planned(choice_of(world, **limited)) == first, "they have their turn again"
+
+
+def test_a_destination_that_was_lost_does_not_change_the_order(world: World) -> None:
+    first = planned(choice_of(world, max_studies=2))
+    fail(world, first, DestinationUnreachableError.code)
+    assert planned(choice_of(world, max_studies=2)) == first
 
 
 def test_a_run_that_is_urgent_makes_no_study_less_urgent(world: World) -> None:

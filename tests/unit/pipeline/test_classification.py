@@ -179,6 +179,7 @@ def test_conditions_hold_or_not(asked: Conditions, facts: StudyFacts, holds: boo
         ("20260310", "9999", None),
         ("", "1011", None),
         ("20260230", "1011", None),
+        ("2026", "1011", None),
     ],
 )
 def test_dates_are_local_and_may_be_wrong(date: str, time: str, clock: str | None) -> None:

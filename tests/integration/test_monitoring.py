@@ -430,7 +430,7 @@ def test_certificates_plans_and_evidence_are_looked_after(
         clock = FakeClock(began)
         workplace.clock = clock
         alerts = workplace.catalogue.alerts
-        looking = LookingAfter(workplace, began)
+        looking = LookingAfter(workplace)
 
         def look_after(days: float) -> list[tuple[str, str]]:
             clock.advance(86_400 * days)
@@ -441,7 +441,7 @@ def test_certificates_plans_and_evidence_are_looked_after(
         assert look_after(1.5) == [("run_overdue", "nightly")]
         late = [("run_overdue", "nightly"), ("verification_debt", "disk")]
         assert look_after(5.4) == late
-        looking = LookingAfter(workplace, clock.now())  # a restart
+        looking = LookingAfter(workplace)  # a restart
         assert look_after(3) == [("certificate_expiring", "listener"), *late]
         _certificate(certificate, clock.now() + timedelta(days=400))
         assert look_after(0.01) == late

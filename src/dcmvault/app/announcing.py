@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from dcmvault.app.lateness import expectations
 from dcmvault.app.notice_facts import (
     addresses_of_plan,
     end_of_run,
@@ -20,12 +21,11 @@ from dcmvault.model.notice import Event, Notice, Severity
 from dcmvault.model.plan import RunRequest
 from dcmvault.ports.catalogue import RunCatalogue
 from dcmvault.ports.notices import NewsCatalogue, NoticeBook
+from dcmvault.ports.schedules import ScheduleBook
 
 _SINCE = "since"
 #: Marks of plans that are late.
 OVERDUE = "overdue:"
-#: Marks of plans that never succeeded: since when they are known.
-_KNOWN_PLAN = "plan:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Announcer:
     book: NoticeBook
     news: NewsCatalogue
     runs: RunCatalogue
+    schedules: ScheduleBook
 
     @property
     def has_channels(self) -> bool:
@@ -106,40 +107,26 @@ class Announcer:
         """Post plans that became late or are on time again; return when the next may be late."""
         marks = self.book.marks()
         for mark in marks:
-            kind, _colon, plan = mark.partition(":")
-            if f"{kind}:" in (OVERDUE, _KNOWN_PLAN) and plan not in self.settings.plans:
+            if mark.startswith(OVERDUE) and mark[len(OVERDUE) :] not in self.settings.plans:
                 self.book.unmark(mark)
+        expected = expectations(self.settings, self.book, self.news, self.schedules, now)
         deadlines = []
         for name in self.settings.plans:
             late_since = marks.get(OVERDUE + name)
-            last, expected_by = self._expected(name, marks, now)
-            if expected_by is None or expected_by > now:
+            one = expected.get(name)
+            if one is None or not one.is_missed(now):
                 if late_since is not None:
-                    self._post_lateness(Event.OVERDUE_CLEARED, name, late_since, last, now)
+                    last = one.last if one is not None else None
+                    # Where it is only not expected any more, nothing good happened.
+                    if last is not None and last > late_since:
+                        self._post_lateness(Event.OVERDUE_CLEARED, name, late_since, last, now)
                     self.book.unmark(OVERDUE + name)
-                if expected_by is not None:
-                    deadlines.append(expected_by)
+                if one is not None:
+                    deadlines.append(one.until)
             elif late_since is None:
-                self._post_lateness(Event.OVERDUE, name, expected_by, last, now)
-                self.book.mark(OVERDUE + name, expected_by)
+                self._post_lateness(Event.OVERDUE, name, one.until, one.last, now)
+                self.book.mark(OVERDUE + name, one.until)
         return min(deadlines, default=None)
-
-    def _expected(
-        self, name: str, marks: Mapping[str, datetime], now: datetime
-    ) -> tuple[datetime | None, datetime | None]:
-        """Return when a plan last succeeded with all its sources, and when it is to again."""
-        period = timedelta(seconds=self.settings.plans[name].period_s)
-        if not period:
-            return None, None
-        sources, destinations = addresses_of_plan(self.settings, name)
-        ends = [self.news.latest_end(one, destinations, good=True) for one in sources]
-        last = min((end[1] for end in ends if end), default=None) if all(ends) else None
-        if last is None:
-            known = marks.get(_KNOWN_PLAN + name)
-            if known is None:
-                self.book.mark(_KNOWN_PLAN + name, now)
-            return None, (known or now) + period
-        return last, last + period
 
     def _post_lateness(
         self, event: Event, plan: str, since: datetime, last: datetime | None, now: datetime

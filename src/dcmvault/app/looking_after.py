@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dcmvault.app.last_success import last_success
+from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
 from dcmvault.app.status import status
-from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
@@ -28,9 +27,8 @@ _SELDOM = timedelta(hours=1)
 class LookingAfter:
     """Raises and clears alerts of certificates, plans and evidence, as a function of the time."""
 
-    def __init__(self, workplace: Workplace, began: datetime) -> None:
+    def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
-        self._began = began
         self._machine: AlertMachine | None = None
         self._seldom_at: datetime | None = None
         self._debts: list[Observation] = []
@@ -47,7 +45,7 @@ class LookingAfter:
             self._seldom_at = now
         observations = [
             *_certificates(workplace.settings, now),
-            *_overdue(workplace, self._began, now),
+            *_overdue(workplace, now),
             *self._debts,
         ]
         try:
@@ -113,22 +111,13 @@ def certificate_files(settings: Settings) -> Mapping[str, Path]:
     return {name: Path(file).expanduser() for name, file in files.items() if file}
 
 
-def _overdue(workplace: Workplace, began: datetime, now: datetime) -> Iterator[Observation]:
-    settings = workplace.settings
-    runs = workplace.catalogue.runs
-    for name, plan in settings.plans.items():
-        if not plan.period_s:
-            continue
-        to = [settings.destination(one).section.address for one in plan.destinations]
-        sources = [
-            build_source(settings.source(one), settings.listener).name for one in plan.sources
-        ]
-        ends = [last_success(runs, source, to) for source in sources]
-        # Who never succeeded is late from when somebody began to look.
-        last = min((end for end in ends if end is not None), default=None)
-        since = began if None in ends or last is None else last
-        late_s = (now - since).total_seconds() - plan.period_s
-        yield conditions.run_overdue(name, late_s, last.isoformat() if last else "")
+def _overdue(workplace: Workplace, now: datetime) -> Iterator[Observation]:
+    catalogue = workplace.catalogue
+    notices = catalogue.notices
+    expected = expectations(workplace.settings, notices, notices, catalogue.schedules, now)
+    for name, one in expected.items():
+        late_s = (now - one.until).total_seconds()
+        yield conditions.run_overdue(name, late_s, one.last.isoformat() if one.last else "")
 
 
 def _debts(workplace: Workplace) -> Iterator[Observation]:
@@ -149,6 +138,6 @@ def _debts(workplace: Workplace) -> Iterator[Observation]:
         )
 
 
-def duties(workplace: Workplace, began: datetime) -> Mapping[str, Callable[[datetime], datetime]]:
+def duties(workplace: Workplace) -> Mapping[str, Callable[[datetime], datetime]]:
     """Return what a process that stays does beside the work, by name."""
-    return {"looking-after": LookingAfter(workplace, began), "probing": Probing(workplace)}
+    return {"looking-after": LookingAfter(workplace), "probing": Probing(workplace)}

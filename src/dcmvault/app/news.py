@@ -25,7 +25,7 @@ def teller_of(
     """
     settings, catalogue = workplace.settings, workplace.catalogue
     book = catalogue.notices
-    announcer = Announcer(settings, book, book, catalogue.runs)
+    announcer = Announcer(settings, book, book, catalogue.runs, catalogue.schedules)
     alerts = AlertReporter(catalogue.alerts, announcer.post)
 
     def figures() -> Mapping[str, object]:

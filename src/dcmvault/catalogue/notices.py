@@ -34,7 +34,7 @@ from dcmvault.ports.notices import ChannelState, Delivery, DeliveryState, Protec
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.
 _ADVISORY_LOCK = 0x64636D76_6E6F7465
-#: Runs that are looked through for the newest of a plan.
+#: Runs of a source that are looked through for the newest of a plan.
 _RUNS_BACK = 500
 _ENDS = (Event.RUN_OK.value, Event.RUN_INCOMPLETE.value, Event.RUN_FAILED.value)
 
@@ -231,9 +231,15 @@ class NoticesInDatabase:
     ) -> tuple[RunId, datetime] | None:
         """Return the newest backup from there to at least these that ended; None for none."""
         states = (RunState.FINISHED,) if good else ENDED_RUNS
+        # Found by the text of the request: runs of others, however many, must not crowd it out.
+        from_there = f'"source":{json.dumps(source, ensure_ascii=False)}'
         query = (
             sa.select(runs.c.id, runs.c.run_id, runs.c.request, runs.c.finished_at)
-            .where(runs.c.kind == RunKind.BACKUP.value, runs.c.state.in_(states))
+            .where(
+                runs.c.kind == RunKind.BACKUP.value,
+                runs.c.state.in_(states),
+                runs.c.request.contains(from_there, autoescape=True),
+            )
             .order_by(runs.c.id.desc())
             .limit(_RUNS_BACK)
         )

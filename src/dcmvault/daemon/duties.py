@@ -37,10 +37,7 @@ def duties_of(
         Duty("schedules", schedules_duty(workplace)),
         Duty("windows", windows_duty(workplace)),
         Duty(NEWS, NewsDuty(workplace)),
-        *(
-            Duty(name, duty)
-            for name, duty in looking_after.duties(workplace, workplace.clock.now()).items()
-        ),
+        *(Duty(name, duty) for name, duty in looking_after.duties(workplace).items()),
     ]
     if protecting is not None:
         duties.append(Duty("listener", protecting))

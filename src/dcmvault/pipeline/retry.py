@@ -53,6 +53,7 @@ class CircuitBreaker:
     _open_until: float = 0.0
     _failed_at: float = float("-inf")
     _answered: bool = False
+    _answered_at: float = float("-inf")
     _last_error: DestinationError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,12 +78,13 @@ class CircuitBreaker:
             return max(self._open_until - self.clock.monotonic(), 0.0)
 
     def answering(self) -> Answering:
-        """Say whether the destination answered when it was last tried, or lately failed often."""
+        """Say whether the destination lately answered, or failed often; else nobody knows."""
         with self._lock:
-            is_recent = self.clock.monotonic() - self._failed_at <= _RECENT_S
-            if self._failures >= _DOWN_AFTER and is_recent:
+            since = self.clock.monotonic() - _RECENT_S
+            if self._failures >= _DOWN_AFTER and self._failed_at >= since:
                 return Answering(False, self._last_error.code if self._last_error else "")
-            return Answering(True if self._answered and not self._failures else None)
+            is_answering = not self._failures and self._answered_at >= since
+            return Answering(True if is_answering else None)
 
     def refusal(self) -> DestinationError:
         """Make the error for what is not even tried: the last true one says what to mend."""
@@ -100,6 +102,7 @@ class CircuitBreaker:
         with self._lock:
             self._failures = 0
             self._answered = True
+            self._answered_at = self.clock.monotonic()
 
     def failed(self, error: DestinationError) -> None:
         """Note that the destination could not be reached or went away, and why."""

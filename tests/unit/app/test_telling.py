@@ -57,7 +57,7 @@ class World:
     def teller(self) -> Teller:
         """Make the teller of a new process."""
         book, runs = self.catalogue.notices, self.catalogue.runs
-        announcer = Announcer(self.settings, book, book, runs)
+        announcer = Announcer(self.settings, book, book, runs, self.catalogue.schedules)
         alerts = AlertReporter(self.catalogue.alerts, announcer.post)
         return Teller(
             announcer,

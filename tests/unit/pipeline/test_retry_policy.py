@@ -63,3 +63,14 @@ def test_what_is_not_even_tried_is_refused_with_the_true_cause() -> None:
     assert breaker.refusal().code == "association_rejected"
     breaker.failed(AssociationLostError("it went away"))
     assert breaker.refusal().code == "unreachable", "nothing of it was in flight"
+
+
+def test_an_answer_of_long_ago_says_nothing_of_now() -> None:
+    """Else a delivery of the morning would outweigh every probe that fails since."""
+    clock = FakeClock()
+    breaker = CircuitBreaker(clock)
+    breaker.succeeded()
+    clock.advance(599)
+    assert breaker.answering().answers is True
+    clock.advance(2)
+    assert breaker.answering().answers is None

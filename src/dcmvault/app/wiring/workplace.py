@@ -288,7 +288,7 @@ class Workplace:
         # By the settings of the moment: a daemon adopts others.
         def around() -> AroundRuns:
             runs, book = self.catalogue.runs, self.catalogue.notices
-            announcer = Announcer(self.settings, book, book, runs)
+            announcer = Announcer(self.settings, book, book, runs, self.catalogue.schedules)
             return AroundRuns(self.settings, runs, announcer, self.clock, heard, stopping)
 
         return BackupStages(

@@ -10,6 +10,7 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
+from dcmvault.durability import make_durable
 from dcmvault.errors import StateError
 from dcmvault.i18n import gettext as _
 
@@ -51,7 +52,7 @@ def make_token(home: Path, now: datetime) -> str:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 json.dump(kept, file)
                 file.flush()
-                os.fsync(file.fileno())
+                make_durable(file.fileno())
             # A link, unlike a rename, never replaces what is there.
             os.link(fresh, path)
         finally:

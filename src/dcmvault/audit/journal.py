@@ -24,6 +24,7 @@ from dcmvault.audit.chain import (
     read_head,
     tail_after,
 )
+from dcmvault.durability import make_durable, make_names_durable
 from dcmvault.model.audit import Actor, ActorKind, AuditEvent, AuditKind, AuditOutcome
 
 _log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class Journal:
         number = tail.number + 1 if tail.seq else tail.number
         tail = self._write(replace(tail, number=number), event)
         self._sync(tail)
-        _sync_folder(self.folder)
+        make_names_durable(self.folder)
         return tail
 
     def _write(self, tail: Position, event: AuditEvent) -> Position:
@@ -206,7 +207,7 @@ class Journal:
         self._unsynced = 0
         descriptor = os.open(self.folder / file_name(tail.number), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            make_durable(descriptor)
         finally:
             os.close(descriptor)
         told = {
@@ -223,10 +224,10 @@ class Journal:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             json.dump(told, file)
             file.flush()
-            os.fsync(file.fileno())
+            make_durable(file.fileno())
         fresh.replace(self.folder / HEAD_FILE)
         if tail.seq == 1:
-            _sync_folder(self.folder)
+            make_names_durable(self.folder)
 
 
 def _lock(descriptor: int) -> None:
@@ -267,11 +268,3 @@ def _cut(details: Mapping[str, str | int | float]) -> dict[str, str | int | floa
         for name, value in details.items()
         if value != ""
     }
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import random
@@ -12,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +29,9 @@ _STOP_S = 10.0
 _START_ATTEMPTS = 3
 #: Below those that Linux, BSD and Windows give to connections by themselves.
 _PORTS = range(18_000, 32_000)
+_claimed: set[int] = set()
+#: The file of claims, once it is open.
+_shared: list[int] = []
 
 
 class PeerFailedError(Exception):
@@ -75,18 +78,20 @@ def free_port() -> int:
 def _claim(port: int) -> bool:
     """Tell whether the port is ours from now until this process ends.
 
-    The claim is a name in Linux's abstract namespace (unix(7)): it goes with its process, however
-    that ends. Elsewhere there is none, and any port is granted.
+    A claim is a lock on a byte of a file that all share (fcntl(2)): it goes with its process,
+    however that ends, and a process with hundreds of claims has one file open.
     """
-    if sys.platform != "linux":
-        return True
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        claim.bind(f"\0dcmvault-peer-{port}")
-    except OSError:
-        claim.close()
+    if port in _claimed:
         return False
-    claim.detach()  # open until the process ends
+    if not _shared:
+        name = f"dcmvault-peer-ports-{os.geteuid()}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        _shared.append(os.open(Path(tempfile.gettempdir(), name), flags, 0o600))
+    try:
+        fcntl.lockf(_shared[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _claimed.add(port)
     return True
 
 

@@ -118,6 +118,8 @@ def mail_server(
 async def _ended(server: asyncio.Server, conversations: list[_Conversation]) -> None:
     """End a server, and the conversations that are left."""
     server.close()
+    # Who was just let in is a conversation in the next rounds of the loop.
+    await asyncio.sleep(0.05)
     for conversation in conversations:
         if conversation.below is not None:
             conversation.below.abort()

@@ -88,7 +88,7 @@ class ApiPort:
             config.ssl = _tls(section)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="dcmvault-web", daemon=True
+            target=asyncio.run, args=(self._serve(),), name="dcmvault-web", daemon=True
         )
         scheme = "https" if section.has_tls else "http"
         host = f"[{section.host}]" if ":" in section.host else section.host
@@ -103,6 +103,16 @@ class ApiPort:
                 self._socket.close()
                 raise StateError(_("The API of the daemon does not start."))
             time.sleep(0.01)
+
+    async def _serve(self) -> None:
+        """Serve until the stop; then nothing is left open."""
+        await self._server.serve([self._socket])
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, _Impatient) and connection.transport is not None:
+                connection.transport.abort()
+        # What was closed or aborted ends in the next rounds of the loop.
+        for _round in range(3):
+            await asyncio.sleep(0)
 
     def ask_to_stop(self) -> None:
         """Take no connection any more, and end those that are open, soon."""

@@ -186,6 +186,10 @@ class EndlessArchive:
         """List nothing."""
         return ()
 
+    def is_whole(self, selection: Selection, found: Sequence[ArchivedInstance]) -> bool:
+        """Hide nothing."""
+        return True
+
     def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
         """Know none."""
         return ()

@@ -381,6 +381,20 @@ def test_a_damaged_instance_fails_and_the_others_come(tmp_path: Path) -> None:
     assert came == _originals([one for one in wanted if one is not wanted[1]])
 
 
+def test_what_damage_hides_is_never_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can name what is hidden: all that there is comes, and the end says that more was."""
+    made = make_studies(tmp_path / "studies")
+    vault = ArchiveWorld(tmp_path / "vault")
+    vault.back_up([one.path for one in made])
+    monkeypatch.setattr(VaultArchive, "is_whole", lambda _archive, _selection, _found: False)
+    with vault.archive() as archive, answering(archive) as ours:
+        getscu(ours.port, tmp_path / "got", _keys(0, 0), "-S")
+        (access,) = ours.journal.accesses
+    assert (access.outcome, access.sent, access.failed) == ("B000", 4, 0)
+
+
 class _Broken(EndlessArchive):
     """An archive in which one instance is what no peer takes: its data set ends too early."""
 

@@ -52,6 +52,11 @@ class StateView:
     #: Studies of which something turned out to be damaged so far; empty for many of them.
     lost: Set[str] = frozenset()
 
+    def has_list_of(self, study_instance_uid: str) -> bool:
+        """Say whether one list tells all of a study, not only what was added to it."""
+        row = self.table.study(study_instance_uid)
+        return row is not None and bool(row.manifest)
+
 
 @dataclass(slots=True)
 class Finding:

@@ -129,6 +129,17 @@ class VaultArchive:
             raise VaultDamagedError("what the vault says of its studies is damaged")
         return found
 
+    def is_whole(self, selection: Selection, found: Sequence[ArchivedInstance]) -> bool:
+        """Say whether that is all of a selection, as far as damage was met."""
+        asked = frozenset(selection.sop_instance_uids)
+        if asked and asked <= {one.sop_instance_uid for one in found}:
+            return True
+        view = self._view
+        return not any(
+            uid in view.lost or (_MANY_STUDIES in view.lost and not view.has_list_of(uid))
+            for uid in {one.study_instance_uid for one in found}
+        )
+
     def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
         """Return what transfer syntaxes instances of a class are held in, as cards have it."""
         return self._cards.syntaxes(sop_class_uid)

@@ -26,6 +26,7 @@ from dcmvault.errors import (
     DcmvaultError,
     InstanceRefusedError,
     MalformedDicomError,
+    VaultDamagedError,
 )
 from dcmvault.model.query import ArchivedInstance, InstanceBytes, Selection, UnreadableInstance
 from dcmvault.ports.archive import Archive
@@ -61,6 +62,8 @@ class Retrieved:
     counts: Counts = field(default_factory=lambda: Counts(0))
     #: Of what was selected.
     study_instance_uids: tuple[str, ...] = ()
+    #: Whether that is all: damage may hide instances that nobody can name.
+    is_whole: bool = True
 
 
 @dataclass(slots=True)
@@ -135,6 +138,7 @@ class RetrieveRequest:
             retrieved.counts = Counts(len(instances))
             studies = dict.fromkeys(one.study_instance_uid for one in instances)
             retrieved.study_instance_uids = tuple(studies)
+            retrieved.is_whole = archive.is_whole(retrieved.selection, instances)
             return instances
         return ()
 
@@ -163,6 +167,8 @@ class RetrieveRequest:
             counts.fail(one.sop_instance_uid)
         if counts.failed:
             retrieved.status = _SOME_FAILED if counts.stored_any else _NOTHING_PERFORMED
+        elif not retrieved.is_whole:
+            retrieved.status, retrieved.comment = _SOME_FAILED, VaultDamagedError.code
 
     def _store(
         self,

@@ -53,6 +53,8 @@ class Outcome:
     #: Of those that failed: what is not damaged, but cannot be given as it is accepted.
     unaccepted: int = 0
     bytes: int = 0
+    #: Whether damage may hide more of what was asked for, without a name.
+    hidden: bool = False
 
 
 @dataclass(slots=True)

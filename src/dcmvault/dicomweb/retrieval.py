@@ -42,9 +42,11 @@ def selected(archive: Archive, request: Request, outcome: Outcome) -> Sequence[A
     outcome.service = "WADO-RS"
     outcome.study_instance_uids, outcome.series_instance_uids = study, series
     outcome.sop_instance_uids = instance
-    found = archive.instances(Selection(study, series, instance))
+    selection = Selection(study, series, instance)
+    found = archive.instances(selection)
     if not found:
         raise RefusedError(404, "there is no such study, series or instance")
+    outcome.hidden = not archive.is_whole(selection, found)
     return found
 
 
@@ -67,7 +69,12 @@ def retrieve(archive: Archive, request: Request, outcome: Outcome) -> Reply:
 
 def _left_out(outcome: Outcome) -> str:
     """Say at the end that not all came: at the beginning nobody knows."""
-    return f'299 dcmvault "instances left out: {outcome.failed}"' if outcome.failed else ""
+    left_out = []
+    if outcome.failed:
+        left_out.append(f'299 dcmvault "instances left out: {outcome.failed}"')
+    if outcome.hidden:
+        left_out.append('299 dcmvault "damage hides more of this, without a name"')
+    return ", ".join(left_out)
 
 
 def _syntaxes(ranges: Sequence[MediaRange]) -> frozenset[str]:

@@ -57,6 +57,13 @@ class Archive(Protocol):
         """
         ...
 
+    def is_whole(self, selection: Selection, found: Sequence[ArchivedInstance]) -> bool:
+        """Say whether that is all of a selection; damage may hide more, without a name.
+
+        Asked right after `instances`.
+        """
+        ...
+
     def syntaxes(self, sop_class_uid: str) -> Sequence[str]:
         """Return what transfer syntaxes instances of a class are held in, the commonest first.
 

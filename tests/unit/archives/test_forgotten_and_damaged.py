@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from dcmvault.archives.vault import VaultArchive
 from dcmvault.errors import VaultDamagedError
 from dcmvault.model.query import InstanceBytes, QueryLevel, Selection
 from dcmvault.testing.dicom_files import MadeInstance, make_study
+from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.retention import forget_snapshots, forget_study
+from dcmvault.vault.state import VaultState
 
 _DEADLINE_S = 60.0
 
@@ -96,3 +98,45 @@ def test_a_study_whose_records_are_damaged_is_an_error_not_an_empty_one(
             archive.instances(Selection([damaged]))
     assert len(archive.instances(Selection([made[-1].study_instance_uid]))) == 2
     assert archive.instances(Selection(["1.2.3.4"])) == []
+
+
+def _with_one_rotten_part(monkeypatch: pytest.MonkeyPatch, rotten: str) -> None:
+    """Have the first part of a study's records be damaged, wherever it is read."""
+    counting = VaultState.counting
+    bad: set[bytes] = set()
+
+    def spoilt(self: VaultState, refs: Sequence[RecordsRef]) -> object:
+        for ref in refs:
+            if ref.study_instance_uid == rotten and not bad:
+                bad.add(ref.id)
+            if ref.id in bad:
+                raise VaultDamagedError("a blob is damaged")
+        return counting(self, refs)
+
+    monkeypatch.setattr(VaultState, "counting", spoilt)
+
+
+def test_a_study_of_which_a_part_is_damaged_is_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retrieval of it must not end as if that were all; one of what is there may."""
+    world = ArchiveWorld(tmp_path / "vault")
+    first, second = make_study(tmp_path / "a", key="a", instances=2)
+    other, _more = make_study(tmp_path / "b", key="b", instances=2)
+    world.back_up([first.path, other.path])
+    world.back_up([second.path], source="/other", run="run-2")
+    study = first.study_instance_uid
+    whole = Selection([study])
+    archive = world.archive()
+    found = archive.instances(whole)
+    assert len(found) == 2
+    assert archive.is_whole(whole, found)
+    _with_one_rotten_part(monkeypatch, study)
+    archive = world.archive()
+    found = archive.instances(whole)
+    assert len(found) == 1
+    assert not archive.is_whole(whole, found)
+    alone = Selection([study], (), [found[0].sop_instance_uid])
+    assert archive.is_whole(alone, archive.instances(alone))
+    unhurt = Selection([other.study_instance_uid])
+    assert archive.is_whole(unhurt, archive.instances(unhurt))

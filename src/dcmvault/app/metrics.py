@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from dcmvault import __version__
-from dcmvault.app.last_success import last_success
 from dcmvault.app.monitoring import disk_paths
 from dcmvault.app.names import Names
 from dcmvault.app.status import SourceView, status
@@ -135,9 +134,9 @@ def _of_protection(workplace: Workplace, now: datetime) -> _Values:
         source = names.source(view.source.name, view.source.source_id)
         values["dcmvault_source_studies"].append(((source,), float(view.source.studies)))
         values["dcmvault_source_instances"].append(((source,), float(view.source.instances)))
-        ended_at = last_success(workplace.catalogue.runs, view.source.name)
-        if ended_at is not None:
-            labels = ((source,), ended_at.timestamp())
+        end = workplace.catalogue.notices.latest_end(view.source.name, (), good=True)
+        if end is not None:
+            labels = ((source,), end[1].timestamp())
             values["dcmvault_last_success_timestamp_seconds"].append(labels)
         _add_coverage(values, view, source, names, now)
     return values

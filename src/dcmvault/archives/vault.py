@@ -82,7 +82,7 @@ class VaultArchive:
         self._thread: threading.Thread | None = None
         read_in_spite_of_damage(vault)
         self._seen = _snapshots(self._vault)
-        self._view = self._look()
+        self._view = _look(self._choose(), self._cards)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._follow, name="archive", daemon=True)
@@ -189,7 +189,7 @@ class VaultArchive:
             return False
         before = self._view.table
         try:
-            self._view = self._look()
+            self._view = _look(self._choose(), self._cards)
         except UsageError as error:  # there is no such snapshot any more
             _log.warning("nothing is shown any more: %s", error.message)
             self._cards.forget_contents()
@@ -234,17 +234,18 @@ class VaultArchive:
         ):
             raise InterruptedError
 
-    def _look(self) -> StateView:
-        state = self._choose()
-        lost: set[str] = set()
 
-        def tell(study_instance_uid: str, error: DestinationError) -> None:
-            lost.add(study_instance_uid)
-            _tell_loss(study_instance_uid, error)
+def _look(state: VaultState, cards: StudyCards) -> StateView:
+    """Arrange a state to be asked; what was read of another one is let go of."""
+    lost: set[str] = set()
 
-        legible = LegibleState(state, tell)
-        self._cards.forget_contents()
-        return StateView(StudyTable(_rows(legible)), legible, self._cards, lost)
+    def tell(study_instance_uid: str, error: DestinationError) -> None:
+        lost.add(study_instance_uid)
+        _tell_loss(study_instance_uid, error)
+
+    legible = LegibleState(state, tell)
+    cards.forget_contents()
+    return StateView(StudyTable(_rows(legible)), legible, cards, lost)
 
 
 def _snapshots(vault: Vault) -> frozenset[str]:

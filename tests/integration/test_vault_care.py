@@ -22,7 +22,10 @@ from dcmvault.cli.main import run
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.testing.dicom_files import make_study
+from dcmvault.vault.blob import BlobType
 from dcmvault.vault.initialise import init_vault
+from dcmvault.vault.pack import blob_rows
+from dcmvault.vault.repository import open_vault
 from dcmvault.vault.slots import Argon2Cost, Passphrase
 
 _PASSPHRASE = "correct horse battery"
@@ -53,6 +56,15 @@ class Care:
         """The packs, largest first."""
         paths = (self.vault / "packs").rglob("*/*")
         return sorted(paths, key=lambda path: -path.stat().st_size)
+
+    def middle_of_a_frame(self, pack: Path) -> int:
+        """Where in a pack the middle of a frame lies: blobs come in the order they are ready."""
+        secret = Passphrase(_PASSPHRASE)
+        vault = open_vault(LocalStore(self.vault, SystemClock()), [secret], SystemClock())
+        vault.refresh()
+        rows = blob_rows(vault.index.packs[bytes.fromhex(pack.name)].rows)
+        frame = next(row for row in rows if row.type is BlobType.FRAME)
+        return frame.offset + frame.length // 2
 
     def lose(self, pack: Path) -> None:
         """Remove a pack with its parity."""
@@ -276,7 +288,7 @@ def test_the_catalogue_is_told_of_damage(
     if harm == "missing":
         pack.unlink()
     else:
-        pack.write_bytes(flipped(pack.read_bytes(), 8 * 600))
+        pack.write_bytes(flipped(pack.read_bytes(), 8 * care.middle_of_a_frame(pack)))
     status, out, _err = care("check", "--read-data")
     assert (status, "not counted any more" in out) == (3, True)
     lost = _copies(home)[f"{harm} 0"]

@@ -14,6 +14,7 @@ It stores, answers queries, sends back by C-GET and commits. The process writes 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import sys
@@ -241,9 +242,11 @@ class LyingPacs:
         association = event.assoc
 
         def report() -> None:
-            association.send_n_event_report(
-                result, _ALL_COMMITTED, StorageCommitmentPushModel, _COMMITMENT_INSTANCE
-            )
+            # Who asked may have left meanwhile: then it is told nothing.
+            with contextlib.suppress(RuntimeError):
+                association.send_n_event_report(
+                    result, _ALL_COMMITTED, StorageCommitmentPushModel, _COMMITMENT_INSTANCE
+                )
 
         # After the answer to the request has gone.
         threading.Timer(0.1, report).start()

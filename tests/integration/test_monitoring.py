@@ -257,6 +257,7 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.around = Surroundings()
+        self.probed = Probed()
         self.folder = folder
         self.catalogue = open_catalogue(str(folder / "catalogue.sqlite3"))
         self.restart()
@@ -272,7 +273,7 @@ class Watched:
             names,
             self.around,
             self.around,
-            Probed(),
+            self.probed,
             self.clock.now(),
         )
 
@@ -289,6 +290,43 @@ class Watched:
 
 
 RAISED, CLEARED = AlertChange.RAISED, AlertChange.CLEARED
+
+
+def test_a_vault_that_cannot_be_opened_anew_is_one_alert_however_many_runs_succeed(
+    tmp_path: Path,
+) -> None:
+    """What a probe finds and what deliveries find may differ; then the alert stays as it is."""
+    watched = Watched(tmp_path)
+    watched.around.answer = Answering(None)
+    for _probe in range(2):
+        watched.probed.note(PACS, "key")
+    watched.go_on(60, 30)
+    down = AlertCode.DESTINATION_DOWN
+    assert watched.events() == [(down, RAISED)]
+    for _run in range(3):
+        watched.around.answer = Answering(True)
+        watched.go_on(60, 30)
+        watched.around.answer = Answering(None)
+        watched.go_on(60, 30)
+    assert watched.events() == [(down, RAISED)]
+    watched.probed.note(PACS, "")
+    watched.go_on(60, 30)
+    assert watched.events() == [(down, RAISED), (down, CLEARED)]
+
+
+def test_what_nobody_probes_any_more_says_nothing(tmp_path: Path) -> None:
+    """A last failure does not outlive the probing: deliveries say how it is."""
+    watched = Watched(tmp_path)
+    for _probe in range(2):
+        watched.probed.note(PACS, "key")
+    watched.around.answer = Answering(None)
+    watched.go_on(60, 30)
+    watched.probed.keep([])
+    watched.go_on(60, 30)
+    assert len(watched.events()) == 1
+    watched.around.answer = Answering(True)
+    watched.go_on(60, 30)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
 
 
 def test_days_of_trouble_raise_each_alert_once_and_clear_it_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from dcmvault.model.identifiers import DestinationId
@@ -31,6 +31,12 @@ class Probed:
         self._failures[destination_id] = failures
         answers = None if failures == 1 else not code
         self._answering[destination_id] = Answering(answers, code)
+
+    def keep(self, destinations: Collection[DestinationId]) -> None:
+        """Forget all others: nobody probes them any more."""
+        for known in (self._answering, self._failures):
+            for one in known.keys() - set(destinations):
+                del known[one]
 
     def answering(self) -> Mapping[DestinationId, Answering]:
         """Say which destinations answered lately."""

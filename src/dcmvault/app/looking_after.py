@@ -69,13 +69,16 @@ class Probing:
         workplace = self._workplace
         every_s = workplace.settings.monitoring.probe_every_s
         if not every_s:
+            workplace.probed.keep(())
             return now + _SELDOM
         known = {address: key for key, address in workplace.catalogue.status.destinations().items()}
-        for name in workplace.settings.destinations:
-            address = workplace.settings.destination(name).section.address
-            # What was never delivered to can be no news.
-            if address in known:
-                workplace.probed.note(known[address], _failing_step(workplace, address))
+        settings = workplace.settings
+        configured = [settings.destination(name).section.address for name in settings.destinations]
+        # What was never delivered to can be no news.
+        probed = [address for address in configured if address in known]
+        workplace.probed.keep([known[address] for address in probed])
+        for address in probed:
+            workplace.probed.note(known[address], _failing_step(workplace, address))
         return now + timedelta(seconds=every_s)
 
 
@@ -122,6 +125,8 @@ def _overdue(workplace: Workplace, now: datetime) -> Iterator[Observation]:
 
 def _debts(workplace: Workplace) -> Iterator[Observation]:
     """Sum up what is owed at each destination whose evidence is not to grow too old."""
+    if not any(one.oldest_s for one in workplace.settings.destinations.values()):
+        return  # and nothing is counted, which takes a while where there is much
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     owed: dict[str, Counter[str]] = {}
     for view in status(workplace):

@@ -293,14 +293,9 @@ class Monitoring:
             *conditions.of_machine(seen, self._filling, self._limits),
             *self._stalling.observe(seen, self._limits),
         ]
-        delivering = {
-            destination_id: one
-            for destination_id, one in self._at_work.answering().items()
-            if one.answers is not None
-        }
         answering = {
             self._probes.name_of(destination_id): one
-            for destination_id, one in {**self._probed.answering(), **delivering}.items()
+            for destination_id, one in self._answering().items()
         }
         # One that is down, and that nobody deals with now, stays down.
         down = dict.fromkeys(machine.raised(AlertCode.DESTINATION_DOWN), Answering(None))
@@ -316,6 +311,21 @@ class Monitoring:
             name = self._names.source(held.name, held.source_id)
             observations.append(conditions.source_held(name, figures))
         return observations
+
+    def _answering(self) -> Mapping[DestinationId, Answering]:
+        """Say which destinations answer, by what deliveries found, else by what probes found.
+
+        One that takes what is delivered though it cannot be opened anew (a vault whose passphrase
+        is another by now) does neither: its alert would come and go with every run.
+        """
+        answering = dict(self._probed.answering())
+        for destination_id, one in self._at_work.answering().items():
+            probed = answering.get(destination_id)
+            if one.answers and probed is not None and probed.answers is False:
+                answering[destination_id] = Answering(None)
+            elif one.answers is not None:
+                answering[destination_id] = one
+        return answering
 
     def _past_of(self, disk: str, now: datetime) -> list[tuple[datetime, float]]:
         """Return how full a disk was before this process began."""

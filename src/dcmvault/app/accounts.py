@@ -6,6 +6,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from dcmvault.app.one_time_codes import recovery_digest
 from dcmvault.app.passwords import Passwords, check_new
@@ -165,6 +166,34 @@ class AccountDesk:
                 _("This is the last administrator."),
                 hint=_("Make another one first: dcmvault web user add NAME --role administrator"),
             )
+
+
+class KeepsAccounts(Protocol):
+    """What is needed of a catalogue."""
+
+    @property
+    def accounts(self) -> AccountBook:
+        """Accounts."""
+        ...
+
+    @property
+    def sessions(self) -> SessionBook:
+        """Sessions."""
+        ...
+
+    @property
+    def links(self) -> LinkBook:
+        """Links."""
+        ...
+
+
+def account_desk(
+    catalogue: KeepsAccounts, clock: Clock, passwords: Passwords | None = None
+) -> AccountDesk:
+    """Make the desk of a catalogue; passwords cost what RFC 9106 says unless others are given."""
+    return AccountDesk(
+        catalogue.accounts, catalogue.sessions, catalogue.links, passwords or Passwords(), clock
+    )
 
 
 def normal_name(name: str) -> str:

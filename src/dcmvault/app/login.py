@@ -84,10 +84,11 @@ class LoginDesk:
             self._accounts.change(typed, AccountChange(password=fresh))
             kept = self._accounts.account(typed) or kept
         if kept.account.has_totp:
-            # The attempt goes on counting as failed until the code has come.
+            # For the account it goes on counting as failed until the code has come.
+            self._throttle.succeeded(one for one in counted if one[0] is Scope.ADDRESS)
             return Entered(typed, self._sessions.begin(typed, asking.address, is_half=True), True)
         self._throttle.succeeded(counted)
-        return self.enter(kept, asking, "password")
+        return self._enter(kept, asking, "password")
 
     def by_code(self, token: str, code: str, asking: Asking) -> Entered:
         """Make a whole session of a half one, by a one-time or recovery code; a new token."""
@@ -111,20 +112,28 @@ class LoginDesk:
             )
         self._throttle.succeeded(counted)
         self._sessions.end(token)
-        return self.enter(kept, asking, how)
+        return self._enter(kept, asking, how)
 
-    def enter(self, kept: KeptAccount, asking: Asking, how: str) -> Entered:
-        """Begin a whole session of somebody who proved who they are; `how` goes to the journal."""
+    def by_link(self, name: str, asking: Asking) -> Entered:
+        """Let in who used a link of this account; a one-time code is asked for all the same."""
+        kept = self._accounts.account(name)
+        if kept is None or kept.account.disabled:
+            raise LoginError(_("This account is disabled."))
+        if kept.account.has_totp:
+            return Entered(name, self._sessions.begin(name, asking.address, is_half=True), True)
+        return self._enter(kept, asking, "link")
+
+    def _enter(self, kept: KeptAccount, asking: Asking, how: str) -> Entered:
         name = kept.account.name
         token = self._sessions.begin(name, asking.address)
-        self._note(AuditKind.LOGIN, name, asking.address, how)
+        self.note(AuditKind.LOGIN, name, asking.address, how)
         return Entered(name, token, False, _device_of(kept))
 
     def leave(self, token: str, asking: Asking) -> None:
         """End the session of a token."""
         opened = self._sessions.open(token, is_used=False)
         if opened is not None and self._sessions.end(token):
-            self._note(AuditKind.LOGOUT, opened.account.name, asking.address, "asked")
+            self.note(AuditKind.LOGOUT, opened.account.name, asking.address, "asked")
 
     def _counted(self, name: str, kept: KeptAccount | None, asking: Asking) -> list[Counted]:
         if kept is not None and _is_device_of(kept, asking.device):
@@ -148,9 +157,10 @@ class LoginDesk:
 
     def _note_failure(self, kept: KeptAccount | None, asking: Asking, what: str) -> None:
         name = kept.account.name if kept else _UNKNOWN
-        self._note(AuditKind.LOGIN_FAILED, name, asking.address, what)
+        self.note(AuditKind.LOGIN_FAILED, name, asking.address, what)
 
-    def _note(self, kind: AuditKind, name: str, address: str, how: str) -> None:
+    def note(self, kind: AuditKind, name: str, address: str, how: str) -> None:
+        """Write down in the audit journal what somebody did at the doors, and how."""
         failed = kind is AuditKind.LOGIN_FAILED
         outcome = AuditOutcome.MINOR_FAILURE if failed else AuditOutcome.SUCCESS
         auditing = self._auditing(Actor(ActorKind.WEB, name, address))

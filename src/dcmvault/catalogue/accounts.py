@@ -77,9 +77,7 @@ class AccountsInDatabase:
         with self.database.write() as connection:
             key = _key_of(connection, name)
             if key is not None and values:
-                connection.execute(
-                    sa.update(accounts).where(accounts.c.id == key).values(**values)
-                )
+                connection.execute(sa.update(accounts).where(accounts.c.id == key).values(**values))
         return key is not None
 
     def remove(self, name: str) -> bool:
@@ -104,9 +102,7 @@ class AccountsInDatabase:
                 .where(accounts.c.id == key)
                 .values(totp_secret=secret or None, totp_step=0)
             )
-            connection.execute(
-                sa.delete(recovery_codes).where(recovery_codes.c.account_id == key)
-            )
+            connection.execute(sa.delete(recovery_codes).where(recovery_codes.c.account_id == key))
             if recovery:
                 rows = [{"account_id": key, "digest": digest} for digest in recovery]
                 connection.execute(sa.insert(recovery_codes), rows)
@@ -261,16 +257,9 @@ def _key_of(connection: sa.Connection, name: str) -> int | None:
 
 
 def _account(row: Any, prefix: str = "") -> Account:
-    found = {name: getattr(row, prefix + name) for name in accounts.c.keys()}
-    return Account(
-        name=found["name"],
-        role=found["role"],
-        language=found["language"],
-        created_at=found["created_at"],
-        last_seen_at=found["last_seen_at"],
-        disabled=found["disabled"],
-        has_totp=bool(found["totp_secret"]),
-    )
+    names = ("name", "role", "language", "created_at", "last_seen_at", "disabled")
+    found = {name: getattr(row, prefix + name) for name in names}
+    return Account(**found, has_totp=bool(getattr(row, prefix + "totp_secret")))
 
 
 def _session(row: Any) -> Session:

@@ -18,6 +18,7 @@ from dcmvault.web import looking, steering
 from dcmvault.web.answers import Refusal
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.guard import Guard
+from dcmvault.web.pages import login
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ def build_api(
         title="dcmvault",
         version=__version__,
         description="What the daemon of dcmvault does, and how to steer it.",
-        openapi_url="/api/openapi.json",
+        # Served by a route that says who may use it.
+        openapi_url=None,
         # Their pages load programs from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -41,13 +43,13 @@ def build_api(
         },
     )
     api.state.backstage = backstage
-    api.include_router(looking.router)
-    api.include_router(steering.router)
+    for router in (looking.router, steering.router, login.router):
+        api.include_router(router)
     api.add_exception_handler(DcmvaultError, _told)
     api.add_exception_handler(HTTPException, _told_by_framework)
     api.add_exception_handler(RequestValidationError, _told_wrong)
     api.add_exception_handler(Exception, _told_unexpected)
-    return Guard(api, lets_in=lets_in, names=names)
+    return Guard(api, lets_in=lets_in, names=names, doors=backstage.doors)
 
 
 def _told(request: Request, error: Exception) -> JSONResponse:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from fastapi import HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from dcmvault.model.account import Role
 from dcmvault.web.visitors import Visitor, visitor_of
 
-__all__ = ["Role", "anybody", "needed_role", "needs", "undeclared"]
+__all__ = ["Role", "anybody", "every_route", "needed_role", "needs", "undeclared"]
 
 
 async def anybody() -> None:
@@ -53,10 +53,20 @@ def needed_role(route: APIRoute) -> Role | None:
     return max(roles, key=lambda role: role.rank, default=None)
 
 
-def undeclared(routes: list[BaseRoute]) -> list[str]:
+def every_route(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Yield routes, and those of routers that are included: FastAPI may keep them apart."""
+    for route in routes:
+        router = getattr(route, "original_router", None)
+        if isinstance(router, APIRouter):
+            yield from every_route(router.routes)
+        else:
+            yield route
+
+
+def undeclared(routes: Iterable[BaseRoute]) -> list[str]:
     """List the paths of routes that do not say who may use them."""
     missing = []
-    for route in routes:
+    for route in every_route(routes):
         try:
             if not isinstance(route, APIRoute):
                 raise LookupError

@@ -18,7 +18,7 @@ from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
 from dcmvault.web.origin import own_path
-from dcmvault.web.roles import Role, anybody, needs
+from dcmvault.web.roles import Role, anybody, every_route, needs
 from dcmvault.web.visitors import visitor_of
 
 _LANGUAGE_COOKIE = "dcmvault_language"
@@ -137,7 +137,7 @@ def _is_from_here(request: Request) -> bool:
 
 
 def _first_page(request: Request) -> str:
-    known = {getattr(route, "path", "") for route in request.app.routes}
+    known = {getattr(route, "path", "") for route in every_route(request.app.routes)}
     return _WIZARD if _WIZARD in known else "/"
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Response
+
+from dcmvault.web.roles import anybody
 
 FOLDER = Path(__file__).parent / "assets"
 #: Where `make assets` puts what is not ours.
@@ -34,7 +36,7 @@ _TYPES = {
 _DIGEST_LENGTH = 12
 _FOR_EVER = "public, max-age=31536000, immutable"
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def address_of(name: str) -> str:
     return "" if asset is None else f"/assets/{name}?v={asset.digest}"
 
 
-@router.get("/assets/{name:path}", include_in_schema=False)
+@router.get("/assets/{name:path}", dependencies=[Depends(anybody)])
 def asset(name: str, v: str = "", accept_encoding: str = Header(default="")) -> Response:
     """Send an asset. Needs no token: there is nothing in it that is not public."""
     found = assets().get(name)

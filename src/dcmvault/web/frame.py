@@ -14,6 +14,7 @@ from dcmvault.i18n import language
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.navigation import Entry, navigation
 from dcmvault.web.rendering import render
+from dcmvault.web.visitors import visitor_of
 
 THEME_COOKIE = "dcmvault_theme"
 THEMES = ("light", "dark")
@@ -34,7 +35,7 @@ class Frame:
     navigation: list[Entry]
     #: Where this page is, to come back to.
     here: str
-    #: How all is, in short; None where nobody is to know.
+    #: How all is, in short; None for who is not let in yet.
     glance: Glance | None
     #: Put into every form and request that changes something.
     csrf: str
@@ -60,15 +61,16 @@ def page(
 
 def _frame(request: Request) -> Frame:
     behind: Backstage = request.app.state.backstage
+    is_known = visitor_of(request) is not None
     known: Collection[str] = request.app.state.pages
     theme = request.cookies.get(THEME_COOKIE, "")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return Frame(
         language=language().replace("_", "-"),
         theme=theme if theme in THEMES else "",
-        navigation=navigation(known, request.url.path),
+        navigation=navigation(known, request.url.path) if is_known else [],
         here=here if request.method == "GET" else "/",
-        glance=glance(behind.workplace),
+        glance=glance(behind.workplace) if is_known else None,
         csrf=getattr(request.state, "csrf", ""),
         person=getattr(request.state, "person", ""),
     )

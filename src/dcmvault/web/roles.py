@@ -1,29 +1,33 @@
-"""Roles, and what each route asks of whoever comes: the seam between pages and accounts."""
+"""What each route asks of whoever comes: every route declares it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum
+from collections.abc import Awaitable, Callable
+
+from fastapi import HTTPException, Request
+
+from dcmvault.model.account import Role
+from dcmvault.web.visitors import Visitor, visitor_of
+
+__all__ = ["Role", "anybody", "needs"]
 
 
-class Role(IntEnum):
-    """What somebody may do; each may do what those before it may."""
-
-    #: Looks at figures; sees no patient data.
-    VIEWER = 1
-    #: Looks at studies, and steers work.
-    OPERATOR = 2
-    #: Changes settings and accounts.
-    ADMINISTRATOR = 3
+async def anybody() -> None:
+    """Let everybody in: the dependency of what is seen before a login."""
 
 
-def needs(role: Role) -> Callable[[], Role]:
-    """Return a dependency that lets in who has at least this role.
+def needs(role: Role) -> Callable[[Request], Awaitable[Visitor]]:
+    """Return the dependency that lets in who has at least this role, and gives the visitor.
 
-    Who holds the token of the API may do everything.
+    Who holds the token of the API may everything.
     """
 
-    def needed() -> Role:
-        return role
+    async def needed(request: Request) -> Visitor:
+        visitor = visitor_of(request)
+        if visitor is None:
+            raise HTTPException(401)
+        if not visitor.role.may(role):
+            raise HTTPException(403, "this needs another role")
+        return visitor
 
     return needed

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-from urllib.parse import urlsplit
-
-from fastapi import APIRouter, Depends, Form
+from fastapi import APIRouter, Depends
 from fastapi.responses import RedirectResponse
 
 from dcmvault.i18n import LANGUAGES
+from dcmvault.web.forms import Fields
 from dcmvault.web.frame import THEME_COOKIE, THEMES
-from dcmvault.web.roles import Role, needs
+from dcmvault.web.origin import own_path
+from dcmvault.web.roles import anybody
 from dcmvault.web.speaking import LANGUAGE_COOKIE
 
 _A_YEAR_S = 31_536_000
@@ -18,14 +17,11 @@ _A_YEAR_S = 31_536_000
 router = APIRouter(include_in_schema=False)
 
 
-@router.post("/appearance", dependencies=[Depends(needs(Role.VIEWER))])
-def choose(
-    language: Annotated[str, Form(max_length=10)] = "",
-    theme: Annotated[str, Form(max_length=10)] = "",
-    here: Annotated[str, Form(max_length=2000)] = "/",
-) -> RedirectResponse:
+@router.post("/appearance", dependencies=[Depends(anybody)])
+def choose(fields: Fields) -> RedirectResponse:
     """Keep what was chosen, and go back to the page; theme `system` is as the system says."""
-    answer = RedirectResponse(_ours(here), 303)
+    language, theme = fields.get("language", ""), fields.get("theme", "")
+    answer = RedirectResponse(own_path(fields.get("here", "/")), 303)
     if language in LANGUAGES:
         _keep(answer, LANGUAGE_COOKIE, language)
     if theme in THEMES:
@@ -38,13 +34,3 @@ def choose(
 def _keep(answer: RedirectResponse, name: str, value: str) -> None:
     # Scripts of ours read and write them: nothing in them is secret.
     answer.set_cookie(name, value, max_age=_A_YEAR_S, samesite="lax")
-
-
-def _ours(address: str) -> str:
-    """Return a place of this dashboard: a form may have been told to lead elsewhere."""
-    parts = urlsplit(address.replace("\\", "/"))
-    if parts.scheme or parts.netloc or not parts.path.startswith("/"):
-        return "/"
-    # More than one slash at the begin would name a host.
-    path = "/" + parts.path.lstrip("/")
-    return f"{path}?{parts.query}" if parts.query else path

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.run_list import RunRow
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.evidence import Level
 from dcmvault.model.plan import RunKind
-from dcmvault.model.report import Privacy, RunState
-from dcmvault.reports.redaction import redacted
+from dcmvault.model.report import RunState
 from dcmvault.reports.summary import lowest_level
 from dcmvault.reports.wording import state_label
 
@@ -46,16 +46,16 @@ def kind_label(kind: RunKind) -> str:
     return labels[kind]
 
 
-def run_line(row: RunRow, privacy: Privacy) -> RunLine:
-    """Put a run into words; addresses are shown as reports show them."""
-    report = redacted(row.report, privacy)
+def run_line(row: RunRow, names: PlaceNames) -> RunLine:
+    """Put a run into words."""
+    report = row.report
     tone, result = _result(row)
     return RunLine(
         run_id=str(row.record.run_id),
         kind=kind_label(row.record.request.kind),
-        source=report.request.source,
-        destinations=tuple(part.name for part in report.destinations)
-        or tuple(one.address for one in report.request.destinations),
+        source=names(report.request.source),
+        destinations=tuple(names(part.address) for part in report.destinations)
+        or tuple(names(one.address) for one in report.request.destinations),
         tone=tone,
         result=result,
         begun_at=row.record.started_at or row.record.created_at,

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.report import FORMATS, rendered, run_report
 from dcmvault.app.run_list import RunFilter, run_row, run_rows
 from dcmvault.i18n import format_number
@@ -16,13 +17,14 @@ from dcmvault.model.report import DestinationReport, RunReport
 from dcmvault.reports.as_html import facts, figures, stages_bar
 from dcmvault.reports.bars import Bar, bar
 from dcmvault.reports.grouping import by_cause, warning_sentences
-from dcmvault.reports.redaction import redacted
+from dcmvault.reports.redaction import redacted, with_names
 from dcmvault.reports.spoken import spoken
 from dcmvault.reports.wording import outcomes, verdict
-from dcmvault.web.backstage import Behind
+from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.frame import page
 from dcmvault.web.pages.run_words import kind_label, run_line
 from dcmvault.web.roles import Role, needs
+from dcmvault.web.visitors import By, Visitor
 
 #: Runs on a page at first, how many more are shown each time, and how many at most.
 _AT_FIRST = 25
@@ -49,19 +51,21 @@ router = APIRouter(include_in_schema=False)
 def runs(
     request: Request,
     behind: Behind,
+    by: By,
     show: RunFilter = RunFilter.ALL,
     limit: Annotated[int, Query(ge=1, le=_MOST)] = _AT_FIRST,
 ) -> HTMLResponse:
     """List the newest runs."""
     rows, has_more = run_rows(behind.workplace, limit, show)
+    names = _names(behind, by)
     return page(
         request,
         "runs/list.html",
-        runs=[run_line(row, behind.workplace.settings.privacy) for row in rows],
+        runs=[run_line(row, names) for row in rows],
         filters=[
             (RunFilter.ALL.value, _("All")),
             (RunFilter.GOING_ON.value, _("Going on")),
-            (RunFilter.SHORT.value, _("Not as they should be")),
+            (RunFilter.SHORT.value, _("Fell short")),
         ],
         show=show.value,
         next_limit=min(limit * 2, _MOST) if has_more and limit < _MOST else 0,
@@ -81,37 +85,42 @@ class _Part:
 
 
 @router.get("/runs/{run_id}", dependencies=[Depends(needs(Role.VIEWER))])
-def run(request: Request, behind: Behind, run_id: str) -> HTMLResponse:
+def run(request: Request, behind: Behind, by: By, run_id: str) -> HTMLResponse:
     """Show what a run did, and what is to be done about what fell short."""
-    privacy = behind.workplace.settings.privacy
+    names = _names(behind, by)
     row = run_row(behind.workplace, run_id)
-    report = spoken(redacted(row.report, privacy))
-    groups = by_cause(report.failures)
+    report = spoken(redacted(row.report, by.privacy(behind.workplace.settings.privacy)))
+    if not names.shows_addresses:
+        report = with_names(report, names.all_names())
     return page(
         request,
         "runs/run.html",
-        line=run_line(row, privacy),
+        line=run_line(row, names),
         kind=kind_label(report.request.kind),
         report=report,
         verdict=verdict(report),
         figures=figures(report),
         facts=facts(report),
-        parts=[_part(part, report) for part in report.destinations],
+        parts=[_part(part, report, names) for part in report.destinations],
         stages=stages_bar(report),
-        groups=groups,
+        groups=by_cause(report.failures),
         most_named=_MOST_NAMED,
         warnings=warning_sentences(report),
         formats=[name for name in FORMATS if name != "html"],
     )
 
 
-def _part(part: DestinationReport, report: RunReport) -> _Part:
+def _names(behind: Backstage, by: Visitor) -> PlaceNames:
+    return PlaceNames(behind.workplace, shows_addresses=by.role.may(Role.OPERATOR))
+
+
+def _part(part: DestinationReport, report: RunReport, names: PlaceNames) -> _Part:
     ends = [
         (one.kind, one.label, float(one.count), format_number(one.count))
         for one in outcomes(part, report)
     ]
     return _Part(
-        part.name,
+        names(part.address),
         part.level.word,
         bar(ends),
         part.source_bytes,
@@ -121,19 +130,19 @@ def _part(part: DestinationReport, report: RunReport) -> _Part:
 
 
 @router.get("/runs/{run_id}/report", dependencies=[Depends(needs(Role.OPERATOR))])
-def report_shown(behind: Behind, run_id: str) -> Response:
+def report_shown(behind: Behind, by: By, run_id: str) -> Response:
     """Show the whole report with every study, as it is sent to people."""
     report = run_report(behind.workplace, run_id)
-    body = rendered(report, "html", behind.workplace.settings.privacy)
+    body = rendered(report, "html", by.privacy(behind.workplace.settings.privacy))
     headers = {"Content-Security-Policy": _REPORT_POLICY}
     return Response(body, media_type=_TYPES["html"], headers=headers)
 
 
 @router.get("/runs/{run_id}/report.{format_}", dependencies=[Depends(needs(Role.OPERATOR))])
-def report_to_take_along(behind: Behind, run_id: str, format_: str) -> Response:
+def report_to_take_along(behind: Behind, by: By, run_id: str, format_: str) -> Response:
     """Send the report as a file; UsageError for a format that there is not."""
     report = run_report(behind.workplace, run_id)
-    body = rendered(report, format_, behind.workplace.settings.privacy)
+    body = rendered(report, format_, by.privacy(behind.workplace.settings.privacy))
     # The name is ours, never what was asked for.
     name = f"dcmvault-{report.run_id}.{'txt' if format_ == 'text' else format_}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -1,18 +1,27 @@
-"""What surrounds every page."""
+"""What surrounds every page: navigation, language, theme, who looks at it, and how all is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
+from dcmvault import __version__
+from dcmvault.app.glance import Glance, glance
 from dcmvault.i18n import language
+from dcmvault.web.backstage import Backstage
+from dcmvault.web.navigation import Entry, navigation
 from dcmvault.web.rendering import render
+from dcmvault.web.visitors import visitor_of
 
+THEME_COOKIE = "dcmvault_theme"
+THEMES = ("light", "dark")
+#: Nothing from elsewhere, nothing inline: what slips through the escaping does nothing.
 POLICY = (
-    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
 
@@ -21,9 +30,18 @@ POLICY = (
 class Frame:
     """What `base.html` shows around a page."""
 
-    language: str
+    language: str  #: as HTML names it (BCP 47)
+    theme: str  #: empty: as the system says
+    navigation: list[Entry]
+    #: Where this page is, to come back to.
+    here: str
+    #: How all is, in short; None for who is not let in yet.
+    glance: Glance | None
+    #: Put into every form and request that changes something.
     csrf: str
+    #: Who looks at it; empty for who holds the token of the API.
     person: str
+    version: str = __version__
 
 
 def page(
@@ -35,12 +53,24 @@ def page(
     **values: object,
 ) -> HTMLResponse:
     """Answer with a page of ours, in the language in use."""
-    frame = Frame(
-        language().replace("_", "-"),
-        getattr(request.state, "csrf", ""),
-        getattr(request.state, "person", ""),
-    )
-    body = render(template, frame=frame, **values)
+    body = render(template, frame=_frame(request), **values)
     return HTMLResponse(
         body, status, headers={"Content-Security-Policy": POLICY, **(headers or {})}
+    )
+
+
+def _frame(request: Request) -> Frame:
+    behind: Backstage = request.app.state.backstage
+    is_known = visitor_of(request) is not None
+    known: Collection[str] = request.app.state.pages
+    theme = request.cookies.get(THEME_COOKIE, "")
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Frame(
+        language=language().replace("_", "-"),
+        theme=theme if theme in THEMES else "",
+        navigation=navigation(known, request.url.path) if is_known else [],
+        here=here if request.method == "GET" else "/",
+        glance=glance(behind.workplace) if is_known else None,
+        csrf=getattr(request.state, "csrf", ""),
+        person=getattr(request.state, "person", ""),
     )

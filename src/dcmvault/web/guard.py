@@ -26,7 +26,7 @@ from dcmvault.web.origin import comes_from_us
 from dcmvault.web.visitors import TOKEN_HOLDER, Visitor
 
 #: What needs no login: that the daemon answers, the login itself, and what its page is made of.
-_OPEN_PATHS = frozenset({"/healthz", "/login", "/login/code"})
+_OPEN_PATHS = frozenset({"/healthz", "/login", "/login/code", "/appearance"})
 _OPEN_FOLDERS = ("/assets/", "/welcome/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Where programs ask, not people: they get a status, not the login page.

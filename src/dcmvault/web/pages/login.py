@@ -19,9 +19,9 @@ from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
 from dcmvault.web.origin import own_path
 from dcmvault.web.roles import Role, anybody, every_route, needs
+from dcmvault.web.speaking import LANGUAGE_COOKIE
 from dcmvault.web.visitors import visitor_of
 
-_LANGUAGE_COOKIE = "dcmvault_language"
 _A_YEAR_S = 31_536_000
 #: Where the first account goes on, once there is such a page.
 _WIZARD = "/wizard"
@@ -112,7 +112,7 @@ def welcome(request: Request, behind: Behind, token: str, fields: Fields) -> Res
         return _welcome_page(request, whose, error, typed=fields.get("name", ""))
     answer = _entered(request, behind, entered, "/" if whose else _first_page(request))
     if language:
-        answer.set_cookie(_LANGUAGE_COOKIE, language, max_age=_A_YEAR_S, samesite="lax")
+        answer.set_cookie(LANGUAGE_COOKIE, language, max_age=_A_YEAR_S, samesite="lax")
     return answer
 
 
@@ -179,5 +179,5 @@ def _told(
         status = 429 if isinstance(error, LoginWaitError) else 422
         status = 401 if type(error) is LoginError else status
     problem, hint = (error.message, error.hint) if error else ("", "")
-    told = {"problem": problem, "hint": hint, **values}
+    told = {"told": problem, "hint": hint, **values}
     return page(request, template, status=status, headers=None, **told)

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from dcmvault.web import asset_files
-from dcmvault.web.pages import appearance, login, overview, runs
+from dcmvault.web import asset_files, patients
+from dcmvault.web.pages import account, appearance, login, overview, runs
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
     runs.router,
     login.router,
+    account.router,
+    patients.router,
     appearance.router,
     asset_files.router,
 )

@@ -153,6 +153,7 @@ def look(
     theme: str = "light",
     width: int = 1280,
     height: int = 850,
+    has_scripts: bool = True,
 ) -> BrowserContext:
     """Open a window of its own that may see everything; the caller closes it."""
     context = running.new_context(
@@ -162,6 +163,7 @@ def look(
         viewport={"width": width, "height": height},
         extra_http_headers={"Authorization": f"Bearer {board.token}"},
         reduced_motion="reduce",
+        java_script_enabled=has_scripts,
     )
     context.set_default_timeout(_GENEROUS_S * 1000)
     return context

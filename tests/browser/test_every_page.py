@@ -90,10 +90,11 @@ def test_a_phone_has_all_pages_in_its_menu(open_page: OpenPage, scripts: bool) -
 
 def test_one_stream_tells_a_page_what_happens(open_page: OpenPage, board: Dashboard) -> None:
     """A run that begins elsewhere shows up in a list that is open, and the tab has one stream."""
-    page = open_page("/runs")
+    page = open_page("/").context.new_page()
     streams: list[str] = []
     page.on("request", lambda one: streams.append(one.url) if "/api/events" in one.url else None)
-    page.reload()
+    with page.expect_request("**/api/events*"):
+        page.goto("/runs")
     rows = page.locator("main tbody tr")
     before = rows.count()
     assert board.run("backup", "workstation", "--to", "copies", "--strategy", "full") == 0

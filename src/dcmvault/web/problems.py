@@ -51,5 +51,5 @@ def told_by_status(request: Request, status: int) -> Response:
 
 def _problem(request: Request, status: int, title: str, hint: str) -> HTMLResponse:
     tone = "bad" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "claim"
-    values = {"title": title, "hint": hint, "tone": tone}
-    return page(request, "problems/problem.html", status=status, **values)
+    template = "problems/problem.html"
+    return page(request, template, status=status, title=title, hint=hint, tone=tone)

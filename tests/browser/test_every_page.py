@@ -102,6 +102,37 @@ def test_one_stream_tells_a_page_what_happens(open_page: OpenPage, board: Dashbo
     assert len(streams) == 1
 
 
+#: Lets a test say whether a tab is looked at, and remembers the streams that it had.
+WATCHED = """
+window.looked = true;
+Object.defineProperty(document, "hidden", { get: () => !window.looked });
+window.streams = [];
+window.EventSource = class extends EventSource {
+  constructor(...all) { super(...all); window.streams.push(this); }
+};
+window.lookAway = (away) => {
+  window.looked = !away;
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+window.openStreams = () => window.streams.filter((one) => one.readyState !== 2).length;
+"""
+
+
+def test_a_tab_that_nobody_looks_at_has_no_stream(open_page: OpenPage) -> None:
+    """It is looked at anew when somebody comes back."""
+    page = open_page("/").context.new_page()
+    page.add_init_script(WATCHED)
+    page.goto("/runs")
+    page.wait_for_function("window.streams.some((one) => one.readyState === 1)")
+    page.evaluate("window.lookAway(true)")
+    assert page.evaluate("window.openStreams()") == 0
+    page.evaluate("document.querySelector('#state').textContent = 'old'")
+    with page.expect_response(lambda one: one.request.headers.get("hx-request") == "true"):
+        page.evaluate("window.lookAway(false)")
+    expect(page.locator("#state")).not_to_have_text("old")
+    assert page.evaluate("window.openStreams()") == 1
+
+
 def test_what_is_opened_stays_open_while_the_page_is_brought_up_to_date(
     open_page: OpenPage,
 ) -> None:

@@ -50,7 +50,7 @@ def run_rows(
     workplace: Workplace, limit: int, wanted: RunFilter = RunFilter.ALL
 ) -> tuple[list[RunRow], bool]:
     """List the newest runs that are wanted; also say whether there are more."""
-    rows = []
+    rows: list[RunRow] = []
     for row in _rows(workplace, limit if wanted is RunFilter.ALL else _MOST_RUNS, wanted):
         if len(rows) == limit:
             return rows, True

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from email.message import Message
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,7 @@ from dcmvault.cli.main import run
 class _Stay(urllib.request.HTTPRedirectHandler):
     """Follows nothing: where an answer leads to is what is asked."""
 
-    def redirect_request(  # type: ignore[override]
+    def redirect_request(
         self,
         req: urllib.request.Request,
         fp: IO[bytes],
@@ -31,7 +32,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
     ) -> None: ...
 
 
-def _send(link: str, fields: dict[str, str]) -> tuple[int, HTTPMessage]:
+def _send(link: str, fields: dict[str, str]) -> tuple[int, Message]:
     place = urllib.parse.urlsplit(link)
     body = urllib.parse.urlencode(fields).encode()
     request = urllib.request.Request(link, body, {"Origin": f"{place.scheme}://{place.netloc}"})

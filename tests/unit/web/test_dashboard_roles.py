@@ -44,7 +44,7 @@ def _routes(dashboard: Dashboard) -> list[tuple[str, APIRoute]]:
         (method, route)
         for route in every_route(application(dashboard.app).routes)
         if isinstance(route, APIRoute)
-        for method in sorted(route.methods)
+        for method in sorted(route.methods or ())
     ]
 
 

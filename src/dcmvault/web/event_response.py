@@ -36,7 +36,7 @@ class EventResponse(Response):
         stream: EventStream,
         topics: Collection[str],
         last_id: str,
-        still_in: Callable[[], bool] = lambda: True,
+        still_in: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -55,7 +55,7 @@ class EventResponse(Response):
             looked_at = 0.0
             while not self._listener.has_ended:
                 # A session may end while its stream goes on.
-                if (now := monotonic()) - looked_at >= _LOOK_S:
+                if self._still_in and (now := monotonic()) - looked_at >= _LOOK_S:
                     looked_at = now
                     if not await run_in_threadpool(self._still_in):
                         break

@@ -154,8 +154,8 @@ async def events(
     if not asked <= known:
         raise HTTPException(422, "topics are: " + ", ".join(sorted(known)))
     try:
-        return EventResponse(
-            behind.events, asked, last_event_id, partial(behind.doors.still_in, visitor)
-        )
+        # Who holds the token of the API holds it for ever; a session ends.
+        still_in = partial(behind.doors.still_in, visitor) if visitor.opened else None
+        return EventResponse(behind.events, asked, last_event_id, still_in)
     except TooManyListenersError:
         raise HTTPException(503, "as many listen as may; close other streams first") from None

@@ -289,6 +289,7 @@ class BackupStages:
                     self.hold(),
                     self.clock.now(),
                     accepted=request.accept_changes,
+                    whole=request.selection.is_whole,
                 )
             return counts, _warnings(source, counts), marks_of(source)
 

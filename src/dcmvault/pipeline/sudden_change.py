@@ -35,18 +35,28 @@ class HoldPolicy:
 
 
 def require_believable(
-    book: SignBook, source_id: SourceId, policy: HoldPolicy, now: datetime, *, accepted: bool
+    book: SignBook,
+    source_id: SourceId,
+    policy: HoldPolicy,
+    now: datetime,
+    *,
+    accepted: bool,
+    whole: bool,
 ) -> None:
     """Believe what a source shows, unless much of it changed or went at once.
 
     Then SourceHeldError is raised, for this backup and all others of the source, until one comes
-    whose changes are `accepted`, or until what happened is undone.
+    whose changes are `accepted`, or until what happened is undone. Only a backup of the `whole`
+    source releases it: one of a part goes on where its changes are accepted, and the next of
+    the rest is held as before.
     """
     signs = book.signs(source_id)
-    if policy.is_sudden(signs) and not accepted:
+    is_sudden = policy.is_sudden(signs)
+    if is_sudden and not accepted:
         book.hold(source_id, now)
         raise _held(signs)
-    book.believe(source_id)
+    if whole or not (is_sudden or any(one.source_id == source_id for one in book.held())):
+        book.believe(source_id)
 
 
 def _held(signs: SourceSigns) -> SourceHeldError:

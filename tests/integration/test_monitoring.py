@@ -259,11 +259,15 @@ class Watched:
         self.around = Surroundings()
         self.folder = folder
         self.catalogue = open_catalogue(str(folder / "catalogue.sqlite3"))
+        self.probed = Probed()
+        #: What is configured, as TOML.
+        self.configuration = '[destinations.pacs]\naddress = "dicom://PACS@127.0.0.1:104"\n'
         self.restart()
 
     def restart(self) -> None:
         """Forget everything that is not written down, as after kill -9."""
-        settings = Settings()
+        (self.folder / "config.toml").write_text(self.configuration)
+        settings = load_settings(self.folder / "config.toml")
         names = Names(settings, self.catalogue.status.destinations)
         self.monitoring = Monitoring(
             self.folder,
@@ -272,7 +276,7 @@ class Watched:
             names,
             self.around,
             self.around,
-            Probed(),
+            self.probed,
             self.clock.now(),
         )
 
@@ -289,6 +293,68 @@ class Watched:
 
 
 RAISED, CLEARED = AlertChange.RAISED, AlertChange.CLEARED
+
+
+def test_an_alert_ends_with_what_is_not_configured_any_more_and_says_so(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.around.answer = Answering(False, "unreachable")
+    watched.go_on(5)
+    watched.around.answer = Answering(None)
+    # A probe found it down, too, and is not asked again.
+    watched.probed.note(PACS, "unreachable")
+    watched.probed.note(PACS, "unreachable")
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events() == [(AlertCode.DESTINATION_DOWN, RAISED)]
+    watched.configuration = ""
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
+    end = watched.catalogue.alerts.alert_events(1)[0]
+    assert end.figures == {"reason": "not_configured"}
+    watched.catalogue.close()
+
+
+def test_an_alert_of_a_destination_without_a_name_lasts_as_long_as_it_has_work(
+    tmp_path: Path,
+) -> None:
+    watched = Watched(tmp_path)
+    watched.configuration = ""
+    watched.around.is_running = True
+    watched.around.answer = Answering(False, "unreachable")
+    watched.restart()
+    watched.go_on(5)
+    watched.around.answer = Answering(None)
+    watched.go_on(60, moved_bytes=1)
+    assert watched.events() == [(AlertCode.DESTINATION_DOWN, RAISED)]
+    watched.around.is_running = False
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
+    watched.catalogue.close()
+
+
+def test_a_held_source_that_is_not_configured_any_more_is_no_alert_for_ever(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.configuration = f'[sources.library]\naddress = "{tmp_path}"\n'
+    watched.restart()
+    source = watched.catalogue.sources.source(str(tmp_path))
+    watched.catalogue.signs.hold(source, watched.clock.now())
+    watched.go_on(2 * 86_400, 3600)
+    assert watched.events() == [(AlertCode.SOURCE_HELD, RAISED)]
+    watched.configuration = ""
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.SOURCE_HELD, CLEARED)]
+    assert watched.catalogue.alerts.alert_events(1)[0].figures == {"reason": "not_configured"}
+    # Its backups are held as before, and a new one of it on a command line is told for a while.
+    assert [held.source_id for held in watched.catalogue.signs.held()] == [source]
+    watched.catalogue.signs.believe(source)
+    watched.catalogue.signs.hold(source, watched.clock.now())
+    watched.go_on(29 * 86_400, 6 * 3600)
+    assert watched.events()[2:] == [(AlertCode.SOURCE_HELD, RAISED)]
+    watched.go_on(2 * 86_400, 6 * 3600)
+    assert watched.events()[3:] == [(AlertCode.SOURCE_HELD, CLEARED)]
+    watched.catalogue.close()
 
 
 def test_days_of_trouble_raise_each_alert_once_and_clear_it_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from dcmvault.app.alert_ends import verdict_of_held, with_reasons
 from dcmvault.app.at_destinations import Probed
 from dcmvault.app.names import Names
 from dcmvault.config.monitoring_section import MonitoringSection
@@ -227,6 +228,7 @@ class Monitoring:
         self._at_work = at_work
         self._probed = probed
         self._began = began
+        self._settings = settings
         self._limits = thresholds_of(settings.monitoring)
         self._sampler = Sampler()
         self._stalling = conditions.Stalling()
@@ -286,7 +288,8 @@ class Monitoring:
                 self._filling[name] = Filling(self._past_of(name, seen.at))
             self._filling[name].observe(seen.at, disk.free)
         observations = self._observations(seen, self._machine)
-        return self._machine.look(seen.at, observations, conditions.EACH_LOOK)
+        changes = self._machine.look(seen.at, observations, conditions.EACH_LOOK)
+        return with_reasons(changes, self._settings)
 
     def _observations(self, seen: Look, machine: AlertMachine) -> list[Observation]:
         observations = [
@@ -298,12 +301,21 @@ class Monitoring:
             for destination_id, one in self._at_work.answering().items()
             if one.answers is not None
         }
+        configured = self._settings.destinations
         answering = {
-            self._probes.name_of(destination_id): one
-            for destination_id, one in {**self._probed.answering(), **delivering}.items()
+            name: one
+            for destination_id, one in self._probed.answering().items()
+            # What was tried before the configuration changed is nobody's business now.
+            if (name := self._probes.name_of(destination_id)) in configured
+        } | {
+            self._probes.name_of(destination_id): one for destination_id, one in delivering.items()
         }
-        # One that is down, and that nobody deals with now, stays down.
-        down = dict.fromkeys(machine.raised(AlertCode.DESTINATION_DOWN), Answering(None))
+        # One that is down, and that nobody deals with now, stays down; unless nobody ever will.
+        down = {
+            name: Answering(None)
+            for name in machine.raised(AlertCode.DESTINATION_DOWN)
+            if name in configured or name in seen.jobs
+        }
         for name, one in (down | answering).items():
             observations.append(conditions.destination(name, one.answers, one.code))
         for held in self._catalogue.signs.held():
@@ -314,7 +326,9 @@ class Monitoring:
                 "gone": held.signs.gone,
             }
             name = self._names.source(held.name, held.source_id)
-            observations.append(conditions.source_held(name, figures))
+            verdict = verdict_of_held(name, held.held_at, seen.at)
+            if verdict is not None:
+                observations.append(conditions.source_held(name, verdict, figures))
         return observations
 
     def _past_of(self, disk: str, now: datetime) -> list[tuple[datetime, float]]:

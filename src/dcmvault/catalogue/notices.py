@@ -117,9 +117,11 @@ class NoticesInDatabase:
         code: str = "",
         message: str = "",
         attempted: bool = True,
+        recipients_left: tuple[str, ...] = (),
     ) -> None:
         """Write down how an attempt ended."""
         table = notice_deliveries.c
+        left = {"recipients_left": json.dumps(recipients_left)} if recipients_left else {}
         with self.database.write() as connection:
             connection.execute(
                 sa.update(notice_deliveries)
@@ -131,6 +133,7 @@ class NoticesInDatabase:
                     settled_at=now,
                     code=code,
                     message=message,
+                    **left,
                 )
             )
 
@@ -352,4 +355,5 @@ def _delivery(row: Any) -> Delivery:
         next_at=row.next_at,
         code=row.code,
         message=row.message,
+        recipients_left=tuple(json.loads(row.recipients_left)) if row.recipients_left else (),
     )

@@ -38,6 +38,8 @@ class Delivery:
     code: str = ""
     message: str = ""
     sent_at: datetime | None = None
+    #: Of the channel's recipients those who are still to be told; empty: all.
+    recipients_left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,13 @@ class NoticeBook(Protocol):
         code: str = "",
         message: str = "",
         attempted: bool = True,
+        recipients_left: tuple[str, ...] = (),
     ) -> None:
-        """Write down how an attempt ended: sent, given up, or waiting until `next_at`."""
+        """Write down how an attempt ended: sent, given up, or waiting until `next_at`.
+
+        With `recipients_left` only these wait, from then on; without, whoever waited before does.
+        What is sent with a `code` was not sent to everybody.
+        """
         ...
 
     def next_due(self) -> datetime | None:

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _LEASE = timedelta(minutes=5)
 #: How often at least the outbox is looked at: another process may have put something in.
 _LOOK = timedelta(seconds=30)
+_LOOK_WHILE_BUSY = timedelta(seconds=2)
 #: Seconds for which a command waits for its messages before it ends; the rest is sent later.
 _PATIENCE_S = 30.0
 #: Seconds for which channels are waited for before others get their next turn.
@@ -83,7 +84,12 @@ class Teller:
         finally:
             # What is in the outbox is told though something else cannot be made out.
             self._deliver(now)
-        upcoming.append(self.book.next_due())
+        with self._lock:
+            busy = frozenset(self._busy)
+        # What is due at a channel whose turn lasts is taken when that is over.
+        upcoming.append(self.book.next_due(but=busy))
+        if busy:
+            upcoming.append(now + _LOOK_WHILE_BUSY)
         moments = [moment for moment in upcoming if moment is not None]
         return max(now, min([*moments, now + _LOOK]))
 

@@ -93,8 +93,11 @@ class NoticeBook(Protocol):
         """
         ...
 
-    def next_due(self) -> datetime | None:
-        """Return when the next delivery is to be tried; None if none waits."""
+    def next_due(self, *, but: Collection[str] = ()) -> datetime | None:
+        """Return when the next delivery is to be tried; None if none waits.
+
+        Those of the channels in `but` do not count.
+        """
         ...
 
     def channel_states(self) -> list[ChannelState]:
@@ -126,6 +129,10 @@ class Protection:
 
 class NewsCatalogue(Protocol):
     """What is asked of the catalogue to have something to tell."""
+
+    def forget_notices(self, before: datetime) -> None:
+        """Forget notices from before then, some at a time, of which no channel is to be told."""
+        ...
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
         """List runs that ended since then, and of which no end is kept."""

@@ -28,7 +28,6 @@ from dcmvault.app.names import Names
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.catalogue import open_catalogue
 from dcmvault.config.load import load_settings
-from dcmvault.config.settings import Settings
 from dcmvault.model.alert import (
     AlertChange,
     AlertCode,

@@ -212,9 +212,10 @@ def test_who_is_refused_beside_others_is_told_and_tried_again_alone(
     assert full in office["error"]["message"]
     assert unknown in office["error"]["message"]
     assert f"{unknown} (550)" in run_dcmvault("status").stdout
-    assert f"✗ office  127.0.0.1 took the mail, but not for {full}" in run_dcmvault(
-        "notify", "test", "office"
-    ).stdout
+    assert (
+        f"✗ office  127.0.0.1 took the mail, but not for {full}"
+        in run_dcmvault("notify", "test", "office").stdout
+    )
     # Whom another attempt may reach gets it when there is room again; nobody gets it twice.
     world.box.refused = {}
     world.box.recipients.clear()

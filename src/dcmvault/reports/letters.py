@@ -222,9 +222,7 @@ def _alert(notice: Notice) -> Letter:
     figures = facts.get("figures")
     rows = [(_("About"), subject), (_("Since"), _when(facts.get("since"), notice.at))]
     if isinstance(figures, Mapping):
-        rows += [
-            (str(name), _figure(value)) for name, value in figures.items() if name != "reason"
-        ]
+        rows += [(str(name), _figure(value)) for name, value in figures.items() if name != "reason"]
     if notice.event is Event.ALERT_CLEARED:
         return Letter(
             Tone.GOOD,

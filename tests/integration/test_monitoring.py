@@ -23,7 +23,7 @@ from tests.integration.story import summary_of
 
 from dcmvault.app.at_destinations import Probed
 from dcmvault.app.looking_after import LookingAfter
-from dcmvault.app.monitoring import Monitoring
+from dcmvault.app.monitoring import Monitoring, WorkProbes
 from dcmvault.app.names import Names
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.catalogue import open_catalogue
@@ -43,6 +43,7 @@ from dcmvault.pipeline.retry import Answering
 from dcmvault.ports.samples import RunFigures
 from dcmvault.telemetry.live_file import read_live
 from dcmvault.telemetry.machine import DiskSpace
+from dcmvault.telemetry.meter import ByteMeter
 from dcmvault.telemetry.prometheus import METRICS
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import make_study
@@ -354,6 +355,28 @@ def test_a_held_source_that_is_not_configured_any_more_is_no_alert_for_ever(tmp_
     watched.go_on(2 * 86_400, 6 * 3600)
     assert watched.events()[3:] == [(AlertCode.SOURCE_HELD, CLEARED)]
     watched.catalogue.close()
+
+
+def test_a_disk_that_appears_later_is_watched_from_then_on(tmp_path: Path) -> None:
+    """A link that comes to lead to another file system stands for a disk that is mounted."""
+    here = tmp_path.stat().st_dev
+    other = next(one for one in map(Path, ("/dev/shm", "/dev")) if one.stat().st_dev != here)  # noqa: S108
+    mounted = tmp_path / "mounted"
+    (tmp_path / "config.toml").write_text(
+        f'[destinations.stick]\naddress = "{mounted / "copies"}"\n'
+    )
+    settings = load_settings(tmp_path / "config.toml")
+    catalogue = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    names = Names(settings, catalogue.status.destinations)
+    probes = WorkProbes(
+        tmp_path, settings, catalogue.work, names, ByteMeter(), Surroundings(), FakeClock()
+    )
+    assert set(probes.disks()) == {"state"}
+    mounted.symlink_to(other)
+    assert set(probes.disks()) == {"state", "stick"}
+    mounted.unlink()
+    assert set(probes.disks()) == {"state"}
+    catalogue.close()
 
 
 def test_days_of_trouble_raise_each_alert_once_and_clear_it_once(tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ class WorkProbes:
         self._meter = meter
         self._at_work = at_work
         self._machine = MachineProbe()
-        self._paths = disk_paths(home, settings)
+        # Which of these share a file system changes: disks are plugged in and mounted later.
+        self._places = places_written_to(home, settings)
         self.runs: Callable[[], Sequence[RunFigures]] = _Costly(
             work.unfinished_runs, clock.monotonic
         )
@@ -156,7 +157,7 @@ class WorkProbes:
 
     def disks(self) -> Mapping[str, DiskSpace]:
         """Return the room of each disk that is written to."""
-        rooms = {name: disk_space(path) for name, path in self._paths.items()}
+        rooms = {name: disk_space(path) for name, path in disk_paths(self._places).items()}
         return {name: room for name, room in rooms.items() if room is not None}
 
     def moved(self) -> Mapping[str, int]:
@@ -173,11 +174,8 @@ class WorkProbes:
         return self._names.destination(destination_id)
 
 
-def disk_paths(home: Path, settings: Settings) -> Mapping[str, Path]:
-    """Return the folders on disks that are written to, one for each file system.
-
-    The state folder's disk is `state`; others are called by what is on them first.
-    """
+def places_written_to(home: Path, settings: Settings) -> Mapping[str, Path]:
+    """Return the folders that are written to, by name; the state folder is `state`, and first."""
     places = {"state": home, "spool": settings.listener.spool}
     for name, destination in settings.destinations.items():
         path = getattr(destination.section, "path", None)
@@ -185,6 +183,14 @@ def disk_paths(home: Path, settings: Settings) -> Mapping[str, Path]:
             places[name] = path
     if not any("listener" in section.kind for section in settings.sources.values()):
         del places["spool"]
+    return places
+
+
+def disk_paths(places: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Return those of these places that are on file systems of their own, as they lie now.
+
+    A disk is called by what is on it first.
+    """
     paths: dict[str, Path] = {}
     seen = set()
     for name, path in places.items():

@@ -348,7 +348,7 @@ def test_a_held_source_that_is_not_configured_any_more_is_no_alert_for_ever(tmp_
     assert watched.catalogue.alerts.alert_events(1)[0].figures == {"reason": "not_configured"}
     # Its backups are held as before, and a new one of it on a command line is told for a while.
     assert [held.source_id for held in watched.catalogue.signs.held()] == [source]
-    watched.catalogue.signs.believe(source)
+    watched.catalogue.signs.accept(source)
     watched.catalogue.signs.hold(source, watched.clock.now())
     watched.go_on(29 * 86_400, 6 * 3600)
     assert watched.events()[2:] == [(AlertCode.SOURCE_HELD, RAISED)]
@@ -360,7 +360,7 @@ def test_a_held_source_that_is_not_configured_any_more_is_no_alert_for_ever(tmp_
 def test_a_disk_that_appears_later_is_watched_from_then_on(tmp_path: Path) -> None:
     """A link that comes to lead to another file system stands for a disk that is mounted."""
     here = tmp_path.stat().st_dev
-    other = next(one for one in map(Path, ("/dev/shm", "/dev")) if one.stat().st_dev != here)  # noqa: S108
+    other = next(one for one in map(Path, ("/dev/shm", "/dev")) if one.stat().st_dev != here)
     mounted = tmp_path / "mounted"
     (tmp_path / "config.toml").write_text(
         f'[destinations.stick]\naddress = "{mounted / "copies"}"\n'

@@ -140,6 +140,37 @@ def test_a_backup_of_a_part_does_not_release_a_source_that_shows_nothing(
     assert [held.name for held in flow.catalogue.signs.held()] == [str(source)]
 
 
+def test_what_is_spoilt_bit_by_bit_is_held_within_two_weeks_and_not_after(
+    flow: Flow, source: Path, tmp_path: Path
+) -> None:
+    """One file of twenty each night, which no single backup holds; what is older is forgotten."""
+    copies = tmp_path / "copies"
+    make_study(source / "more", key="more", instances=20)
+    flow.hold = HoldPolicy(instances=2)
+    flow.backup(source, str(copies))
+    files = _files(source)
+    for night in range(8):
+        flow.clock.advance(86_400)
+        _change(files[night])
+        assert flow.backup(source, str(copies)).exit_status == 0
+    flow.clock.advance(86_400)
+    _change(files[8])
+    with pytest.raises(SourceHeldError, match="of 40 instances of this source 9 changed"):
+        flow.backup(source, str(copies))
+    (held,) = flow.catalogue.signs.held()
+    assert held.signs.changed == 9
+    with pytest.raises(SourceHeldError, match="within 14 days"):
+        flow.backup(source, str(copies))
+    durable = _accepting(flow, source, copies)
+    flow.carry_out(durable, flow.stages())
+    assert flow.report(durable).exit_status == 0
+    # What was accepted counts no more, and what is slower than that is what people do.
+    for night in range(9, 19):
+        flow.clock.advance(2 * 86_400)
+        _change(files[night])
+        assert flow.backup(source, str(copies)).exit_status == 0
+
+
 def test_a_source_of_which_every_file_has_another_name_shows_nothing(
     flow: Flow, source: Path, tmp_path: Path
 ) -> None:

@@ -69,11 +69,10 @@ def require_believable(
 
 def _held(signs: SourceSigns, policy: HoldPolicy) -> SourceHeldError:
     days = round(policy.window / timedelta(days=1))
-    slowly = f", or bit by bit within {days:,} days" if days else ""
     return SourceHeldError(
         f"of {signs.known:,} instances of this source {signs.changed:,} changed since its last"
-        f" backup{slowly} ({signs.spoilt:,} are no DICOM any more), and {signs.gone:,} are gone:"
-        " nothing was delivered, because ransomware does this, too",
+        f" backup, or bit by bit within {days} days ({signs.spoilt:,} are no DICOM any more), and"
+        f" {signs.gone:,} are gone: nothing was delivered, because ransomware does this, too",
         hint="Look at the source first; what was backed up before is kept. If it is as it should"
         " be, the same command with --accept-changes goes on.",
     )

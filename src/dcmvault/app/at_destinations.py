@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dcmvault.model.identifiers import DestinationId
@@ -32,11 +32,10 @@ class Probed:
         answers = None if failures == 1 else not code
         self._answering[destination_id] = Answering(answers, code)
 
-    def keep(self, destinations: Collection[DestinationId]) -> None:
-        """Forget all others: nobody probes them any more."""
-        for known in (self._answering, self._failures):
-            for one in known.keys() - set(destinations):
-                del known[one]
+    def forget(self) -> None:
+        """Forget all that was found: nobody probes any more."""
+        self._answering.clear()
+        self._failures.clear()
 
     def answering(self) -> Mapping[DestinationId, Answering]:
         """Say which destinations answered lately."""

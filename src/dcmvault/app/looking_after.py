@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dcmvault.app.alert_ends import with_reasons
 from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
@@ -49,7 +50,9 @@ class LookingAfter:
             *self._debts,
         ]
         try:
-            for change in self._machine.look(now, observations, conditions.NOW_AND_THEN):
+            changes = self._machine.look(now, observations, conditions.NOW_AND_THEN)
+            settings = workplace.settings
+            for change in with_reasons(changes, settings, certificate_files(settings)):
                 apply(alerts, change)
         except BaseException:
             # What was not written down is found anew.
@@ -69,16 +72,14 @@ class Probing:
         workplace = self._workplace
         every_s = workplace.settings.monitoring.probe_every_s
         if not every_s:
-            workplace.probed.keep(())
+            workplace.probed.forget()
             return now + _SELDOM
         known = {address: key for key, address in workplace.catalogue.status.destinations().items()}
-        settings = workplace.settings
-        configured = [settings.destination(name).section.address for name in settings.destinations]
-        # What was never delivered to can be no news.
-        probed = [address for address in configured if address in known]
-        workplace.probed.keep([known[address] for address in probed])
-        for address in probed:
-            workplace.probed.note(known[address], _failing_step(workplace, address))
+        for name in workplace.settings.destinations:
+            address = workplace.settings.destination(name).section.address
+            # What was never delivered to can be no news.
+            if address in known:
+                workplace.probed.note(known[address], _failing_step(workplace, address))
         return now + timedelta(seconds=every_s)
 
 

@@ -325,7 +325,7 @@ class Monitoring:
                 observations.append(conditions.source_held(name, verdict, figures))
         return observations
 
-    def _answering(self) -> Mapping[str, Answering]:
+    def _answering(self) -> dict[str, Answering]:
         """Say which destinations answer, by what deliveries found, else by what probes found.
 
         One that takes what is delivered though it cannot be opened anew (a vault whose passphrase

@@ -248,7 +248,7 @@ def _assert_that_trouble_was_told_once(world: Fortnight) -> None:
 
 def event_of(mail: EmailMessage) -> str:
     """Return what a mail is about, by its identifier."""
-    return str(mail["Message-ID"]).strip("<>").partition(".")[0]
+    return str(mail["Message-ID"]).strip(" <>").partition(".")[0]
 
 
 def at_of(mail: EmailMessage) -> datetime:

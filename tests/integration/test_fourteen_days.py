@@ -281,21 +281,32 @@ def _assert_that_metrics_tell_of_it(world: Fortnight) -> None:
 
 def _assert_that_nothing_of_patients_left(world: Fortnight) -> None:
     """Search all that was mailed and measured; where it was switched on, the search finds it."""
-    secrets = world.practice.of_patients()
-    texts = {"office@practice.test": "", "physician@practice.test": ""}
+    secrets, uids = world.practice.of_patients(), world.practice.uids()
+    pages = list(world.scraper.pages.values())
+    mails: dict[str, list[EmailMessage]] = {
+        "office@practice.test": [],
+        "physician@practice.test": [],
+    }
     for mail in world.mailbox.mails():
-        texts[str(mail["To"])] += _text_of(mail)
-    for text in (texts["office@practice.test"], *world.scraper.pages.values()):
-        assert text
+        mails[str(mail["To"])].append(mail)
+    office, physician = mails.values()
+    whole = [_text_of(mail) for mail in office]
+    assert any("dcmvault-2026" in text and "<html" in text for text in whole)  # reports, attached
+    for text in (*whole, *pages):
         assert not [one for one in secrets if one in text]
-    assert CANARY in texts["physician@practice.test"]
-    assert len([one for one in secrets if one in texts["physician@practice.test"]]) > 5
+    for text in (*(_text_of(mail, attachments=False) for mail in office), *pages):
+        assert not [one for one in uids if one in text]
+    shown = "".join(_text_of(mail) for mail in physician)
+    assert CANARY in shown
+    assert [one for one in uids if one in shown]
 
 
-def _text_of(mail: EmailMessage) -> str:
-    """Return all that a mail says: headers, text, page and attachments, decoded."""
+def _text_of(mail: EmailMessage, *, attachments: bool = True) -> str:
+    """Return all that a mail says, decoded: headers, text, page, and attachments if wanted."""
     said = [f"{name}: {value}" for name, value in mail.items()]
     for part in mail.walk():
+        if not attachments and part.get_content_disposition() == "attachment":
+            continue
         said += [f"{name}: {value}" for name, value in part.items()]
         if not part.is_multipart():
             content = part.get_payload(decode=True)

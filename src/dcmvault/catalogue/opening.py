@@ -24,6 +24,7 @@ from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.samples import SamplesInDatabase
+from dcmvault.catalogue.saved_views import ViewsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.signs import SignsInDatabase
@@ -31,6 +32,7 @@ from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
+from dcmvault.catalogue.study_matrix import StudyMatrixInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
 from dcmvault.ports.alerts import AlertBook
@@ -54,6 +56,7 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Catalogue:
     work: WorkFigures
     alerts: AlertBook
     statistics: StatisticsCatalogue
+    matrix: StudyMatrix
+    views: ViewBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -146,6 +151,8 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
+        matrix=StudyMatrixInDatabase(database),
+        views=ViewsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

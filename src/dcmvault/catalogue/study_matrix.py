@@ -34,6 +34,7 @@ from dcmvault.model.identifiers import DestinationId
 from dcmvault.model.study_matrix import (
     Coverage,
     MatchedStudies,
+    StudyLine,
     StudyOrder,
     StudyPage,
     StudyPlace,
@@ -53,6 +54,7 @@ _REST_PER_INSTANCE_US = 500
 #: How many uncounted studies are told apart.
 _MOST_UNCOUNTED = 10_000
 _UIDS_AT_ONCE = 500
+_LINES_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,22 @@ class StudyMatrixInDatabase:
             yield [row.study_instance_uid for row in page]
             last = page[-1].study_id
 
+    def lines(
+        self, query: StudyQuery, *, order: StudyOrder = StudyOrder.DATE, descending: bool = True
+    ) -> Iterator[StudyLine]:
+        """Yield all studies that match, in order; what changes meanwhile may be in it or not."""
+        place: StudyPlace | None = None
+        while True:
+            question = selected(query, sa.select(study_lines.c.study_id))
+            with self.database.read() as connection:
+                question = ordered(connection, question, query, order, descending, place)
+                keys = connection.scalars(question.limit(_LINES_AT_ONCE)).all()
+                found = lines_of(connection, keys)
+            yield from found
+            if not found:
+                return
+            place = place_of(found[-1], query, order, before=False)
+
     def modalities(self) -> Sequence[str]:
         """List the modalities that there are."""
         with self.database.read() as connection:
@@ -256,7 +274,7 @@ def _uncounted(connection: sa.Connection) -> int:
 def _to_count(connection: sa.Connection, now: datetime, instances: int) -> list[int]:
     """Choose studies that changed, but for those that were counted a moment ago."""
     counted_us = sa.type_coerce(study_lines.c.counted_at, sa.BigInteger)
-    upto = Moment().process_bind_param(now - _REST, connection.dialect)
+    upto = Moment().process_bind_param(now - _REST, connection.dialect) or 0
     query = (
         sa.select(study_changes.c.study_id, study_lines.c.instances)
         .distinct()

@@ -8,6 +8,7 @@ from datetime import datetime
 from dcmvault.app import looking_after
 from dcmvault.app.news import NewsDuty
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
+from dcmvault.app.study_matrix import counting_duty
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.following import Following
@@ -37,6 +38,7 @@ def duties_of(
         Duty("schedules", schedules_duty(workplace)),
         Duty("windows", windows_duty(workplace)),
         Duty(NEWS, NewsDuty(workplace)),
+        Duty("studies", counting_duty(workplace)),
         *(Duty(name, duty) for name, duty in looking_after.duties(workplace).items()),
     ]
     if protecting is not None:

@@ -10,6 +10,7 @@ from dcmvault.model.identifiers import DestinationId
 from dcmvault.model.study_matrix import (
     MatchedStudies,
     SavedView,
+    StudyLine,
     StudyOrder,
     StudyPage,
     StudyPlace,
@@ -45,6 +46,12 @@ class StudyMatrix(Protocol):
 
         Only those that a source has now, or of which a destination has anything; both by address.
         """
+        ...
+
+    def lines(
+        self, query: StudyQuery, *, order: StudyOrder = StudyOrder.DATE, descending: bool = True
+    ) -> Iterator[StudyLine]:
+        """Yield all studies that match, in order; what changes meanwhile may be in it or not."""
         ...
 
     def modalities(self) -> Sequence[str]:

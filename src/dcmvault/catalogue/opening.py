@@ -31,6 +31,7 @@ from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.study_details import StudyDetailsInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.study_matrix import StudyMatrixInDatabase
 from dcmvault.catalogue.tables import snapshots
@@ -56,6 +57,7 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
 from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 
@@ -89,6 +91,7 @@ class Catalogue:
     statistics: StatisticsCatalogue
     matrix: StudyMatrix
     views: ViewBook
+    details: StudyDetails
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -153,6 +156,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         statistics=StatisticsInDatabase(database),
         matrix=StudyMatrixInDatabase(database),
         views=ViewsInDatabase(database),
+        details=StudyDetailsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -51,6 +51,7 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
 from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -94,6 +95,11 @@ class ObservingCatalogue(Protocol):
     @property
     def matrix(self) -> StudyMatrix:
         """Studies and their copies, counted."""
+        ...
+
+    @property
+    def details(self) -> StudyDetails:
+        """Single studies."""
         ...
 
     @property

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,19 +284,19 @@ def _measure(catalogue: Catalogue) -> float:
         return matrix.page(asked.pop("query", StudyQuery()), **asked)
 
     for name, query in _questions().items():
-        found = timed.ask(name, lambda query=query: page(query=query))
+        found = timed.ask(name, partial(page, query=query))
         print(f"    {found.total:,} studies")
     for order in StudyOrder:
         for descending in (True, False):
             word = "falling" if descending else "rising"
             asked: dict[str, Any] = {"order": order, "descending": descending}
-            first = timed.ask(f"by {order.value}, {word}", lambda asked=asked: page(**asked))
+            first = timed.ask(f"by {order.value}, {word}", partial(page, **asked))
             deep = _deep(catalogue, first, asked)
             for way in (False, True):
                 place = StudyPlace(deep.study_key, deep.value, before=way)
                 timed.ask(
                     f"    deep, {'back' if way else 'forth'}",
-                    lambda asked=asked, place=place: page(**asked, place=place),
+                    partial(page, **asked, place=place),
                 )
     query = _questions()["all together"]
     asked = {"query": query, "order": StudyOrder.NAME}

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database
+from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.study_questions import lines_of
 from dcmvault.catalogue.study_reports import coercions_of
 from dcmvault.catalogue.study_timeline import timeline_of
@@ -28,6 +29,7 @@ from dcmvault.catalogue.tables import (
     runs,
     series,
     snapshots,
+    sources,
     studies,
     versions,
 )
@@ -38,6 +40,7 @@ from dcmvault.model.study_detail import (
     LedgerLine,
     LedgerPage,
     LedgerPlace,
+    Picture,
     SeriesLine,
     SnapshotLine,
     StudyDetail,
@@ -110,10 +113,55 @@ class StudyDetailsInDatabase:
         last = LedgerPlace(rows[-1].series_id, rows[-1].id) if more else None
         return LedgerPage(tuple(lines), last)
 
+    def picture(self, study_instance_uid: str, series_instance_uid: str) -> Picture | None:
+        """Choose the instance that stands for a series: the middle one, in its newest content."""
+        of_series = (
+            sa.select(instances.c.id)
+            .join(series, series.c.id == instances.c.series_id)
+            .join(studies, studies.c.id == series.c.study_id)
+            .where(
+                studies.c.study_instance_uid == study_instance_uid,
+                series.c.series_instance_uid == series_instance_uid,
+            )
+        )
+        with self.database.read() as connection:
+            count = connection.scalar(sa.select(sa.func.count()).select_from(of_series.subquery()))
+            middle = of_series.order_by(instances.c.id).offset(int(count or 0) // 2).limit(1)
+            version = connection.execute(
+                sa.select(versions, instances.c.sop_instance_uid)
+                .join(instances, instances.c.id == versions.c.instance_id)
+                .where(instances.c.id == middle.scalar_subquery())
+                .order_by(versions.c.id.desc())
+                .limit(1)
+            ).one_or_none()
+            return None if version is None else _picture(connection, version)
+
     def timeline(self, study_instance_uid: str, limit: int = 200) -> list[TimelineEvent]:
         """List what happened, newest first."""
         with self.database.read() as connection:
             return timeline_of(connection, study_instance_uid)[:limit]
+
+
+def _picture(connection: sa.Connection, version: Any) -> Picture:
+    originals = (
+        sa.select(entries, sources.c.name)
+        .join(sources, sources.c.id == entries.c.source_id)
+        .where(entries.c.version_id == version.id, entries.c.state == EntryState.PRESENT)
+        .order_by(entries.c.id)
+    )
+    copies = (
+        sa.select(destinations.c.name)
+        .join(holdings, holdings.c.destination_id == destinations.c.id)
+        .where(holdings.c.version_id == version.id, holdings.c.level >= Level.SENT.value)
+        .order_by(destinations.c.id)
+    )
+    return Picture(
+        version.sop_instance_uid,
+        version.file_sha256 or b"",
+        version.size,
+        tuple((row.name, entry_of(row)) for row in connection.execute(originals)),
+        tuple(connection.scalars(copies)),
+    )
 
 
 def _series(connection: sa.Connection, study_id: int) -> list[SeriesLine]:
@@ -266,10 +314,12 @@ def _copies(connection: sa.Connection, version_ids: Sequence[int]) -> dict[int, 
             row.coerced,
             row.status,
             row.warning,
-            *(("", "", "") if last is None else (last.code, last.message, last.hint)),
-            row.received_at,
-            row.verified_at,
-            row.run_id or ("" if last is None else last.run_id),
+            code="" if last is None else last.code,
+            message="" if last is None else last.message,
+            hint="" if last is None else last.hint,
+            received_at=row.received_at,
+            verified_at=row.verified_at,
+            run_id=row.run_id or ("" if last is None else last.run_id),
         )
     for (version_id, destination_id), last in attempts.items():
         found[version_id][destination_id] = CopyLine(

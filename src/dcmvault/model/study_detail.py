@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dcmvault.model.evidence import Level
+from dcmvault.model.instance import InstanceEntry
 from dcmvault.model.report import AttributeCoercion
 from dcmvault.model.study_matrix import StudyLine
 
@@ -104,6 +105,19 @@ class LedgerPage:
 
     lines: tuple[LedgerLine, ...]
     next: LedgerPlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The instance that stands for a series, and where its bytes are."""
+
+    sop_instance_uid: str
+    file_sha256: bytes  #: empty until it was read once
+    size: int
+    #: Addresses of sources that have it now, with the entry there.
+    originals: tuple[tuple[str, InstanceEntry], ...]
+    #: Addresses of destinations that hold it, or were sent it.
+    copies: tuple[str, ...]
 
 
 class TimelineKind(StrEnum):

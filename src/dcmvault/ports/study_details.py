@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dcmvault.model.study_detail import LedgerPage, LedgerPlace, StudyDetail, TimelineEvent
+from dcmvault.model.study_detail import (
+    LedgerPage,
+    LedgerPlace,
+    Picture,
+    StudyDetail,
+    TimelineEvent,
+)
 
 
 class StudyDetails(Protocol):
@@ -27,6 +33,10 @@ class StudyDetails(Protocol):
 
         Problems are copies that are missing, damaged or a claim, and instances without any.
         """
+        ...
+
+    def picture(self, study_instance_uid: str, series_instance_uid: str) -> Picture | None:
+        """Choose the instance that stands for a series: the middle one, in its newest content."""
         ...
 
     def timeline(self, study_instance_uid: str, limit: int = 200) -> list[TimelineEvent]:

@@ -21,7 +21,7 @@ from dcmvault.reports.studies_csv import render_lines
 
 _LARGEST_PAGE = 200
 #: Between looks for what changed: while much waits, and while little does.
-_SOON, _LATER = timedelta(seconds=0.1), timedelta(seconds=1)
+_SOON, _NEXT, _LATER = timedelta(seconds=0.1), timedelta(seconds=1), timedelta(seconds=2)
 #: So many wait only after a first start, or a first backup.
 _MUCH = 200
 
@@ -122,6 +122,8 @@ def counting_duty(workplace: Workplace) -> Callable[[datetime], datetime]:
 
     def count(now: datetime) -> datetime:
         waiting = workplace.catalogue.matrix.recount(now)
-        return now + (_SOON if waiting > _MUCH else _LATER)
+        if waiting > _MUCH:
+            return now + _SOON
+        return now + (_NEXT if waiting else _LATER)
 
     return count

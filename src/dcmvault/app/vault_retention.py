@@ -184,7 +184,7 @@ def hold_many(
     """Put studies under legal hold; return how many of them the vault has."""
     section, vault = open_named_vault(workplace.settings, name_or_address)
     found = hold_studies(vault, studies, reason)
-    _tell_holds(workplace, vault, section.address, heads(vault.links())[-1])
+    _tell_holds(workplace, vault, section.address, _newest(vault))
     return found
 
 
@@ -192,7 +192,7 @@ def release_many(workplace: Workplace, name_or_address: str, studies: Iterable[s
     """End the legal holds of studies; return how many there were."""
     section, vault = open_named_vault(workplace.settings, name_or_address)
     found = release_studies(vault, studies)
-    _tell_holds(workplace, vault, section.address, heads(vault.links())[-1])
+    _tell_holds(workplace, vault, section.address, _newest(vault))
     return found
 
 
@@ -200,6 +200,11 @@ def learn_holds(workplace: Workplace, name_or_address: str) -> None:
     """Have the catalogue know which studies a vault keeps under legal hold, whoever said so."""
     section, vault = open_named_vault(workplace.settings, name_or_address)
     _tell_holds(workplace, vault, section.address, None)
+
+
+def _newest(vault: Vault) -> Link | None:
+    links = heads(vault.links())
+    return links[-1] if links else None
 
 
 def _tell_holds(workplace: Workplace, vault: Vault, address: str, link: Link | None) -> None:

@@ -35,6 +35,18 @@ from dcmvault.model.study_matrix import Coverage
 LEVEL_COLUMNS: Mapping[Level, str] = {level: level.word for level in Level if level}
 
 
+#: What searches look at, and so many characters of each: together they fit into an entry of an index
+#: (PostgreSQL's have 2.7 kB), whatever a file says.
+_SEARCHED = {
+    "patient_name": 160,
+    "patient_id": 64,
+    "accession_number": 64,
+    "study_description": 160,
+    "study_instance_uid": 64,
+}
+_LONGEST_DATE, _LONGEST_CODE, _MOST_MODALITIES = 16, 16, 32
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A source whose studies should be at a destination, because they were sent there before."""
@@ -289,7 +301,7 @@ def _attributes(connection: sa.Connection, study_ids: Collection[int]) -> dict[i
         )
     ):
         count[row.study_id] += 1
-        modalities[row.study_id].add(row.modality.replace("/", ""))
+        modalities[row.study_id].add(row.modality.replace("/", "")[:_LONGEST_CODE])
     found = {}
     for row in connection.execute(
         sa.select(studies).where(among(connection, studies.c.id, study_ids))
@@ -297,22 +309,16 @@ def _attributes(connection: sa.Connection, study_ids: Collection[int]) -> dict[i
         words = sorted(word for word in modalities[row.id] if word)
         found[row.id] = {
             "search": _search_text(row),
-            "study_date": row.study_date.replace(".", ""),  # as ACR-NEMA wrote them
-            "modalities": f"/{'/'.join(words)}/" if words else "",
+            # Without the dots of ACR-NEMA.
+            "study_date": row.study_date.replace(".", "")[:_LONGEST_DATE],
+            "modalities": f"/{'/'.join(words[:_MOST_MODALITIES])}/" if words else "",
             "series": count[row.id],
         }
     return found
 
 
 def _search_text(row: Any) -> str:
-    parts = (
-        row.patient_name,
-        row.patient_id,
-        row.accession_number,
-        row.study_description,
-        row.study_instance_uid,
-    )
-    return "\n".join(folded(text) for text in parts)
+    return "\n".join(folded(row._mapping[name])[:most] for name, most in _SEARCHED.items())  # noqa: SLF001 - the documented name
 
 
 def folded(text: str) -> str:

@@ -203,12 +203,13 @@ class StudyMatrixInDatabase:
             self._follow_routes(routes, known)
         with self.database.read() as connection:
             keys = _to_count(connection, now, instances)
+            if not keys:
+                return _uncounted(connection)
             changes = _changes_of(connection, keys)
             counted = count_studies(connection, keys, routes)
         with self.database.write() as connection:
             self.database.lock_until_commit(connection, _LOCK)
-            if changes:
-                _write(connection, keys, changes, counted, now)
+            _write(connection, keys, changes, counted, now)
         with self.database.read() as connection:
             return _uncounted(connection)
 

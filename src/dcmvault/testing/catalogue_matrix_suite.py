@@ -144,6 +144,18 @@ class MatrixCountsSuite(CatalogueCases):
         page = matrix.page(StudyQuery())
         assert (page.uncounted, page.lines[0].is_changing, page.lines[0].instances) == (0, False, 2)
 
+    def test_whatever_a_file_says_is_counted(self) -> None:
+        """Values that are much too long fit in, and are found by how they begin."""
+        world = self.world()
+        noise = "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(9_000))
+        head = header(1, 1, 1, study_description=noise, patient_id=noise)
+        head = head._replace(
+            study=head.study._replace(study_date=noise, patient_name=f"Doe {noise}"),
+            series=head.series._replace(modality=noise),
+        )
+        world.scan(world.run(), [scanned("a", "a", head)])
+        assert lines(world, StudyQuery(text="doe")).keys() == {"2.25.1"}
+
     def test_little_is_counted_at_once_where_little_is_asked_for(self) -> None:
         """Each call counts something, and the last says that nothing waits."""
         world = self.world()

@@ -35,7 +35,7 @@ from dcmvault.model.study_matrix import Coverage
 LEVEL_COLUMNS: Mapping[Level, str] = {level: level.word for level in Level if level}
 
 
-#: What searches look at, and so many characters of each: together they fit into an entry of an index
+#: What searches look at, so many characters of each: together they fit into an entry of an index
 #: (PostgreSQL's have 2.7 kB), whatever a file says.
 _SEARCHED = {
     "patient_name": 160,

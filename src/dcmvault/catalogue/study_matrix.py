@@ -29,7 +29,7 @@ from dcmvault.catalogue.study_questions import (
     selected,
     state_column,
 )
-from dcmvault.catalogue.tables import Moment, destinations, entries, sources, studies
+from dcmvault.catalogue.tables import destinations, entries, sources, studies
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.model.study_matrix import (
     Coverage,
@@ -50,7 +50,7 @@ _UNKNOWN_INSTANCES = 100
 #: How long a study stays as counted: this, and so much for each of its instances. While 100,000
 #: are delivered, counting them then costs a hundredth of the time.
 _REST = timedelta(seconds=1)
-_REST_PER_INSTANCE_US = 500
+_REST_PER_INSTANCE = timedelta(microseconds=500)
 #: How many uncounted studies are told apart.
 _MOST_UNCOUNTED = 10_000
 _UIDS_AT_ONCE = 500
@@ -274,31 +274,39 @@ def _uncounted(connection: sa.Connection) -> int:
 
 def _to_count(connection: sa.Connection, now: datetime, instances: int) -> list[int]:
     """Choose studies that changed, but for those that were counted a moment ago."""
-    counted_us = sa.type_coerce(study_lines.c.counted_at, sa.BigInteger)
-    upto = Moment().process_bind_param(now - _REST, connection.dialect) or 0
-    query = (
-        sa.select(study_changes.c.study_id, study_lines.c.instances)
-        .distinct()
-        .outerjoin(study_lines, study_lines.c.study_id == study_changes.c.study_id)
-        .where(
-            sa.or_(
-                study_lines.c.study_id.is_(None),
-                counted_us + study_lines.c.instances * _REST_PER_INSTANCE_US <= upto,
-                # A clock that was set back makes nobody wait.
-                counted_us > upto + _REST // timedelta(microseconds=1),
-            )
-        )
-        .order_by(study_changes.c.study_id)
-        .limit(_STUDIES_AT_ONCE)
-    )
     chosen: list[int] = []
-    for row in connection.execute(query):
-        size = _UNKNOWN_INSTANCES if row.instances is None else row.instances
-        if chosen and size > instances:
-            break
-        chosen.append(row.study_id)
-        instances -= size
-    return chosen
+    last = 0
+    while True:
+        # In the order of the index: however much waits, no more of it is looked at.
+        keys = connection.scalars(
+            sa.select(study_changes.c.study_id)
+            .distinct()
+            .where(study_changes.c.study_id > last)
+            .order_by(study_changes.c.study_id)
+            .limit(_STUDIES_AT_ONCE)
+        ).all()
+        if not keys:
+            return chosen
+        last = keys[-1]
+        query = sa.select(
+            study_lines.c.study_id, study_lines.c.instances, study_lines.c.counted_at
+        ).where(among(connection, study_lines.c.study_id, keys))
+        known = {row.study_id: row for row in connection.execute(query)}
+        for key in keys:
+            row = known.get(key)
+            if row is not None and _rests(row, now):
+                continue
+            size = _UNKNOWN_INSTANCES if row is None else row.instances
+            if chosen and (size > instances or len(chosen) == _STUDIES_AT_ONCE):
+                return chosen
+            chosen.append(key)
+            instances -= size
+
+
+def _rests(row: Any, now: datetime) -> bool:
+    """Say whether a study was counted a moment ago; a clock that was set back makes nobody wait."""
+    ready_at = row.counted_at + _REST + row.instances * _REST_PER_INSTANCE
+    return bool(row.counted_at <= now < ready_at)
 
 
 def _changes_of(connection: sa.Connection, study_ids: Sequence[int]) -> dict[int, int]:

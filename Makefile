@@ -54,7 +54,7 @@ bench: .venv/dev.stamp  ## measure, each beside a peer where there is one
 .PHONY: nightly
 nightly: .venv/dev.stamp  ## the long campaigns
 	@$(VENV_PYTHON) scripts/peers install
-	@$(PYTEST) -m nightly --timeout 7200 </dev/null
+	@$(PYTEST) -m nightly --timeout 7200 -rP </dev/null
 
 .PHONY: pins
 pins: python  ## resolve the dependencies anew into constraints.txt

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from dcmvault.app.wiring.audit import audit_forwarding
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.audit_section import AuditSection
 from dcmvault.errors import DcmvaultError
-
-if TYPE_CHECKING:
-    from dcmvault.audit.forwarding import Forwarding
 
 _log = logging.getLogger(__name__)
 
@@ -27,15 +24,16 @@ class AuditForwarding:
     def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
         self._section: AuditSection | None = None
-        self._forwarding: Forwarding | None = None
+        #: Sends what waits; None where there is no collector.
+        self._forward: Callable[[], object] | None = None
         self._wait = _LOOK
 
     def __call__(self, now: datetime) -> datetime:
         """Send what the collector does not have; say when to look again."""
         try:
-            forwarding = self._current()
-            if forwarding is not None:
-                forwarding.forward()
+            self._follow_settings()
+            if self._forward is not None:
+                self._forward()
             self._wait = _LOOK
         except (DcmvaultError, OSError) as error:
             if self._wait == _LOOK:
@@ -43,10 +41,11 @@ class AuditForwarding:
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
         return now + self._wait
 
-    def _current(self) -> Forwarding | None:
-        """Return what sends; made once for each configuration: there may be a secret to fetch."""
+    def _follow_settings(self) -> None:
+        """Make what sends, once for each configuration: there may be a secret to fetch."""
         section = self._workplace.settings.audit
         if section != self._section:
-            self._forwarding = audit_forwarding(self._workplace.home, section)
+            self._forward = None
+            forwarding = audit_forwarding(self._workplace.home, section)
+            self._forward = None if forwarding is None else forwarding.forward
             self._section = section
-        return self._forwarding

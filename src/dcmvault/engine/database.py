@@ -23,6 +23,9 @@ _BUSY_TIMEOUT_MS = 30_000
 #: PostgreSQL ends a session that stays idle in a transaction for so long: a frozen worker must
 #: not hold locks for ever (milliseconds).
 _IDLE_TRANSACTION_MS = 60_000
+#: Connections at once at most, and how many stay open. One to a file is opened in no time, and
+#: keeps two files and a cache of its own as long as it stays.
+_AT_ONCE, _KEPT, _KEPT_EMBEDDED = 40, 20, 5
 
 
 class WorkDatabase:
@@ -97,7 +100,14 @@ class WorkDatabase:
 
     def _open(self) -> sa.Engine:
         # The pool serves one thread per queue and one per running workflow, briefly each.
-        engine = sa.create_engine(self._url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+        kept = _KEPT_EMBEDDED if self.is_embedded else _KEPT
+        engine = sa.create_engine(
+            self._url,
+            pool_size=kept,
+            max_overflow=_AT_ONCE - kept,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+        )
         sa.event.listen(engine, "connect", _set_up_sqlite if self.is_embedded else _set_up_server)
         with engine.connect():
             pass

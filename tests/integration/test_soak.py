@@ -274,8 +274,8 @@ def test_a_day_takes_no_more_at_its_end(start_dcmvault: StartDcmvault, day: _Day
 def test_a_planted_leak_is_found(
     start_dcmvault: StartDcmvault, day: _Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So much in four minutes as would be noticed in a day."""
-    plant_leak(tmp_path / "leak", period_s=5, amount=400_000)
+    """Bytes, threads and files, each for itself."""
+    plant_leak(tmp_path / "leak", period_s=5, amount=2_000_000)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "leak"))
     daemon = DaemonProcess(start_dcmvault)
     grown = _lived(daemon, day, SHORT)

@@ -1,0 +1,21 @@
+"""All pages in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from dcmvault.web import asset_files, patients
+from dcmvault.web.pages import account, appearance, login, overview, runs
+
+#: A page is in the navigation as soon as its router is here.
+ROUTERS: Sequence[APIRouter] = (
+    overview.router,
+    runs.router,
+    login.router,
+    account.router,
+    patients.router,
+    appearance.router,
+    asset_files.router,
+)

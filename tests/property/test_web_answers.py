@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from tests.integration.web_source_story import web_source
 
-from dcmvault.dicom import dicomweb
+from dcmvault.dicom import dicomweb, idle_connections
 from dcmvault.dicom.multipart import MultipartReader, boundary_of
 from dcmvault.dicom.web_answers import read_data_sets
 from dcmvault.dicom.web_headers import INSTANCE_FIELDS, digest_told, header_told
@@ -255,6 +255,8 @@ def _fuzz_source(url: str, bodies: tuple[bytes, ...], kind: str) -> None:
         spool.mkdir()
         patch.setattr(tempfile, "tempdir", str(spool))
         patch.setattr(dicomweb, "_WAIT_S", 0.001)
+        # As many sources as these are made in no run: who looks after idle connections goes soon.
+        patch.setattr(idle_connections, "_IDLE_S", 0.01)
         _check_source(url, bodies, kind, spool)
 
 

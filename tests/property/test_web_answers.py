@@ -207,7 +207,12 @@ class _Anything(BaseHTTPRequestHandler):
 def service() -> Iterator[str]:
     """A service that says anything."""
     # A thread for each request would be one more that waits for the interpreter, at each request.
-    with HTTPServer(("127.0.0.1", 0), _Anything) as server:
+    with (
+        HTTPServer(("127.0.0.1", 0), _Anything) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # No run makes as many sources as these: who looks after idle connections goes soon.
+        patch.setattr(idle_connections, "_IDLE_S", 0.01)
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
@@ -255,8 +260,6 @@ def _fuzz_source(url: str, bodies: tuple[bytes, ...], kind: str) -> None:
         spool.mkdir()
         patch.setattr(tempfile, "tempdir", str(spool))
         patch.setattr(dicomweb, "_WAIT_S", 0.001)
-        # As many sources as these are made in no run: who looks after idle connections goes soon.
-        patch.setattr(idle_connections, "_IDLE_S", 0.01)
         _check_source(url, bodies, kind, spool)
 
 

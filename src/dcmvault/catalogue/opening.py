@@ -15,9 +15,11 @@ from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
+from dcmvault.catalogue.live import LiveInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
+from dcmvault.catalogue.overview import OverviewInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -44,7 +46,9 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
+from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
@@ -84,6 +88,9 @@ class Catalogue:
     work: WorkFigures
     alerts: AlertBook
     statistics: StatisticsCatalogue
+    overview: OverviewCatalogue
+    live: LiveCatalogue
+    slowed: SlowedBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -121,6 +128,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         database.close()
         raise
     schedules = SchedulesInDatabase(database)
+    live = LiveInDatabase(database)
     return Catalogue(
         sources=SourcesInDatabase(database),
         plans=PlansInDatabase(database),
@@ -146,6 +154,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
+        overview=OverviewInDatabase(database),
+        live=live,
+        slowed=live,
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

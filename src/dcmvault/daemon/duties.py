@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dcmvault.app import looking_after
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.news import NewsDuty
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
 from dcmvault.app.wiring.workplace import Workplace
@@ -26,12 +27,13 @@ def duties_of(
     stream: EventStream,
     coverage: Coverage,
     reloading: Reloading,
+    watch: LiveWatch,
     protecting: Callable[[datetime], datetime] | None,
 ) -> list[Duty]:
     """Make the duties over an opened state folder; `stream` takes what they announce."""
     duties = [
         Duty("work", Working(workplace, stream)),
-        Duty("events", Following(workplace, stream)),
+        Duty("events", Following(workplace, stream, watch)),
         Duty("coverage", coverage),
         Duty(RELOADING, reloading),
         Duty("schedules", schedules_duty(workplace)),

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
+from dcmvault.app.standing import Counted
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.live import Live
 from dcmvault.ports.metrics import Metrics
 from dcmvault.web.event_stream import EventStream
+
+
+class LiveLook(Protocol):
+    """Looks at what goes on now, once a second for all who ask."""
+
+    def __call__(self, *, anew: bool = False) -> Live:
+        """Return it; with `anew` not what was seen before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,10 @@ class Backstage:
     coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
+    #: What was counted last for the overview, quick to ask for; None while nobody counted yet.
+    standing: Callable[[], Counted | None]
+    #: What goes on now; `anew` after something was steered.
+    live: LiveLook
 
 
 def _backstage(request: Request) -> Backstage:

@@ -204,8 +204,6 @@ def pacs_plan(pacs: SimulatedPacs, folder: Path) -> str:
         f'[destinations.pacs]\naddress = "dicom://{pacs.ae_title}@127.0.0.1:{pacs.port}"\n'
         f'[sources.studies]\naddress = "{folder}/studies"\n'
         '[plans.all]\nsources = ["studies"]\ndestinations = ["pacs"]\n'
-        # Each job is alone: what is at work is no whole bundle.
-        '[[rules]]\nname = "one"\npriority = "normal"\nmodality = ["CT"]\n'
     )
 
 
@@ -261,7 +259,7 @@ def test_going_slow_is_a_quarter_of_what_is_usual_and_survives(
     home: Path, tmp_path: Path
 ) -> None:
     """Of the limit where there is one; for an hour, also after a new start."""
-    text = _TWO_FOLDERS.format(folder=tmp_path) + "[bandwidth]\nlimit = 8_000_000\n"
+    text = _TWO_FOLDERS.format(folder=tmp_path) + '[bandwidth]\nrate = "8 MB/s"\n'
     make_study(tmp_path / "studies" / "a", key="slow")
     with opened(home, text) as workplace:
         with pytest.raises(UsageError, match="Nothing was ever sent"):

@@ -225,7 +225,7 @@ def test_a_lane_shows_what_goes_on_and_the_rest_can_be_left(
 
         live = until(busy)
         (run,) = live.runs
-        assert (run.run_id, run.plan, run.instances) == (started.run_id, "all", 36)
+        assert (run.run_id, run.plan, run.instances) == (started.run_id, "all", 18)
         assert {one.destination for one in live.transfers} == {"pacs"}
         assert watch.look() is live or watch.look().at >= live.at
         assert _NAME not in repr(live)
@@ -246,7 +246,7 @@ def test_a_lane_shows_what_goes_on_and_the_rest_can_be_left(
         ended(workplace, started.run_id)
         report = workplace.catalogue.runs.report(started.run_id)
         assert report.exit_status == 3
-        assert report.counts.stored + report.counts.failed == 36
+        assert report.counts.stored + report.counts.failed == 18
         assert report.counts.stored >= 1
         assert {one.code for one in report.failures} == {"cancelled"}
         with pytest.raises(UsageError, match="ended already"):

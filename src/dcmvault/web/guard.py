@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: What needs no token: it says that the daemon answers, and nothing else.
 OPEN_PATHS = frozenset({"/healthz"})
+#: Style and scripts of pages, also of those that somebody sees who is not let in yet.
+OPEN_FOLDER = "/assets/"
 #: Bytes of a request's body, at most: bodies name a destination, a run or a job.
 MAX_BODY = 65_536
 _BEARER = "bearer "
@@ -53,7 +55,7 @@ class Guard:
         if not self._is_meant_for_us(headers):
             hint = "name this machine by its address, or add its name to [web] names"
             await _refuse(safe_send, 421, "wrong_host", "this daemon has another name", hint)
-        elif scope["path"] not in OPEN_PATHS and not self._lets_in(_token(headers)):
+        elif not _is_open(scope["path"]) and not self._lets_in(_token(headers)):
             hint = "send the header Authorization: Bearer TOKEN"
             await _refuse(safe_send, 401, "token", "the token is missing or wrong", hint)
         elif _declared(headers) > MAX_BODY:
@@ -85,6 +87,10 @@ class Guard:
             return False
         name = _without_port(hosts[0].strip().lower()).rstrip(".")
         return name in self._names or _is_address(name)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 def _without_port(host: str) -> str:
@@ -136,7 +142,8 @@ def _with_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
-                headers[name] = value
+                # Pages have a policy of their own, and assets are kept.
+                headers.setdefault(name, value)
         await send(message)
 
     return sent

@@ -75,13 +75,25 @@ def _of_plans(plans: Sequence[PlanCard], overdue: set[str]) -> Iterator[Need]:
         elif ended and ended[-1].outcome is Outcome.FAILED:
             last = ended[-1]
             yield Need(
-                NeedKind.RUN_FAILED, Verb.LOOK_AT_RUN, plan.name, 80, last.begun_at, critical=True
+                NeedKind.RUN_FAILED,
+                Verb.LOOK_AT_RUN,
+                plan.name,
+                80,
+                last.begun_at,
+                critical=True,
+                run_id=last.run_id,
             )
         elif ended and ended[-1].outcome is Outcome.INCOMPLETE:
             last = ended[-1]
             short = last.instances - last.held
             yield Need(
-                NeedKind.RUN_INCOMPLETE, Verb.LOOK_AT_RUN, plan.name, 55, last.begun_at, short
+                NeedKind.RUN_INCOMPLETE,
+                Verb.LOOK_AT_RUN,
+                plan.name,
+                55,
+                last.begun_at,
+                short,
+                run_id=last.run_id,
             )
 
 

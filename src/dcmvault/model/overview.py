@@ -240,6 +240,8 @@ class Need:
     count: int = 0
     critical: bool = False
     alert: Alert | None = None
+    #: The run that it is about; empty for none.
+    run_id: str = ""
 
 
 class Standing(StrEnum):

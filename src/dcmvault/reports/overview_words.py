@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dcmvault.i18n import format_bytes, format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.model.job import Priority
 from dcmvault.model.overview import (
     Basis,
     Need,
@@ -45,7 +46,12 @@ def standing_words(standing: Standing) -> str:
 
 def state_sentence(overview: Overview, when: When) -> str:
     """Say the state of everything, with the last run and the next one."""
-    parts = [_first(overview)]
+    return f"{first_sentence(overview)} {then_sentence(overview, when)}".strip()
+
+
+def then_sentence(overview: Overview, when: When) -> str:
+    """Say what ran last and what runs next."""
+    parts = []
     if overview.last is not None and overview.standing is not Standing.NOTHING_CONFIGURED:
         parts.append(_last(overview.last, when))
     if overview.next is not None:
@@ -55,7 +61,8 @@ def state_sentence(overview: Overview, when: When) -> str:
     return " ".join(parts)
 
 
-def _first(overview: Overview) -> str:
+def first_sentence(overview: Overview) -> str:
+    """Say the state of everything."""
     protection = overview.protection
     counts = {
         "protected": format_number(protection.protected if protection else 0),
@@ -206,6 +213,17 @@ def pause_words(pause: Pause) -> str:
         Pause.BY_HAND: _("paused by hand"),
         Pause.WINDOW: _("paused by its window"),
     }[pause]
+
+
+def priority_words(priority: Priority) -> str:
+    """Name a place in a queue."""
+    return {
+        Priority.LOW: _("low"),
+        Priority.NORMAL: _("normal"),
+        Priority.HIGH: _("high"),
+        Priority.URGENT: _("urgent"),
+        Priority.EMERGENCY: _("emergency"),
+    }[priority]
 
 
 def rule_title(rule: Rule) -> str:

@@ -59,6 +59,16 @@ def page(
     )
 
 
+def state_now(behind: Backstage) -> Glance:
+    """Return how all is, for parts of pages that bring the top up to date with themselves."""
+    return glance(behind.workplace)
+
+
+def csrf_of(request: Request) -> str:
+    """Return what every form of this session carries."""
+    return str(getattr(request.state, "csrf", ""))
+
+
 def _frame(request: Request) -> Frame:
     behind: Backstage = request.app.state.backstage
     is_known = visitor_of(request) is not None
@@ -71,6 +81,6 @@ def _frame(request: Request) -> Frame:
         navigation=navigation(known, request.url.path) if is_known else [],
         here=here if request.method == "GET" else "/",
         glance=glance(behind.workplace) if is_known else None,
-        csrf=getattr(request.state, "csrf", ""),
+        csrf=csrf_of(request),
         person=getattr(request.state, "person", ""),
     )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files
-from dcmvault.web.pages import appearance, overview, runs
+from dcmvault.web.pages import appearance, live, overview, runs
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    live.router,
     runs.router,
     appearance.router,
     asset_files.router,

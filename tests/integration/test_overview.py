@@ -255,9 +255,7 @@ def test_a_lane_shows_what_goes_on_and_the_rest_can_be_left(
             queue.stop_after_current(workplace, "none")
 
 
-def test_going_slow_is_a_quarter_of_what_is_usual_and_survives(
-    home: Path, tmp_path: Path
-) -> None:
+def test_going_slow_is_a_quarter_of_what_is_usual_and_survives(home: Path, tmp_path: Path) -> None:
     """Of the limit where there is one; for an hour, also after a new start."""
     text = _TWO_FOLDERS.format(folder=tmp_path) + '[bandwidth]\nrate = "8 MB/s"\n'
     make_study(tmp_path / "studies" / "a", key="slow")
@@ -275,7 +273,7 @@ def test_going_slow_is_a_quarter_of_what_is_usual_and_survives(
         assert timedelta(minutes=59) < slowed.until - before < timedelta(minutes=61)
         for wrong in ({"bytes_per_s": 0.0}, {"length": timedelta(0)}):
             with pytest.raises(UsageError):
-                go_slow(workplace, "first", **wrong)  # type: ignore[arg-type]
+                go_slow(workplace, "first", **wrong)
     with opened(home, text) as workplace:
         lanes = {lane.name: lane for lane in LiveWatch(workplace).look().lanes}
         assert lanes["first"].slowed == slowed

@@ -35,7 +35,7 @@ class World:
             self.stream,
             lambda: ([], datetime(2026, 1, 31, tzinfo=UTC)),
             dict,
-            lambda: None,
+            cast(Any, None),
             cast(Any, None),
         )
         api = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())

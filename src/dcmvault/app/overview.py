@@ -5,7 +5,8 @@ Cheap however much there is: what must be counted over all instances comes in (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from dcmvault.app.lateness import expectations
@@ -49,7 +50,30 @@ _LOOKED_AT = 400
 #: Needs that are shown, and weeks of growth.
 _SHOWN_NEEDS = 5
 _WEEKS = 53
+#: A look holds for so long.
+_FRESH_S = 0.9
 _DAY_S = 86_400
+
+
+class OverviewWatch:
+    """Puts the overview together at most once a second, for all pages. Safe for threads."""
+
+    def __init__(self, workplace: Workplace, standing: Callable[[], Counted | None]) -> None:
+        self._workplace = workplace
+        self._standing = standing
+        self._lock = threading.Lock()
+        self._last: Overview | None = None
+        self._looked_s = float("-inf")
+
+    def look(self, *, anew: bool = False) -> Overview:
+        """Return how everything is; `anew` after something was steered."""
+        with self._lock:
+            clock = self._workplace.clock
+            last = self._last
+            if anew or last is None or clock.monotonic() - self._looked_s >= _FRESH_S:
+                last = self._last = overview(self._workplace, self._standing())
+                self._looked_s = clock.monotonic()
+            return last
 
 
 def overview(workplace: Workplace, counted: Counted | None) -> Overview:
@@ -62,7 +86,7 @@ def overview(workplace: Workplace, counted: Counted | None) -> Overview:
     proof = latest_proof(workplace)
     states = {one.destination: one.state for one in queues(workplace)}
     destinations = _destination_cards(workplace, counted, alerts, states, now)
-    pressing = needs(workplace, now, alerts, plans, counted, proof)
+    found = needs(workplace, now, alerts, plans, counted, proof)
     held = {card.name: card.held_bytes or 0 for card in destinations}
     unfinished = catalogue.work.unfinished_runs()
     filling = [
@@ -73,7 +97,7 @@ def overview(workplace: Workplace, counted: Counted | None) -> Overview:
     left = Left.of(unfinished)
     return Overview(
         at=now,
-        standing=standing_of(settings, rows, states, pressing, counted),
+        standing=standing_of(settings, rows, states, found, counted),
         protection=counted.protection if counted is not None else None,
         counted_at=counted.at if counted is not None else None,
         debt=counted.debt if counted is not None else None,
@@ -83,8 +107,11 @@ def overview(workplace: Workplace, counted: Counted | None) -> Overview:
         plans=plans,
         destinations=destinations,
         rulings=rulings(settings, counted, held, proof),
-        needs=tuple(pressing[:_SHOWN_NEEDS]),
-        needs_in_all=len(pressing),
+        needs=tuple(found[:_SHOWN_NEEDS]),
+        needs_in_all=len(found),
+        pressing=sum(need.weight >= PRESSING for need in found),
+        critical=sum(need.critical for need in found),
+        running=sum(row.bar.outcome is Outcome.GOES_ON for row in rows),
         weeks=_weeks(workplace, now),
         full_in_days=min(filling, key=lambda one: one[1], default=None),
         instances_left=left.items - left.done,

@@ -74,12 +74,12 @@ class LiveInDatabase:
             sa.select(
                 runs.c.run_id,
                 destinations.c.name,
-                jobs.c.study_instance_uid,
                 items.c.code,
                 items.c.status,
                 sa.func.max(items.c.message).label("message"),
                 sa.func.max(items.c.hint).label("hint"),
                 sa.func.count().label("instances"),
+                sa.func.count(jobs.c.study_instance_uid.distinct()).label("studies"),
                 sa.func.max(items.c.id).label("newest"),
             )
             .select_from(run_destinations)
@@ -96,7 +96,6 @@ class LiveInDatabase:
             .group_by(
                 runs.c.run_id,
                 destinations.c.name,
-                jobs.c.study_instance_uid,
                 items.c.code,
                 items.c.status,
             )

@@ -15,6 +15,7 @@ from dcmvault import __version__
 from dcmvault.app.api_token import known_token, make_token, token_path
 from dcmvault.app.live import LiveWatch
 from dcmvault.app.metrics import WorkplaceMetrics
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
@@ -74,8 +75,9 @@ def running(
         metrics = WorkplaceMetrics(lambda: workplace)
         about = _about(workplace, reloading)
         watch = LiveWatch(workplace)
+        overview = OverviewWatch(workplace, coverage.standing)
         backstage = Backstage(
-            workplace, metrics, stream, coverage.latest, about, coverage.standing, watch.look
+            workplace, metrics, stream, coverage.latest, about, overview.look, watch.look
         )
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())

@@ -84,16 +84,16 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class RecentFailure:
-    """Instances of a study that failed by one cause, in a run of late."""
+    """What failed by one cause at one destination, in a run of late."""
 
     run_id: str
     destination: str
-    study_instance_uid: str
     code: str
     status: str
     message: str
     hint: str
     instances: int
+    studies: int
 
 
 @dataclass(frozen=True, slots=True)

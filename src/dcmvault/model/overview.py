@@ -308,8 +308,12 @@ class Overview:
     rulings: tuple[Ruling, ...]
     #: At most five, the worst first.
     needs: tuple[Need, ...]
-    #: How many there are in all.
+    #: How many there are in all, and how many of them cannot wait.
     needs_in_all: int
+    pressing: int
+    critical: int
+    #: Runs that go on.
+    running: int
     weeks: tuple[Week, ...]
     #: Days until the first disk is full, and its name; None where none fills.
     full_in_days: tuple[str, float] | None = None

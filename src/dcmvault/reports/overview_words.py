@@ -73,8 +73,8 @@ def first_sentence(overview: Overview) -> str:
             return _("Nothing is configured yet: say where your studies are, and where copies go.")
         case Standing.NEEDS_YOU:
             return ngettext(
-                "%s thing needs you.", "%s things need you.", overview.needs_in_all
-            ) % format_number(overview.needs_in_all)
+                "%s thing needs you.", "%s things need you.", overview.pressing
+            ) % format_number(overview.pressing)
         case Standing.NEVER_RAN:
             return _("Everything is configured, and nothing ran yet.")
         case Standing.WORKING if overview.instances_left:

@@ -111,7 +111,7 @@ class OverviewSuite(CatalogueCases):
         assert world.catalogue.overview.sent_by_week(world.now + timedelta(days=1)) == {}
 
     def test_what_is_at_work_and_what_failed_is_told(self) -> None:
-        """With its counters; a cause counts its instances once for each study."""
+        """With its counters; a cause counts its instances and studies."""
         world = self.world()
         run_id = world.run()
         listed = [scanned(f"{n}", f"{n}", header(n // 2, 1, n)) for n in range(2, 8)]
@@ -141,7 +141,7 @@ class OverviewSuite(CatalogueCases):
         assert len(live.transfers(1)) == 1
         (failure,) = live.recent_failures(10)
         assert (failure.code, failure.status, failure.instances) == ("refused", "C000", 2)
-        assert failure.study_instance_uid == second.study_instance_uid
+        assert failure.studies == 1
 
     def test_the_rest_of_a_run_and_a_study_can_be_left(self) -> None:
         """What is at work is not touched by leaving the rest; leaving twice is harmless."""

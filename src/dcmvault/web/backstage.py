@@ -9,11 +9,19 @@ from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
-from dcmvault.app.standing import Counted
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.live import Live
+from dcmvault.model.overview import Overview
 from dcmvault.ports.metrics import Metrics
 from dcmvault.web.event_stream import EventStream
+
+
+class OverviewLook(Protocol):
+    """Looks at how everything is, once a second for all who ask."""
+
+    def __call__(self, *, anew: bool = False) -> Overview:
+        """Return it; with `anew` not what was seen before."""
+        ...
 
 
 class LiveLook(Protocol):
@@ -35,8 +43,8 @@ class Backstage:
     coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
-    #: What was counted last for the overview, quick to ask for; None while nobody counted yet.
-    standing: Callable[[], Counted | None]
+    #: How everything is, put together once a second for all who ask.
+    overview: OverviewLook
     #: What goes on now; `anew` after something was steered.
     live: LiveLook
 

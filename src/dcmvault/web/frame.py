@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from dcmvault import __version__
-from dcmvault.app.glance import Glance, glance
 from dcmvault.i18n import language
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.navigation import Entry, navigation
@@ -35,8 +35,8 @@ class Frame:
     navigation: list[Entry]
     #: Where this page is, to come back to.
     here: str
-    #: How all is, in short; None for who is not let in yet.
-    glance: Glance | None
+    #: How all is, in short, as HTML; None for who is not let in yet.
+    state: Markup | None
     #: Put into every form and request that changes something.
     csrf: str
     #: Who looks at it; empty for who holds the token of the API.
@@ -59,9 +59,10 @@ def page(
     )
 
 
-def state_now(behind: Backstage) -> Glance:
-    """Return how all is, for parts of pages that bring the top up to date with themselves."""
-    return glance(behind.workplace)
+def state_now(request: Request) -> str:
+    """Return the words at the top that say how all is, as HTML."""
+    behind: Backstage = request.app.state.backstage
+    return render("parts/state.html", seen=behind.overview())
 
 
 def csrf_of(request: Request) -> str:
@@ -70,7 +71,6 @@ def csrf_of(request: Request) -> str:
 
 
 def _frame(request: Request) -> Frame:
-    behind: Backstage = request.app.state.backstage
     is_known = visitor_of(request) is not None
     known: Collection[str] = request.app.state.pages
     theme = request.cookies.get(THEME_COOKIE, "")
@@ -80,7 +80,7 @@ def _frame(request: Request) -> Frame:
         theme=theme if theme in THEMES else "",
         navigation=navigation(known, request.url.path) if is_known else [],
         here=here if request.method == "GET" else "/",
-        glance=glance(behind.workplace) if is_known else None,
+        state=Markup(state_now(request)) if is_known else None,  # noqa: S704 - rendered
         csrf=csrf_of(request),
         person=getattr(request.state, "person", ""),
     )

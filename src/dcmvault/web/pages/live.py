@@ -44,7 +44,7 @@ def live(request: Request, behind: Behind, by: By) -> HTMLResponse:
 @router.get("/live/now", dependencies=[Depends(needs(Role.VIEWER))])
 def now(request: Request, behind: Behind, by: By) -> HTMLResponse:
     """Return the part of the page that changes: made once a second for all who look."""
-    return HTMLResponse(_now(request, behind, by))
+    return HTMLResponse(state_now(request) + _now(request, behind, by))
 
 
 def _now(request: Request, behind: Backstage, by: Visitor) -> Markup:
@@ -70,7 +70,6 @@ def _made(behind: Backstage, by: Visitor) -> str:
         state_label=lambda state: state_label(RunState(state)),
         may_steer=may_steer,
         csrf=CSRF_MARK,
-        glance=state_now(behind),
         quote=lambda text: quote(text, safe=""),
     )
 
@@ -88,6 +87,7 @@ def _failure(one: RecentFailure, called: Mapping[str, str]) -> dict[str, object]
     return {
         "title": cause_title(one.code),
         "count": one.instances,
+        "studies": one.studies,
         "place": called.get(one.destination, one.destination),
         "status": one.status,
         "run_id": one.run_id,
@@ -132,9 +132,10 @@ def steer(request: Request, behind: Behind, steered: Steered, fields: Fields) ->
     if deed not in _DEEDS or not which:
         raise HTTPException(422)
     command, perform = _DEEDS[deed]
-    about = {"place": which} if deed in _ABOUT_PLACES else {"which": which}
-    with steered(command, **about):
+    place, work = (which, "") if deed in _ABOUT_PLACES else ("", which)
+    with steered(command, place=place, which=work):
         perform(behind.workplace, which)
     behind.live(anew=True)
+    behind.overview(anew=True)
     request.app.state.fragments.forget()
     return RedirectResponse("/live", 303)

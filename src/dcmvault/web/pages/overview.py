@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
-from dcmvault.app import overview as app_overview
 from dcmvault.app.node import echo
+from dcmvault.app.overview import STRIP_RUNS
 from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.plan_runs import start_plan
 from dcmvault.i18n import language
@@ -51,7 +51,7 @@ def overview(request: Request, behind: Behind, by: By) -> HTMLResponse:
 @router.get("/overview/now", dependencies=[Depends(needs(Role.VIEWER))])
 def now(request: Request, behind: Behind, by: By) -> HTMLResponse:
     """Return the part of the page that changes: made once a second for all who look."""
-    return HTMLResponse(_now(request, behind, by))
+    return HTMLResponse(state_now(request) + _now(request, behind, by))
 
 
 def _now(request: Request, behind: Backstage, by: Visitor) -> Markup:
@@ -62,10 +62,9 @@ def _now(request: Request, behind: Backstage, by: Visitor) -> Markup:
 
 
 def _made(request: Request, behind: Backstage, by: Visitor) -> str:
-    workplace = behind.workplace
-    seen = app_overview.overview(workplace, behind.standing())
+    seen = behind.overview()
     may_steer = by.role.may(Role.OPERATOR)
-    names = PlaceNames(workplace, shows_addresses=may_steer)
+    names = PlaceNames(behind.workplace, shows_addresses=may_steer)
     tone = _TONES[seen.standing]
     if seen.standing is Standing.NEEDS_YOU and any(need.critical for need in seen.needs):
         tone = "bad"
@@ -79,7 +78,7 @@ def _made(request: Request, behind: Backstage, by: Visitor) -> str:
         proof=words.proof_sentence(seen.proof, seen.at),
         full=words.full_sentence(seen.full_in_days),
         protected=words.protected_words(seen),
-        plans=[(plan, strips.strip(plan.runs, app_overview.STRIP_RUNS)) for plan in seen.plans],
+        plans=[(plan, strips.strip(plan.runs, STRIP_RUNS)) for plan in seen.plans],
         rulings=[
             (
                 one,
@@ -93,9 +92,9 @@ def _made(request: Request, behind: Backstage, by: Visitor) -> str:
         ],
         weeks=strips.weeks(seen.weeks),
         words=words,
+        places=STRIP_RUNS,
         names=names,
         may_steer=may_steer,
-        glance=state_now(behind),
         quote=lambda text: quote(text, safe=""),
     )
 
@@ -135,6 +134,7 @@ def start(request: Request, behind: Behind, steered: Steered, name: str) -> Redi
     """Start a plan now, and show what goes on."""
     with steered("run", kind=AuditKind.RUN_ASKED, plan=name):
         start_plan(behind.workplace, name)
+    behind.overview(anew=True)
     request.app.state.fragments.forget()
     return RedirectResponse("/live", 303)
 

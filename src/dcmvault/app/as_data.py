@@ -103,6 +103,11 @@ def live_data(live: Live) -> dict[str, object]:
         "at": _time(live.at),
         "worked": live.is_worked,
         "transfers": len(live.transfers),
+        "failures": sum(one.instances for one in live.failures),
+        "runs": [
+            {"run": run.run_id, "state": run.state, "settled": run.settled, "listed": run.scanned}
+            for run in live.runs
+        ],
         "lanes": [
             {
                 "destination": lane.name,

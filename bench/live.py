@@ -3,8 +3,8 @@
 A daemon backs up to a simulated PACS that takes its time, while tabs (five without an argument)
 have the overview and the live page open: each has one stream of events, and fetches its part of the
 page when it is told something, as browsers do. Measured are the seconds until each tab shows what
-it is told, and (for the record: it is looked once a second) from a pause on; and what the process takes of a core (from /proc) beyond what the
-same work takes while nobody looks, before and after.
+it is told, and (for the record: it is looked once a second) from a pause on; and what the process
+takes of a core (from /proc) beyond what the same work takes while nobody looks, before and after.
 """
 
 from __future__ import annotations

@@ -49,6 +49,20 @@ class AddressError(UsageError):
     code = "bad_address"
 
 
+class LoginError(DcmvaultError):
+    """Somebody does not come into the dashboard: a name, password, code or link is wrong."""
+
+    code = "login"
+    retry = Retry.OPERATOR
+
+
+class LoginWaitError(LoginError):
+    """Too many attempts failed; the next one counts only after a wait."""
+
+    code = "login_wait"
+    retry = Retry.LATER
+
+
 class LevelNotSupportedError(UsageError):
     """The destination cannot give evidence of the asked level."""
 
@@ -366,6 +380,21 @@ class NotificationRefusedError(NotificationError):
     code = "notification_refused"
     retry = Retry.OPERATOR
     exit_status = 5
+
+
+class NotificationPartlyTakenError(NotificationError):
+    """Some of the recipients were told, and others were refused; `message` names these.
+
+    `left` are those of them whom another attempt may reach; empty where it would not help.
+    """
+
+    code = "notification_partly_taken"
+    retry = Retry.OPERATOR
+    exit_status = 5
+
+    def __init__(self, message: str, *, hint: str = "", left: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.left = left
 
 
 class HookFailedError(DcmvaultError):

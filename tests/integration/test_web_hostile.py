@@ -37,6 +37,7 @@ class World:
             dict,
             cast(Any, None),
             cast(Any, None),
+            cast(Any, None),
         )
         api = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         self.port = server.ApiPort(api, WebSection(), 0)

@@ -27,7 +27,7 @@ class RunFilter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run, its counters now, and its report without studies."""
+    """A run, its counters now, and its report without studies (in lists: without instances)."""
 
     record: RunRecord
     progress: RunProgress
@@ -79,4 +79,5 @@ def run_row(workplace: Workplace, run: str) -> RunRow:
 
 def _row(workplace: Workplace, record: RunRecord) -> RunRow:
     runs = workplace.catalogue.runs
-    return RunRow(record, runs.progress(record.run_id), runs.report(record.run_id, studies=False))
+    report = runs.report(record.run_id, studies=False, items=False)
+    return RunRow(record, runs.progress(record.run_id), report)

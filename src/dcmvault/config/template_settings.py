@@ -167,6 +167,9 @@ def _web_table() -> list[str]:
         f"port = {web.port}",
         '# names = ["backup.example.org"]',
         '# tls_certificate_file = "/etc/dcmvault/web.pem"',
+        *comment(_("When somebody has to log in to the dashboard again.")),
+        f"idle_minutes = {web.idle_minutes}",
+        f"session_hours = {web.session_hours}",
     ]
 
 
@@ -188,6 +191,7 @@ def _monitoring_table() -> list[str]:
         f"hold_changed_percent = {watched.hold_changed_percent}",
         f"hold_gone_percent = {watched.hold_gone_percent}",
         f"hold_instances = {watched.hold_instances}",
+        f"hold_days = {watched.hold_days}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The section `[web]`: where the daemon's API and metrics are, and how they are guarded."""
+"""The section `[web]`: where the dashboard and the API are, and how they are guarded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _checked_name(text: str) -> str:
 
 
 class WebSection(Section):
-    """The daemon's API over HTTP; every request but one for /healthz needs the token."""
+    """The daemon's API over HTTP; requests need its token, or a login."""
 
     #: The address of this machine to listen on; “0.0.0.0”: all of them.
     host: str = "127.0.0.1"
@@ -41,6 +41,11 @@ class WebSection(Section):
     #: Other machines may connect without TLS: a proxy on the way encrypts, or nobody listens.
     allow_plain_http: bool = False
 
+    #: Minutes without use after which somebody has to log in again.
+    idle_minutes: int = Field(default=15, ge=1, le=1440)
+    #: Hours after which somebody has to log in again in any case.
+    session_hours: int = Field(default=12, ge=1, le=168)
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
@@ -50,6 +55,14 @@ class WebSection(Section):
     def has_tls(self) -> bool:
         """Whether connections are encrypted."""
         return bool(self.tls_certificate_file)
+
+    def address(self, port: int) -> str:
+        """Return where a browser on this machine finds the dashboard."""
+        listens = ip_address(self.host)
+        if listens.is_unspecified:
+            listens = ip_address("::1" if listens.version == 6 else "127.0.0.1")
+        host = f"[{listens}]" if listens.version == 6 else str(listens)
+        return f"{'https' if self.has_tls else 'http'}://{host}:{port}"
 
     @model_validator(mode="after")
     def _is_safe_and_whole(self) -> Self:

@@ -19,6 +19,7 @@ from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
+from dcmvault.config.web_section import WebSection
 from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.duties import NEWS, RELOADING, duties_of
 from dcmvault.daemon.listening import protecting
@@ -26,6 +27,7 @@ from dcmvault.daemon.loops import Loops
 from dcmvault.daemon.reloading import Reloaded, Reloading, as_data
 from dcmvault.web.api import build_api
 from dcmvault.web.backstage import Backstage
+from dcmvault.web.doors import Doors, doors_of
 from dcmvault.web.event_stream import EventStream
 from dcmvault.web.server import ApiPort
 
@@ -45,6 +47,8 @@ class Running:
     address: str
     #: The token of the API where it was made just now: to be shown once. Else empty.
     token: str
+    #: The link that makes the first account; empty once there is one.
+    first_link: str
     #: Whether this process works already; else a command does, and is followed by this process.
     working: bool
     #: Where what is pushed to us is taken; 0 where no plan takes it.
@@ -77,7 +81,14 @@ def running(
         watch = LiveWatch(workplace)
         overview = OverviewWatch(workplace, coverage.standing)
         backstage = Backstage(
-            workplace, metrics, stream, coverage.latest, about, overview.look, watch.look
+            workplace,
+            metrics,
+            stream,
+            coverage.latest,
+            about,
+            doors_of(workplace),
+            overview.look,
+            watch.look,
         )
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())
@@ -102,9 +113,17 @@ def running(
                 loops.hasten(RELOADING)
 
             listener_port = listening[1] if listening else 0
-            yield Running(server.address, token, working, listener_port, reload)
+            first_link = _first_link(backstage.doors, settings.web, server.address)
+            yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
             _end(workplace, stream, server, loops)
+
+
+def _first_link(doors: Doors, web: WebSection, address: str) -> str:
+    if doors.accounts.accounts():
+        return ""
+    token, _expires_at = doors.accounts.make_link()
+    return f"{web.address(int(address.rpartition(':')[2]))}/welcome/{token}"
 
 
 def _end(workplace: Workplace, stream: EventStream, server: ApiPort, loops: Loops) -> None:

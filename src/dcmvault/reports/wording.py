@@ -297,6 +297,8 @@ def cause_title(code: str) -> str:
         "library_incomplete": _("Something of the library did not come back"),
         "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
+        "login": _("Somebody could not log in"),
+        "login_wait": _("Too many logins failed"),
         "level_not_supported": _("The destination cannot give this evidence"),
         "vault_missing": _("There is no vault there"),
         "destination_absent": _("The folder is not there"),
@@ -323,6 +325,7 @@ def _titles_of_what_is_beside() -> Mapping[str, str]:
         "notification": _("Somebody could not be told"),
         "notification_unreachable": _("Nobody took the message"),
         "notification_refused": _("The message was refused"),
+        "notification_partly_taken": _("Some recipients were refused"),
         "plugin": _("A plug-in cannot be used"),
     }
 

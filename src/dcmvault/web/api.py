@@ -34,7 +34,8 @@ def build_api(
         title="dcmvault",
         version=__version__,
         description="What the daemon of dcmvault does, and how to steer it.",
-        openapi_url="/api/openapi.json",
+        # Served by a route that says who may use it.
+        openapi_url=None,
         # Their pages load programs from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -57,7 +58,8 @@ def build_api(
     api.add_exception_handler(HTTPException, _told_by_framework)
     api.add_exception_handler(RequestValidationError, _told_wrong)
     api.add_exception_handler(Exception, _told_unexpected)
-    return Guard(Speaking(api), lets_in=lets_in, names=names)
+    doors = backstage.doors
+    return Guard(Speaking(api), lets_in=lets_in, names=names, doors=doors)
 
 
 def _told(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.live import Live
 from dcmvault.model.overview import Overview
 from dcmvault.ports.metrics import Metrics
+from dcmvault.web.doors import Doors
 from dcmvault.web.event_stream import EventStream
 
 
@@ -43,6 +44,7 @@ class Backstage:
     coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
+    doors: Doors
     #: How everything is, put together once a second for all who ask.
     overview: OverviewLook
     #: What goes on now; `anew` after something was steered.

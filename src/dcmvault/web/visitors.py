@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 
+from dcmvault.app.sessions import OpenSession
 from dcmvault.model.account import Role
 from dcmvault.model.report import Privacy
 
@@ -20,23 +21,36 @@ class Visitor:
 
     name: str
     role: Role
+    address: str
+    #: None for who holds the token of the API.
+    opened: OpenSession | None = None
+    #: The token of the session.
+    token: str = field(default="", repr=False)
+    #: Whether names of patients are shown to them now.
+    shows_names: bool = False
+
+    @property
+    def csrf(self) -> str:
+        """What forms and headers show; empty for who holds the token of the API."""
+        return self.opened.csrf if self.opened else ""
 
     def privacy(self, configured: Privacy) -> Privacy:
-        """Return how much of patients a report may show them: never more than is configured."""
-        return configured
+        """Return how much of patients a report may show them: never more than is configured.
 
-
-_TOKEN_HOLDER = Visitor(TOKEN_HOLDER, Role.ADMINISTRATOR)
+        In a session nothing until it is revealed; who holds the token of the API is a program.
+        """
+        return configured if self.opened is None or self.shows_names else Privacy.OFF
 
 
 def visitor_of(request: Request) -> Visitor | None:
     """Return who makes a request, as the guard found out; None for nobody."""
-    return cast("Visitor | None", getattr(request.state, "visitor", _TOKEN_HOLDER))
+    return cast("Visitor | None", getattr(request.state, "visitor", None))
 
 
 def _visitor(request: Request) -> Visitor:
     visitor = visitor_of(request)
-    assert visitor is not None
+    if visitor is None:
+        raise HTTPException(401)
     return visitor
 
 

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from dcmvault.web import asset_files
-from dcmvault.web.pages import appearance, live, overview, runs
+from dcmvault.web import asset_files, patients
+from dcmvault.web.pages import account, appearance, live, login, overview, runs
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
     live.router,
     runs.router,
+    login.router,
+    account.router,
+    patients.router,
     appearance.router,
     asset_files.router,
 )

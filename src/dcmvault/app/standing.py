@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dcmvault.app.looking_after import certificate_files
-from dcmvault.app.monitoring import disk_paths
+from dcmvault.app.monitoring import disk_paths, places_written_to
 from dcmvault.app.notice_facts import addresses_of_plan
 from dcmvault.app.status import SourceView, status
 from dcmvault.app.wiring.destinations import default_level
@@ -129,7 +129,7 @@ def _spaces(workplace: Workplace, now: datetime) -> dict[str, Space]:
     settings = workplace.settings
     disks = {
         file_system(path): (name, path)
-        for name, path in disk_paths(workplace.home, settings).items()
+        for name, path in disk_paths(places_written_to(workplace.home, settings)).items()
     }
     spaces: dict[str, Space] = {}
     by_disk: dict[str, Space | None] = {}

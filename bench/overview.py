@@ -174,9 +174,13 @@ def _measure(folder: Path, wanted: int) -> list[Row]:
         began = time.perf_counter()
         counted = count(workplace)
         print(f"   counted in {time.perf_counter() - began:.1f} s: {counted.protection}")
+        began = time.process_time()
         took_ms = _p95_ms(lambda: overview(workplace, counted))
+        cpu_ms = (time.process_time() - began) * 1000 / _TIMES
     what = f"the overview of {wanted:,} studies, 3 destinations, p95"
-    return [Row(what, f"{took_ms:.0f} ms", "one process", took_ms, _ASKED_MS, " ms")]
+    return [
+        Row(what, f"{took_ms:.0f} ms", f"{cpu_ms:.0f} ms of a processor", took_ms, _ASKED_MS, " ms")
+    ]
 
 
 def main() -> int:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, login, overview, runs
+from dcmvault.web.pages import account, appearance, live, login, overview, runs
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    live.router,
     runs.router,
     login.router,
     account.router,

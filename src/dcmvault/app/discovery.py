@@ -18,6 +18,7 @@ from dcmvault.app.detecting import ORTHANC_PORT, detect
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.config.addresses import is_library, source_section
 from dcmvault.config.listener_section import ListenerSection
+from dcmvault.config.peer_sections import OrthancSourceSection
 from dcmvault.config.sections import FolderSourceSection, HorosSourceSection, SourceSection
 from dcmvault.dicom.part10 import scan
 from dcmvault.errors import DcmvaultError
@@ -144,9 +145,15 @@ def look_at(
         return _look_at_folder(section, bounds, monotonic)
     if isinstance(section, HorosSourceSection):
         return _look_at_library(section, bounds, monotonic)
-    if section.address.startswith("orthanc+"):
+    if isinstance(section, OrthancSourceSection) and _is_here(section.url):
         return _look_at_orthanc(section.address, False, "", bounds, monotonic)
     return FoundPlace("other", section.address, is_whole=False)
+
+
+def _is_here(url: str) -> bool:
+    """Say whether a URL is on this machine: others are not spoken to for a look."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _usual_folders(home: Path) -> Iterator[Path]:

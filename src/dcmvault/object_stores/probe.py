@@ -35,7 +35,8 @@ class StoreProbe:
 
     def run(self) -> bool:
         """Try every step and stop after the first that fails; say whether none did."""
-        key = f"probe/{os.urandom(8).hex()}"
+        # Not in a folder: that would stay, and no vault is made beside it.
+        key = f"probe-{os.urandom(8).hex()}"
         content = os.urandom(_BYTES)
         steps: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
             ("place", lambda: self._reach(key)),

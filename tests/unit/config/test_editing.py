@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmvault.config.editing import AddTable, Edit, RemoveKey, SetKey, edited
@@ -133,6 +133,7 @@ _edits = st.one_of(
 )
 
 
+@settings(max_examples=60)
 @given(st.lists(_edits, max_size=6))
 def test_edits_mean_what_they_say_or_are_refused(edits: list[Edit]) -> None:
     """The text always says the same as a plain table to which the edits were made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcmvault.config.schedule_sections import WindowSection
@@ -15,12 +15,14 @@ _cells = st.frozensets(st.sampled_from(sorted(ALL_HOURS)))
 _MONDAY = datetime(2024, 1, 1)  # noqa: DTZ001 - local time of no place
 
 
+@settings(max_examples=60)
 @given(_cells.filter(bool))
 def test_what_is_painted_comes_back(hours: frozenset[tuple[int, int]]) -> None:
     window = WindowSection.model_validate({"open": windows_of(hours)})
     assert grid_of(window) == hours
 
 
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

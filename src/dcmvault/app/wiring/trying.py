@@ -113,6 +113,10 @@ def _try_vault(section: VaultSection, clock: Clock, tell: Tell, *, writes: bool 
 def _try_store(section: VaultSection, clock: Clock, tell: Tell) -> None:
     from dcmvault.object_stores.probe import StoreProbe  # noqa: PLC0415 - when needed
 
+    if section.path is not None and not section.path.is_dir():
+        # It is made with the vault, if what is above it allows that.
+        _tell_steps(build_destination(FolderDestinationSection(path=section.path), clock), tell)
+        return
     StoreProbe(open_vault_store(section, clock, NO_RETRY, cached=False), clock, tell).run()
 
 

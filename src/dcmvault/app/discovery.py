@@ -97,7 +97,7 @@ class _Tally:
                 self.dates = {min(self.dates), max(self.dates)}
 
 
-def find_images(
+def find_places(
     home: Path | None = None,
     *,
     orthanc_port: int = ORTHANC_PORT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dcmvault.app.discovery import Bounds, find_images, look_at
+from dcmvault.app.discovery import Bounds, find_places, look_at
 from dcmvault.errors import AddressError
 from dcmvault.testing.dicom_files import make_study
 
@@ -24,7 +24,7 @@ def test_folders_with_images_are_found_with_counts_and_dates(tmp_path: Path) -> 
     make_study(tmp_path / "Documents" / "old" / "b", key="b", instances=3)
     (tmp_path / "Downloads").mkdir()
     (tmp_path / "Downloads" / "letter.pdf").write_bytes(b"%PDF" + bytes(300))
-    (found,) = find_images(tmp_path, orthanc_port=_NO_ORTHANC)
+    (found,) = find_places(tmp_path, orthanc_port=_NO_ORTHANC)
     assert found.kind == "folder"
     assert found.address == str(tmp_path / "Documents" / "old")
     assert (found.studies, found.instances) == (2, 5)

@@ -25,6 +25,7 @@ demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, dam
 .PHONY: test
 test: .venv/dev.stamp  ## all tests but the nightly ones, against real peers (as root it installs them)
 	@$(VENV_PYTHON) scripts/peers install
+	@$(VENV_PYTHON) scripts/assets
 	@$(PYTEST) -m "not nightly" </dev/null
 
 .PHONY: test-local
@@ -54,7 +55,16 @@ bench: .venv/dev.stamp  ## measure, each beside a peer where there is one
 .PHONY: nightly
 nightly: .venv/dev.stamp  ## the long campaigns
 	@$(VENV_PYTHON) scripts/peers install
+	@$(VENV_PYTHON) scripts/assets
 	@$(PYTEST) -m nightly --timeout 7200 </dev/null
+
+.PHONY: assets
+assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, checked
+	@$(VENV_PYTHON) scripts/assets
+
+.PHONY: screenshots
+screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture, into screenshots/
+	@$(VENV_PYTHON) scripts/screenshots </dev/null
 
 .PHONY: pins
 pins: python  ## resolve the dependencies anew into constraints.txt
@@ -66,7 +76,7 @@ pins: python  ## resolve the dependencies anew into constraints.txt
 
 .PHONY: clean
 clean:  ## remove everything that the other targets made
-	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist screenshots src/dcmvault/web/assets/vendor
 	@find src tests bench examples scripts tools -name __pycache__ -prune -exec rm -rf {} +
 	@find src -name '*.mo' -delete
 

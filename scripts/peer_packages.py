@@ -91,6 +91,11 @@ def find_azurite() -> Path | None:
     return find_node_script("azurite", "dist/src/blob/main.js")
 
 
+def find_chromium() -> Path | None:
+    """Find the browser that looks at the dashboard."""
+    return find_program("chromium") or find_program("chromium-browser")
+
+
 def find_python_program(name: str) -> Path | None:
     """Find a program of the virtual environment: the running one's, or this repository's."""
     for prefix in _PYTHON_FOLDERS:
@@ -122,6 +127,7 @@ PACKAGES = (
     PeerPackage("libxml2-utils", _program("xmllint")),
     PeerPackage("rsyslog", _program("rsyslogd")),
     PeerPackage("rsyslog-openssl", lambda: find_rsyslog_module("lmnsd_ossl")),
+    PeerPackage("chromium", find_chromium),
     PeerPackage("nodejs", _program("node")),
     PeerPackage("npm", _program("npm")),
     PeerPackage(AZURITE, find_azurite, "npm"),

@@ -49,6 +49,20 @@ class AddressError(UsageError):
     code = "bad_address"
 
 
+class LoginError(DcmvaultError):
+    """Somebody does not come into the dashboard: a name, password, code or link is wrong."""
+
+    code = "login"
+    retry = Retry.OPERATOR
+
+
+class LoginWaitError(LoginError):
+    """Too many attempts failed; the next one counts only after a wait."""
+
+    code = "login_wait"
+    retry = Retry.LATER
+
+
 class LevelNotSupportedError(UsageError):
     """The destination cannot give evidence of the asked level."""
 

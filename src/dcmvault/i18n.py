@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 #: Languages with a catalogue, as gettext names them; the first is the language of the code.
@@ -129,6 +130,14 @@ def use_language(code: str) -> None:
     _process.choose(language)
 
 
+@lru_cache(maxsize=len(LANGUAGES))
+def _speaker(language: str) -> _Chosen:
+    """Keep what a language needs: who answers many in turn reads each catalogue once."""
+    speaker = _Chosen()
+    speaker.choose(language)
+    return speaker
+
+
 @contextmanager
 def speaking(code: str) -> Iterator[None]:
     """Speak the language of `code` inside, in this thread only; empty or unknown: as before."""
@@ -136,9 +145,7 @@ def speaking(code: str) -> Iterator[None]:
     if not language:
         yield
         return
-    other = _Chosen()
-    other.choose(language)
-    token = _for_a_while.set(other)
+    token = _for_a_while.set(_speaker(language))
     try:
         yield
     finally:

@@ -35,6 +35,7 @@ class World:
             self.stream,
             lambda: ([], datetime(2026, 1, 31, tzinfo=UTC)),
             dict,
+            cast(Any, None),
         )
         api = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         self.port = server.ApiPort(api, WebSection(), 0)

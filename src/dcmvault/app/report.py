@@ -18,21 +18,21 @@ LATEST = "latest"
 FORMATS = (*rendering.FORMATS, rendering.PDF)
 
 
-def run_report(workplace: Workplace, run: str) -> RunReport:
+def run_report(workplace: Workplace, run: str, *, studies: bool = True) -> RunReport:
     """Return the report of a run by its name, or of the newest run for `latest`."""
-    report = _find(workplace, run)
+    report = _find(workplace, run, studies=studies)
     return replace(report, assembled_at=workplace.clock.now())
 
 
-def _find(workplace: Workplace, run: str) -> RunReport:
+def _find(workplace: Workplace, run: str, *, studies: bool) -> RunReport:
     runs = workplace.catalogue.runs
     if run == LATEST:
         newest = runs.runs(1)
         if not newest:
             raise UsageError(_("There is no run yet."), hint=_("Start one with `dcmvault backup`."))
-        return runs.report(newest[0].run_id)
+        return runs.report(newest[0].run_id, studies=studies)
     try:
-        return runs.report(RunId(run))
+        return runs.report(RunId(run), studies=studies)
     except KeyError:
         raise UsageError(
             _("There is no run %(run)s.") % {"run": run},

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.accounts import (
+    AccountsInDatabase,
+    LinksInDatabase,
+    SessionsInDatabase,
+)
 from dcmvault.catalogue.alerts import AlertsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
@@ -33,6 +38,7 @@ from dcmvault.catalogue.status import StatusInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
+from dcmvault.ports.accounts import AccountBook, LinkBook, SessionBook
 from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
     JobCatalogue,
@@ -84,6 +90,9 @@ class Catalogue:
     work: WorkFigures
     alerts: AlertBook
     statistics: StatisticsCatalogue
+    accounts: AccountBook
+    sessions: SessionBook
+    links: LinkBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -146,6 +155,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
+        accounts=AccountsInDatabase(database),
+        sessions=SessionsInDatabase(database),
+        links=LinksInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

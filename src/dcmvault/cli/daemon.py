@@ -15,6 +15,7 @@ from dcmvault.i18n import sentence
 try:
     from dcmvault.daemon.reloading import Reloaded, as_data
     from dcmvault.daemon.running import Running, running
+    from dcmvault.web.asset_files import missing_assets
 except ModuleNotFoundError as error:  # the extra `web`
     raise UsageError(
         _("The daemon needs a package that is not installed: %s.") % error.name,
@@ -64,6 +65,13 @@ class _Says:
             say(_("The token of the API, shown this once: %s") % daemon.token)
         if daemon.listener_port:
             say(_("What is sent to port %d is backed up as it comes.") % daemon.listener_port)
+        if missing_assets():
+            tell(
+                _(
+                    "The pages of the dashboard lack their scripts; they work without. Run "
+                    "“make assets” where the checkout is."
+                )
+            )
         if not daemon.working:
             say(_("Another command does the work now; the daemon takes over when that ends."))
 

@@ -1,4 +1,4 @@
-"""The section `[web]`: where the daemon's API and metrics are, and how they are guarded."""
+"""The section `[web]`: where the dashboard and the API are, and how they are guarded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _checked_name(text: str) -> str:
 
 
 class WebSection(Section):
-    """The daemon's API over HTTP; every request but one for /healthz needs the token."""
+    """The daemon's API over HTTP; requests need its token, or a login."""
 
     #: The address of this machine to listen on; “0.0.0.0”: all of them.
     host: str = "127.0.0.1"
@@ -40,6 +40,11 @@ class WebSection(Section):
     tls_key_passphrase: SecretReference = ""
     #: Other machines may connect without TLS: a proxy on the way encrypts, or nobody listens.
     allow_plain_http: bool = False
+
+    #: Minutes without use after which somebody has to log in again.
+    idle_minutes: int = Field(default=15, ge=1, le=1440)
+    #: Hours after which somebody has to log in again in any case.
+    session_hours: int = Field(default=12, ge=1, le=168)
 
     @property
     def is_loopback(self) -> bool:

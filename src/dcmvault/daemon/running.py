@@ -24,6 +24,7 @@ from dcmvault.daemon.loops import Loops
 from dcmvault.daemon.reloading import Reloaded, Reloading, as_data
 from dcmvault.web.api import build_api
 from dcmvault.web.backstage import Backstage
+from dcmvault.web.doors import doors_of
 from dcmvault.web.event_stream import EventStream
 from dcmvault.web.server import ApiPort
 
@@ -72,7 +73,9 @@ def running(
         coverage = Coverage(workplace)
         metrics = WorkplaceMetrics(lambda: workplace)
         about = _about(workplace, reloading)
-        backstage = Backstage(workplace, metrics, stream, coverage.latest, about)
+        backstage = Backstage(
+            workplace, metrics, stream, coverage.latest, about, doors_of(workplace)
+        )
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())
         try:

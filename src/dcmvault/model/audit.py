@@ -33,6 +33,10 @@ class AuditKind(StrEnum):
     ACCESS = "access"
     LOGIN = "login"
     LOGIN_FAILED = "login.failed"
+    LOGOUT = "logout"
+    #: Somebody had names of patients shown in the dashboard.
+    REVEALED = "patients.revealed"
+    ACCOUNTS = "accounts.changed"
     EXPORT = "data.exported"
     #: The journal itself was searched, exported, rotated, or mended after a crash.
     JOURNAL_USED = "journal.used"

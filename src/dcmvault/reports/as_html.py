@@ -53,7 +53,7 @@ def render(report: RunReport) -> str:
         figures=figures(report),
         facts=facts(report),
         parts=[_part(part, report) for part in report.destinations],
-        stages=_stages(report),
+        stages=stages_bar(report),
         performance=tuple(performance_blocks(report)),
         groups=[_group(group) for group in by_cause(report.failures)],
         hidden_files=hidden_files_note(report.failures, report.run_id),
@@ -176,7 +176,8 @@ def _part(part: DestinationReport, report: RunReport) -> _Part:
     return _Part(part.name, part.level.word, bar(segments), volume, snapshot)
 
 
-def _stages(report: RunReport) -> Bar:
+def stages_bar(report: RunReport) -> Bar:
+    """Lay out the seconds of each stage that took a noticeable time."""
     return bar(
         [
             (f"stage{number % 5}", stage_label(stage), seconds, format_duration(seconds))

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.ports.metrics import Metrics
+from dcmvault.web.doors import Doors
 from dcmvault.web.event_stream import EventStream
 
 
@@ -25,6 +26,7 @@ class Backstage:
     coverage: Callable[[], tuple[Sequence[Mapping[str, object]], datetime]]
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
+    doors: Doors
 
 
 def _backstage(request: Request) -> Backstage:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Query, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from dcmvault.app import queue, schedules
 from dcmvault.app.as_data import (
@@ -25,27 +26,36 @@ from dcmvault.web.answers import Alerts, Health, Plans, Queues, RunInFull, Runs,
 from dcmvault.web.backstage import Behind
 from dcmvault.web.event_response import EventResponse
 from dcmvault.web.event_stream import TooManyListenersError
+from dcmvault.web.roles import Role, anybody, needs
+from dcmvault.web.visitors import By
 
 #: Runs that the status shows.
 _LATEST_RUNS = 5
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 router = APIRouter()
+_VIEWER = [Depends(needs(Role.VIEWER))]
 
 
-@router.get("/healthz", tags=["health"])
+@router.get("/api/openapi.json", include_in_schema=False, dependencies=_VIEWER)
+def openapi(request: Request) -> JSONResponse:
+    """Describe the API (OpenAPI 3.1)."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/healthz", dependencies=[Depends(anybody)], tags=["health"])
 def health() -> Health:
     """Say that the daemon answers. Needs no token."""
     return Health(status="ok")
 
 
-@router.get("/metrics", tags=["health"], response_class=Response)
+@router.get("/metrics", dependencies=_VIEWER, tags=["health"], response_class=Response)
 def metrics(behind: Behind) -> Response:
     """Return the figures in Prometheus' text format."""
     return Response(behind.metrics.render(), media_type=_METRICS_TYPE)
 
 
-@router.get("/api/status", tags=["status"], response_model=Status)
+@router.get("/api/status", dependencies=_VIEWER, tags=["status"], response_model=Status)
 def whole_status(behind: Behind) -> dict[str, object]:
     """Return what is protected where, by what evidence, how old; the queues and latest runs."""
     workplace = behind.workplace
@@ -59,26 +69,29 @@ def whole_status(behind: Behind) -> dict[str, object]:
     }
 
 
-@router.get("/api/runs", tags=["runs"], response_model=Runs)
+@router.get("/api/runs", dependencies=_VIEWER, tags=["runs"], response_model=Runs)
 def runs(behind: Behind, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, object]:
     """List the newest runs."""
     return {"runs": [run_data(run) for run in recent_runs(behind.workplace, limit)]}
 
 
-@router.get("/api/runs/{run_id}", tags=["runs"], response_model=RunInFull)
-def run(behind: Behind, run_id: str) -> dict[str, object]:
-    """Return a run; `latest` is the newest. Patient data only as the configuration allows."""
+@router.get("/api/runs/{run_id}", dependencies=_VIEWER, tags=["runs"], response_model=RunInFull)
+def run(behind: Behind, visitor: By, run_id: str) -> dict[str, object]:
+    """Return a run; `latest` is the newest. Patient data only as the configuration allows.
+
+    A viewer gets none at all, and in a session names have to be revealed first.
+    """
     workplace = behind.workplace
     report = run_report(workplace, run_id)
     known = workplace.catalogue.runs
     return {
         "run": run_data(known.run(RunId(report.run_id))),
         "progress": progress_data(known.progress(RunId(report.run_id))),
-        "summary": summary(report, workplace.settings.privacy),
+        "summary": summary(report, visitor.privacy(workplace.settings.privacy)),
     }
 
 
-@router.get("/api/queue", tags=["queue"], response_model=Queues)
+@router.get("/api/queue", dependencies=_VIEWER, tags=["queue"], response_model=Queues)
 def queues(behind: Behind, limit: Annotated[int, Query(ge=0, le=1000)] = 100) -> dict[str, object]:
     """List the queues, and the first jobs that have not ended, in their order."""
     return {
@@ -87,7 +100,7 @@ def queues(behind: Behind, limit: Annotated[int, Query(ge=0, le=1000)] = 100) ->
     }
 
 
-@router.get("/api/plans", tags=["plans"], response_model=Plans)
+@router.get("/api/plans", dependencies=_VIEWER, tags=["plans"], response_model=Plans)
 def plans(behind: Behind) -> dict[str, object]:
     """List the configured plans."""
     configured = behind.workplace.settings.plans
@@ -106,13 +119,13 @@ def plans(behind: Behind) -> dict[str, object]:
     }
 
 
-@router.get("/api/schedules", tags=["schedules"], response_model=Schedules)
+@router.get("/api/schedules", dependencies=_VIEWER, tags=["schedules"], response_model=Schedules)
 def all_schedules(behind: Behind) -> dict[str, object]:
     """List the configured schedules: when each is due, and what came of the last time."""
     return {"schedules": [schedule_data(view) for view in schedules.views(behind.workplace)]}
 
 
-@router.get("/api/alerts", tags=["alerts"], response_model=Alerts)
+@router.get("/api/alerts", dependencies=_VIEWER, tags=["alerts"], response_model=Alerts)
 def alerts(behind: Behind) -> dict[str, object]:
     """List what needs attention now, critical ones first."""
     return {"alerts": [alert_data(one) for one in open_alerts(behind.workplace)]}
@@ -120,6 +133,7 @@ def alerts(behind: Behind) -> dict[str, object]:
 
 @router.get(
     "/api/events",
+    dependencies=_VIEWER,
     tags=["events"],
     response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}}},

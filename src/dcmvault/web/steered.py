@@ -12,9 +12,8 @@ from dcmvault.app.auditing import Auditing, outcome_of
 from dcmvault.errors import DcmvaultError
 from dcmvault.model.audit import Actor, ActorKind, AuditKind
 from dcmvault.web.backstage import Behind
+from dcmvault.web.visitors import TOKEN_HOLDER, visitor_of
 
-#: There is one token: who holds it has no name of their own.
-_WHO = "token"
 _UNEXPECTED = 1
 
 
@@ -23,7 +22,9 @@ class _Steered:
 
     def __init__(self, request: Request, behind: Behind) -> None:
         workplace = behind.workplace
-        asker = Actor(ActorKind.WEB, _WHO, request.client.host if request.client else "")
+        visitor = visitor_of(request)
+        name = visitor.name if visitor else TOKEN_HOLDER
+        asker = Actor(ActorKind.WEB, name, request.client.host if request.client else "")
         self._auditing = Auditing(
             workplace.home, asker, workplace.settings.audit, clock=workplace.clock
         )

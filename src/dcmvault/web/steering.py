@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from dcmvault.app import queue, schedules
 from dcmvault.app.as_data import schedule_data
@@ -19,9 +19,10 @@ from dcmvault.web.answers import (
     WhichWork,
 )
 from dcmvault.web.backstage import Backstage, Behind
+from dcmvault.web.roles import Role, needs
 from dcmvault.web.steered import Steered
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(needs(Role.OPERATOR))])
 
 
 @router.post("/api/plans/{name}/runs", tags=["plans"], status_code=202)

@@ -52,6 +52,7 @@ def _ask(
 
     scope = {
         "type": "http",
+        "method": "GET",
         "path": path,
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
     }

@@ -1,0 +1,76 @@
+"""What surrounds every page: navigation, language, theme, who looks at it, and how all is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from dcmvault import __version__
+from dcmvault.app.glance import Glance, glance
+from dcmvault.i18n import language
+from dcmvault.web.backstage import Backstage
+from dcmvault.web.navigation import Entry, navigation
+from dcmvault.web.rendering import render
+from dcmvault.web.visitors import visitor_of
+
+THEME_COOKIE = "dcmvault_theme"
+THEMES = ("light", "dark")
+#: Nothing from elsewhere, nothing inline: what slips through the escaping does nothing.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What `base.html` shows around a page."""
+
+    language: str  #: as HTML names it (BCP 47)
+    theme: str  #: empty: as the system says
+    navigation: list[Entry]
+    #: Where this page is, to come back to.
+    here: str
+    #: How all is, in short; None for who is not let in yet.
+    glance: Glance | None
+    #: Put into every form and request that changes something.
+    csrf: str
+    #: Who looks at it; empty for who holds the token of the API.
+    person: str
+    version: str = __version__
+
+
+def page(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> HTMLResponse:
+    """Answer with a page of ours, in the language in use."""
+    body = render(template, frame=_frame(request), **values)
+    return HTMLResponse(
+        body, status, headers={"Content-Security-Policy": POLICY, **(headers or {})}
+    )
+
+
+def _frame(request: Request) -> Frame:
+    behind: Backstage = request.app.state.backstage
+    is_known = visitor_of(request) is not None
+    known: Collection[str] = request.app.state.pages
+    theme = request.cookies.get(THEME_COOKIE, "")
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Frame(
+        language=language().replace("_", "-"),
+        theme=theme if theme in THEMES else "",
+        navigation=navigation(known, request.url.path) if is_known else [],
+        here=here if request.method == "GET" else "/",
+        glance=glance(behind.workplace) if is_known else None,
+        csrf=getattr(request.state, "csrf", ""),
+        person=getattr(request.state, "person", ""),
+    )

@@ -1,0 +1,19 @@
+"""All pages in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from dcmvault.web import asset_files
+from dcmvault.web.pages import appearance, login, overview, runs
+
+#: A page is in the navigation as soon as its router is here.
+ROUTERS: Sequence[APIRouter] = (
+    overview.router,
+    runs.router,
+    login.router,
+    appearance.router,
+    asset_files.router,
+)

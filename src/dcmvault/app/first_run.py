@@ -29,8 +29,8 @@ from dcmvault.config.week_grid import ALL_HOURS, Hours, grid_of, windows_of
 #: The names that the first plan, its schedule and its window get.
 PLAN = "main"
 _WINDOW = "quiet-hours"
-_CHANNEL = "problems"
-#: The channel's events: what somebody must know, and nothing else.
+CHANNEL = "problems"
+
 _NIGHT_HOURS = {"days": "mon-sun", "from": "20:00", "to": "06:00"}
 _OFFICE_HOURS = {"days": "mon-fri", "from": "08:00", "to": "18:00"}
 
@@ -60,10 +60,17 @@ def edits_of(home: Path, draft: Draft) -> list[Edit]:
             ("destinations", destination.name), destination.table, settings.destinations
         )
     if draft.channel:
-        edits += _table(("notifications", _CHANNEL), draft.channel, settings.notifications)
+        edits += _table(("notifications", CHANNEL), _channel(draft), settings.notifications)
     if draft.sources and draft.destinations:
         edits += _plan(draft, settings)
     return edits
+
+
+def _channel(draft: Draft) -> dict[str, TomlValue]:
+    table: dict[str, TomlValue] = dict(draft.channel)
+    if "to" in table:
+        table["to"] = [one.strip() for one in str(table["to"]).split(",")]
+    return table
 
 
 def enabling(enabled: bool) -> list[Edit]:

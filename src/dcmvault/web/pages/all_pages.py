@@ -7,12 +7,25 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files
-from dcmvault.web.pages import appearance, login, overview, runs
+from dcmvault.web.pages import (
+    appearance,
+    login,
+    overview,
+    runs,
+    settings,
+    trials,
+    wizard,
+    wizard_check,
+)
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
     runs.router,
+    settings.router,
+    wizard.router,
+    wizard_check.router,
+    trials.router,
     login.router,
     appearance.router,
     asset_files.router,

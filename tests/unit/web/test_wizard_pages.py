@@ -1,4 +1,4 @@
-"""The first run and the settings, as forms without scripts: from nothing to a run that is asked for."""
+"""The first run and the settings, as forms without scripts: from nothing to a run."""
 
 from __future__ import annotations
 

@@ -101,11 +101,11 @@ class LoginDesk:
         self._wait(counted)
         step = matching_step(kept.totp_secret, code, self._clock.now())
         if step is not None and self._accounts.use_totp(name, step):
-            how = "password and one-time code"
+            how = "password+code"
         elif step is None and self._accounts.use_recovery(name, recovery_digest(code)):
-            how = "password and recovery code"
+            how = "password+recovery"
         else:
-            self._note_failure(kept, asking, "one-time code")
+            self._note_failure(kept, asking, "code")
             raise LoginError(
                 _("The code is wrong, or was used already."),
                 hint=_("Wait for the next one, or use a recovery code."),
@@ -113,6 +113,23 @@ class LoginDesk:
         self._throttle.succeeded(counted)
         self._sessions.end(token)
         return self._enter(kept, asking, how)
+
+    def check_password(self, name: str, password: str, asking: Asking) -> None:
+        """Raise LoginError unless this is the password of an account, LoginWaitError for now."""
+        kept = self._accounts.account(name)
+        counted = self._counted(name, kept, asking)
+        self._wait(counted)
+        if kept is None or not self._passwords.matches(password, kept.password):
+            self._note_failure(kept, asking, "password-again")
+            raise LoginError(_("The password is wrong."))
+        self._throttle.succeeded(counted)
+
+    def renewed(self, name: str, asking: Asking) -> Entered:
+        """Begin a session in the place of one that has just been proven; a new token."""
+        kept = self._accounts.account(name)
+        if kept is None:
+            raise LoginError(_("This account is disabled."))
+        return Entered(name, self._sessions.begin(name, asking.address), False, _device_of(kept))
 
     def by_link(self, name: str, asking: Asking) -> Entered:
         """Let in who used a link of this account; a one-time code is asked for all the same."""

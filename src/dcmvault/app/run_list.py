@@ -27,7 +27,7 @@ class RunFilter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run, its counters now, and its report without studies."""
+    """A run, its counters now, and its report without studies (in lists: without instances)."""
 
     record: RunRecord
     progress: RunProgress
@@ -50,7 +50,7 @@ def run_rows(
     workplace: Workplace, limit: int, wanted: RunFilter = RunFilter.ALL
 ) -> tuple[list[RunRow], bool]:
     """List the newest runs that are wanted; also say whether there are more."""
-    rows = []
+    rows: list[RunRow] = []
     for row in _rows(workplace, limit if wanted is RunFilter.ALL else _MOST_RUNS, wanted):
         if len(rows) == limit:
             return rows, True
@@ -79,4 +79,5 @@ def run_row(workplace: Workplace, run: str) -> RunRow:
 
 def _row(workplace: Workplace, record: RunRecord) -> RunRow:
     runs = workplace.catalogue.runs
-    return RunRow(record, runs.progress(record.run_id), runs.report(record.run_id, studies=False))
+    report = runs.report(record.run_id, studies=False, items=False)
+    return RunRow(record, runs.progress(record.run_id), report)

@@ -59,20 +59,19 @@ _BY_STATE: Mapping[ItemState, tuple[str, str, str]] = {
 _UNFINISHED = ("unfinished", "the run ended before it reached the asked level", "run it again")
 
 
-def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> RunReport:
-    """Assemble the report of the run with this row; `studies` asks for its study reports."""
+def assemble_report(
+    connection: sa.Connection, run: Any, *, studies: bool, items: bool
+) -> RunReport:
+    """Assemble the report of the run with this row.
+
+    `studies` asks for its study reports, `items` for every instance of which there is something to
+    say, and for the number of studies.
+    """
     parts = read_parts(connection, run_destinations.c.run_id == run.id)
-    unreadable = connection.execute(
-        sa.select(run_unreadable, entries.c.locator)
-        .join(entries, entries.c.id == run_unreadable.c.entry_id)
-        .where(run_unreadable.c.run_id == run.id)
-        .order_by(run_unreadable.c.entry_id)
-    ).all()
+    unreadable = count_unreadable(connection, run.id)
     ended = run.state in ENDED_RUNS
-    reports = tuple(
-        destination_report(part, unreadable=len(unreadable), ended=ended) for part in parts
-    )
-    touched = _touched_studies(connection, [part.id for part in parts])
+    reports = tuple(destination_report(part, unreadable=unreadable, ended=ended) for part in parts)
+    touched = _touched_studies(connection, [part.id for part in parts]) if items else {}
     return RunReport(
         run_id=RunId(run.run_id),
         request=requests.from_text(run.request),
@@ -83,10 +82,10 @@ def assemble_report(connection: sa.Connection, run: Any, *, studies: bool) -> Ru
         studies=len({uid for uids in touched.values() for uid in uids}),
         not_dicom=run.not_dicom,
         gone=run.gone,
-        exit_status=exit_status(connection, run, reports, unreadable=len(unreadable)),
+        exit_status=exit_status(connection, run, reports, unreadable=unreadable),
         stages=json.loads(run.stages),
-        failures=tuple(_failures(connection, parts, unreadable, ended=ended)),
-        warned=tuple(_warned(connection, parts)),
+        failures=tuple(_failures(connection, run, parts, ended=ended)) if items else (),
+        warned=tuple(_warned(connection, parts)) if items else (),
         warnings=tuple(json.loads(run.warnings)),
         diversions=tuple(diversions(connection, run.id)),
         study_reports=tuple(study_reports(connection, run, parts, touched)) if studies else (),
@@ -283,8 +282,14 @@ def _warned(connection: sa.Connection, parts: Sequence[Any]) -> Iterator[Failure
 
 
 def _failures(
-    connection: sa.Connection, parts: Sequence[Any], unreadable: Sequence[Any], *, ended: bool
+    connection: sa.Connection, run: Any, parts: Sequence[Any], *, ended: bool
 ) -> Iterator[Failure]:
+    unreadable = connection.execute(
+        sa.select(run_unreadable, entries.c.locator)
+        .join(entries, entries.c.id == run_unreadable.c.entry_id)
+        .where(run_unreadable.c.run_id == run.id)
+        .order_by(run_unreadable.c.entry_id)
+    ).all()
     wanted = [
         state
         for state in ItemState

@@ -244,10 +244,14 @@ class RunsInDatabase:
             ).all()
         return _progress(row, parts)
 
-    def report(self, run_id: RunId, *, studies: bool = True) -> RunReport:
-        """Assemble the report of a run, finished or not."""
+    def report(self, run_id: RunId, *, studies: bool = True, items: bool = True) -> RunReport:
+        """Assemble the report of a run, finished or not.
+
+        Without `items` it is quick for any run: no instance is named, no study counted.
+        """
         with self.database.read() as connection:
-            return assemble_report(connection, _row(connection, run_id), studies=studies)
+            row = _row(connection, run_id)
+            return assemble_report(connection, row, studies=studies and items, items=items)
 
     def jobs(self, *, open_only: bool = True, limit: int = 1000) -> list[Job]:
         """List jobs in queue order: by priority, then as planned."""

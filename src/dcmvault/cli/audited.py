@@ -50,6 +50,11 @@ def _change(kind: AuditKind, *told: str) -> _Rule:
     return _Rule(kind, _VAULT, told, changes=True, unless=("dry_run", "listed"))
 
 
+def _account(*told: str) -> _Rule:
+    """Tell a command that changes who may come into the dashboard."""
+    return _Rule(AuditKind.ACCOUNTS, (), ("name", *told))
+
+
 _RULES: Mapping[str, _Rule] = {
     "backup": _Rule(AuditKind.RUN_ASKED, ("source",), ("to", "strategy", "level"), changes=True),
     "run": _Rule(AuditKind.RUN_ASKED, (), ("plan",), changes=True),
@@ -84,6 +89,12 @@ _RULES: Mapping[str, _Rule] = {
     "schedule enable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
     "schedule disable": _Rule(AuditKind.WORK_STEERED, (), ("name",)),
     "queue prioritise": _Rule(AuditKind.WORK_STEERED, (), ("job", "priority")),
+    "web user add": _account("role", "link"),
+    "web user password": _account("remove_codes"),
+    "web user role": _account("role"),
+    "web user disable": _account("enable"),
+    "web user remove": _account(),
+    "web user link": _account(),
     "rules reset": _Rule(AuditKind.CONFIGURATION, changes=True),
     "config init": _Rule(AuditKind.CONFIGURATION, changes=True),
 }

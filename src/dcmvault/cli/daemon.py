@@ -57,12 +57,16 @@ class _Says:
                     "working": daemon.working,
                     "listener_port": daemon.listener_port or None,
                     "token": daemon.token or None,
+                    "first_link": daemon.first_link or None,
                 },
             )
             return
         say(_("The daemon runs. Its API: %s. Ctrl-C ends it.") % daemon.address)
         if daemon.token:
             say(_("The token of the API, shown this once: %s") % daemon.token)
+        if daemon.first_link:
+            say(_("Begin here, on this machine; the link works once, for an hour:"))
+            say(f"  {daemon.first_link}")
         if daemon.listener_port:
             say(_("What is sent to port %d is backed up as it comes.") % daemon.listener_port)
         if missing_assets():

@@ -167,6 +167,9 @@ def _web_table() -> list[str]:
         f"port = {web.port}",
         '# names = ["backup.example.org"]',
         '# tls_certificate_file = "/etc/dcmvault/web.pem"',
+        *comment(_("When somebody has to log in to the dashboard again.")),
+        f"idle_minutes = {web.idle_minutes}",
+        f"session_hours = {web.session_hours}",
     ]
 
 

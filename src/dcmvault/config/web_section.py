@@ -56,6 +56,14 @@ class WebSection(Section):
         """Whether connections are encrypted."""
         return bool(self.tls_certificate_file)
 
+    def address(self, port: int) -> str:
+        """Return where a browser on this machine finds the dashboard."""
+        listens = ip_address(self.host)
+        if listens.is_unspecified:
+            listens = ip_address("::1" if listens.version == 6 else "127.0.0.1")
+        host = f"[{listens}]" if listens.version == 6 else str(listens)
+        return f"{'https' if self.has_tls else 'http'}://{host}:{port}"
+
     @model_validator(mode="after")
     def _is_safe_and_whole(self) -> Self:
         try:

@@ -17,6 +17,7 @@ from dcmvault.app.metrics import WorkplaceMetrics
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
+from dcmvault.config.web_section import WebSection
 from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.duties import NEWS, RELOADING, duties_of
 from dcmvault.daemon.listening import protecting
@@ -24,7 +25,7 @@ from dcmvault.daemon.loops import Loops
 from dcmvault.daemon.reloading import Reloaded, Reloading, as_data
 from dcmvault.web.api import build_api
 from dcmvault.web.backstage import Backstage
-from dcmvault.web.doors import doors_of
+from dcmvault.web.doors import Doors, doors_of
 from dcmvault.web.event_stream import EventStream
 from dcmvault.web.server import ApiPort
 
@@ -44,6 +45,8 @@ class Running:
     address: str
     #: The token of the API where it was made just now: to be shown once. Else empty.
     token: str
+    #: The link that makes the first account; empty once there is one.
+    first_link: str
     #: Whether this process works already; else a command does, and is followed by this process.
     working: bool
     #: Where what is pushed to us is taken; 0 where no plan takes it.
@@ -99,9 +102,17 @@ def running(
                 loops.hasten(RELOADING)
 
             listener_port = listening[1] if listening else 0
-            yield Running(server.address, token, working, listener_port, reload)
+            first_link = _first_link(backstage.doors, settings.web, server.address)
+            yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
             _end(workplace, stream, server, loops)
+
+
+def _first_link(doors: Doors, web: WebSection, address: str) -> str:
+    if doors.accounts.accounts():
+        return ""
+    token, _expires_at = doors.accounts.make_link()
+    return f"{web.address(int(address.rpartition(':')[2]))}/welcome/{token}"
 
 
 def _end(workplace: Workplace, stream: EventStream, server: ApiPort, loops: Loops) -> None:

@@ -444,8 +444,8 @@ class RunMeter(Protocol):
         """Return live counters, cheaply."""
         ...
 
-    def report(self, run_id: RunId, *, studies: bool = True) -> RunReport:
-        """Assemble the report of a run, finished or not."""
+    def report(self, run_id: RunId, *, studies: bool = True, items: bool = True) -> RunReport:
+        """Assemble the report of a run, finished or not; without `items` no instance is named."""
         ...
 
 

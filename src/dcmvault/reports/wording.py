@@ -297,6 +297,8 @@ def cause_title(code: str) -> str:
         "library_incomplete": _("Something of the library did not come back"),
         "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
+        "login": _("Somebody could not log in"),
+        "login_wait": _("Too many logins failed"),
         "level_not_supported": _("The destination cannot give this evidence"),
         "vault_missing": _("There is no vault there"),
         "destination_absent": _("The folder is not there"),

@@ -71,6 +71,10 @@ class Doors:
             self.sessions.shows_names(opened),
         )
 
+    def still_in(self, visitor: Visitor) -> bool:
+        """Say whether somebody whose request goes on and on may still be answered."""
+        return visitor.opened is None or bool(self.sessions.open(visitor.token, is_used=False))
+
     def let_in(self, answer: Response, entered: Entered) -> None:
         """Give a browser the cookies of a login."""
         # Without an age: the session of the browser ends it, ours long before.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from time import monotonic
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -12,6 +14,8 @@ from dcmvault.web.event_stream import Event, EventStream, Listener
 
 #: Seconds without an event until a comment shows that the line is alive.
 _HEARTBEAT_S = 15.0
+#: Seconds between looks whether who listens still may.
+_LOOK_S = 10.0
 #: Seconds that a client may take to take what is sent.
 _WRITING_S = 10.0
 #: Milliseconds that clients wait before they come back.
@@ -23,14 +27,21 @@ _MISSED = b"event: missed\ndata: {}\n\n"
 
 
 class EventResponse(Response):
-    """Streams events to one client, until it goes, is too slow, or all streams are closed."""
+    """Streams events to one client, until it goes, is too slow, or may listen no more."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, stream: EventStream, topics: Collection[str], last_id: str) -> None:
+    def __init__(
+        self,
+        stream: EventStream,
+        topics: Collection[str],
+        last_id: str,
+        still_in: Callable[[], bool] | None = None,
+    ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._stream = stream
+        self._still_in = still_in
         # Raises where too many listen, while an error can still be answered.
         self._listener, self._is_all = stream.listen(topics, last_id)
 
@@ -41,7 +52,13 @@ class EventResponse(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             beginning = f"retry: {_RETRY_MS}\n\n".encode()
             await _write(send, beginning + (b"" if self._is_all else _MISSED))
+            looked_at = 0.0
             while not self._listener.has_ended:
+                # A session may end while its stream goes on.
+                if self._still_in and (now := monotonic()) - looked_at >= _LOOK_S:
+                    looked_at = now
+                    if not await run_in_threadpool(self._still_in):
+                        break
                 events = await self._listener.next(_HEARTBEAT_S)
                 if not self._listener.has_ended:
                     await _write(send, b"".join(map(self._coded, events)) or _HEARTBEAT)

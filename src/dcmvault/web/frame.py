@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -13,6 +15,7 @@ from dcmvault.app.glance import Glance, glance
 from dcmvault.i18n import language
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.navigation import Entry, navigation
+from dcmvault.web.patients import may_reveal, patient, shown_until
 from dcmvault.web.rendering import render
 from dcmvault.web.visitors import visitor_of
 
@@ -41,6 +44,12 @@ class Frame:
     csrf: str
     #: Who looks at it; empty for who holds the token of the API.
     person: str
+    #: What is shown of a patient's name to who looks at it.
+    patient: Callable[[str], str]
+    #: Until when names of patients are shown; None while they are hidden.
+    names_until: datetime | None
+    #: Whether names of patients can be revealed.
+    may_reveal: bool
     version: str = __version__
 
 
@@ -61,7 +70,8 @@ def page(
 
 def _frame(request: Request) -> Frame:
     behind: Backstage = request.app.state.backstage
-    is_known = visitor_of(request) is not None
+    visitor = visitor_of(request)
+    is_known = visitor is not None
     known: Collection[str] = request.app.state.pages
     theme = request.cookies.get(THEME_COOKIE, "")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -73,4 +83,7 @@ def _frame(request: Request) -> Frame:
         glance=glance(behind.workplace) if is_known else None,
         csrf=getattr(request.state, "csrf", ""),
         person=getattr(request.state, "person", ""),
+        patient=partial(patient, visitor),
+        names_until=shown_until(visitor),
+        may_reveal=may_reveal(visitor),
     )

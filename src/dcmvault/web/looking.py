@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
@@ -140,6 +141,7 @@ def alerts(behind: Behind) -> dict[str, object]:
 )
 async def events(
     behind: Behind,
+    visitor: By,
     topics: Annotated[str, Query(max_length=200, description="separated by commas")] = "",
     last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> Response:
@@ -152,6 +154,8 @@ async def events(
     if not asked <= known:
         raise HTTPException(422, "topics are: " + ", ".join(sorted(known)))
     try:
-        return EventResponse(behind.events, asked, last_event_id)
+        # Who holds the token of the API holds it for ever; a session ends.
+        still_in = partial(behind.doors.still_in, visitor) if visitor.opened else None
+        return EventResponse(behind.events, asked, last_event_id, still_in)
     except TooManyListenersError:
         raise HTTPException(503, "as many listen as may; close other streams first") from None

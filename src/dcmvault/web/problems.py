@@ -50,4 +50,6 @@ def told_by_status(request: Request, status: int) -> Response:
 
 
 def _problem(request: Request, status: int, title: str, hint: str) -> HTMLResponse:
-    return page(request, "problems/problem.html", status=status, title=title, hint=hint)
+    tone = "bad" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "claim"
+    template = "problems/problem.html"
+    return page(request, template, status=status, title=title, hint=hint, tone=tone)

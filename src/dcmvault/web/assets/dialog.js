@@ -18,6 +18,14 @@ document.addEventListener("click", (event) => {
   }
 });
 
+for (const failed of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(failed, (event) => {
+    // A page that brings itself up to date tries again by itself.
+    if (event.detail.requestConfig?.headers["X-Unasked"]) return;
+    document.dispatchEvent(new CustomEvent("toast", { detail: { template: "toast-failed" } }));
+  });
+}
+
 document.addEventListener("toast", (event) => {
   const { words, template } = event.detail;
   const toast = document.createElement("div");

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from dcmvault.web import asset_files
+from dcmvault.web import asset_files, patients
 from dcmvault.web.pages import (
+    account,
     appearance,
     login,
     overview,
@@ -27,6 +28,8 @@ ROUTERS: Sequence[APIRouter] = (
     wizard_check.router,
     trials.router,
     login.router,
+    account.router,
+    patients.router,
     appearance.router,
     asset_files.router,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -92,15 +92,17 @@ def run(request: Request, behind: Behind, by: By, run_id: str) -> HTMLResponse:
     report = spoken(redacted(row.report, by.privacy(behind.workplace.settings.privacy)))
     if not names.shows_addresses:
         report = with_names(report, names.all_names())
+    line = run_line(row, names)
     return page(
         request,
         "runs/run.html",
-        line=run_line(row, names),
+        line=line,
+        names=names,
         kind=kind_label(report.request.kind),
         report=report,
         verdict=verdict(report),
         figures=figures(report),
-        facts=facts(report),
+        facts=facts(replace(report, request=replace(report.request, source=line.source))),
         parts=[_part(part, report, names) for part in report.destinations],
         stages=stages_bar(report),
         groups=by_cause(report.failures),

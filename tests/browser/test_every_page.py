@@ -1,0 +1,146 @@
+"""What holds for every page: reached from the navigation, in both languages, themes and sizes."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+from scripts.dashboard_demo import Dashboard, axe
+from tests.browser.conftest import OpenPage
+
+pytestmark = pytest.mark.peers
+
+#: Bytes that a page may cost whoever sees it for the first time.
+FIRST_LOAD = 300_000
+
+
+def _paths(page: Page) -> list[str]:
+    """List the pages of the navigation, one run, and a page that is not there."""
+    links = page.locator(".side a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    page.goto("/runs?show=short")
+    run = page.locator("main .row-link").first.get_attribute("href")
+    assert run is not None
+    return [*links, run, "/nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("language", "theme", "width"),
+    [("en", "light", 1280), ("pt-BR", "dark", 1280), ("pt-BR", "light", 360), ("en", "dark", 320)],
+)
+def test_every_page_can_be_used_by_everybody(
+    open_page: OpenPage, language: str, theme: str, width: int
+) -> None:
+    """Nothing serious for axe, nothing wider than the window, no programmer's word for nothing."""
+    page = open_page("/", language=language, theme=theme, width=width)
+    for path in _paths(page):
+        page.goto(path)
+        assert page.locator("html").get_attribute("lang") == language
+        assert page.locator("h1").count() == 1, path
+        assert axe(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        words = set(page.locator("body").inner_text().split())
+        assert not {"None", "undefined", "NaN"} & words, path
+
+
+def test_a_first_visit_costs_little(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.wait_for_load_state("load")
+    sizes = page.evaluate(
+        "[...performance.getEntriesByType('navigation'), "
+        "...performance.getEntriesByType('resource')].map(one => [one.name, one.transferSize])"
+    )
+    assert sum(size for _name, size in sizes) <= FIRST_LOAD, sizes
+
+
+def test_pages_are_reached_by_keyboard_alone(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("g")
+    page.keyboard.press("u")
+    page.wait_for_url("**/runs")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
+
+
+def test_language_and_theme_stay_as_chosen(open_page: OpenPage) -> None:
+    page = open_page("/runs?show=short")
+    for theme in ("dark", "light", "system"):
+        page.locator(".top-end summary").first.click()
+        page.locator(f"button[name=theme][value={theme}]").click()
+        page.reload()
+        shown = page.locator("html").get_attribute("data-theme")
+        assert shown == (None if theme == "system" else theme)
+    page.locator(".top-end summary").first.click()
+    page.get_by_role("button", name="Português").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Execuções e relatórios")
+    assert page.url.endswith("/runs?show=short")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_phone_has_all_pages_in_its_menu(open_page: OpenPage, scripts: bool) -> None:
+    page = open_page("/", width=360, has_scripts=scripts)
+    page.locator(".narrow-menu summary").click()
+    page.locator(".narrow-menu a", has_text="Runs and reports").click()
+    page.wait_for_url("**/runs")
+
+
+def test_one_stream_tells_a_page_what_happens(open_page: OpenPage, board: Dashboard) -> None:
+    """A run that begins elsewhere shows up in a list that is open, and the tab has one stream."""
+    page = open_page("/").context.new_page()
+    streams: list[str] = []
+    page.on("request", lambda one: streams.append(one.url) if "/api/events" in one.url else None)
+    with page.expect_request("**/api/events*"):
+        page.goto("/runs")
+    rows = page.locator("main tbody tr")
+    before = rows.count()
+    assert board.run("backup", "workstation", "--to", "copies", "--strategy", "full") == 0
+    expect(rows).to_have_count(before + 1, timeout=60_000)
+    assert len(streams) == 1
+
+
+#: Lets a test say whether a tab is looked at, and remembers the streams that it had.
+WATCHED = """
+window.looked = true;
+Object.defineProperty(document, "hidden", { get: () => !window.looked });
+window.streams = [];
+window.EventSource = class extends EventSource {
+  constructor(...all) { super(...all); window.streams.push(this); }
+};
+window.lookAway = (away) => {
+  window.looked = !away;
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+window.openStreams = () => window.streams.filter((one) => one.readyState !== 2).length;
+"""
+
+
+def test_a_tab_that_nobody_looks_at_has_no_stream(open_page: OpenPage) -> None:
+    """It is looked at anew when somebody comes back."""
+    page = open_page("/").context.new_page()
+    page.add_init_script(WATCHED)
+    page.goto("/runs")
+    page.wait_for_function("window.streams.some((one) => one.readyState === 1)")
+    page.evaluate("window.lookAway(true)")
+    assert page.evaluate("window.openStreams()") == 0
+    page.evaluate("document.querySelector('#state').textContent = 'old'")
+    with page.expect_response(lambda one: one.request.headers.get("hx-request") == "true"):
+        page.evaluate("window.lookAway(false)")
+    expect(page.locator("#state")).not_to_have_text("old")
+    assert page.evaluate("window.openStreams()") == 1
+
+
+def test_what_is_opened_stays_open_while_the_page_is_brought_up_to_date(
+    open_page: OpenPage,
+) -> None:
+    page = open_page("/runs?show=short")
+    page.locator("main .row-link").first.click()
+    page.wait_for_url("**/runs/2*")
+    details = page.locator("main details").first
+    details.locator("summary").click()
+    with page.expect_response(lambda one: one.request.headers.get("hx-request") == "true"):
+        page.evaluate("htmx.trigger('[hx-trigger]', 'sse:run')")
+    expect(details).to_have_attribute("open", "")

@@ -263,6 +263,6 @@ def _read(field: FieldView, text: str) -> TomlValue:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             _("“%(key)s” cannot be read: %(reason)s.") % {"key": field.key, "reason": error},
-            hint=_("Texts stand in quotes, lists in [brackets], tables in {braces}."),
+            hint=_("Texts stand in quotes, lists in [brackets], tables in braces."),
         ) from None
     return value

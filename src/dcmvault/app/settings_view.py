@@ -47,6 +47,13 @@ _SECRETS = frozenset(
 )
 
 
+#: Fields that name tables, and of which family.
+_REFERENCES = {
+    "plans": {"sources": "sources", "destinations": "destinations"},
+    "schedules": {"plan": "plans", "window": "windows"},
+}
+
+
 class FieldKind(StrEnum):
     """How a value is typed."""
 
@@ -151,6 +158,31 @@ def added_table(family: str, typed: Mapping[str, str]) -> list[Edit]:
     else:
         values["closed"] = [{"days": "mon-fri", "from": "08:00", "to": "18:00"}]
     return [AddTable((family, name), values)]
+
+
+def removed_table(settings: Settings, path: tuple[str, ...]) -> list[Edit]:
+    """Return the edits that take a table out; UsageError while something refers to it.
+
+    A plan would take the name of a source that is gone for a folder.
+    """
+    users = [
+        f"{family}.{name}"
+        for family, fields in _REFERENCES.items()
+        for name, section in getattr(settings, family).items()
+        for field, meant in fields.items()
+        if path == (meant, path[-1]) and path[-1] in _names_in(getattr(section, field))
+    ]
+    if users:
+        raise UsageError(
+            _("“%(name)s” is used by %(users)s.")
+            % {"name": ".".join(path), "users": ", ".join(users)},
+            hint=_("Change or remove that first."),
+        )
+    return [RemoveKey(path)]
+
+
+def _names_in(value: object) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, tuple) else ()
 
 
 def edits_as_data(edits: Sequence[Edit]) -> list[list[Any]]:

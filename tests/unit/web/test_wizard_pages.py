@@ -79,7 +79,7 @@ def test_from_nothing_to_a_run(dashboard: Dashboard, browser: Browser, tmp_path:
 
     saved = browser.post("/wizard/save", {"digest": _digest(browser.get("/wizard/check"))})
     assert saved.status == 200
-    assert saved.text.count("<li><code>") >= 6
+    assert saved.text.count("<li><code>") == 4
     text = config_path(home).read_text()
     assert _SECRET not in text
     assert 'passphrase = "file:' in text

@@ -17,10 +17,11 @@ from dcmvault.app.settings_view import (
     edits_as_data,
     edits_from_data,
     families,
+    removed_table,
     section_view,
     typed_edits,
 )
-from dcmvault.config.editing import Edit, RemoveKey
+from dcmvault.config.editing import Edit
 from dcmvault.config.load import load_settings
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
@@ -70,7 +71,7 @@ def propose(request: Request, behind: Behind, fields: Fields) -> Response:
     try:
         settings = _settings(behind)
         if fields.get("what") == "remove":
-            edits: list[Edit] = [RemoveKey(path)]
+            edits = removed_table(settings, path)
         elif fields.get("what") == "add":
             edits = added_table(fields.get("family", ""), fields)
         else:

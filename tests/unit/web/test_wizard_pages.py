@@ -95,7 +95,7 @@ def test_from_nothing_to_a_run(dashboard: Dashboard, browser: Browser, tmp_path:
     _went(browser.post("/wizard/start", {"what": "all"}), "/runs")
     assert load_settings(config_path(home)).schedules["main"].enabled
     assert load_draft(home).sources == ()
-    kinds = [line["kind"] for line in dashboard.journal()]
+    kinds = [line["event"] for line in dashboard.journal()]
     assert {"configuration.changed", "vault.made", "run.asked"} <= {*kinds}
 
 

@@ -34,9 +34,9 @@ def keep_secret(home: Path, what: str, secret: str) -> str:
     try:
         put_private(path, f"{secret}\n".encode())
     except (OSError, UnicodeEncodeError) as error:
+        reason = getattr(error, "strerror", None) or _("not UTF-8 text")
         raise StateError(
-            _("The file for a secret cannot be written."),
-            hint=f"{path}: {getattr(error, 'strerror', None) or _('not UTF-8 text')}",
+            _("The file for a secret cannot be written."), hint=f"{path}: {reason}"
         ) from None
     return f"file:{path}"
 

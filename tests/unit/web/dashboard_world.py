@@ -176,6 +176,8 @@ class Browser:
 
         scope = {
             "type": "http",
+            # As uvicorn says it: a page that is streamed is not ended by what `receive` tells.
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
             "path": parts.path,
             "raw_path": parts.path.encode(),

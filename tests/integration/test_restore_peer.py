@@ -126,14 +126,17 @@ def test_to_a_pacs_and_again(
 def test_to_a_dicomweb_service_and_again(
     home: Path, world: World, source: Path, pacs: Orthanc, tmp_path: Path
 ) -> None:
-    """All comes back by STOW-RS; again nothing is sent; what was lost there is sent again."""
+    """All comes back by STOW-RS, proven; again nothing is sent; what was lost is sent again."""
     certificate = tmp_path / "restored.json"
     asked = ("restore", f"vault:{world.place}", f"dicomweb+{pacs.http_url}/dicom-web")
     said(*asked, "--certificate", certificate)
     assert pacs.instances() == sops(source)
     certified = json.loads(certificate.read_text())
     assert certified["is_complete"]
-    assert certified["level"] == "complete"
+    assert certified["level"] == "proven"
+    assert certified["files"]["proven"] == len(pacs.instances())
+    # As everywhere, what is asked for counts.
+    assert said(*asked, "--verify", "complete")["level"] == "complete"
     assert said(*asked)["bytes"]["transferred"] == 0
     pacs.delete(sops(source / "two")[0])
     assert said(*asked)["bytes"]["transferred"] > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, cast
 
@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.ports.metrics import Metrics
+from dcmvault.web.background import Background
 from dcmvault.web.doors import Doors
 from dcmvault.web.event_stream import EventStream
 
@@ -27,6 +28,8 @@ class Backstage:
     #: What the daemon says of itself, JSON-able.
     about: Callable[[], Mapping[str, object]]
     doors: Doors
+    #: Whoever makes this closes it.
+    background: Background = field(default_factory=Background)
 
 
 def _backstage(request: Request) -> Backstage:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, login, overview, runs
+from dcmvault.web.pages import account, appearance, login, overview, restore, runs, work
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    restore.router,
     runs.router,
+    work.router,
     login.router,
     account.router,
     patients.router,

@@ -79,7 +79,7 @@ def started(browser: Browser, page: Answer) -> Answer:
 def test_one_study_is_counted_restored_proven_and_taken_along(
     dashboard: Dashboard, operator: Browser
 ) -> None:
-    page = counted(operator, study=make_uid("study", "one"))
+    page = counted(operator, study=make_uid("one"))
     assert "This would come back" in page.text
     assert "<b>2</b><span>files" in page.text
     page = started(operator, page)
@@ -96,7 +96,7 @@ def test_one_study_is_counted_restored_proven_and_taken_along(
     certificate = operator.get(f"{where[1]}/certificate.json").json
     assert certificate["exit_status"] == 0
     assert [one["study_instance_uid"] for one in certificate["studies"]] == [
-        make_uid("study", "one")
+        make_uid("one")
     ]
     assert operator.get(f"{where[1]}/certificate").status == 200
     kinds = [line["kind"] for line in dashboard.journal()]
@@ -137,7 +137,7 @@ def test_who_only_steers_names_no_place_of_their_own(operator: Browser, tmp_path
     [
         ({"study": "1.2.3"}, "holds no study"),
         ({"snapshot": "zzz"}, "zzz"),
-        ({"patient": "NOBODY"}, "NOBODY"),
+        ({"patient": "NOBODY"}, "nothing that was asked for"),
         ({"from": ":other"}, "No place is named"),
         ({"first": "2026-02-01", "last": "2026-01-01"}, "The first date is after the last"),
         ({"first": "x"}, "is no date"),
@@ -155,7 +155,7 @@ def test_what_cannot_be_is_told_in_words(
 
 
 def test_a_restore_to_a_pacs_is_a_run(operator: Browser) -> None:
-    page = started(operator, counted(operator, to="pacs", study=make_uid("study", "two")))
+    page = started(operator, counted(operator, to="pacs", study=make_uid("two")))
     assert re.search(r'href="/runs/[^"]+"', page.text)
     where = re.search(r"hx-get=\"(/restore/done/[0-9a-f]+)\"", page.text)
     assert where is not None

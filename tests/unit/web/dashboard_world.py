@@ -176,6 +176,8 @@ class Browser:
 
         scope = {
             "type": "http",
+            # Of this version on a body is sent until sending fails: nobody asks who left.
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
             "path": parts.path,
             "raw_path": parts.path.encode(),

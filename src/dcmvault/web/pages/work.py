@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
@@ -16,7 +18,8 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(needs(Role.OPE
 @router.get("/work/{work_id}")
 def work(request: Request, behind: Behind, work_id: str) -> Response:
     """Show how far it is; once it is done, lead to its result."""
-    found = behind.background.find(work_id)
+    # As it stands now: it may end while the page is made.
+    found = copy(behind.background.find(work_id))
     if found.state is WorkState.DONE:
         if "hx-request" in request.headers:
             return Response(headers={"HX-Redirect": found.result_path})

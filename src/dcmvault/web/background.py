@@ -189,7 +189,7 @@ def _ended(work: Work) -> Iterator[None]:
     except DcmvaultError as error:
         work.message, work.hint = error.message, error.hint
         work.state = WorkState.FAILED
-    except Exception:
+    except Exception:  # noqa: BLE001 - the outermost frame of the thread; the log has the rest
         _log.exception("work in the background ended by a defect")
         work.message = _("Something unexpected happened; this is a defect of dcmvault.")
         work.hint = _("Backups go on. The log of the daemon has the details.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
@@ -22,19 +21,21 @@ from dcmvault.app.restore_preview import RestorePreview, preview_restore
 from dcmvault.app.restore_report import RestoreProgress, RestoreRequest
 from dcmvault.app.run_list import run_row
 from dcmvault.app.status import recent_drills
+from dcmvault.app.vault_contents import stored_time
 from dcmvault.errors import DcmvaultError, UsageError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditKind
 from dcmvault.model.drill import Drill
 from dcmvault.scratch import scratch_folder
-from dcmvault.web.background import Background, Progress, Work, WorkState
+from dcmvault.web.background import Progress, Work, WorkState
 from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
 from dcmvault.web.pages.place_words import names_for
 from dcmvault.web.pages.places_offered import OTHER, peers, readable_places, vaults
 from dcmvault.web.pages.restore_form import DOWNLOAD, RestoreOrder, order_of, typed
+from dcmvault.web.pages.results import result_of
 from dcmvault.web.pages.run_words import run_line
 from dcmvault.web.pages.runs import REPORT_POLICY
 from dcmvault.web.roles import Role, needs
@@ -46,9 +47,9 @@ _ZIP = "restored.zip"
 _DRILLS = 10
 _MOST_DRILLED = 1000
 _MOST_NAMED = 50
+#: Characters of a snapshot's name that tell it from others: its number, and 8 digits.
+_SHORT = 17
 _CERTIFICATES = {"html": "text/html; charset=utf-8", "json": "application/json"}
-
-_Result = TypeVar("_Result")
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(needs(Role.OPERATOR))])
 
@@ -58,7 +59,7 @@ def restore_page(request: Request, behind: Behind, by: By) -> HTMLResponse:
     """Ask what is to come back, and show what did lately; `again` names what was counted."""
     fields: Mapping[str, str] = request.query_params
     if again := fields.get("again", ""):
-        fields = _order(_result(behind.background, again, RestorePreview)[0]).fields
+        fields = _order(result_of(behind.background, again, RestorePreview)[0]).fields
     return _form(request, behind, by, fields)
 
 
@@ -90,7 +91,7 @@ def _counted(work: Work, studies: int) -> None:
 @router.get("/restore/checked/{work_id}")
 def checked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLResponse:
     """Show what a restore would bring back."""
-    work, preview = _result(behind.background, work_id, RestorePreview)
+    work, preview = result_of(behind.background, work_id, RestorePreview)
     order = _order(work)
     return page(
         request,
@@ -99,6 +100,7 @@ def checked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLRespo
         order=order,
         chosen=_chosen(order),
         preview=preview,
+        snapshots=[(one.name[:_SHORT], stored_time(one.created_at)) for one in preview.snapshots],
         names=names_for(behind, by),
     )
 
@@ -106,7 +108,7 @@ def checked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLRespo
 @router.post("/restore/start")
 def start(behind: Behind, by: By, steered: Steered, fields: Fields) -> Response:
     """Begin the restore that was counted."""
-    counted, _preview = _result(behind.background, fields.get("work", ""), RestorePreview)
+    counted, _preview = result_of(behind.background, fields.get("work", ""), RestorePreview)
     order = _order(counted)
 
     def do(work: Work) -> FilesRestored | RunStarted:
@@ -200,7 +202,7 @@ def certificate_taken(behind: Behind, by: By, work_id: str, ending: str) -> Resp
 
 
 @router.get("/restore/done/{work_id}/files.zip")
-def files_taken(behind: Behind, by: By, steered: Steered, work_id: str) -> Response:
+def files_taken(behind: Behind, steered: Steered, work_id: str) -> Response:
     """Give the ZIP file to take along; the audit journal tells who took it."""
     work = _done(behind, work_id)
     if not _order(work).is_download or not isinstance(work.result, FilesRestored):
@@ -263,7 +265,7 @@ def _count(text: str) -> int:
 @router.get("/restore/drilled/{work_id}")
 def drilled(request: Request, behind: Behind, by: By, work_id: str) -> HTMLResponse:
     """Show how a drill went."""
-    work, found = _result(behind.background, work_id, Drill)
+    work, found = result_of(behind.background, work_id, Drill)
     names = names_for(behind, by)
     return page(request, "restore/drilled.html", work=work, drill=found, names=names)
 
@@ -317,13 +319,6 @@ def _done(behind: Backstage, work_id: str) -> Work:
 def _order(work: Work) -> RestoreOrder:
     assert isinstance(work.asked, RestoreOrder)
     return work.asked
-
-
-def _result(background: Background, work_id: str, kind: type[_Result]) -> tuple[Work, _Result]:
-    work = background.find(work_id)
-    if not isinstance(work.result, kind):
-        raise UsageError(_("There is no such result."), hint=_("Go back, and ask for it again."))
-    return work, work.result
 
 
 def _chosen(order: RestoreOrder) -> list[tuple[str, str, bool]]:

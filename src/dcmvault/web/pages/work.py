@@ -7,8 +7,8 @@ from copy import copy
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
-from dcmvault.web.backstage import Behind
 from dcmvault.web.background import WorkState
+from dcmvault.web.backstage import Behind
 from dcmvault.web.frame import page
 from dcmvault.web.roles import Role, needs
 

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.integration.rescue_world import PASSPHRASE, World
@@ -66,11 +65,11 @@ def test_what_lacks_is_told_taken_along_and_delivered(
     page = operator.get(f"/compare/act/{found[1]}").text
     assert "This would be delivered" in page
     assert "<b>2</b><span>instances at most" in page
-    assert not runs.recent_runs(10)
+    assert not runs.runs(10)
     answer = operator.post(f"/compare/act/{found[1]}")
     assert answer.status == 303
     assert re.fullmatch(r"/runs/[^/]+", answer.header("location"))
-    (asked,) = runs.recent_runs(10)
+    (asked,) = runs.runs(10)
     assert asked.request.selection.studies == (make_uid("three"),)
     assert {"data.exported", "run.asked"} <= {one["event"] for one in dashboard.journal()}
 

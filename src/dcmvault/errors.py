@@ -382,6 +382,21 @@ class NotificationRefusedError(NotificationError):
     exit_status = 5
 
 
+class NotificationPartlyTakenError(NotificationError):
+    """Some of the recipients were told, and others were refused; `message` names these.
+
+    `left` are those of them whom another attempt may reach; empty where it would not help.
+    """
+
+    code = "notification_partly_taken"
+    retry = Retry.OPERATOR
+    exit_status = 5
+
+    def __init__(self, message: str, *, hint: str = "", left: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.left = left
+
+
 class HookFailedError(DcmvaultError):
     """A command of the user's own failed, and the configuration says that the run fails then."""
 

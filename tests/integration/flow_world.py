@@ -20,6 +20,7 @@ from dcmvault.model.identifiers import JobId, RunId
 from dcmvault.model.job import Job
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest, Strategy
 from dcmvault.model.report import RunReport
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.object_stores.local import LocalStore
 from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.retry import RetryPolicy
@@ -183,6 +184,7 @@ class Flow:
         level: Level | None = None,
         strategy: Strategy = Strategy.INCREMENTAL,
         kind: RunKind = RunKind.BACKUP,
+        selection: Selection = EVERYTHING,
     ) -> Durable:
         """Ask for a run."""
         self._runs += 1
@@ -195,6 +197,7 @@ class Flow:
                 for adapter in adapters
             ),
             strategy,
+            selection=selection,
         )
         run_id = RunId(f"run-{self._runs:03d}")
         return Durable(self.catalogue.runs.ask_for_run(run_id, request, self.clock.now()))

@@ -28,9 +28,20 @@ class Mailbox:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.recipients: list[str] = []
+        #: Who is refused, and with what answer.
+        self.refused: dict[str, str] = {}
         #: What DATA is answered with.
         self.answer = "250 OK"
         self.host, self.port = "127.0.0.1", 0
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a recipient."""
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope

@@ -121,6 +121,9 @@ on_failure = "fail"
     assert summary["error"]["code"] == "hook_failed"
     assert summary["instances"]["stored"] == 4
     assert [one["hook"] for one in _lines(calls)] == ["per_study", "per_study", "post_run"]
+    # What it stored is in the chain of manifests like what other runs stored.
+    links = sorted((home / "manifests" / "chain").glob("*.json"))
+    assert [link.stem.partition("-")[2] for link in links] == [summary["run"]]
     (home / "config.toml").unlink()
     again = summary_of(run_dcmvault("backup", studies, "--to", tmp_path / "copies", "--json"))
     assert again["instances"]["already_held"] == 4

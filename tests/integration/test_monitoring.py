@@ -23,12 +23,11 @@ from tests.integration.story import summary_of
 
 from dcmvault.app.at_destinations import Probed
 from dcmvault.app.looking_after import LookingAfter
-from dcmvault.app.monitoring import Monitoring
+from dcmvault.app.monitoring import Monitoring, WorkProbes
 from dcmvault.app.names import Names
 from dcmvault.app.wiring.workplace import open_workplace
 from dcmvault.catalogue import open_catalogue
 from dcmvault.config.load import load_settings
-from dcmvault.config.settings import Settings
 from dcmvault.model.alert import (
     AlertChange,
     AlertCode,
@@ -44,6 +43,7 @@ from dcmvault.pipeline.retry import Answering
 from dcmvault.ports.samples import RunFigures
 from dcmvault.telemetry.live_file import read_live
 from dcmvault.telemetry.machine import DiskSpace
+from dcmvault.telemetry.meter import ByteMeter
 from dcmvault.telemetry.prometheus import METRICS
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import make_study
@@ -259,11 +259,15 @@ class Watched:
         self.around = Surroundings()
         self.folder = folder
         self.catalogue = open_catalogue(str(folder / "catalogue.sqlite3"))
+        self.probed = Probed()
+        #: What is configured, as TOML.
+        self.configuration = '[destinations.pacs]\naddress = "dicom://PACS@127.0.0.1:104"\n'
         self.restart()
 
     def restart(self) -> None:
         """Forget everything that is not written down, as after kill -9."""
-        settings = Settings()
+        (self.folder / "config.toml").write_text(self.configuration)
+        settings = load_settings(self.folder / "config.toml")
         names = Names(settings, self.catalogue.status.destinations)
         self.monitoring = Monitoring(
             self.folder,
@@ -272,7 +276,7 @@ class Watched:
             names,
             self.around,
             self.around,
-            Probed(),
+            self.probed,
             self.clock.now(),
         )
 
@@ -289,6 +293,90 @@ class Watched:
 
 
 RAISED, CLEARED = AlertChange.RAISED, AlertChange.CLEARED
+
+
+def test_an_alert_ends_with_what_is_not_configured_any_more_and_says_so(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.around.answer = Answering(False, "unreachable")
+    watched.go_on(5)
+    watched.around.answer = Answering(None)
+    # A probe found it down, too, and is not asked again.
+    watched.probed.note(PACS, "unreachable")
+    watched.probed.note(PACS, "unreachable")
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events() == [(AlertCode.DESTINATION_DOWN, RAISED)]
+    watched.configuration = ""
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
+    end = watched.catalogue.alerts.alert_events(1)[0]
+    assert end.figures == {"reason": "not_configured"}
+    watched.catalogue.close()
+
+
+def test_an_alert_of_a_destination_without_a_name_lasts_as_long_as_it_has_work(
+    tmp_path: Path,
+) -> None:
+    watched = Watched(tmp_path)
+    watched.configuration = ""
+    watched.around.is_running = True
+    watched.around.answer = Answering(False, "unreachable")
+    watched.restart()
+    watched.go_on(5)
+    watched.around.answer = Answering(None)
+    watched.go_on(60, moved_bytes=1)
+    assert watched.events() == [(AlertCode.DESTINATION_DOWN, RAISED)]
+    watched.around.is_running = False
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
+    watched.catalogue.close()
+
+
+def test_a_held_source_that_is_not_configured_any_more_is_no_alert_for_ever(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.configuration = f'[sources.library]\naddress = "{tmp_path}"\n'
+    watched.restart()
+    source = watched.catalogue.sources.source(str(tmp_path))
+    watched.catalogue.signs.hold(source, watched.clock.now())
+    watched.go_on(2 * 86_400, 3600)
+    assert watched.events() == [(AlertCode.SOURCE_HELD, RAISED)]
+    watched.configuration = ""
+    watched.restart()
+    watched.go_on(5)
+    assert watched.events()[1:] == [(AlertCode.SOURCE_HELD, CLEARED)]
+    assert watched.catalogue.alerts.alert_events(1)[0].figures == {"reason": "not_configured"}
+    # Its backups are held as before, and a new one of it on a command line is told for a while.
+    assert [held.source_id for held in watched.catalogue.signs.held()] == [source]
+    watched.catalogue.signs.accept(source)
+    watched.catalogue.signs.hold(source, watched.clock.now())
+    watched.go_on(29 * 86_400, 6 * 3600)
+    assert watched.events()[2:] == [(AlertCode.SOURCE_HELD, RAISED)]
+    watched.go_on(2 * 86_400, 6 * 3600)
+    assert watched.events()[3:] == [(AlertCode.SOURCE_HELD, CLEARED)]
+    watched.catalogue.close()
+
+
+def test_a_disk_that_appears_later_is_watched_from_then_on(tmp_path: Path) -> None:
+    """A link that comes to lead to another file system stands for a disk that is mounted."""
+    here = tmp_path.stat().st_dev
+    other = next(one for one in map(Path, ("/dev/shm", "/dev")) if one.stat().st_dev != here)
+    mounted = tmp_path / "mounted"
+    (tmp_path / "config.toml").write_text(
+        f'[destinations.stick]\naddress = "{mounted / "copies"}"\n'
+    )
+    settings = load_settings(tmp_path / "config.toml")
+    catalogue = open_catalogue(str(tmp_path / "catalogue.sqlite3"))
+    names = Names(settings, catalogue.status.destinations)
+    probes = WorkProbes(
+        tmp_path, settings, catalogue.work, names, ByteMeter(), Surroundings(), FakeClock()
+    )
+    assert set(probes.disks()) == {"state"}
+    mounted.symlink_to(other)
+    assert set(probes.disks()) == {"state", "stick"}
+    mounted.unlink()
+    assert set(probes.disks()) == {"state"}
+    catalogue.close()
 
 
 def test_days_of_trouble_raise_each_alert_once_and_clear_it_once(tmp_path: Path) -> None:

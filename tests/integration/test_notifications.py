@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pydicom
@@ -23,6 +24,8 @@ from tests.integration.notify_world import (
 from tests.integration.story import QUICK_RETRIES, summary_of
 from tests.integration.tls_world import Authority
 
+from dcmvault.catalogue import open_catalogue
+from dcmvault.ports.notices import DeliveryState
 from dcmvault.testing.dicom_files import make_study
 from dcmvault.testing.peers import SimulatedPacs
 
@@ -186,6 +189,69 @@ url = "http://127.0.0.1:{closed_port()}/"
     assert (states["nowhere"]["sent"], states["nowhere"]["waiting"]) == (0, 2)
     assert states["nowhere"]["error"]["code"] == "notification_unreachable"
     assert (states["office"]["sent"], states["office"]["waiting"]) == (1, 0)
+
+
+def test_who_is_refused_beside_others_is_told_and_tried_again_alone(
+    run_dcmvault: RunDcmvault, world: World, home: Path
+) -> None:
+    """A mailbox that is full, one that is unknown, and one that gets the mail."""
+    full, unknown = "full@example.org", "unknown@example.org"
+    world.box.refused = {full: "452 full", unknown: "550 unknown"}
+    others = f'["office@example.org", "{full}", "{unknown}"]'
+    world.text = world.text.replace('["office@example.org"]', others)
+    world.configure()
+    summary_of(run_dcmvault("run", "nightly", "--json"))
+    assert world.box.recipients == ["office@example.org"]
+    (office,) = [
+        one
+        for one in json.loads(run_dcmvault("notify", "list", "--json").stdout)["channels"]
+        if one["name"] == "office"
+    ]
+    assert (office["sent"], office["waiting"]) == (0, 1)
+    assert office["error"]["code"] == "notification_partly_taken"
+    assert full in office["error"]["message"]
+    assert unknown in office["error"]["message"]
+    assert f"{unknown} (550)" in run_dcmvault("status").stdout
+    assert (
+        f"✗ office  127.0.0.1 took the mail, but not for {full}"
+        in run_dcmvault("notify", "test", "office").stdout
+    )
+    # Whom another attempt may reach gets it when there is room again; nobody gets it twice.
+    world.box.refused = {}
+    world.box.recipients.clear()
+    catalogue = open_catalogue(str(home / "catalogue.sqlite3"))
+    book = catalogue.notices
+    later = datetime.now(UTC) + timedelta(hours=1)
+    (waiting,) = book.take_due(later, later)
+    assert waiting.recipients_left == (full,)
+    book.settle(
+        waiting.delivery_id, DeliveryState.WAITING, later, next_at=datetime.now(UTC), code="again"
+    )
+    catalogue.close()
+    summary_of(run_dcmvault("verify", "library", "--at", "disk", "--json"))
+    assert sorted(world.box.recipients) == [
+        full,
+        full,
+        "office@example.org",
+        unknown,
+    ]
+
+
+def test_who_is_refused_for_good_is_shown_and_the_others_are_told_once(
+    run_dcmvault: RunDcmvault, world: World
+) -> None:
+    unknown = "unknown@example.org"
+    world.box.refused = {unknown: "550 unknown"}
+    world.text = world.text.replace(
+        '["office@example.org"]', f'["office@example.org", "{unknown}"]'
+    )
+    world.configure()
+    for _night in range(2):
+        summary_of(run_dcmvault("run", "nightly", "--json"))
+    assert world.box.recipients == ["office@example.org"] * 2
+    status = run_dcmvault("status").stdout
+    assert "Channels that do not tell everybody" in status
+    assert f"{unknown} (550)" in status
 
 
 def test_notify_test_says_for_each_channel_what_happened(

@@ -18,6 +18,7 @@ from dcmvault.errors import SourceEmptyError, SourceHeldError
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import new_run_id
 from dcmvault.model.plan import DestinationRequest, RunKind, RunRequest
+from dcmvault.model.selection import EVERYTHING, Selection
 from dcmvault.pipeline.selection import select_from
 from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.signs import SourceSigns
@@ -61,9 +62,13 @@ def _encrypt_and_rename(path: Path) -> None:
     path.rename(path.with_name(path.name + ".locked"))
 
 
-def _accepting(flow: Flow, source: Path, copies: Path) -> Durable:
+def _accepting(
+    flow: Flow, source: Path, copies: Path, selection: Selection = EVERYTHING
+) -> Durable:
     wanted = DestinationRequest(str(copies), Level.PROVEN)
-    request = RunRequest(RunKind.BACKUP, str(source), (wanted,), accept_changes=True)
+    request = RunRequest(
+        RunKind.BACKUP, str(source), (wanted,), selection=selection, accept_changes=True
+    )
     now = flow.clock.now()
     return Durable(flow.catalogue.runs.ask_for_run(new_run_id(now), request, now))
 
@@ -100,6 +105,70 @@ def test_a_source_that_is_spoilt_is_held_until_somebody_accepts_it(
     # And what was held before is still there.
     assert before.items() <= _content(copies).items()
     assert flow.backup(source, str(copies)).exit_status == 0
+
+
+def test_what_is_accepted_of_a_selection_is_accepted_of_nothing_else(
+    flow: Flow, source: Path, tmp_path: Path
+) -> None:
+    copies = tmp_path / "copies"
+    good = make_study(source / "good", key="good", instances=2)
+    flow.backup(source, str(copies))
+    for path in _files(source / "s01") + _files(source / "good"):
+        _change(path)
+    with pytest.raises(SourceHeldError):
+        flow.backup(source, str(copies))
+    chosen = Selection(studies=(good[0].study_instance_uid,))
+    durable = _accepting(flow, source, copies, chosen)
+    flow.carry_out(durable, flow.stages())
+    assert counts_of(flow.report(durable))["stored"] == 2
+    # The rest of the source is held as it was.
+    assert [held.name for held in flow.catalogue.signs.held()] == [str(source)]
+    with pytest.raises(SourceHeldError):
+        flow.backup(source, str(copies))
+
+
+def test_a_backup_of_a_part_does_not_release_a_source_that_shows_nothing(
+    flow: Flow, source: Path, tmp_path: Path
+) -> None:
+    flow.backup(source, str(tmp_path / "copies"))
+    for path in _files(source):
+        _encrypt_and_rename(path)
+    with pytest.raises(SourceEmptyError):
+        flow.backup(source, str(tmp_path / "copies"))
+    durable = flow.ask(source, str(tmp_path / "copies"), selection=Selection(studies=("1.2.3",)))
+    flow.carry_out(durable, flow.stages())
+    assert [held.name for held in flow.catalogue.signs.held()] == [str(source)]
+
+
+def test_what_is_spoilt_bit_by_bit_is_held_within_two_weeks_and_not_after(
+    flow: Flow, source: Path, tmp_path: Path
+) -> None:
+    """One file of twenty each night, which no single backup holds; what is older is forgotten."""
+    copies = tmp_path / "copies"
+    make_study(source / "more", key="more", instances=20)
+    flow.hold = HoldPolicy(instances=2)
+    flow.backup(source, str(copies))
+    files = _files(source)
+    for night in range(8):
+        flow.clock.advance(86_400)
+        _change(files[night])
+        assert flow.backup(source, str(copies)).exit_status == 0
+    flow.clock.advance(86_400)
+    _change(files[8])
+    with pytest.raises(SourceHeldError, match="of 40 instances of this source 9 changed"):
+        flow.backup(source, str(copies))
+    (held,) = flow.catalogue.signs.held()
+    assert held.signs.changed == 9
+    with pytest.raises(SourceHeldError, match="within 14 days"):
+        flow.backup(source, str(copies))
+    durable = _accepting(flow, source, copies)
+    flow.carry_out(durable, flow.stages())
+    assert flow.report(durable).exit_status == 0
+    # What was accepted counts no more, and what is slower than that is what people do.
+    for night in range(9, 19):
+        flow.clock.advance(2 * 86_400)
+        _change(files[night])
+        assert flow.backup(source, str(copies)).exit_status == 0
 
 
 def test_a_source_of_which_every_file_has_another_name_shows_nothing(

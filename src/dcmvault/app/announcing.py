@@ -19,6 +19,7 @@ from dcmvault.config.settings import Settings
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.notice import Event, Notice, Severity
 from dcmvault.model.plan import RunRequest
+from dcmvault.pipeline.notice_times import KEPT_FOR, NEWS_FOR
 from dcmvault.ports.catalogue import RunCatalogue
 from dcmvault.ports.notices import NewsCatalogue, NoticeBook
 from dcmvault.ports.schedules import ScheduleBook
@@ -47,11 +48,11 @@ class Announcer:
         return bool(self.settings.notifications)
 
     def begin(self, now: datetime) -> datetime:
-        """Note since when there are channels; return that."""
+        """Note since when there are channels; return since when what happened is news."""
         since = self.book.marks().get(_SINCE)
         if since is None:
             self.book.mark(_SINCE, now)
-        return since or now
+        return max(since or now, now - NEWS_FOR)
 
     def announce(self, now: datetime) -> datetime | None:
         """Post what is news of runs and plans; return when a plan may become late."""
@@ -60,6 +61,7 @@ class Announcer:
         since = self.begin(now)
         for run_id in self.news.untold_runs(since):
             self.run_ended(run_id)
+        self.news.forget_notices(now - KEPT_FOR)
         return self._lateness(now)
 
     def post(self, notice: Notice) -> None:

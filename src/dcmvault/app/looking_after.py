@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dcmvault.app.alert_ends import with_reasons
 from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
@@ -49,7 +50,9 @@ class LookingAfter:
             *self._debts,
         ]
         try:
-            for change in self._machine.look(now, observations, conditions.NOW_AND_THEN):
+            changes = self._machine.look(now, observations, conditions.NOW_AND_THEN)
+            settings = workplace.settings
+            for change in with_reasons(changes, settings, certificate_files(settings)):
                 apply(alerts, change)
         except BaseException:
             # What was not written down is found anew.

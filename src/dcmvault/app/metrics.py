@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dcmvault import __version__
-from dcmvault.app.monitoring import disk_paths
+from dcmvault.app.monitoring import disk_paths, places_written_to
 from dcmvault.app.names import Names
 from dcmvault.app.status import SourceView, status
 from dcmvault.app.wiring.workplace import Workplace
@@ -87,7 +87,8 @@ def _of_now(workplace: Workplace, now: datetime) -> _Values:
     values["dcmvault_info"] = [((__version__,), 1.0)]
     values["dcmvault_working"] = [((), float(live is not None))]
     if live is None:
-        for name, path in disk_paths(workplace.home, workplace.settings).items():
+        places = places_written_to(workplace.home, workplace.settings)
+        for name, path in disk_paths(places).items():
             if (room := disk_space(path)) is not None:
                 values["dcmvault_disk_free_bytes"].append(((name,), float(room.free)))
                 values["dcmvault_disk_size_bytes"].append(((name,), float(room.total)))

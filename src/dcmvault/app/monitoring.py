@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from dcmvault.app.alert_ends import verdict_of_held, with_reasons
 from dcmvault.app.at_destinations import Probed
 from dcmvault.app.names import Names
 from dcmvault.config.monitoring_section import MonitoringSection
@@ -141,7 +142,8 @@ class WorkProbes:
         self._meter = meter
         self._at_work = at_work
         self._machine = MachineProbe()
-        self._paths = disk_paths(home, settings)
+        # Which of these share a file system changes: disks are plugged in and mounted later.
+        self._places = places_written_to(home, settings)
         self.runs: Callable[[], Sequence[RunFigures]] = _Costly(
             work.unfinished_runs, clock.monotonic
         )
@@ -155,7 +157,7 @@ class WorkProbes:
 
     def disks(self) -> Mapping[str, DiskSpace]:
         """Return the room of each disk that is written to."""
-        rooms = {name: disk_space(path) for name, path in self._paths.items()}
+        rooms = {name: disk_space(path) for name, path in disk_paths(self._places).items()}
         return {name: room for name, room in rooms.items() if room is not None}
 
     def moved(self) -> Mapping[str, int]:
@@ -172,11 +174,8 @@ class WorkProbes:
         return self._names.destination(destination_id)
 
 
-def disk_paths(home: Path, settings: Settings) -> Mapping[str, Path]:
-    """Return the folders on disks that are written to, one for each file system.
-
-    The state folder's disk is `state`; others are called by what is on them first.
-    """
+def places_written_to(home: Path, settings: Settings) -> Mapping[str, Path]:
+    """Return the folders that are written to, by name; the state folder is `state`, and first."""
     places = {"state": home, "spool": settings.listener.spool}
     for name, destination in settings.destinations.items():
         path = getattr(destination.section, "path", None)
@@ -184,6 +183,14 @@ def disk_paths(home: Path, settings: Settings) -> Mapping[str, Path]:
             places[name] = path
     if not any("listener" in section.kind for section in settings.sources.values()):
         del places["spool"]
+    return places
+
+
+def disk_paths(places: Mapping[str, Path]) -> Mapping[str, Path]:
+    """Return those of these places that are on file systems of their own, as they lie now.
+
+    A disk is called by what is on it first.
+    """
     paths: dict[str, Path] = {}
     seen = set()
     for name, path in places.items():
@@ -227,6 +234,7 @@ class Monitoring:
         self._at_work = at_work
         self._probed = probed
         self._began = began
+        self._settings = settings
         self._limits = thresholds_of(settings.monitoring)
         self._sampler = Sampler()
         self._stalling = conditions.Stalling()
@@ -286,7 +294,8 @@ class Monitoring:
                 self._filling[name] = Filling(self._past_of(name, seen.at))
             self._filling[name].observe(seen.at, disk.free)
         observations = self._observations(seen, self._machine)
-        return self._machine.look(seen.at, observations, conditions.EACH_LOOK)
+        changes = self._machine.look(seen.at, observations, conditions.EACH_LOOK)
+        return with_reasons(changes, self._settings)
 
     def _observations(self, seen: Look, machine: AlertMachine) -> list[Observation]:
         observations = [
@@ -298,12 +307,21 @@ class Monitoring:
             for destination_id, one in self._at_work.answering().items()
             if one.answers is not None
         }
+        configured = self._settings.destinations
         answering = {
-            self._probes.name_of(destination_id): one
-            for destination_id, one in {**self._probed.answering(), **delivering}.items()
+            name: one
+            for destination_id, one in self._probed.answering().items()
+            # What was tried before the configuration changed is nobody's business now.
+            if (name := self._probes.name_of(destination_id)) in configured
+        } | {
+            self._probes.name_of(destination_id): one for destination_id, one in delivering.items()
         }
-        # One that is down, and that nobody deals with now, stays down.
-        down = dict.fromkeys(machine.raised(AlertCode.DESTINATION_DOWN), Answering(None))
+        # One that is down, and that nobody deals with now, stays down; unless nobody ever will.
+        down = {
+            name: Answering(None)
+            for name in machine.raised(AlertCode.DESTINATION_DOWN)
+            if name in configured or name in seen.jobs
+        }
         for name, one in (down | answering).items():
             observations.append(conditions.destination(name, one.answers, one.code))
         for held in self._catalogue.signs.held():
@@ -314,7 +332,9 @@ class Monitoring:
                 "gone": held.signs.gone,
             }
             name = self._names.source(held.name, held.source_id)
-            observations.append(conditions.source_held(name, figures))
+            verdict = verdict_of_held(name, held.held_at, seen.at)
+            if verdict is not None:
+                observations.append(conditions.source_held(name, verdict, figures))
         return observations
 
     def _past_of(self, disk: str, now: datetime) -> list[tuple[datetime, float]]:

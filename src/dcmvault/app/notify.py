@@ -13,7 +13,7 @@ from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.addresses import did_you_mean
 from dcmvault.config.notifications_section import ChannelSection
 from dcmvault.config.settings import Settings
-from dcmvault.errors import DcmvaultError, UsageError
+from dcmvault.errors import DcmvaultError, NotificationPartlyTakenError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.notices import ChannelState
 
@@ -63,14 +63,23 @@ def channel_views(workplace: Workplace) -> list[ChannelView]:
 
 
 def silent_channels(workplace: Workplace) -> list[ChannelView]:
-    """List the channels of which messages were given up and none was taken since."""
+    """List the channels of which messages were given up and none was taken since.
+
+    And those of which some recipients did not get the newest one.
+    """
     return [
         view
         for view in channel_views(workplace)
         if view.state is not None
-        and view.state.last_given_up_at is not None
         and (
-            view.state.last_sent_at is None or view.state.last_sent_at < view.state.last_given_up_at
+            view.state.code == NotificationPartlyTakenError.code
+            or (
+                view.state.last_given_up_at is not None
+                and (
+                    view.state.last_sent_at is None
+                    or view.state.last_sent_at < view.state.last_given_up_at
+                )
+            )
         )
     ]
 

@@ -216,13 +216,19 @@ class BackupStages:
                 around.close(self.runs.run(run_id))
         except HookFailedError as error:
             self.fail(run_id, error.code, error.message, error.hint)
+            # What was stored is held all the same.
+            self._seal(run_id, request)
             return True
         ended = self.runs.finish_run(run_id, self.clock.now())
         if ended and (around := self.around()) is not None:
             around.ended(run_id)
-        if ended and request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
-            self.seal_run(run_id)
+        if ended:
+            self._seal(run_id, request)
         return ended
+
+    def _seal(self, run_id: RunId, request: RunRequest) -> None:
+        if request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:
+            self.seal_run(run_id)
 
     def fail(self, run_id: RunId, code: str, message: str, hint: str) -> None:
         """Record that the run ended by an error; what it left undone is due in the next run."""
@@ -289,6 +295,7 @@ class BackupStages:
                     self.hold(),
                     self.clock.now(),
                     accepted=request.accept_changes,
+                    whole=request.selection.is_whole,
                 )
             return counts, _warnings(source, counts), marks_of(source)
 

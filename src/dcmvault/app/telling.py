@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dcmvault.app.alert_news import AlertReporter
@@ -15,7 +15,12 @@ from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
 from dcmvault.app.messages import MessageWriter
 from dcmvault.config.notifications_section import ChannelSection, HealthchecksSection
-from dcmvault.errors import DcmvaultError, NotificationRefusedError, StateError
+from dcmvault.errors import (
+    DcmvaultError,
+    NotificationPartlyTakenError,
+    NotificationRefusedError,
+    StateError,
+)
 from dcmvault.model.notice import Event
 from dcmvault.pipeline.notice_times import GIVE_UP_AFTER, GIVE_UP_START_AFTER, next_attempt
 from dcmvault.ports.clock import Clock
@@ -28,6 +33,7 @@ _log = logging.getLogger(__name__)
 _LEASE = timedelta(minutes=5)
 #: How often at least the outbox is looked at: another process may have put something in.
 _LOOK = timedelta(seconds=30)
+_LOOK_WHILE_BUSY = timedelta(seconds=2)
 #: Seconds for which a command waits for its messages before it ends; the rest is sent later.
 _PATIENCE_S = 30.0
 #: Seconds for which channels are waited for before others get their next turn.
@@ -78,7 +84,12 @@ class Teller:
         finally:
             # What is in the outbox is told though something else cannot be made out.
             self._deliver(now)
-        upcoming.append(self.book.next_due())
+        with self._lock:
+            busy = frozenset(self._busy)
+        # What is due at a channel whose turn lasts is taken when that is over.
+        upcoming.append(self.book.next_due(but=busy))
+        if busy:
+            upcoming.append(now + _LOOK_WHILE_BUSY)
         moments = [moment for moment in upcoming if moment is not None]
         return max(now, min([*moments, now + _LOOK]))
 
@@ -171,7 +182,11 @@ class Teller:
             if self.clock.now() - now > _TURN:
                 return  # the lease ends soon; what is left is taken again then
             try:
-                self.build(section, self.clock).send(self.writer.message(delivery.notice, section))
+                message = self.writer.message(delivery.notice, section)
+                message = replace(message, only_for=delivery.recipients_left)
+                self.build(section, self.clock).send(message)
+            except NotificationPartlyTakenError as error:
+                self._settle_partly(delivery, now, error)
             except NotificationRefusedError as error:
                 refusals += 1
                 left = worth[number + 1 :] if refusals == _MOST_REFUSALS else ()
@@ -188,6 +203,22 @@ class Teller:
                 return
             else:
                 self.book.settle(delivery.delivery_id, DeliveryState.SENT, now)
+
+    def _settle_partly(
+        self, delivery: Delivery, now: datetime, error: NotificationPartlyTakenError
+    ) -> None:
+        """Write down who was refused; whom another attempt may reach is tried again, alone."""
+        if error.left:
+            self._postpone(delivery, (), now, error, error.left)
+            return
+        _log.warning("not everybody of the channel “%s” was told", delivery.channel)
+        self.book.settle(
+            delivery.delivery_id,
+            DeliveryState.SENT,
+            now,
+            code=error.code,
+            message=_said(error),
+        )
 
     def _worth_telling(
         self, section: ChannelSection, deliveries: Sequence[Delivery], now: datetime
@@ -223,11 +254,11 @@ class Teller:
         others: Sequence[Delivery],
         now: datetime,
         error: DcmvaultError,
+        recipients_left: tuple[str, ...] = (),
     ) -> None:
         """Write down what failed; what the channel was to get after it waits as long."""
         _log.warning("the channel “%s” was not told: %s", failed.channel, error.code)
         next_at = next_attempt(failed.attempts + 1, now)
-        said = f"{error.message}. {error.hint}" if error.hint else error.message
         for delivery in (failed, *others):
             given_up = now - delivery.notice.at > GIVE_UP_AFTER
             self.book.settle(
@@ -236,6 +267,11 @@ class Teller:
                 now,
                 next_at=None if given_up else next_at,
                 code=error.code,
-                message=said,
+                message=_said(error),
                 attempted=delivery is failed,
+                recipients_left=recipients_left if delivery is failed else (),
             )
+
+
+def _said(error: DcmvaultError) -> str:
+    return f"{error.message}. {error.hint}" if error.hint else error.message

@@ -22,6 +22,10 @@ from dcmvault.model.journal import Break, Finding
 NO_HASH = "0" * 64
 HEAD_FILE = "head.json"
 _FILE = re.compile(r"audit-([0-9]{6})\.jsonl")
+#: Crashes in a row while the journal is mended: what is more is no accident.
+_MOST_TORN = 100
+#: Bytes that are compared of a line that a crash interrupted: its number, and what it follows.
+_LONGEST_BEGIN = 128
 #: Bytes; ours are smaller. What is longer is read in pieces, of which none is a line of ours.
 _LONGEST_LINE = 1 << 20
 
@@ -55,6 +59,53 @@ class Line:
     def sha256(self) -> str:
         """The hash that the next line has."""
         return hashlib.sha256(self.raw).hexdigest()
+
+
+class Torn:
+    """Lines in a row that are none of ours: what a crash left, as far as the next line says so.
+
+    A crash in the middle of a line leaves one; each that interrupts the mending leaves the begin of
+    another. What is not such a begin was never left by a crash.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.lines = [line]
+        self.bytes = len(line.raw)
+        self._hash = hashlib.sha256(line.raw)
+        self._begins: list[bytes] = []
+
+    def add(self, line: Line) -> None:
+        """Add the line after the last one."""
+        self.bytes += 1 + len(line.raw)
+        self._hash.update(b"\n" + line.raw)
+        self._begins.append(line.raw[:_LONGEST_BEGIN])
+        self.lines = [*self.lines[:_MOST_TORN], line]
+
+    @property
+    def last(self) -> Line:
+        """The line before the one that mends."""
+        return self.lines[-1]
+
+    @property
+    def number(self) -> int:
+        """How many lines these are."""
+        return 1 + len(self._begins)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all, with the ends of lines between them: that of the line if it is one."""
+        return self._hash.hexdigest()
+
+    def is_mended_by(self, record: Mapping[str, Any]) -> bool:
+        """Say whether a line of ours speaks of these, and a crash can have left them."""
+        if _torn_hash(record) != self.sha256 or self.number > _MOST_TORN:
+            return False
+        begin = _begin(record["seq"], record["prev"])
+        return all(one.startswith(begin) or begin.startswith(one) for one in self._begins)
+
+
+def _begin(seq: int, prev: str) -> bytes:
+    return json.dumps({"seq": seq, "prev": prev}, separators=(",", ":"))[:-1].encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,32 +160,44 @@ def read_lines(folder: Path, start: Position = START) -> Iterator[Line]:
 def check(folder: Path, start: Position = START) -> Iterator[Checked]:
     """Follow the chain from a position: every line, with every break found at it."""
     seq, prev = start.seq, start.sha256
-    torn: Line | None = None
+    torn: Torn | None = None
     for line in read_lines(folder, start):
         record = _parsed(line)
+        if record is None:
+            torn = _torn_with(torn, line)
+            yield Checked(line, None)
+            continue
         found: list[Finding] = []
-        if torn is not None and not _mends(record, torn):
-            found.append(_finding(Break.UNREADABLE, torn, seq + 1))
-        if torn is None and record is not None and _torn_hash(record):
+        if torn is not None and not torn.is_mended_by(record):
+            found += [_finding(Break.UNREADABLE, one, seq + 1) for one in torn.lines]
+        if torn is None and _torn_hash(record):
             found.append(_finding(Break.MISSING, line, record["seq"]))
-        torn = line if record is None else None
-        if record is not None:
-            found += _link(line, record, seq, prev)
-            seq, prev = record["seq"], line.sha256
+        torn = None
+        found += _link(line, record, seq, prev)
+        seq, prev = record["seq"], line.sha256
         yield Checked(line, record, tuple(found))
     if torn is not None:
-        yield Checked(torn, None, (_finding(Break.UNREADABLE, torn, seq + 1),))
+        found = [_finding(Break.UNREADABLE, one, seq + 1) for one in torn.lines]
+        yield Checked(torn.last, None, tuple(found))
 
 
-def tail_after(folder: Path, start: Position) -> tuple[Position, Line | None]:
-    """Return the last line of ours after a position, and the torn line after that, if any."""
-    tail, torn = start, None
+def tail_after(folder: Path, start: Position) -> tuple[Position, Torn | None]:
+    """Return the last line of ours after a position, and the torn lines after that, if any."""
+    tail: Position = start
+    torn: Torn | None = None
     for line in read_lines(folder, start):
         record = _parsed(line)
-        torn = line if record is None else None
+        torn = _torn_with(torn, line) if record is None else None
         if record is not None:
             tail = Position(line.number, line.end, record["seq"], line.sha256)
     return tail, torn
+
+
+def _torn_with(torn: Torn | None, line: Line) -> Torn:
+    if torn is None:
+        return Torn(line)
+    torn.add(line)
+    return torn
 
 
 def _link(line: Line, record: Mapping[str, Any], seq: int, prev: str) -> list[Finding]:
@@ -165,12 +228,8 @@ def _parsed(line: Line) -> Mapping[str, Any] | None:
     return record if isinstance(record.get("prev"), str) and "event" in record else None
 
 
-def _mends(record: Mapping[str, Any] | None, torn: Line) -> bool:
-    return record is not None and _torn_hash(record) == torn.sha256
-
-
 def _torn_hash(record: Mapping[str, Any]) -> str:
-    """Return the hash of the torn line that this one speaks of, if it does."""
+    """Return the hash of the torn lines that this one speaks of, if it does."""
     details = record.get("details")
     if record["event"] != AuditKind.JOURNAL_MENDED or not isinstance(details, dict):
         return ""

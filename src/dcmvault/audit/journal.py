@@ -19,6 +19,7 @@ from dcmvault.audit.chain import (
     START,
     Line,
     Position,
+    Torn,
     file_name,
     file_numbers,
     read_head,
@@ -143,14 +144,16 @@ class Journal:
             return -1
 
     def _mend(
-        self, tail: Position, torn: Line | None, details: dict[str, str | int], at: datetime
+        self, tail: Position, torn: Torn | None, details: dict[str, str | int], at: datetime
     ) -> Position:
         """End a torn line, and append one that says what was found."""
         if torn is not None:
-            details |= {"torn_bytes": len(torn.raw), "torn_sha256": torn.sha256}
-            tail = replace(tail, number=torn.number)
-            if not torn.is_whole:
-                self._append_bytes(torn.number, b"\n")
+            details |= {"torn_bytes": torn.bytes, "torn_sha256": torn.sha256}
+            if torn.number > 1:
+                details["torn_lines"] = torn.number
+            tail = replace(tail, number=torn.last.number)
+            if not torn.last.is_whole:
+                self._append_bytes(torn.last.number, b"\n")
         actor = Actor(ActorKind.SERVICE, "dcmvault")
         event = AuditEvent(
             at, AuditKind.JOURNAL_MENDED, actor, AuditOutcome.MINOR_FAILURE, details=details

@@ -38,6 +38,20 @@ source_signs = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: What was believed of sources, a row each time: what comes bit by bit is much in the end.
+believed_signs = sa.Table(
+    "believed_signs",
+    metadata,
+    _key(),
+    sa.Column("source_id", Key, sa.ForeignKey("sources.id"), nullable=False),
+    sa.Column("believed_at", Moment, nullable=False),
+    _count("known"),
+    _count("changed"),
+    _count("spoilt"),
+    _count("mended"),
+    sa.Index(None, "source_id", "believed_at"),
+)
+
 alerts = sa.Table(
     "alerts",
     metadata,

@@ -34,6 +34,8 @@ notice_deliveries = sa.Table(
     sa.Column("settled_at", Moment),
     sa.Column("code", sa.Text, nullable=False, server_default=""),
     sa.Column("message", FreeText, nullable=False, server_default=""),
+    # A list in JSON; empty: all of the channel's.
+    sa.Column("recipients_left", FreeText, nullable=False, server_default=""),
     sa.UniqueConstraint("notice_key", "channel"),
     sa.Index(None, "state", "next_at"),
 )

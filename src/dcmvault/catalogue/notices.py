@@ -36,6 +36,7 @@ from dcmvault.ports.notices import ChannelState, Delivery, DeliveryState, Protec
 _ADVISORY_LOCK = 0x64636D76_6E6F7465
 #: Runs of a source that are looked through for the newest of a plan.
 _RUNS_BACK = 500
+_FORGOTTEN_AT_ONCE = 500
 _ENDS = (Event.RUN_OK.value, Event.RUN_INCOMPLETE.value, Event.RUN_FAILED.value)
 
 
@@ -85,7 +86,7 @@ class NoticesInDatabase:
     ) -> list[Delivery]:
         """Return waiting deliveries whose time has come, oldest first, and lease them."""
         table = notice_deliveries.c
-        upcoming = self.next_due()
+        upcoming = self.next_due(but=but)
         if upcoming is None or upcoming > now:
             return []  # most looks find nothing: they write nothing
         with self.database.write() as connection:
@@ -117,9 +118,11 @@ class NoticesInDatabase:
         code: str = "",
         message: str = "",
         attempted: bool = True,
+        recipients_left: tuple[str, ...] = (),
     ) -> None:
         """Write down how an attempt ended."""
         table = notice_deliveries.c
+        left = {"recipients_left": json.dumps(recipients_left)} if recipients_left else {}
         with self.database.write() as connection:
             connection.execute(
                 sa.update(notice_deliveries)
@@ -131,16 +134,17 @@ class NoticesInDatabase:
                     settled_at=now,
                     code=code,
                     message=message,
+                    **left,
                 )
             )
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, *, but: Collection[str] = ()) -> datetime | None:
         """Return when the next delivery is to be tried; None if none waits."""
         table = notice_deliveries.c
         with self.database.read() as connection:
             return connection.scalar(
                 sa.select(table.next_at)
-                .where(table.state == DeliveryState.WAITING)
+                .where(table.state == DeliveryState.WAITING, table.channel.not_in(but))
                 .order_by(table.next_at)
                 .limit(1)
             )
@@ -209,6 +213,29 @@ class NoticesInDatabase:
         """Forget a moment."""
         with self.database.write() as connection:
             connection.execute(sa.delete(notice_marks).where(notice_marks.c.name == name))
+
+    def forget_notices(self, before: datetime) -> None:
+        """Forget notices from before then, some at a time, of which no channel is to be told."""
+        table = notice_deliveries.c
+        waits = (
+            sa.select(table.id)
+            .where(table.notice_key == notices.c.id, table.state == DeliveryState.WAITING)
+            .exists()
+        )
+        old = (
+            sa.select(notices.c.id)
+            .where(notices.c.at < before, sa.not_(waits))
+            .order_by(notices.c.at)
+            .limit(_FORGOTTEN_AT_ONCE)
+        )
+        with self.database.read() as connection:
+            keys = connection.scalars(old).all()
+        if not keys:
+            return  # nearly every time: it writes nothing
+        with self.database.write() as connection:
+            self.database.lock_until_commit(connection, _ADVISORY_LOCK)
+            connection.execute(sa.delete(notice_deliveries).where(table.notice_key.in_(keys)))
+            connection.execute(sa.delete(notices).where(notices.c.id.in_(keys)))
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
         """List runs that ended since then, and of which no end is kept."""
@@ -352,4 +379,5 @@ def _delivery(row: Any) -> Delivery:
         next_at=row.next_at,
         code=row.code,
         message=row.message,
+        recipients_left=tuple(json.loads(row.recipients_left)) if row.recipients_left else (),
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from dcmvault.config.schedule_checks import TABLES_OF_TIME
+from dcmvault.config.secrets import is_reference
 from dcmvault.config.sections import DestinationSection, SourceSection
 from dcmvault.config.settings import Settings
 
@@ -71,6 +74,34 @@ def effective(settings: Settings) -> dict[str, object]:
     }
     values["hooks"] = settings.hooks.model_dump(mode="json", exclude_none=True)
     return values
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """Return what is in force as it may be shown: of a service's URL only where it leads.
+
+    Who knows the whole URL of a webhook or a check can write there: it is a secret, written as it
+    is or not.
+    """
+    values = effective(settings)
+    channels = values["notifications"]
+    assert isinstance(channels, dict)
+    values["notifications"] = {
+        name: {
+            key: _where_to(value) if isinstance(value, str) else value
+            for key, value in channel.items()
+        }
+        for name, channel in channels.items()
+    }
+    return values
+
+
+def _where_to(value: str) -> str:
+    """Leave out of a URL what comes after its host; whatever is no URL stays as it is."""
+    scheme, colon, rest = value.partition("://")
+    if not colon or is_reference(value):
+        return value
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return f"{scheme}://{host}" if rest in (host, f"{host}/") else f"{scheme}://{host}/..."
 
 
 def _options(section: SourceSection | DestinationSection) -> dict[str, object]:

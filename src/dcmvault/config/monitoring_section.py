@@ -28,3 +28,5 @@ class MonitoringSection(Section):
     hold_changed_percent: float = Field(default=20.0, gt=0, le=100)
     hold_gone_percent: float = Field(default=50.0, gt=0, le=100)
     hold_instances: int = Field(default=100, ge=1)
+    #: Days within which what changed bit by bit counts together.
+    hold_days: int = Field(default=14, ge=1, le=366)

@@ -191,6 +191,7 @@ def _monitoring_table() -> list[str]:
         f"hold_changed_percent = {watched.hold_changed_percent}",
         f"hold_gone_percent = {watched.hold_gone_percent}",
         f"hold_instances = {watched.hold_instances}",
+        f"hold_days = {watched.hold_days}",
     ]
 
 

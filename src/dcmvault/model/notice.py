@@ -93,3 +93,5 @@ class Message:
     #: The same for programs, ready for JSON.
     body: Mapping[str, object] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
+    #: Of a channel's recipients those who have not got it yet; empty: all.
+    only_for: tuple[str, ...] = ()

@@ -33,7 +33,8 @@ class Advice:
     """One rule that fitted, with its figures."""
 
     bottleneck: Bottleneck
-    #: Share of the time of what it was measured in.
+    #: Share of the time of what it was measured in, at most 1: then it was all of it, or ran in
+    #: several places at once.
     share: float
     seconds: float
     #: Which figure of which whole: `wait` of `wait + send`, for example.

@@ -7,7 +7,7 @@ import smtplib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.headerregistry import Address
@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from dcmvault.errors import NotificationRefusedError, NotificationUnreachableError
+from dcmvault.errors import (
+    NotificationPartlyTakenError,
+    NotificationRefusedError,
+    NotificationUnreachableError,
+)
 from dcmvault.model.notice import Message, Severity
 
 #: Seconds for each word of the server.
@@ -86,10 +90,9 @@ class MailNotifier:
         """Hand it in; returned means that the server is responsible for it (RFC 5321 6.1)."""
         mail = self.written(message)
         with self._said_plainly(), self._connected() as connection:
-            refused = connection.send_message(mail)
+            refused = connection.send_message(mail, to_addrs=message.only_for or self.recipients)
         if refused:
-            # Others got it: to send it again would not help those who did not.
-            return f"{self.server.host} refused {len(refused)} of {len(self.recipients)} recipients"
+            raise _partly_taken(self.server.host, {who: code for who, (code, _) in refused.items()})
         return f"{self.server.host} took it"
 
     def written(self, message: Message) -> EmailMessage:
@@ -214,6 +217,16 @@ def _hang_up(connection: smtplib.SMTP) -> None:
     with suppress(OSError):
         if connection.sock is not None:
             connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _partly_taken(host: str, refused: Mapping[str, int]) -> NotificationPartlyTakenError:
+    """Name who was refused, while others got it: nobody else gets it once more."""
+    named = ", ".join(f"{who} ({code})" for who, code in sorted(refused.items()))
+    return NotificationPartlyTakenError(
+        f"{host} took the mail, but not for {named}",
+        hint="check “to”",
+        left=tuple(who for who, code in refused.items() if code not in _PERMANENT),
+    )
 
 
 def _refuse_or_wait(code: int, what: str, hint: str) -> None:

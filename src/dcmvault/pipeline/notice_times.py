@@ -12,6 +12,10 @@ _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=1)
 #: After so long nobody would thank for the news: longer than a weekend with its holiday.
 GIVE_UP_AFTER = timedelta(days=4)
+#: What is longer ago is no news to anybody, though nobody was told.
+NEWS_FOR = timedelta(days=30)
+#: Notices are kept so long: longer than they are news, so that none is told twice.
+KEPT_FOR = timedelta(days=366)
 #: A late start is no start: a check would measure from the wrong moment.
 GIVE_UP_START_AFTER = timedelta(minutes=15)
 

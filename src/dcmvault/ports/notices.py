@@ -38,6 +38,8 @@ class Delivery:
     code: str = ""
     message: str = ""
     sent_at: datetime | None = None
+    #: Of the channel's recipients those who are still to be told; empty: all.
+    recipients_left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,20 @@ class NoticeBook(Protocol):
         code: str = "",
         message: str = "",
         attempted: bool = True,
+        recipients_left: tuple[str, ...] = (),
     ) -> None:
-        """Write down how an attempt ended: sent, given up, or waiting until `next_at`."""
+        """Write down how an attempt ended: sent, given up, or waiting until `next_at`.
+
+        With `recipients_left` only these wait, from then on; without, whoever waited before does.
+        What is sent with a `code` was not sent to everybody.
+        """
         ...
 
-    def next_due(self) -> datetime | None:
-        """Return when the next delivery is to be tried; None if none waits."""
+    def next_due(self, *, but: Collection[str] = ()) -> datetime | None:
+        """Return when the next delivery is to be tried; None if none waits.
+
+        Those of the channels in `but` do not count.
+        """
         ...
 
     def channel_states(self) -> list[ChannelState]:
@@ -119,6 +129,10 @@ class Protection:
 
 class NewsCatalogue(Protocol):
     """What is asked of the catalogue to have something to tell."""
+
+    def forget_notices(self, before: datetime) -> None:
+        """Forget notices from before then, some at a time, of which no channel is to be told."""
+        ...
 
     def untold_runs(self, since: datetime, limit: int = 100) -> list[RunId]:
         """List runs that ended since then, and of which no end is kept."""

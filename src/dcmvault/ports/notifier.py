@@ -23,7 +23,8 @@ class Notifier(Protocol):
         minutes it returns or raises.
 
         Raises NotificationUnreachableError where nobody took it now, and
-        NotificationRefusedError where somebody answered no; nothing else. No message of either
-        contains a secret.
+        NotificationRefusedError where somebody answered no; and, of a channel with several
+        recipients, NotificationPartlyTakenError where some were told and some were not; nothing
+        else. No message of any contains a secret. A message `only_for` some goes to those alone.
         """
         ...

@@ -43,8 +43,23 @@ class SignBook(Protocol):
         """Note that backups of the source are held, since then or earlier."""
         ...
 
-    def believe(self, source_id: SourceId) -> None:
-        """Take the source as it is: nothing happened to it, and nothing is held."""
+    def lately(self, source_id: SourceId, since: datetime) -> SourceSigns:
+        """Add what was believed since then to what happened since the source was last believed.
+
+        What is gone counts only since then: archives are cleared out bit by bit.
+        """
+        ...
+
+    def believe(self, source_id: SourceId, at: datetime, since: datetime) -> None:
+        """Take the source as it is, and hold nothing; what was believed `since` is remembered."""
+        ...
+
+    def doubt(self, source_id: SourceId, since: datetime) -> None:
+        """Take back what was believed since then: it is among the signs again."""
+        ...
+
+    def accept(self, source_id: SourceId) -> None:
+        """Take the source as it is, for good: nothing happened to it, and nothing is held."""
         ...
 
     def held(self) -> list[HeldSource]:

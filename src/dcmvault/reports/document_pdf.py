@@ -9,6 +9,7 @@ from reportlab.graphics.shapes import Drawing, Line, Rect, String
 from reportlab.lib.colors import HexColor
 from reportlab.platypus import KeepTogether, Spacer
 
+from dcmvault.reports import pdf_fonts
 from dcmvault.reports import pdf_parts as pdf
 from dcmvault.reports.bars import WIDTH as BAR_WIDTH
 from dcmvault.reports.bars import Bar
@@ -138,12 +139,13 @@ def _chart(chart: Chart) -> list[Any]:
         bottom = height - (one.y + one.height) * scale
         drawing.add(_rect(one.x * scale, bottom, one.width * scale, one.height * scale, one.kind))
     for label in chart.labels:
+        font, shown = pdf_fonts.font_for(label.text, "Helvetica")
         drawing.add(
             String(
                 label.x * scale,
                 height - label.y * scale,
-                pdf.plain(label.text),
-                fontName="Helvetica",
+                shown,
+                fontName=font,
                 fontSize=_LABEL_SIZE,
                 fillColor=pdf.SOFT,
                 textAnchor=label.anchor,

@@ -222,13 +222,13 @@ def _alert(notice: Notice) -> Letter:
     figures = facts.get("figures")
     rows = [(_("About"), subject), (_("Since"), _when(facts.get("since"), notice.at))]
     if isinstance(figures, Mapping):
-        rows += [(str(name), _figure(value)) for name, value in figures.items()]
+        rows += [(str(name), _figure(value)) for name, value in figures.items() if name != "reason"]
     if notice.event is Event.ALERT_CLEARED:
         return Letter(
             Tone.GOOD,
             _("Over: %(title)s (%(subject)s)") % {"title": title, "subject": subject},
             _("This is over: %s") % as_sentence(title),
-            _("It went away by %s.") % utc(notice.at),
+            _why_over(figures) or _("It went away by %s.") % utc(notice.at),
             _nothing_to_do(),
             rows=tuple(rows),
         )
@@ -240,6 +240,13 @@ def _alert(notice: Notice) -> Letter:
         alert_remedy(code),
         rows=tuple(row for row in rows if row[1]),
     )
+
+
+def _why_over(figures: object) -> str:
+    """Say why an alert is over that did not end by getting better; empty for one that did."""
+    if isinstance(figures, Mapping) and figures.get("reason") == "not_configured":
+        return _("It is not configured any more, so nobody looks whether it is well.")
+    return ""
 
 
 def _subject_words(facts: Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -22,7 +22,8 @@ from reportlab.platypus import (
     TableStyle,
 )
 
-from dcmvault.reports.escaping import visible
+from dcmvault.i18n import gettext as _
+from dcmvault.reports import pdf_fonts
 from dcmvault.reports.wording import Tone
 
 INK, SOFT, LINE = (colors.HexColor(code) for code in ("#1c2326", "#5d686d", "#d5dad8"))
@@ -64,7 +65,7 @@ def built(story: Sequence[Any], title: str, footer: str) -> bytes:
         rightMargin=MARGIN,
         topMargin=MARGIN,
         bottomMargin=MARGIN,
-        title=plain(title),
+        title=title,
         author="dcmvault",
         invariant=1,
     )
@@ -77,13 +78,23 @@ def built(story: Sequence[Any], title: str, footer: str) -> bytes:
     )
 
     def on_page(canvas: Any, _document: Any) -> None:
-        canvas.setFont("Helvetica", 7)
+        font, shown = pdf_fonts.font_for(footer, "Helvetica")
+        canvas.setFont(font, 7)
         canvas.setFillColor(SOFT)
-        canvas.drawString(MARGIN, 10 * mm, plain(footer))
+        canvas.drawString(MARGIN, 10 * mm, shown)
+        canvas.setFont("Helvetica", 7)
         canvas.drawRightString(A4[0] - MARGIN, 10 * mm, str(canvas.getPageNumber()))
 
     document.addPageTemplates([PageTemplate(frames=[frame], onPage=on_page)])
-    document.build(list(story))
+    parts = list(story)
+    if any(one.has_numbers for one in _texts(parts)):
+        parts.append(
+            text(
+                _("Characters that this page has no font for are written as \\u and their number."),
+                QUIET,
+            )
+        )
+    document.build(parts)
     return stream.getvalue()
 
 
@@ -163,9 +174,29 @@ def toned(tone: Tone | None) -> ParagraphStyle:
     return ParagraphStyle(f"small-{tone.value}", parent=SMALL, textColor=TONES[tone.value][1])
 
 
+class _Text(Paragraph):  # type: ignore[misc]
+    """A paragraph that knows whether some of its characters are written as numbers."""
+
+    has_numbers = False
+
+
+def _texts(parts: Any) -> Iterator[_Text]:
+    """Find all paragraphs of foreign text, also in tables and in what is kept together."""
+    for part in parts:
+        if isinstance(part, _Text):
+            yield part
+        elif isinstance(part, list | tuple):
+            yield from _texts(part)
+        else:
+            for inner in ("_cellvalues", "_content"):
+                yield from _texts(getattr(part, inner, ()))
+
+
 def text(words: str, style: ParagraphStyle = SMALL) -> Paragraph:
     """Make a paragraph; foreign text is markup for nobody."""
-    return Paragraph(escaped(words), style)
+    paragraph = _Text(escaped(words), style)
+    paragraph.has_numbers = pdf_fonts.has_numbers(words)
+    return paragraph
 
 
 def markup(words: str) -> Paragraph:
@@ -174,10 +205,10 @@ def markup(words: str) -> Paragraph:
 
 
 def escaped(words: str) -> str:
-    """Return foreign text as it may stand in markup."""
-    return escape(plain(words), quote=False)
-
-
-def plain(words: str) -> str:
-    """Escape what the fonts that every reader has cannot show: they have Windows-1252."""
-    return visible(words).encode("cp1252", "backslashreplace").decode("cp1252")
+    """Return foreign text as it may stand in markup, each piece in a font that has it."""
+    return "".join(
+        f'<font name="{font}">{escape(piece, quote=False)}</font>'
+        if font
+        else escape(piece, quote=False)
+        for font, piece in pdf_fonts.runs(words)
+    )

@@ -60,7 +60,9 @@ def first_fitting(rules: Sequence[Rule], stages: Mapping[str, float]) -> Advice 
         whole = sum(stages.get(stage, 0.0) for stage in rule.whole)
         if whole >= LEAST_S and part / whole >= rule.threshold:
             names = (_sum_of(rule.part, stages), _sum_of(rule.whole, stages))
-            return Advice(rule.bottleneck, part / whole, part, *names, rule.threshold)
+            # What ran beside each other adds up to more seconds than passed.
+            share = min(part / whole, 1.0)
+            return Advice(rule.bottleneck, share, part, *names, rule.threshold)
     return None
 
 

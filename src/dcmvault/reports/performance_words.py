@@ -41,7 +41,13 @@ def bottleneck_sentence(advice: Advice) -> str:
         Bottleneck.BANDWIDTH: _("The configured bandwidth held it back"),
         Bottleneck.VERIFY: _("Verifying took most of the time"),
     }
-    return _("%(what)s: %(seconds)s, %(share)s %% of %(whole)s.") % {
+    if advice.share < 1:
+        sentence = _("%(what)s: %(seconds)s, %(share)s %% of %(whole)s.")
+    else:
+        sentence = _(
+            "%(what)s: %(seconds)s, added up over what ran beside each other; all of %(whole)s."
+        )
+    return sentence % {
         "what": words[advice.bottleneck],
         "seconds": format_duration(advice.seconds),
         "share": format_number(100 * advice.share),

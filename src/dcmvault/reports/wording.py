@@ -325,6 +325,7 @@ def _titles_of_what_is_beside() -> Mapping[str, str]:
         "notification": _("Somebody could not be told"),
         "notification_unreachable": _("Nobody took the message"),
         "notification_refused": _("The message was refused"),
+        "notification_partly_taken": _("Some recipients were refused"),
         "plugin": _("A plug-in cannot be used"),
     }
 

@@ -109,10 +109,12 @@ def destination(name: str, answers: bool | None, code: str) -> Observation:
     return Observation(AlertCode.DESTINATION_DOWN, subject, _CRITICAL, verdict, figures)
 
 
-def source_held(name: str, figures: Mapping[str, float | int | str]) -> Observation:
+def source_held(
+    name: str, verdict: Verdict, figures: Mapping[str, float | int | str]
+) -> Observation:
     """Observe a source whose backups are held."""
     subject = Subject(SubjectKind.SOURCE, name)
-    return Observation(AlertCode.SOURCE_HELD, subject, _CRITICAL, Verdict.BAD, figures)
+    return Observation(AlertCode.SOURCE_HELD, subject, _CRITICAL, verdict, figures)
 
 
 def verification_debt(name: str, instances: int, studies: int, held: int) -> Observation:

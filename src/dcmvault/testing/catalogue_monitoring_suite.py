@@ -121,7 +121,7 @@ class MonitoringSuite(CatalogueCases):
         listed = [scanned(f"f{number}", "a", header(1, 1, number)) for number in range(6)]
         world.scan(world.run(), listed[:5])
         assert signs.signs(world.source) == SourceSigns()
-        signs.believe(world.source)
+        signs.accept(world.source)
         changed = [scanned("f0", "b", header(1, 1, 0)), *listed[1:]]
         world.scan(world.run(), changed)
         assert signs.signs(world.source) == SourceSigns(known=5, changed=1)
@@ -130,7 +130,7 @@ class MonitoringSuite(CatalogueCases):
         world.scan(world.run(), spoilt)
         # f0 is not listed any more, and f1 holds something that is no DICOM.
         assert signs.signs(world.source) == SourceSigns(known=5, changed=2, spoilt=1, gone=1)
-        signs.believe(world.source)
+        signs.accept(world.source)
         assert signs.signs(world.source) == SourceSigns()
 
     def test_what_comes_back_is_not_gone(self) -> None:
@@ -142,7 +142,7 @@ class MonitoringSuite(CatalogueCases):
             for number in range(4)
         ]
         world.scan(world.run(), listed)
-        signs.believe(world.source)
+        signs.accept(world.source)
         world.scan(world.run(), listed[:1])
         assert signs.signs(world.source).gone == 3
         world.scan(world.run(), listed[:3])
@@ -150,6 +150,42 @@ class MonitoringSuite(CatalogueCases):
         renamed = scanned("elsewhere", "1", header(1, 1, 1), compared=True)
         world.scan(world.run(), [listed[0], renamed, *listed[2:]])
         assert signs.signs(world.source).gone == 0
+
+    def test_what_is_believed_bit_by_bit_adds_up_for_a_while(self) -> None:
+        """Until it is too old, or accepted; what is gone is not remembered, what is put back is."""
+        world = self.world()
+        signs = world.catalogue.signs
+        listed = [
+            scanned(f"f{number}", str(number), header(1, 1, number), compared=True)
+            for number in range(6)
+        ]
+        world.scan(world.run(), listed)
+        day, since = timedelta(days=1), START - timedelta(days=100)
+        for number in range(3):
+            listed[number] = scanned(f"f{number}", "new", header(1, 1, number), compared=True)
+            world.scan(world.run(), listed)
+            signs.believe(world.source, START + number * day, since)
+            assert signs.signs(world.source) == SourceSigns()
+        assert signs.lately(world.source, since) == SourceSigns(known=6, changed=3)
+        assert signs.lately(world.source, START + day) == SourceSigns(known=6, changed=2)
+        listed[0] = scanned("f0", "0", header(1, 1, 0), compared=True)
+        world.scan(world.run(), listed[:5])
+        now = SourceSigns(known=6, changed=2, gone=1)
+        assert signs.lately(world.source, since) == now
+        signs.doubt(world.source, START + day)
+        signs.hold(world.source, START + 3 * day)
+        # What was believed before that is forgotten; who holds a source tells why.
+        assert signs.signs(world.source) == SourceSigns(known=6, changed=1, gone=1)
+        assert signs.held()[0].signs == signs.signs(world.source)
+        signs.believe(world.source, START + 4 * day, since)
+        assert signs.held() == []
+        assert signs.lately(world.source, since) == SourceSigns(known=6, changed=1)
+        listed[4] = scanned("f4", "new", header(1, 1, 4), compared=True)
+        world.scan(world.run(), listed[:5])
+        signs.believe(world.source, START + 5 * day, START + 5 * day)
+        assert signs.lately(world.source, since).changed == 1, "what is older is forgotten"
+        signs.accept(world.source)
+        assert signs.lately(world.source, since) == SourceSigns()
 
     def test_a_source_is_held_until_it_is_believed(self) -> None:
         """Since the first time."""
@@ -164,7 +200,7 @@ class MonitoringSuite(CatalogueCases):
             world.source_name,
             START,
         )
-        signs.believe(world.source)
+        signs.accept(world.source)
         assert signs.held() == []
 
     def test_what_is_left_is_counted(self) -> None:

@@ -163,6 +163,29 @@ class StrategySuite(IndexSuite):
         assert list(routes.undelivered(run_id, _CODES)) == []
         assert not world.catalogue.runs.finish_run(run_id, world.tick())
 
+    def test_what_failed_in_the_backup_before_is_known_by_its_study(self) -> None:
+        """Not by the destination's codes, not in an older run, nor elsewhere."""
+        world = self.world()
+        routes = world.catalogue.routes
+        source, there = world.source, world.destination
+        assert not set(routes.failed_before(source, there, None, _CODES))
+        run_id = self._with_failures(world)
+        # Without a run: in the latest one.
+        assert set(routes.failed_before(source, there, None, _CODES)) == {"2.25.1"}
+        assert set(routes.failed_before(source, there, None, ())) == {"2.25.1"}
+        both = (*_CODES, "refused")
+        assert not set(routes.failed_before(source, there, None, both))
+        # A run does not come before itself.
+        assert not set(routes.failed_before(source, there, run_id, _CODES))
+        elsewhere = world.catalogue.plans.destination("/elsewhere")
+        assert not set(routes.failed_before(source, elsewhere, None, _CODES))
+        other_source = world.catalogue.sources.source("/other")
+        assert not set(routes.failed_before(other_source, there, None, _CODES))
+        later = world.run()
+        world.plan(later, world.due(later))
+        assert set(routes.failed_before(source, there, later, _CODES)) == {"2.25.1"}
+        assert not set(routes.failed_before(source, there, None, _CODES))
+
     def _with_failures(self, world: World) -> RunId:
         """Plan four instances: a and b fail by the destination, c by itself, d was sent."""
         run_id = world.run()

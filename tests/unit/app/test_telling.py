@@ -182,6 +182,14 @@ def test_a_channel_that_does_not_answer_keeps_no_other_from_its_next_message(
         teller.tell_due(world.clock.now())
     assert world.events("office") == ["run_ok"] * 3
     assert other.messages == []
+    now = world.clock.now()
+    dues = []
+    for _attempt in range(100):
+        dues.append(teller.tell_due(now))
+        if dues[-1] > now:
+            break
+        time.sleep(0.02)
+    assert dues[-1] > now, "it looks again and again while a channel hangs"
     answers.set()
     teller.finish()
     assert [m.notice.run_id for m in other.messages] == sorted(
@@ -279,6 +287,32 @@ def test_what_nobody_took_for_days_is_given_up_and_that_is_seen(world: World) ->
     assert 85 <= world.channels["other"].failures <= 110, "one an hour, and a few at first"
     digests = [m for m in world.channels["office"].messages if m.notice.event is Event.DIGEST]
     assert [m.notice.facts["silent_channels"] for m in digests][-1] == ["other"]
+
+
+def test_notices_are_kept_for_a_year_and_what_waits_until_it_is_told(world: World) -> None:
+    """And what was forgotten is not told once more."""
+    world.run()
+    world.tell()
+    book = world.catalogue.notices
+    began = world.clock.now()
+    waiting = Notice("waits", Event.RUN_OK, Severity.INFO, began)
+    book.post(waiting, ["nobody"])
+    [delivery] = book.take_due(began, began + timedelta(days=1))
+    book.settle(
+        delivery.delivery_id,
+        DeliveryState.WAITING,
+        began,
+        next_at=began + timedelta(days=1000),
+    )
+    told = len(world.channels["other"].messages)
+    world.clock.advance(365 * 86_400)
+    world.tell()
+    assert len(book.ended_since(began)) == 2
+    world.clock.advance(2 * 86_400)
+    for _look in range(3):
+        world.tell()
+    assert [one.notice_id for one in book.ended_since(began)] == ["waits"]
+    assert world.events("other").count("run_ok") == told == 1
 
 
 def test_who_dies_after_handing_over_hands_over_again_by_the_same_name(world: World) -> None:

@@ -19,9 +19,11 @@ from dcmvault.audit.chain import read_head
 from dcmvault.audit.journal import Journal
 from dcmvault.audit.search import search
 from dcmvault.audit.verification import verify
+from dcmvault.cli.commands.audit import _row
 from dcmvault.model.access import Access
 from dcmvault.model.audit import Actor, ActorKind, AuditEvent, AuditKind, AuditOutcome
-from dcmvault.model.journal import AuditQuery
+from dcmvault.model.journal import AuditQuery, Break
+from dcmvault.reports.escaping import visible
 
 AT = datetime(2026, 1, 31, 2, tzinfo=UTC)
 EVENT = AuditEvent(AT, AuditKind.VERIFY, Actor(ActorKind.CLI, "ana", "mac"), place="disk")
@@ -110,6 +112,105 @@ def test_a_torn_line_stays_and_the_next_one_says_so(tmp_path: Path, torn: bytes)
     assert torn in content
     mended = json.loads(content.splitlines()[-2])
     assert mended["details"]["reason"] == "torn"
+
+
+def _cut_mending(folder: Path, size: int) -> None:
+    """Begin to mend the journal, and die after so many bytes of the line that says so."""
+    path = folder / "audit-000001.jsonl"
+    before = path.read_bytes()
+    Journal(folder).append(EVENT)
+    ended = before if before.endswith(b"\n") else before + b"\n"
+    path.write_bytes(path.read_bytes()[: len(ended) + size])
+
+
+@pytest.mark.parametrize("sizes", [[1], [40], [300], [60, 200], [1, 1, 100], [0, 90]])
+def test_crashes_in_a_row_are_no_tampering(tmp_path: Path, sizes: list[int]) -> None:
+    Journal(tmp_path).append(EVENT)
+    with (tmp_path / "audit-000001.jsonl").open("ab") as file:
+        file.write(b'{"seq":2,"pr')
+    head = (tmp_path / "head.json").read_bytes()
+    for size in sizes:
+        _cut_mending(tmp_path, size)
+        (tmp_path / "head.json").write_bytes(head)
+    Journal(tmp_path).append(EVENT)
+    verdict = verify(tmp_path)
+    assert (verdict.findings, verdict.mended, verdict.lines) == ([], 1, 3)
+
+
+def test_several_lines_that_no_crash_leaves_are_found_though_the_next_line_names_them(
+    tmp_path: Path,
+) -> None:
+    """Who overwrites the last lines has them mended by the next process, and is found."""
+    journal = Journal(tmp_path)
+    journal.append(EVENT)
+    access = replace(EVENT, kind=AuditKind.ACCESS)
+    for _number in range(3):
+        journal.append(access)  # the head does not remember these yet
+    path = tmp_path / "audit-000001.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], *(b"#" * len(line) for line in lines[1:])]) + b"\n")
+    Journal(tmp_path).append(EVENT)
+    verdict = verify(tmp_path)
+    assert [finding.kind for finding in verdict.findings] == [Break.UNREADABLE] * 3
+    assert verdict.mended == 1
+
+
+def test_one_of_several_torn_lines_that_is_taken_out_is_found(tmp_path: Path) -> None:
+    Journal(tmp_path).append(EVENT)
+    path = tmp_path / "audit-000001.jsonl"
+    head = (tmp_path / "head.json").read_bytes()
+    path.write_bytes(path.read_bytes() + b'{"seq":2,"pr')
+    _cut_mending(tmp_path, 100)
+    (tmp_path / "head.json").write_bytes(head)
+    Journal(tmp_path).append(EVENT)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 5
+    for number in (1, 2):
+        path.write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
+        assert not verify(tmp_path).is_whole
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actor": "eve"},
+        {"actor": ["eve", 7]},
+        {"details": 5},
+        {"details": [{}]},
+        {"study_instance_uids": 9},
+        {"study_instance_uids": {"1.2": 3}},
+        {"study_instance_uids": [1, None]},
+        {"at": 12},
+        {"at": "2026-01-31T02:00:00"},
+        {"event": ["verify"]},
+        {"place": {"a": "\ud800"}},
+        {"seq": -(10**30)},
+    ],
+)
+def test_search_takes_whatever_a_line_was_made_into(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    journal = Journal(tmp_path)
+    journal.append(EVENT)
+    path = tmp_path / "audit-000001.jsonl"
+    changed = {**json.loads(path.read_bytes()), **changes}
+    path.write_text(json.dumps(changed) + "\n")
+    whatever = AuditQuery(
+        since=AT.replace(year=2000),
+        until=AT.replace(year=2100),
+        event="v",
+        outcome="success",
+        actor="ana",
+        study="1.2.3",
+        text="disk",
+    )
+    for query in (
+        AuditQuery(),
+        whatever,
+        *(replace(AuditQuery(), **{name: getattr(whatever, name)}) for name in whatever.__slots__),
+    ):
+        for record, _raw in search(tmp_path, query):
+            assert visible("".join(map(str, _row(record))))
 
 
 def test_a_crash_between_line_and_head_costs_nothing(tmp_path: Path) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dcmvault.catalogue import deletion, open_catalogue
-from dcmvault.model.deletion import StudyFacts
+from dcmvault.model.deletion import DeletionPolicy, SourceFacts, StudyFacts
 from dcmvault.model.evidence import Level
 from dcmvault.model.instance import ScannedEntry
+from dcmvault.model.job import JobState
+from dcmvault.model.report import RunState
+from dcmvault.pipeline.deletion_policy import judge
+from dcmvault.ports.strategy import RouteTaken
 from dcmvault.testing.catalogue_world import World, entry, header, scanned, unreadable
 
 
@@ -54,6 +60,53 @@ def test_held_instances_by_level(world: World) -> None:
     assert part.oldest_evidence_at is not None
     assert part.newest_copy_at is not None
     assert part.newest_copy_at < part.oldest_evidence_at <= world.now
+
+
+def test_a_study_that_went_elsewhere_counts_where_it_is_and_nowhere_else(
+    world: World,
+) -> None:
+    """One at each place, one half at each, and one at both of which one gave evidence only."""
+    first = replace(world, destination_name="/first", label="a")
+    second = replace(world, destination_name="/second", label="b")
+    listed = [*_files(1, 2), *_files(1, 2, study=2), *_files(1, 2, study=3), *_files(1, study=4)]
+    for at, locators in (
+        (first, {"1-1", "1-2", "3-1", "4-1"}),
+        (second, {"2-1", "2-2", "3-2"}),
+    ):
+        run_id = at.run()
+        at.scan(run_id, listed)
+        chosen = [one for one in at.due(run_id) if one.entry.locator in locators]
+        for job in at.plan(run_id, chosen, Level.PROVEN):
+            at.verify(job, at.send(job, _contents(listed)), level=Level.PROVEN)
+            at.catalogue.jobs.set_job_state(job.job_id, JobState.VERIFYING)
+            at.catalogue.jobs.set_job_state(job.job_id, JobState.COMPLETED)
+        at.catalogue.runs.set_run_state(run_id, RunState.FINISHED, at.tick())
+    taken = [RouteTaken("2.25.2", second.destination, first.destination, "no answer")]
+    world.catalogue.routes.record_routes(run_id, [], taken)
+    claim = second.run()
+    for job in second.plan(claim, [i for i in second.due(claim) if i.entry.locator == "4-1"]):
+        second.send(job, _contents(listed))
+    policy = DeletionPolicy(copies=1, min_age=timedelta())
+    now = max(first.now, second.now) + timedelta(hours=1)
+    told = {
+        uid: judge(facts, SourceFacts(world.source_name), policy, now)
+        for uid, facts in _facts(world).items()
+    }
+    assert {uid: one.counting for uid, one in told.items()} == {
+        "2.25.1": ("/first",),
+        "2.25.2": ("/second",),
+        "2.25.3": (),
+        "2.25.4": ("/first",),
+    }
+    assert [uid for uid, one in told.items() if one.is_safe] == ["2.25.1", "2.25.2", "2.25.4"]
+    # Where two are asked for, a claim at one and evidence at the other are one copy.
+    asked = replace(policy, copies=2)
+    for facts in _facts(world).values():
+        assert not judge(facts, SourceFacts(world.source_name), asked, now).is_safe
+    # What is asked of one place is asked of what lies there, and not of what went elsewhere.
+    asked = replace(policy, level=Level.COMPLETE, levels={"/second": Level.PROVEN})
+    judged = judge(_facts(world)["2.25.4"], SourceFacts(world.source_name), asked, now)
+    assert judged.counting == ("/first",)
 
 
 def test_what_came_since_is_not_held(world: World) -> None:

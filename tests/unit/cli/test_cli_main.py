@@ -65,11 +65,18 @@ def leaves() -> list[list[str]]:
     for name in COMMANDS:
         command = group.get_command(click.Context(group), name)
         assert command is not None
-        if isinstance(command, click.Group):
-            paths += [[name, inner] for inner in command.commands]
-        else:
-            paths.append([name])
+        paths += _leaves_of([name], command)
     return paths
+
+
+def _leaves_of(path: list[str], command: click.Command) -> list[list[str]]:
+    if not isinstance(command, click.Group):
+        return [path]
+    return [
+        leaf
+        for name, inner in command.commands.items()
+        for leaf in _leaves_of([*path, name], inner)
+    ]
 
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from dcmvault import i18n
 from dcmvault.cli.main import run
 from dcmvault.config import secrets
 from dcmvault.config.bandwidth import BandwidthSection
-from dcmvault.config.effective import effective
+from dcmvault.config.effective import effective, shown
 from dcmvault.config.lines import line_of
 from dcmvault.config.load import load_settings
 from dcmvault.config.peer_sections import (
@@ -669,3 +670,30 @@ def test_days_are_ranges_and_lists(days: str, means: set[int]) -> None:
         {"windows": [{"days": days, "from": "00:00", "to": "24:00", "rate": "1 MB/s"}]}
     ).table()
     assert table.windows[0].days == means
+
+
+def test_a_url_that_is_a_secret_is_shown_without_what_makes_it_one(config: Path) -> None:
+    config.write_text("""
+[notifications.programs]
+channel = "webhook"
+url = "https://hooks.example.org:8443/services/T0/B0/very-secret?key=more-secret"
+[notifications.dead-man]
+channel = "healthchecks"
+url = "https://hc.example.org/very-secret"
+[notifications.bare]
+channel = "webhook"
+url = "https://bare.example.org"
+[notifications.kept]
+channel = "webhook"
+url = "env:HOOK_URL"
+""")
+    channels = cast(dict[str, dict[str, str]], shown(load_settings(config))["notifications"])
+    assert {name: one["url"] for name, one in channels.items()} == {
+        "programs": "https://hooks.example.org:8443/...",
+        "dead-man": "https://hc.example.org/...",
+        "bare": "https://bare.example.org",
+        "kept": "env:HOOK_URL",
+    }
+    assert "secret" not in str({name: one["url"] for name, one in channels.items()})
+    # What changed is still seen where the configuration is read again.
+    assert "very-secret" in str(effective(load_settings(config)))

@@ -17,7 +17,11 @@ from dcmvault.reports.performance import (
     first_fitting,
     performance_object,
 )
-from dcmvault.reports.performance_words import performance_blocks, what_to_change
+from dcmvault.reports.performance_words import (
+    bottleneck_sentence,
+    performance_blocks,
+    what_to_change,
+)
 from dcmvault.reports.render import render
 from dcmvault.testing import sample_reports
 
@@ -41,6 +45,19 @@ def test_a_rule_fits_at_its_threshold_and_not_below(rule: Rule) -> None:
     assert found.bottleneck is rule.bottleneck
     assert found.share == pytest.approx(rule.threshold + 0.001)
     assert first_fitting([rule], below) is None
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.bottleneck.value for rule in RULES])
+def test_no_share_is_more_than_all(rule: Rule) -> None:
+    """Several deliveries at once, or several runs, add up to more seconds than passed."""
+    stages = {**stages_at(rule, 1.0), rule.part[0]: 250.0}
+    found = first_fitting([rule], stages)
+    assert found is not None
+    assert found.share <= 1
+    assert found.seconds == 250
+    words = bottleneck_sentence(found)
+    assert "250 %" not in words
+    assert ("beside each other" in words) == (found.share == 1)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule.bottleneck.value for rule in RULES])

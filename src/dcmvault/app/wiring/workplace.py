@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -331,6 +332,7 @@ def _hold_policy(watched: MonitoringSection) -> HoldPolicy:
         watched.hold_changed_percent / 100,
         watched.hold_gone_percent / 100,
         watched.hold_instances,
+        timedelta(days=watched.hold_days),
     )
 
 

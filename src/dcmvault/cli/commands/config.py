@@ -12,7 +12,7 @@ from dcmvault.app.detecting import detect as detected
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.config_interview import Answers, interview
 from dcmvault.cli.output import print_json, say
-from dcmvault.config.effective import effective
+from dcmvault.config.effective import shown
 from dcmvault.config.load import load_settings
 from dcmvault.config.places import config_path, state_folder
 from dcmvault.config.template import render_template, write_template
@@ -192,7 +192,7 @@ def _check(as_json: bool) -> int:
 def _show(effective_: bool, as_json: bool) -> int:
     path = config_path(state_folder())
     if effective_ or as_json:
-        values = effective(load_settings(path))
+        values = shown(load_settings(path))
         if as_json:
             print_json({"path": str(path), "settings": values, "exit_status": 0})
         else:

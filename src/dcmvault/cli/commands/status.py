@@ -102,12 +102,13 @@ def _say_drills(drills: list[Drill]) -> None:
 
 
 def _say_silent(silent: list[ChannelView]) -> None:
-    say(click.style(_("Channels that tell nobody"), bold=True))
+    say(click.style(_("Channels that do not tell everybody"), bold=True))
     for view in silent:
         assert view.state is not None
         count = view.state.given_up
         given_up = ngettext("%s message given up", "%s messages given up", count)
-        say(f"  {mark(ok=False)} {view.name}: {given_up % format_number(count)}")
+        told = f": {given_up % format_number(count)}" if count else ""
+        say(f"  {mark(ok=False)} {view.name}{told}")
         say(f"    {visible(sentence(view.state.message))}")
     say("  → " + _("Try them with: dcmvault notify test"))
     say()

@@ -74,8 +74,10 @@ def test_what_lacks_is_told_taken_along_and_delivered(
     assert {"data.exported", "run.asked"} <= {one["event"] for one in dashboard.journal()}
 
 
-def test_nothing_is_delivered_to_a_snapshot(operator: Browser) -> None:
-    page = ended(operator, operator.post("/compare/start", {**SIDES, "b_snapshot": "00000001"}))
+def test_nothing_is_delivered_to_a_snapshot(dashboard: Dashboard, operator: Browser) -> None:
+    folder = dashboard.workplace.home.parent / "vault" / "snapshots"
+    (name,) = [one.name for one in folder.rglob("*") if one.is_file()]
+    page = ended(operator, operator.post("/compare/start", {**SIDES, "b_snapshot": name}))
     found = re.search(r'href="/compare/act/([0-9a-f]+)"', page.text)
     assert found is not None
     told = operator.get(f"/compare/act/{found[1]}")

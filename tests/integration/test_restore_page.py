@@ -172,3 +172,15 @@ def test_what_is_typed_comes_back_as_text(operator: Browser) -> None:
     evil = '"><script>alert(1)</script>'
     page = operator.post("/restore/check", {**FORM, "from": ":other", "patient": evil}).text
     assert "<script>alert" not in page
+
+
+def test_what_names_a_patient_comes_back_to_who_typed_it_only(
+    dashboard: Dashboard, operator: Browser
+) -> None:
+    page = counted(operator, patient="TEST-0001")
+    assert "This would come back" in page.text
+    assert "TEST-0001" not in page.text
+    again = re.search(r"/restore\?again=[0-9a-f]+", page.text)
+    assert again is not None
+    assert 'value="TEST-0001"' in operator.get(again[0]).text
+    assert "TEST-0001" not in dashboard.logged_in(Role.ADMINISTRATOR).get(again[0]).text

@@ -59,7 +59,7 @@ def restore_page(request: Request, behind: Behind, by: By) -> HTMLResponse:
     """Ask what is to come back, and show what did lately; `again` names what was counted."""
     fields: Mapping[str, str] = request.query_params
     if again := fields.get("again", ""):
-        fields = _order(result_of(behind.background, again, RestorePreview)[0]).fields
+        fields = _again(result_of(behind.background, again, RestorePreview)[0], by)
     return _form(request, behind, by, fields)
 
 
@@ -314,6 +314,14 @@ def _done(behind: Backstage, work_id: str) -> Work:
     if work.page != DONE or work.state is not WorkState.DONE:
         raise UsageError(_("There is no such restore, or it has no result."))
     return work
+
+
+def _again(work: Work, by: Visitor) -> Mapping[str, str]:
+    """Return what was typed; what names a patient only to who typed it."""
+    fields = _order(work).fields
+    if work.asked_by == by.name:
+        return fields
+    return {**fields, "patient": "", "accession": ""}
 
 
 def _order(work: Work) -> RestoreOrder:

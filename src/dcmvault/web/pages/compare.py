@@ -22,7 +22,7 @@ from dcmvault.errors import DcmvaultError, UsageError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditKind
-from dcmvault.model.comparison import Depth, Verdict
+from dcmvault.model.comparison import Basis, Depth, Verdict
 from dcmvault.reports.bars import bar
 from dcmvault.reports.comparison_words import how_it_differs, verdict_word
 from dcmvault.scratch import scratch_folder
@@ -99,6 +99,8 @@ def done(request: Request, behind: Behind, by: By, work_id: str) -> HTMLResponse
         found=found,
         counted=counted,
         drawn=bar(drawn),
+        by_count=found.tally.same_by[Basis.COUNT] > 0,
+        by_content=found.tally.same_by[Basis.CONTENT] == verdicts[Verdict.SAME],
         exceptions=[
             (one.study_instance_uid, verdict_word(one.verdict), how_it_differs(one), one)
             for one in found.exceptions

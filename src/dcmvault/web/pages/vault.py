@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from dcmvault.app.vault_care import CareRequest, Checked, check_vault
+from dcmvault.app.vault_care import Checked, check_vault
+from dcmvault.app.vault_findings import (
+    Part,
+    check_request,
+    errors_by_kind,
+    notes,
+    studies_touched,
+    told_by,
+)
 from dcmvault.app.vault_looks import VaultLook, look_at_vault
 from dcmvault.errors import DcmvaultError, UsageError
 from dcmvault.i18n import format_bytes
@@ -21,11 +28,7 @@ from dcmvault.reports.vault_words import (
     object_kind,
     snapshot_kind,
     soundness,
-    trouble_heading,
 )
-from dcmvault.vault.check import read_subset
-from dcmvault.vault.findings import Finding, Trouble
-from dcmvault.vault.phases import Phase
 from dcmvault.web.background import Progress, Work
 from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
@@ -40,8 +43,6 @@ from dcmvault.web.visitors import By, Visitor
 LOOKED, CHECKED = "/vault/looked", "/vault/checked"
 #: Findings of one kind that are shown.
 _MOST_FINDINGS = 50
-#: What a check reads: a form's word, and the part of the packs.
-_SUBSETS = {"structure": "", "some": "5%", "all": "100%"}
 router = APIRouter(include_in_schema=False, dependencies=[Depends(needs(Role.OPERATOR))])
 
 
@@ -60,7 +61,9 @@ def look(request: Request, behind: Behind, by: By, fields: Fields) -> Response:
         work = behind.background.ask(
             _("Look at the vault %s") % name,
             LOOKED,
-            lambda work: look_at_vault(settings, name, lambda *how: _stands(work, *how), work.stop),
+            lambda work: look_at_vault(
+                settings, name, told_by(lambda *how: _stands(work, *how)), work.stop
+            ),
             by=by.name,
             at=behind.workplace.clock.now(),
         )
@@ -103,7 +106,7 @@ def check(request: Request, behind: Behind, by: By, steered: Steered, fields: Fi
     """Check a vault: its structure, or also the bytes of some packs, or of all."""
     try:
         name = _named(behind, fields)
-        asked = _asked(name, fields.get("part", "structure"))
+        asked = check_request(name, _part(fields.get("part", Part.STRUCTURE.value)))
     except DcmvaultError as error:
         return _vaults(request, behind, by, error)
     workplace = behind.workplace
@@ -114,7 +117,7 @@ def check(request: Request, behind: Behind, by: By, steered: Steered, fields: Fi
                 workplace.settings,
                 workplace.home,
                 asked,
-                lambda *how: _stands(work, *how),
+                told_by(lambda *how: _stands(work, *how)),
                 work.stop,
             )
             ended.exit_status = checked.exit_status
@@ -129,26 +132,11 @@ def check(request: Request, behind: Behind, by: By, steered: Steered, fields: Fi
     return RedirectResponse(f"/work/{work.work_id}", 303)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Findings of one kind."""
-
-    heading: str
-    findings: list[Finding]
-    more: int
-
-
 @router.get("/vault/checked/{work_id}")
 def checked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLResponse:
     """Show what a check found, and what to do about it."""
     work, found = result_of(behind.background, work_id, Checked)
     result = found.result
-    groups = [
-        _Group(trouble_heading(trouble), some[:_MOST_FINDINGS], max(0, len(some) - _MOST_FINDINGS))
-        for trouble in Trouble
-        if (some := [one for one in result.errors if one.trouble is trouble])
-    ]
-    notes = [one for one in result.findings if one.is_note]
     return page(
         request,
         "vault/checked.html",
@@ -156,15 +144,15 @@ def checked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLRespo
         checked=found,
         result=result,
         soundness=soundness(result),
-        groups=groups,
-        notes=notes[:_MOST_FINDINGS],
+        groups=errors_by_kind(found, _MOST_FINDINGS),
+        notes=notes(found, _MOST_FINDINGS),
         names=names_for(behind, by),
-        touched=len({uid for one in result.errors for uid in one.studies}),
+        touched=studies_touched(found),
     )
 
 
-def _stands(work: Work, phase: Phase, done: int, total: int) -> None:
-    words = _("Reading and comparing") if phase is Phase.READING else _("Looking at what there is")
+def _stands(work: Work, is_reading: bool, done: int, total: int) -> None:
+    words = _("Reading and comparing") if is_reading else _("Looking at what there is")
     work.progress = Progress(words, done, total)
 
 
@@ -175,13 +163,13 @@ def _named(behind: Backstage, fields: Mapping[str, str]) -> str:
     return name
 
 
-def _asked(name: str, part: str) -> CareRequest:
-    subset = _SUBSETS.get(part)
-    if subset is None:
-        raise UsageError(_("This is no way to check a vault."), hint=_("Choose one of the list."))
-    if part == "all":
-        return CareRequest(name, read_data=True)
-    return CareRequest(name, subset=read_subset(subset) if subset else None)
+def _part(text: str) -> Part:
+    try:
+        return Part(text)
+    except ValueError:
+        raise UsageError(
+            _("This is no way to check a vault."), hint=_("Choose one of the list.")
+        ) from None
 
 
 def _vaults(
@@ -194,9 +182,9 @@ def _vaults(
         status=422 if error else 200,
         vaults=vaults(settings),
         parts=[
-            ("structure", _("The structure: is everything there?")),
-            ("some", _("The structure, and every byte of 5 % of the packs")),
-            ("all", _("The structure, and every byte")),
+            (Part.STRUCTURE.value, _("The structure: is everything there?")),
+            (Part.SOME.value, _("The structure, and every byte of 5 % of the packs")),
+            (Part.ALL.value, _("The structure, and every byte")),
         ],
         works=behind.background.of(LOOKED, CHECKED),
         problem=(error.message, error.hint) if error else None,

@@ -15,7 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.one_time_codes import code_of, new_secret, step_at
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.passwords import PasswordCost, Passwords
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
@@ -176,7 +178,7 @@ class Browser:
 
         scope = {
             "type": "http",
-            # Of this version on a body is sent until sending fails: nobody asks who left.
+            # As uvicorn says it: a page that is streamed is not ended by what `receive` tells.
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
             "path": parts.path,
@@ -212,6 +214,8 @@ def dashboard_in(home: Path) -> Iterator[Dashboard]:
             lambda: ([], clock.now()),
             lambda: {"version": "test"},
             doors,
+            OverviewWatch(workplace, lambda: None).look,
+            LiveWatch(workplace).look,
         )
         app = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         try:

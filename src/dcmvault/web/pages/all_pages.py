@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, login, overview, runs
+from dcmvault.web.pages import account, appearance, login, overview, runs, schedules
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
     runs.router,
+    schedules.router,
     login.router,
     account.router,
     patients.router,

@@ -10,7 +10,8 @@ from tests.browser.conftest import OpenPage
 pytestmark = pytest.mark.peers
 
 #: Pages that no navigation leads to.
-BESIDE = ("/schedules/plans/nightly", "/schedules/suggestions", "/nowhere")
+REPORT = "/runs/reports?since=2026-01-01"
+BESIDE = ("/schedules/plans/nightly", "/schedules/suggestions", REPORT, "/nowhere")
 #: Bytes that a page may cost whoever sees it for the first time.
 FIRST_LOAD = 300_000
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, login, overview, runs, schedules
+from dcmvault.web.pages import account, appearance, audit, login, overview, reports, runs, schedules
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    # Before the runs: its path would be the name of a run.
+    reports.router,
     runs.router,
     schedules.router,
+    audit.router,
     login.router,
     account.router,
     patients.router,

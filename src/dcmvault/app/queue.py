@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dcmvault.app.windows import note_pause, note_resume
@@ -109,6 +110,13 @@ def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> i
         if job.study_instance_uid == job_or_study
     ]
     moved = moved or [_job(workplace, job_or_study)]
+    prioritise_jobs(workplace, moved, priority)
+    return len(moved)
+
+
+def prioritise_jobs(workplace: Workplace, moved: Iterable[Job], priority: Priority) -> None:
+    """Move waiting jobs in their destinations' queues, and write down that somebody did."""
+    catalogue = workplace.catalogue
     for job in moved:
         catalogue.runs.set_job_priority(job.job_id, priority)
         workplace.queue.prioritise(job.job_id, priority)
@@ -119,7 +127,6 @@ def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> i
                 [job.study_instance_uid],
                 workplace.clock.now(),
             )
-    return len(moved)
 
 
 def _job(workplace: Workplace, job_id: str) -> Job:

@@ -150,6 +150,9 @@ def _sqlite_engine(path: Path) -> sa.Engine:
         sa.URL.create("sqlite+pysqlite", database=str(path)),
         hide_parameters=True,
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
+        # Each connection has a cache of its own: the one that was used last is used again, so that
+        # not all of them come to hold the same.
+        pool_use_lifo=True,
     )
     sa.event.listen(engine, "connect", _set_up_connection)
     sa.event.listen(engine, "begin", _begin)

@@ -29,13 +29,16 @@ from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.samples import SamplesInDatabase
+from dcmvault.catalogue.saved_views import ViewsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.study_details import StudyDetailsInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
+from dcmvault.catalogue.study_matrix import StudyMatrixInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
 from dcmvault.ports.accounts import AccountBook, LinkBook, SessionBook
@@ -60,6 +63,8 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
+from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,9 @@ class Catalogue:
     work: WorkFigures
     alerts: AlertBook
     statistics: StatisticsCatalogue
+    matrix: StudyMatrix
+    views: ViewBook
+    details: StudyDetails
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
@@ -155,6 +163,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
+        matrix=StudyMatrixInDatabase(database),
+        views=ViewsInDatabase(database),
+        details=StudyDetailsInDatabase(database),
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),

@@ -70,7 +70,7 @@ def _reports_of(
             patient_name=study.patient_name,
             patient_id=study.patient_id,
             study_description=study.study_description,
-            coercions=_coercions(connection, study.id, part.destination_id)
+            coercions=coercions_of(connection, study.id, part.destination_id)
             if found.coerced
             else (),
             drilled_at=drilled.get(uid),
@@ -115,7 +115,7 @@ def _evidence(
     return {row.study_id: row for row in connection.execute(query)}
 
 
-def _coercions(
+def coercions_of(
     connection: sa.Connection, study_id: int, destination_id: int
 ) -> tuple[AttributeCoercion, ...]:
     """Return what the proofs list on which a study's copies stand."""

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dcmvault.app import looking_after
+from dcmvault.app.audit_forwarding import AuditForwarding
 from dcmvault.app.news import NewsDuty
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
+from dcmvault.app.study_matrix import counting_duty
+from dcmvault.app.tidying import tidy
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.daemon.coverage import Coverage
 from dcmvault.daemon.following import Following
@@ -37,6 +40,9 @@ def duties_of(
         Duty("schedules", schedules_duty(workplace)),
         Duty("windows", windows_duty(workplace)),
         Duty(NEWS, NewsDuty(workplace)),
+        Duty("studies", counting_duty(workplace)),
+        Duty("audit", AuditForwarding(workplace)),
+        Duty("tidying", tidy),
         *(Duty(name, duty) for name, duty in looking_after.duties(workplace).items()),
     ]
     if protecting is not None:

@@ -51,6 +51,8 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
+from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -88,6 +90,21 @@ class ObservingCatalogue(Protocol):
     @property
     def signs(self) -> SignBook:
         """What happened to sources."""
+        ...
+
+    @property
+    def matrix(self) -> StudyMatrix:
+        """Studies and their copies, counted."""
+        ...
+
+    @property
+    def details(self) -> StudyDetails:
+        """Single studies."""
+        ...
+
+    @property
+    def views(self) -> ViewBook:
+        """Saved views."""
         ...
 
     @property

@@ -174,6 +174,8 @@ class Browser:
 
         scope = {
             "type": "http",
+            # What is sent piece by piece is not ended by a reader who says nothing more.
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
             "path": unquote(parts.path),
             "raw_path": parts.path.encode(),

@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, audit, login, overview, reports, runs, schedules
+from dcmvault.web.pages import (
+    account,
+    appearance,
+    audit,
+    live,
+    login,
+    overview,
+    reports,
+    runs,
+    schedules,
+)
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    live.router,
     # Before the runs: its path would be the name of a run.
     reports.router,
     runs.router,

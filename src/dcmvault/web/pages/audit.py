@@ -158,7 +158,7 @@ def export_lines(behind: Behind, by: By, asked: Annotated[_Asked, Depends()]) ->
     if not _sees_all(by):
         return RedirectResponse(f"/audit?{asked.address}", 303)
     lines = _desk(behind, by).search(asked.query, exported_to="jsonl")
-    raw = (line.raw for line in lines)
+    raw = (line.raw + b"\n" for line in lines)
     return _attached(raw, "audit.jsonl", "application/jsonl; charset=utf-8")
 
 

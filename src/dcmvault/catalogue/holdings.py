@@ -12,6 +12,7 @@ from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.siblings import version_there, was_replaced
+from dcmvault.catalogue.study_changes import note_study
 from dcmvault.catalogue.tables import (
     REFUTED,
     EntryState,
@@ -103,6 +104,7 @@ class HoldingsInDatabase:
         refuted = 0
         with self.database.write() as connection:
             for study_instance_uid, sop_instance_uids in sorted(found.items()):
+                note_study(connection, study_instance_uid)
                 meant = files.get(study_instance_uid, ())
                 for of_study in _versions_of(study_instance_uid, sop_instance_uids):
                     keys = [

@@ -59,7 +59,7 @@ def _reports_of(
         if study is None or found is None:
             continue
         coercions, left_out = (
-            _coercions(connection, study.id, part.destination_id) if found.coerced else ((), 0)
+            coercions_of(connection, study.id, part.destination_id) if found.coerced else ((), 0)
         )
         yield StudyReport(
             study_instance_uid=uid,
@@ -117,7 +117,7 @@ def _evidence(
     return {row.study_id: row for row in connection.execute(query)}
 
 
-def _coercions(
+def coercions_of(
     connection: sa.Connection, study_id: int, destination_id: int
 ) -> tuple[tuple[AttributeCoercion, ...], int]:
     """Return what the proofs list on which a study's copies stand, and how many they leave out."""

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from dcmvault import __version__
 from dcmvault.app.api_token import known_token, make_token, token_path
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.metrics import WorkplaceMetrics
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
@@ -76,15 +78,24 @@ def running(
         coverage = Coverage(workplace)
         metrics = WorkplaceMetrics(lambda: workplace)
         about = _about(workplace, reloading)
+        watch = LiveWatch(workplace)
+        overview = OverviewWatch(workplace, coverage.standing)
         backstage = Backstage(
-            workplace, metrics, stream, coverage.latest, about, doors_of(workplace)
+            workplace,
+            metrics,
+            stream,
+            coverage.latest,
+            about,
+            doors_of(workplace),
+            overview.look,
+            watch.look,
         )
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())
         try:
             lets_in = known_token(home).lets_in
             takes = listening[0] if listening else None
-            duties = duties_of(workplace, stream, coverage, reloading, takes)
+            duties = duties_of(workplace, stream, coverage, reloading, watch, takes)
             loops = Loops(duties, workplace.clock)
             api = build_api(backstage, lets_in=lets_in, names=settings.web.names)
             server = ApiPort(api, settings.web, port)

@@ -321,6 +321,7 @@ def cause_title(code: str) -> str:
 def _titles_of_what_is_beside() -> Mapping[str, str]:
     """Return the titles of codes of what is not part of a copy's way."""
     return {
+        "configuration_changed": _("The configuration was changed meanwhile"),
         "hook_failed": _("A command of the configuration failed"),
         "notification": _("Somebody could not be told"),
         "notification_unreachable": _("Nobody took the message"),

@@ -15,7 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.one_time_codes import code_of, new_secret, step_at
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.passwords import PasswordCost, Passwords
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
@@ -174,6 +176,8 @@ class Browser:
 
         scope = {
             "type": "http",
+            # As uvicorn says it: a page that is streamed is not ended by what `receive` tells.
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
             "path": parts.path,
             "raw_path": parts.path.encode(),
@@ -208,6 +212,8 @@ def dashboard_in(home: Path) -> Iterator[Dashboard]:
             lambda: ([], clock.now()),
             lambda: {"version": "test"},
             doors,
+            OverviewWatch(workplace, lambda: None).look,
+            LiveWatch(workplace).look,
         )
         app = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         try:

@@ -112,6 +112,14 @@ class RestoresInDatabase:
                     ],
                 )
 
+    def recent_drills(self, most: int) -> list[Drill]:
+        """Return the newest drills of all places, newest first."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(drills).order_by(drills.c.id.desc()).limit(most)
+            ).all()
+            return [_drill(connection, row) for row in rows]
+
     def latest_drills(self) -> list[Drill]:
         """Return the newest drill of each place, by place."""
         newest = sa.select(sa.func.max(drills.c.id)).group_by(drills.c.place)

@@ -65,7 +65,7 @@ class StudyDetailsInDatabase:
             lines = [] if study is None else lines_of(connection, [study.id])
             if study is None or not lines:
                 return None
-            coercions = _coercions(connection, study.id, lines[0].copies)
+            coerced = _coercions(connection, study.id, lines[0].copies)
             return StudyDetail(
                 line=lines[0],
                 patient_birth_date=study.patient_birth_date,
@@ -74,8 +74,10 @@ class StudyDetailsInDatabase:
                 institution_name=study.institution_name,
                 series=tuple(_series(connection, study.id)),
                 snapshots=tuple(_snapshots(connection, study.id)),
-                coercions={name: listed for name, (listed, _more) in coercions.items()},
-                coercions_left_out={name: more for name, (_listed, more) in coercions.items()},
+                coercions={name: listed for name, (listed, _left_out) in coerced.items()},
+                coercions_left_out={
+                    name: left_out for name, (_listed, left_out) in coerced.items()
+                },
             )
 
     def ledger(

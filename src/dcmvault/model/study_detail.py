@@ -50,7 +50,7 @@ class StudyDetail:
     snapshots: tuple[SnapshotLine, ...]
     #: What destinations wrote themselves in proven copies, by the destination's address.
     coercions: Mapping[str, tuple[AttributeCoercion, ...]]
-    #: How many more there are that no proof lists, by the destination's address.
+    #: How many more there were than the proofs list, by the same address.
     coercions_left_out: Mapping[str, int]
 
 

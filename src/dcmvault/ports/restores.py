@@ -51,6 +51,10 @@ class RestoreBook(Protocol):
         """Write a drill down."""
         ...
 
+    def recent_drills(self, most: int) -> list[Drill]:
+        """Return the newest drills of all places, newest first."""
+        ...
+
     def latest_drills(self) -> list[Drill]:
         """Return the newest drill of each place, by place."""
         ...

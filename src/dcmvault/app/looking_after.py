@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dcmvault.app.alert_ends import with_reasons
+from dcmvault.app.at_destinations import LastProbe
 from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
@@ -72,13 +73,17 @@ class Probing:
         workplace = self._workplace
         every_s = workplace.settings.monitoring.probe_every_s
         if not every_s:
+            workplace.probed.forget()
             return now + _SELDOM
         known = {address: key for key, address in workplace.catalogue.status.destinations().items()}
         for name in workplace.settings.destinations:
             address = workplace.settings.destination(name).section.address
             # What was never delivered to can be no news.
             if address in known:
-                workplace.probed.note(known[address], _failing_step(workplace, address))
+                began = workplace.clock.monotonic()
+                failing = _failing_step(workplace, address)
+                last = LastProbe(workplace.clock.now(), workplace.clock.monotonic() - began)
+                workplace.probed.note(known[address], failing, last)
         return now + timedelta(seconds=every_s)
 
 
@@ -125,6 +130,8 @@ def _overdue(workplace: Workplace, now: datetime) -> Iterator[Observation]:
 
 def _debts(workplace: Workplace) -> Iterator[Observation]:
     """Sum up what is owed at each destination whose evidence is not to grow too old."""
+    if not any(one.oldest_s for one in workplace.settings.destinations.values()):
+        return  # and nothing is counted, which takes a while where there is much
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     owed: dict[str, Counter[str]] = {}
     for view in status(workplace):

@@ -20,9 +20,11 @@ from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
+from dcmvault.catalogue.live import LiveInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
+from dcmvault.catalogue.overview import OverviewInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -53,7 +55,9 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
+from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
@@ -98,6 +102,9 @@ class Catalogue:
     matrix: StudyMatrix
     views: ViewBook
     details: StudyDetails
+    overview: OverviewCatalogue
+    live: LiveCatalogue
+    slowed: SlowedBook
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
@@ -138,6 +145,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         database.close()
         raise
     schedules = SchedulesInDatabase(database)
+    live = LiveInDatabase(database)
     return Catalogue(
         sources=SourcesInDatabase(database),
         plans=PlansInDatabase(database),
@@ -166,6 +174,9 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         matrix=StudyMatrixInDatabase(database),
         views=ViewsInDatabase(database),
         details=StudyDetailsInDatabase(database),
+        overview=OverviewInDatabase(database),
+        live=live,
+        slowed=live,
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dcmvault.app import looking_after
 from dcmvault.app.audit_forwarding import AuditForwarding
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.news import NewsDuty
 from dcmvault.app.schedule_duties import schedules_duty, windows_duty
 from dcmvault.app.study_matrix import counting_duty
@@ -29,12 +30,13 @@ def duties_of(
     stream: EventStream,
     coverage: Coverage,
     reloading: Reloading,
+    watch: LiveWatch,
     protecting: Callable[[datetime], datetime] | None,
 ) -> list[Duty]:
     """Make the duties over an opened state folder; `stream` takes what they announce."""
     duties = [
         Duty("work", Working(workplace, stream)),
-        Duty("events", Following(workplace, stream)),
+        Duty("events", Following(workplace, stream, watch)),
         Duty("coverage", coverage),
         Duty(RELOADING, reloading),
         Duty("schedules", schedules_duty(workplace)),

@@ -45,6 +45,8 @@ from dcmvault.ports.catalogue import (
 )
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.live import LiveCatalogue, SlowedBook
+from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
 from dcmvault.ports.signs import SignBook
@@ -110,6 +112,21 @@ class ObservingCatalogue(Protocol):
     @property
     def work(self) -> WorkFigures:
         """What is left to be done."""
+        ...
+
+    @property
+    def overview(self) -> OverviewCatalogue:
+        """Counts and strips."""
+        ...
+
+    @property
+    def live(self) -> LiveCatalogue:
+        """What goes on now."""
+        ...
+
+    @property
+    def slowed(self) -> SlowedBook:
+        """Limits for a while."""
         ...
 
 

@@ -18,6 +18,7 @@ from dcmvault.errors import AddressError, DcmvaultError, UsageError
 from dcmvault.web import looking, problems, steering
 from dcmvault.web.answers import Refusal
 from dcmvault.web.backstage import Backstage
+from dcmvault.web.fragments import Fragments
 from dcmvault.web.guard import Guard
 from dcmvault.web.pages.all_pages import ROUTERS
 from dcmvault.web.speaking import Speaking
@@ -45,6 +46,7 @@ def build_api(
         },
     )
     api.state.backstage = backstage
+    api.state.fragments = Fragments()
     api.include_router(looking.router)
     api.include_router(steering.router)
     for router in ROUTERS:

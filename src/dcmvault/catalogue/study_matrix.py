@@ -53,6 +53,8 @@ _REST = timedelta(seconds=1)
 _REST_PER_INSTANCE = timedelta(microseconds=500)
 #: How many uncounted studies are told apart.
 _MOST_UNCOUNTED = 10_000
+#: So few are found and sorted sooner than by an index of the order.
+_FEW = 500
 _UIDS_AT_ONCE = 500
 _LINES_AT_ONCE = 1_000
 
@@ -76,8 +78,12 @@ class StudyMatrixInDatabase:
         is_backward = place is not None and place.before
         with self.database.read() as connection:
             by_state = _by_state(connection, query)
+            asked = query.states or tuple(Coverage)
+            total = sum(by_state.get(state, 0) for state in asked)
             question = selected(query, sa.select(study_lines.c.study_id))
-            question = ordered(connection, question, query, order, descending, place)
+            question = ordered(
+                connection, question, query, order, descending, place, is_sparse=total <= _FEW
+            )
             keys = list(connection.scalars(question.limit(limit + 1)))
             more = len(keys) > limit
             keys = keys[:limit]
@@ -87,11 +93,10 @@ class StudyMatrixInDatabase:
             uncounted = _uncounted(connection)
         first = lines[0] if lines and (more if is_backward else place is not None) else None
         last = lines[-1] if lines and (is_backward or more) else None
-        asked = query.states or tuple(Coverage)
         return StudyPage(
             tuple(lines),
             by_state,
-            sum(by_state.get(state, 0) for state in asked),
+            total,
             uncounted,
             None if first is None else place_of(first, query, order, before=True),
             None if last is None else place_of(last, query, order, before=False),

@@ -126,9 +126,17 @@ def ordered(
     order: StudyOrder,
     descending: bool,
     place: StudyPlace | None,
+    *,
+    is_sparse: bool = False,
 ) -> sa.Select[Any]:
-    """Put a question in order, from a place on: backwards where the place is said to come after."""
-    column = state_column(query) if order is StudyOrder.STATE else _ORDERS[order]
+    """Put a question in order, from a place on: backwards where the place is said to come after.
+
+    Where few match (`is_sparse`), all that match are found first and then sorted: by the order's
+    index nearly every study would be looked at, one by one.
+    """
+    column: Any = state_column(query) if order is StudyOrder.STATE else _ORDERS[order]
+    if is_sparse:
+        column = sa.func.coalesce(column, column)
     key = study_lines.c.study_id
     falls = descending
     if place is not None:

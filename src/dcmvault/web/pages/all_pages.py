@@ -15,6 +15,9 @@ from dcmvault.web.pages import (
     overview,
     runs,
     settings,
+    studies,
+    study,
+    study_bulk,
     trials,
     wizard,
     wizard_check,
@@ -23,6 +26,9 @@ from dcmvault.web.pages import (
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    studies.router,
+    study_bulk.router,
+    study.router,
     live.router,
     runs.router,
     settings.router,

@@ -84,7 +84,9 @@ def _row(line: StudyLine, columns: list[tuple[str, str]], *, revealed: bool) -> 
 def _tabs(what: Asked, found: StudyPage) -> list[tuple[str, str, int, bool]]:
     """Return address, words and count of all studies and of each state, and which is shown."""
     state = what.fields.get("state", "")
-    every = [(what.address("/studies", state=""), _("All"), sum(found.by_state.values()), not state)]
+    every = [
+        (what.address("/studies", state=""), _("All"), sum(found.by_state.values()), not state)
+    ]
     return every + [
         (
             what.address("/studies", state=one.word),
@@ -117,9 +119,7 @@ def _choices(what: Asked, *, may_steer: bool) -> dict[str, list[tuple[str, str]]
 
 
 @router.get("/studies.csv", dependencies=[Depends(needs(Role.OPERATOR))])
-def studies_to_take_along(
-    request: Request, behind: Behind, by: By, steered: Steered
-) -> Response:
+def studies_to_take_along(request: Request, behind: Behind, by: By, steered: Steered) -> Response:
     """Send all that matches as a file; patients are in it only where they are shown."""
     what = asked(request, behind, by)
     patients = words.sees_patients(by)

@@ -31,8 +31,9 @@ _INSTANCES = 25
 _EVENTS = 50
 #: What stands where a series has no picture, or none for who asks.
 _NO_PICTURE = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96"><path d="M24 30h48v36H24zM24 60l16-14 '
-    '12 10 8-6 12 10" fill="none" stroke="#8a949b" stroke-width="2"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">'
+    '<path d="M24 30h48v36H24zM24 60l16-14 12 10 8-6 12 10" '
+    'fill="none" stroke="#8a949b" stroke-width="2"/></svg>'
 )
 
 router = APIRouter(include_in_schema=False)
@@ -77,8 +78,10 @@ def study(
         facts=_patient_facts(detail),
         cells=[words.cell(names(at), copy) for at, copy in detail.line.copies.items()],
         sources=[names(one) for one in detail.line.sources],
-        series=[(one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
-                for one in detail.series],
+        series=[
+            (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
+            for one in detail.series
+        ],
         chosen_series=series,
         problems=problems,
         ledger=[_ledger_line(one, names, revealed=revealed) for one in ledger.lines],

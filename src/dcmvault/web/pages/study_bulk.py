@@ -87,12 +87,14 @@ def _asking(request: Request, what: Asked, action: str, runs: BulkRuns) -> HTMLR
         places=[
             (
                 what.names(source),
-                sorted({
-                    what.names(place.address)
-                    for one in runs.requests
-                    if one.source == source
-                    for place in one.destinations
-                }),
+                sorted(
+                    {
+                        what.names(place.address)
+                        for one in runs.requests
+                        if one.source == source
+                        for place in one.destinations
+                    }
+                ),
                 count,
             )
             for source, count in runs.matched.by_source.items()

@@ -11,7 +11,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.account import Role
 from dcmvault.model.evidence import Level
 from dcmvault.model.study_detail import TimelineKind
-from dcmvault.model.study_matrix import Coverage, CopyCounts, StudyLine
+from dcmvault.model.study_matrix import CopyCounts, Coverage, StudyLine
 from dcmvault.web.visitors import Visitor
 
 _TONES = {

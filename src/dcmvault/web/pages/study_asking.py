@@ -55,11 +55,15 @@ def asked(request: Request, behind: Backstage, by: Visitor) -> Asked:
     parameters = {name: [value] for name, value in fields.items()}
     if "first" in fields or "last" in fields:
         parameters["date"] = [f"{fields.get('first', '')}..{fields.get('last', '')}"]
-    for name, places in (("source", choices.sources), ("destination", choices.destinations)):
+    settings = behind.workplace.settings
+    for name, places, configured in (
+        ("source", choices.sources, settings.sources),
+        ("destination", choices.destinations, settings.destinations),
+    ):
         if name in fields:
             shown = {names(place.address): place.address for place in places}
-            if fields[name] not in shown and not may_know:
+            if fields[name] not in {*shown, *configured} and not may_know:
                 raise HTTPException(404)
             parameters[name] = [shown.get(fields[name], fields[name])]
-    query = query_of(behind.workplace.settings, parameters)
+    query = query_of(settings, parameters)
     return Asked(query, order, descending, fields, choices, names)

@@ -1,38 +1,37 @@
-"""Days of a practice in seconds: a clock that is set, duties that are called, peers that go down.
-
-Duties are functions of the time, as the daemon calls them; whoever adds one (alerts, notices)
-names it in `Days.duties`.
-"""
+"""Days of a practice in seconds: a clock that is set, the daemon's duties, peers that go down."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from dcmvault.app.monitoring import Monitoring
+from dcmvault.app.monitoring_thread import MonitoringThread
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.config.settings import Settings
+from dcmvault.daemon.loops import Timetable
 
-#: Takes the time and returns when it is due next, as a duty of the daemon.
-Duty = Callable[[datetime], datetime]
 #: When something happens, and what.
 Event = tuple[datetime, Callable[[], None]]
 #: Duties are called so often, at whole steps of the clock; the daemon does it more often.
-_STEP = timedelta(minutes=30)
+STEP = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOOK_S = 0.02
+_LOOK_S = 0.05
 #: Nothing that a day brings takes so long.
 _LONGEST_S = 120.0
 
 
 class SetClock:
-    """A wall clock that is set; durations are real."""
+    """A wall clock that is set; what it was set forward by has passed, and so has real time."""
 
     def __init__(self, start: datetime, *, goes_on: bool = False) -> None:
         self._now, self._set_at = start, time.monotonic()
+        self._passed_s = 0.0
         self._goes_on = goes_on
 
     def now(self) -> datetime:
@@ -41,12 +40,37 @@ class SetClock:
         return self._now + timedelta(seconds=passed)
 
     def monotonic(self) -> float:
-        """Return real seconds."""
-        return time.monotonic()
+        """Return the seconds that passed."""
+        return self._passed_s + time.monotonic()
 
     def set_now(self, now: datetime) -> None:
         """Set it."""
+        self._passed_s += max((now - self._now).total_seconds(), 0.0)
         self._now, self._set_at = now, time.monotonic()
+
+
+class WatchingDuty(MonitoringThread):
+    """What monitors a process that works, as a duty: it looks when it is called."""
+
+    _settings_of_now: Settings | None = None
+    _monitoring: Monitoring | None = None
+
+    def __call__(self, now: datetime) -> datetime:
+        """Look once; anew by settings that are others."""
+        settings = self._settings()
+        if self._monitoring is None or settings is not self._settings_of_now:
+            if self._monitoring is not None:
+                self._monitoring.end(now)
+            self._settings_of_now, self._monitoring = settings, self.monitoring(settings)
+        return self._monitoring.look(now)
+
+    def start(self) -> None:
+        """Begin: the first look comes when it is called."""
+
+    def stop(self) -> None:
+        """End, as the thread does."""
+        if self._monitoring is not None:
+            self._monitoring.end(self._clock.now())
 
 
 @dataclass(slots=True)
@@ -55,7 +79,9 @@ class Days:
 
     workplace: Workplace
     clock: SetClock
-    duties: list[Duty]
+    timetable: Timetable
+    #: Duties that follow the work: whenever it rests they are due.
+    following: Collection[str]
     #: What happens at a time: moments and deeds, in order.
     events: list[Event] = field(default_factory=list)
     #: Between these nothing is called: the machine sleeps.
@@ -65,7 +91,7 @@ class Days:
         """Go on to `end`, and do what is due there."""
         self._perform(self.clock.now())
         while (now := self.clock.now()) < end:
-            following = min(now - (now - _EPOCH) % _STEP + _STEP, end)
+            following = min(now - (now - _EPOCH) % STEP + STEP, end)
             if self.events:
                 following = min(following, self.events[0][0])
             if self.asleep is not None and self.asleep[0] <= following < self.asleep[1]:
@@ -76,11 +102,12 @@ class Days:
             self._perform(following)
 
     def _perform(self, now: datetime) -> None:
-        """Call all duties until nothing is left to do at this moment."""
+        """Do what is due until nothing is left to do at this moment."""
         while True:
             before = self._open()
-            for duty in self.duties:
-                duty(now)
+            for name in self.following:
+                self.timetable.hasten(name)
+            self.timetable.run_due(now)
             if not self._rest() and before == self._open():
                 return
 
@@ -105,6 +132,10 @@ class Days:
                 break
             assert time.monotonic() < deadline, (unfinished, jobs)
             waited = True
+            time.sleep(_LOOK_S)
+        # A slow mail server is not waited for by the duty, but by time.
+        while any(one.name.startswith("tell-") for one in threading.enumerate()):
+            assert time.monotonic() < deadline
             time.sleep(_LOOK_S)
         return waited
 

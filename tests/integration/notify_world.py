@@ -30,6 +30,8 @@ class Mailbox:
         self.recipients: list[str] = []
         #: Who is refused, and with what answer.
         self.refused: dict[str, str] = {}
+        #: Of `USER`.
+        self.password = PASSWORD
         #: What DATA is answered with.
         self.answer = "250 OK"
         self.host, self.port = "127.0.0.1", 0
@@ -58,13 +60,13 @@ class Mailbox:
         """Read what came."""
         return [message_from_bytes(one, policy=default) for one in self.taken]
 
-
-def _authenticate(
-    server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
-) -> AuthResult:
-    assert isinstance(data, LoginPassword)
-    good = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
-    return AuthResult(success=good, handled=good)
+    def authenticate(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+    ) -> AuthResult:
+        """Let in who knows the password of now."""
+        assert isinstance(data, LoginPassword)
+        good = (data.login, data.password) == (USER.encode(), self.password.encode())
+        return AuthResult(success=good, handled=good)
 
 
 class _Conversation(SMTP):
@@ -89,7 +91,7 @@ def mail_server(
     context = None
     if login:
         options |= {
-            "authenticator": _authenticate,
+            "authenticator": mailbox.authenticate,
             # Of TLS from the first byte the server itself knows nothing.
             "auth_required": security == "starttls",
             "auth_require_tls": security == "starttls",

@@ -1,199 +1,303 @@
-"""Fourteen days of a practice: three plans, a change of clocks, an outage, a night asleep."""
+"""Fourteen days of a practice: three plans, and nearly everything that goes wrong in a year.
+
+The clocks change, a destination is down for two days, the laptop sleeps for a night, a disk fills,
+two passwords are changed and forgotten to be told. The duties are the daemon's own, the vault, the
+PACS and the mail server are real; what was to happen stands in tables that nobody computes.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 from scripts.peer_processes import Orthanc
 from tests.conftest import RunDcmvault
-from tests.integration.campaign_world import Days, Event, Gate, SetClock, gate
+from tests.integration.campaign_world import STEP, gate
+from tests.integration.notify_world import mail_server
+from tests.integration.practice_world import (
+    CANARY,
+    DOWN,
+    END,
+    LOCKED_OUT,
+    MACHINE_ZONE,
+    MAIL_REFUSED,
+    SLEEP,
+    Fortnight,
+    alerts_of,
+    at,
+    fortnight,
+)
 
-from dcmvault.app.schedule_duties import schedules_duty, windows_duty
-from dcmvault.app.wiring.workplace import Workplace, open_workplace
-from dcmvault.config.load import load_settings
-from dcmvault.model.evidence import Level
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.alert import AlertChange
 from dcmvault.model.identifiers import RunId
-from dcmvault.testing.dicom_files import make_study
 
-_BERLIN = ZoneInfo("Europe/Berlin")
-_FIRST, _DAYS = "03-20", 14
-
-_CONFIGURATION = """
-[retry]
-wait_s = 0
-
-[sources.library]
-address = "{folder}/library"
-[sources.research]
-address = "{folder}/research"
-
-[destinations.pacs]
-address = "dicom://ORTHANC@127.0.0.1:{port}"
-[destinations.vault]
-address = "vault:{folder}/vault"
-
-[plans.nightly]
-sources = ["library", "research"]
-destinations = ["pacs", "vault"]
-[plans.often]
-sources = ["research"]
-destinations = ["vault"]
-[plans.weekly]
-sources = ["library"]
-destinations = ["pacs"]
-strategy = "full"
-
-[schedules.nightly]
-plan = "nightly"
-cron = "30 2 * * *"
-time_zone = "Europe/Berlin"
-window = "office"
-[schedules.often]
-plan = "often"
-every = "12h"
-[schedules.weekly]
-plan = "weekly"
-cron = "0 3 * * sun"
-time_zone = "Europe/Berlin"
-window = "office"
-
-[windows.office]
-time_zone = "Europe/Berlin"
-closed = [{{days = "mon-fri", from = "08:00", to = "18:00"}}]
-"""
-
-
-def _at(text: str) -> datetime:
-    """Return a time of the practice's clock in March or April 2026."""
-    return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=_BERLIN).astimezone(UTC)
+#: When each plan is due, by the clock of the practice, and when its runs began if later: asleep.
+_NIGHTS = [
+    "03-20 02:00",
+    "03-21 02:00",
+    "03-22 02:00",
+    "03-23 02:00",
+    "03-24 02:00",
+    "03-25 02:00",
+    "03-26 02:00",
+    "03-27 02:00",
+    "03-28 02:00",
+    # No clock shows 2:00 in this night.
+    "03-29 03:00",
+    "03-30 02:00",
+    "03-31 02:00",
+    "04-01 02:00",
+    "04-02 02:00",
+]
+_SUNDAYS = ["03-22 03:00", "03-29 03:00"]
+#: Each twelve hours, counted from the beginning: a change of clocks is no change for them.
+_TWICE_A_DAY = [
+    *("03-20 12:00", "03-21 00:00", "03-21 12:00", "03-22 00:00", "03-22 12:00", "03-23 00:00"),
+    *("03-23 12:00", "03-24 00:00", "03-24 12:00", "03-25 00:00", "03-25 12:00", "03-26 00:00"),
+    *("03-26 12:00", "03-27 00:00", "03-27 12:00", "03-28 00:00", "03-28 12:00", "03-29 00:00"),
+    *("03-29 13:00", "03-30 01:00", "03-30 13:00", "03-31 01:00", "03-31 13:00", "04-01 01:00"),
+    *("04-01 13:00", "04-02 01:00", "04-02 13:00"),
+]
+_SLEPT_OVER = {"03-25 00:00", "03-25 02:00"}
+#: Runs that could not do all: by plan, when they were due, and how many.
+_INCOMPLETE = [
+    *(("03-28 02:00", 2), ("03-29 03:00", 3)),
+    # The vault is locked.
+    *(("03-31 13:00", 1), ("04-01 01:00", 1), ("04-01 02:00", 2)),
+]
+#: What is raised and cleared, each once, at most a step later.
+_ALERTS = [
+    ("disk_low", "state", "03-23 07:00", "03-23 11:00"),
+    ("destination_down", "pacs", DOWN[0], DOWN[1]),
+    # Without success until it is due for the second time.
+    ("run_overdue", "nightly", "03-29 03:00", "03-30 02:00"),
+    ("destination_down", "vault", LOCKED_OUT[0], LOCKED_OUT[1]),
+    ("run_overdue", "often", "04-01 01:00", "04-01 13:00"),
+]
+_DIGESTS = [
+    *("03-20 07:00", "03-21 07:00", "03-22 07:00", "03-23 07:00", "03-24 07:00", "03-25 07:00"),
+    *("03-26 07:00", "03-27 07:00", "03-28 07:00", "03-29 07:00", "03-30 07:00", "03-31 07:00"),
+    *("04-01 07:00", "04-02 07:00"),
+]
+_MONDAYS = ["03-23 07:00", "03-30 07:00"]
 
 
-class _Practice:
-    """Its studies; more every morning."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.uids: dict[str, list[str]] = {"library": [], "research": []}
-
-    def examine(self, day: int) -> None:
-        """Make the studies of a day."""
-        for source, uids in self.uids.items():
-            made = make_study(self.folder / source / f"{day:02}", key=f"{source}{day}", instances=2)
-            uids += [one.sop_instance_uid for one in made]
-
-
-@contextmanager
-def _fortnight(
-    run_dcmvault: RunDcmvault, home: Path, folder: Path, shut: Gate
-) -> Iterator[tuple[Days, _Practice]]:
-    practice = _Practice(folder)
-    practice.examine(0)
-    assert run_dcmvault("vault", "init", f"vault:{folder}/vault", "--no-encryption").returncode == 0
-    configuration = _CONFIGURATION.format(folder=folder, port=shut.port)
-    (home / "config.toml").write_text(configuration, "utf-8")
-    start = _at(_FIRST)
-    events: list[Event] = [
-        (start + timedelta(days=day, hours=10), partial(practice.examine, day + 1))
-        for day in range(_DAYS - 1)
-    ]
-    events += [(_at("03-27 12:00"), shut.shut), (_at("03-29 12:00"), shut.open)]
-    clock = SetClock(start)
-    with open_workplace(home, load_settings(home / "config.toml")) as workplace:
-        workplace.clock = clock
-        assert workplace.work()
-        yield (
-            Days(
-                workplace,
-                clock,
-                duties=[schedules_duty(workplace), windows_duty(workplace)],
-                events=sorted(events, key=lambda event: event[0]),
-                asleep=(_at("03-24 21:00"), _at("03-25 09:00")),
-            ),
-            practice,
-        )
-
-
-def _due_times(workplace: Workplace, schedule: str) -> Counter[datetime]:
-    runs = workplace.catalogue.schedules.last_runs(schedule, 1000)
-    assert all(run.settled and not run.problem for run in runs)
-    return Counter(run.due_at for run in runs)
-
-
-def _held(workplace: Workplace, source: str, destination: str) -> int:
-    settings, catalogue = workplace.settings, workplace.catalogue
-    return sum(
-        1
-        for _entry in catalogue.holdings.held_entries(
-            catalogue.sources.source(settings.source(source).address),
-            catalogue.plans.destination(settings.destination(destination).section.address),
-            Level.COMPLETE,
-        )
-    )
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", MACHINE_ZONE)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.timeout(1800)
 def test_fourteen_days(
-    run_dcmvault: RunDcmvault, home: Path, tmp_path: Path, orthanc: Orthanc
+    run_dcmvault: RunDcmvault,
+    home: Path,
+    tmp_path: Path,
+    orthanc: Orthanc,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Every run that was expected happened once, and everything is held in the end."""
+    """Every run happened once, every trouble was told once, and everything is held in the end."""
+
+    def make_vault() -> None:
+        made = run_dcmvault("vault", "init", "vault")
+        assert made.returncode == 0, made.stdout + made.stderr
+
     with (
         gate(orthanc.host, orthanc.dicom_port) as shut,
-        _fortnight(run_dcmvault, home, tmp_path, shut) as (days, practice),
+        mail_server(security="none") as mailbox,
+        fortnight(home, tmp_path, shut, mailbox, monkeypatch, make_vault) as world,
     ):
-        workplace, start = days.workplace, _at(_FIRST)
-        days.until(_at("03-25 09:00"))
-        # The machine has just woken: the vault has last night's studies, the PACS waits.
-        assert _held(workplace, "library", "vault") == len(practice.uids["library"])
-        assert _held(workplace, "library", "pacs") < len(practice.uids["library"])
-        days.until(_at("03-25 18:00"))
-        assert _held(workplace, "library", "pacs") > _held(workplace, "library", "vault") - 4
-        days.until(start + timedelta(days=_DAYS) - timedelta(hours=1))
+        _live_through(world)
+        _assert_that_runs_happened_once(world)
+        _assert_that_all_is_held(world, orthanc)
+        _assert_that_trouble_was_told_once(world)
+        _assert_that_metrics_tell_of_it(world)
+        _assert_that_nothing_of_patients_left(world)
+    ours = [one for one in caplog.records if one.name.startswith("dcmvault")]
+    assert not [one.getMessage() for one in ours if one.levelno >= logging.ERROR], caplog.text
 
-        nights = [start + timedelta(days=day) for day in range(_DAYS)]
-        nightly = Counter(
-            {
-                # 2:30 is not shown by clocks on 29 March: it is due right after the gap.
-                _at(
-                    f"{night.astimezone(_BERLIN):%m-%d} 02:30" if night.day != 28 else "03-29 03:00"
-                ): 2
-                for night in nights
-            }
-        )
-        assert _due_times(workplace, "nightly") == nightly
-        assert _due_times(workplace, "weekly") == Counter([_at("03-22 03:00"), _at("03-29 03:00")])
-        often = _due_times(workplace, "often")
-        assert set(often.values()) == {1}
-        # Each twelve hours, and once for what was missed asleep.
-        assert len(often) == 2 * _DAYS - 1
-        scheduled = {
-            run.run_id
-            for name in ("nightly", "weekly", "often")
-            for run in workplace.catalogue.schedules.last_runs(name, 1000)
-        }
-        carried_out = workplace.catalogue.runs.runs(limit=1000)
-        assert scheduled == {record.run_id for record in carried_out}
 
-        failed = {run_id for run_id in scheduled if _failures(workplace, run_id)}
-        down = {
-            record.run_id
-            for record in carried_out
-            if _at("03-27 12:00") < record.created_at < _at("03-29 12:00")
-            and any(one.address.startswith("dicom:") for one in record.request.destinations)
-        }
-        assert failed == down
-        for source in ("library", "research"):
-            made = len(practice.uids[source])
-            assert _held(workplace, source, "vault") == made
-            assert _held(workplace, source, "pacs") == made
-        assert set(orthanc.instances()) == {u for uids in practice.uids.values() for u in uids}
+def _live_through(world: Fortnight) -> None:
+    """Let the days pass, and look in between."""
+    days = world.days
+    days.until(at(SLEEP[1]))
+    # The machine has just woken: the vault has last night's studies, the PACS waits until 18.
+    assert world.held("library", "vault") == world.made("library")
+    assert world.held("library", "pacs") < world.made("library")
+    days.until(at("03-25 18:00"))
+    assert len(world.made("library") - world.held("library", "pacs")) == 2  # of today
+    days.until(at(MAIL_REFUSED[1]) - STEP)
+    told = [at_of(mail) for mail in world.mailbox.mails() if event_of(mail) == "digest"]
+    assert max(told) == at("03-25 07:00")
+    [channel] = [
+        one for one in world.workplace.catalogue.notices.channel_states() if one.channel == "office"
+    ]
+    assert (channel.waiting, channel.code) == (1, "notification_refused")
+    days.until(at(MAIL_REFUSED[1]))
+    told = [at_of(mail) for mail in world.mailbox.mails() if event_of(mail) == "digest"]
+    assert max(told) == at("03-26 07:00")
+    days.until(at("03-29 23:00"))
+    missing = world.made("library") - world.held("library", "pacs")
+    assert len(missing) == 3 * 2  # of the 27th, the 28th and today
+    days.until(at("03-30 03:00"))
+    for source in ("library", "research"):
+        assert world.held(source, "pacs") == world.made(source)
+    days.until(at(END))
+
+
+def _assert_that_runs_happened_once(world: Fortnight) -> None:
+    """Compare what was recorded with the tables."""
+    catalogue = world.workplace.catalogue
+    nights = [(at(night), _begin(night)) for night in _NIGHTS]
+    # Of the night that was slept over the second source waits for the first, and that for 18:00.
+    turns = [at("03-25 18:00") if begin == at(SLEEP[1]) else begin for _due, begin in nights]
+    expected = {
+        "nightly": Counter(nights)
+        + Counter((due, turn) for (due, _begun), turn in zip(nights, turns, strict=True)),
+        "weekly": Counter((at(sunday), _begin(sunday)) for sunday in _SUNDAYS),
+        "often": Counter((at(one), _begin(one)) for one in _TWICE_A_DAY),
+    }
+    scheduled: list[RunId] = []
+    for name, table in expected.items():
+        runs = catalogue.schedules.last_runs(name, 1000)
+        assert all(run.settled and not run.problem for run in runs)
+        scheduled += [run.run_id for run in runs]
+        assert table == Counter(
+            (run.due_at, catalogue.runs.run(run.run_id).created_at) for run in runs
+        ), name
+    assert Counter(scheduled) == Counter(one.run_id for one in catalogue.runs.runs(limit=1000))
+    incomplete = [one for one in scheduled if _failures(world.workplace, one)]
+    assert Counter(catalogue.runs.run(one).created_at for one in incomplete) == {
+        at(due): count for due, count in _INCOMPLETE
+    }
+
+
+def _begin(due: str) -> datetime:
+    return at(SLEEP[1]) if due in _SLEPT_OVER else at(due)
 
 
 def _failures(workplace: Workplace, run_id: RunId) -> int:
     return workplace.catalogue.runs.report(run_id, studies=False).counts.failed
+
+
+def _assert_that_all_is_held(world: Fortnight, orthanc: Orthanc) -> None:
+    everything = set()
+    for source, made in world.practice.made.items():
+        assert len(world.made(source)) == 28
+        everything |= {one.sop_instance_uid for one in made}
+        assert world.held(source, "vault") == world.made(source)
+        assert world.held(source, "pacs") == world.made(source)
+    assert set(orthanc.instances()) == everything
+
+
+def _assert_that_trouble_was_told_once(world: Fortnight) -> None:
+    """Alerts as they were written down, and the mails that came of them."""
+    events = world.workplace.catalogue.alerts.alert_events(0, 1000)
+    seen = Counter((one.alert.code.value, one.alert.subject.name, one.change) for one in events)
+    expected = {(code, subject) for code, subject, *_times in _ALERTS}
+    # When a disk will be full is foretold some time before.
+    expected.add(("disk_full_forecast", "state"))
+    assert seen == {(*one, change): 1 for one in expected for change in AlertChange}
+    for code, subject, raised, cleared in _ALERTS:
+        [begin, end] = [
+            one.at
+            for one in events
+            if (one.alert.code.value, one.alert.subject.name) == (code, subject)
+        ]
+        assert at(raised) <= begin <= at(raised) + STEP, (code, begin)
+        assert at(cleared) <= end <= at(cleared) + STEP, (code, end)
+    mails = [one for one in world.mailbox.mails() if one["To"] == "office@practice.test"]
+    assert len({mail["Message-ID"] for mail in mails}) == len(mails)
+    assert _times(mails, "digest") == Counter(map(at, _DIGESTS))
+    assert _times(mails, "weekly") == Counter(map(at, _MONDAYS))
+    assert _times(mails, "run_ended") == {at(due): count for due, count in _INCOMPLETE}
+    told = [one for one in events if one.alert.code != "run_overdue"]
+    for change in AlertChange:
+        assert _times(mails, f"alert_{change.value}") == Counter(
+            one.at.replace(microsecond=0) for one in told if one.change is change
+        )
+    # Within the period that a plan should have had another success in, indeed at once.
+    late = [(at(begin), at(end)) for code, _plan, begin, end in _ALERTS if code == "run_overdue"]
+    begins, ends = (
+        sorted(_times(mails, event).elements()) for event in ("overdue", "overdue_cleared")
+    )
+    for (expected_by, succeeded), begin, end in zip(late, begins, ends, strict=True):
+        assert expected_by < begin <= expected_by + STEP
+        assert succeeded <= end <= succeeded + STEP
+    kinds = {event_of(mail) for mail in mails}
+    assert kinds == {
+        *("digest", "weekly", "run_ended", "alert_raised", "alert_cleared"),
+        *("overdue", "overdue_cleared"),
+    }
+
+
+def event_of(mail: EmailMessage) -> str:
+    """Return what a mail is about, by its identifier."""
+    return str(mail["Message-ID"]).strip("<>").partition(".")[0]
+
+
+def at_of(mail: EmailMessage) -> datetime:
+    """Return when it happened, what a mail tells of."""
+    return parsedate_to_datetime(str(mail["Date"])).astimezone(UTC)
+
+
+def _times(mails: Iterable[EmailMessage], event: str) -> Counter[datetime]:
+    return Counter(at_of(mail) for mail in mails if event_of(mail) == event)
+
+
+def _assert_that_metrics_tell_of_it(world: Fortnight) -> None:
+    """Every page has the alerts of its time, and the daemon works at all times."""
+    pages = world.scraper.pages
+    assert len(pages) > 50
+    told: set[tuple[str, str]] = set()
+    for moment, page in pages.items():
+        assert "\ndcmvault_working 1\n" in page
+        shown = {one for one in alerts_of(page) if one[0] != "disk_full_forecast"}
+        assert shown == {
+            (code, subject)
+            for code, subject, raised, cleared in _ALERTS
+            if at(raised) <= moment < at(cleared)
+        }, moment
+        told |= alerts_of(page).keys()
+    assert told == {(code, subject) for code, subject, *_times in _ALERTS} | {
+        ("disk_full_forecast", "state")
+    }
+
+
+def _assert_that_nothing_of_patients_left(world: Fortnight) -> None:
+    """Search all that was mailed and measured; where it was switched on, the search finds it."""
+    secrets = world.practice.of_patients()
+    texts = {"office@practice.test": "", "physician@practice.test": ""}
+    for mail in world.mailbox.mails():
+        texts[str(mail["To"])] += _text_of(mail)
+    for text in (texts["office@practice.test"], *world.scraper.pages.values()):
+        assert text
+        assert not [one for one in secrets if one in text]
+    assert CANARY in texts["physician@practice.test"]
+    assert len([one for one in secrets if one in texts["physician@practice.test"]]) > 5
+
+
+def _text_of(mail: EmailMessage) -> str:
+    """Return all that a mail says: headers, text, page and attachments, decoded."""
+    said = [f"{name}: {value}" for name, value in mail.items()]
+    for part in mail.walk():
+        said += [f"{name}: {value}" for name, value in part.items()]
+        if not part.is_multipart():
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
+            said.append(content.decode())
+    return "\n".join(said)

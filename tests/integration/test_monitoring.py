@@ -295,6 +295,45 @@ class Watched:
 RAISED, CLEARED = AlertChange.RAISED, AlertChange.CLEARED
 
 
+def test_a_vault_that_cannot_be_opened_anew_is_one_alert_however_many_runs_succeed(
+    tmp_path: Path,
+) -> None:
+    """What a probe finds and what deliveries find may differ; then the alert stays as it is."""
+    watched = Watched(tmp_path)
+    watched.around.answer = Answering(None)
+    for _probe in range(2):
+        watched.probed.note(PACS, "key")
+    watched.go_on(60, 30)
+    down = AlertCode.DESTINATION_DOWN
+    assert watched.events() == [(down, RAISED)]
+    for _run in range(3):
+        watched.around.answer = Answering(True)
+        watched.go_on(60, 30)
+        watched.around.answer = Answering(None)
+        watched.go_on(60, 30)
+    assert watched.events() == [(down, RAISED)]
+    watched.probed.note(PACS, "")
+    watched.go_on(60, 30)
+    assert watched.events() == [(down, RAISED), (down, CLEARED)]
+    watched.catalogue.close()
+
+
+def test_what_nobody_probes_any_more_says_nothing(tmp_path: Path) -> None:
+    """A last failure does not outlive the probing: deliveries say how it is."""
+    watched = Watched(tmp_path)
+    for _probe in range(2):
+        watched.probed.note(PACS, "key")
+    watched.around.answer = Answering(None)
+    watched.go_on(60, 30)
+    watched.probed.forget()
+    watched.go_on(60, 30)
+    assert len(watched.events()) == 1
+    watched.around.answer = Answering(True)
+    watched.go_on(60, 30)
+    assert watched.events()[1:] == [(AlertCode.DESTINATION_DOWN, CLEARED)]
+    watched.catalogue.close()
+
+
 def test_an_alert_ends_with_what_is_not_configured_any_more_and_says_so(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.around.answer = Answering(False, "unreachable")

@@ -65,7 +65,7 @@ def _disturb(catalogue: Catalogue, chance: random.Random, seed: int) -> None:
     what = chance.randrange(5)
     if what == 0:
         finding = chance.choice((Finding.MISSING, Finding.DAMAGED))
-        catalogue.holdings.refute_copies(place, {uid: ()}, finding, START)
+        catalogue.holdings.refute_copies(place, {uid: ()}, finding, START, files={})
     elif what == 1:
         catalogue.plans.forget_copies(place, uid)
     elif what == 2:

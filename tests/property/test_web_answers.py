@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
+from threading import enumerate as enumerate_threads
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -211,8 +212,8 @@ def service() -> Iterator[str]:
         HTTPServer(("127.0.0.1", 0), _Anything) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
-        # No run makes as many sources as these: who looks after idle connections goes soon.
-        patch.setattr(idle_connections, "_IDLE_S", 0.01)
+        # No run makes as many sources as these: who looks after idle connections goes at once.
+        patch.setattr(idle_connections, "_IDLE_S", 0)
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
@@ -249,6 +250,9 @@ def _check_source(url: str, bodies: tuple[bytes, ...], kind: str, spool: Path) -
     assert [answer.entry for answer in answers] == entries
     assert list(spool.iterdir()) == []
     assert sorted(spool.parent.iterdir()) == before
+    for thread in enumerate_threads():
+        if isinstance(thread, Timer):
+            thread.join()
 
 
 def _fuzz_source(url: str, bodies: tuple[bytes, ...], kind: str) -> None:

@@ -44,6 +44,11 @@ class Probed:
         answers = None if failures == 1 else not code
         self._answering[destination_id] = Answering(answers, code)
 
+    def forget(self) -> None:
+        """Forget all that was found: nobody probes any more."""
+        self._answering.clear()
+        self._failures.clear()
+
     def answering(self) -> Mapping[DestinationId, Answering]:
         """Say which destinations answered lately."""
         return dict(self._answering)

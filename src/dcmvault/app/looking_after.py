@@ -73,6 +73,7 @@ class Probing:
         workplace = self._workplace
         every_s = workplace.settings.monitoring.probe_every_s
         if not every_s:
+            workplace.probed.forget()
             return now + _SELDOM
         known = {address: key for key, address in workplace.catalogue.status.destinations().items()}
         for name in workplace.settings.destinations:
@@ -129,6 +130,8 @@ def _overdue(workplace: Workplace, now: datetime) -> Iterator[Observation]:
 
 def _debts(workplace: Workplace) -> Iterator[Observation]:
     """Sum up what is owed at each destination whose evidence is not to grow too old."""
+    if not any(one.oldest_s for one in workplace.settings.destinations.values()):
+        return  # and nothing is counted, which takes a while where there is much
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     owed: dict[str, Counter[str]] = {}
     for view in status(workplace):

@@ -302,20 +302,8 @@ class Monitoring:
             *conditions.of_machine(seen, self._filling, self._limits),
             *self._stalling.observe(seen, self._limits),
         ]
-        delivering = {
-            destination_id: one
-            for destination_id, one in self._at_work.answering().items()
-            if one.answers is not None
-        }
         configured = self._settings.destinations
-        answering = {
-            name: one
-            for destination_id, one in self._probed.answering().items()
-            # What was tried before the configuration changed is nobody's business now.
-            if (name := self._probes.name_of(destination_id)) in configured
-        } | {
-            self._probes.name_of(destination_id): one for destination_id, one in delivering.items()
-        }
+        answering = self._answering()
         # One that is down, and that nobody deals with now, stays down; unless nobody ever will.
         down = {
             name: Answering(None)
@@ -336,6 +324,27 @@ class Monitoring:
             if verdict is not None:
                 observations.append(conditions.source_held(name, verdict, figures))
         return observations
+
+    def _answering(self) -> dict[str, Answering]:
+        """Say which destinations answer, by what deliveries found, else by what probes found.
+
+        One that takes what is delivered though it cannot be opened anew (a vault whose passphrase
+        is another by now) does neither: its alert would come and go with every run.
+        """
+        answering = {
+            name: one
+            for destination_id, one in self._probed.answering().items()
+            # What was tried before the configuration changed is nobody's business now.
+            if (name := self._probes.name_of(destination_id)) in self._settings.destinations
+        }
+        for destination_id, one in self._at_work.answering().items():
+            name = self._probes.name_of(destination_id)
+            probed = answering.get(name)
+            if one.answers and probed is not None and probed.answers is False:
+                answering[name] = Answering(None)
+            elif one.answers is not None:
+                answering[name] = one
+        return answering
 
     def _past_of(self, disk: str, now: datetime) -> list[tuple[datetime, float]]:
         """Return how full a disk was before this process began."""

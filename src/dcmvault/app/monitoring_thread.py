@@ -60,9 +60,8 @@ class MonitoringThread(threading.Thread):
             if self._stopping.is_set():
                 return
 
-    def _watch(self) -> None:
-        """Look as long as the settings are the same, and once more at the end."""
-        settings = self._settings()
+    def monitoring(self, settings: Settings) -> Monitoring:
+        """Make what looks, by these settings."""
         names = Names(settings, self._catalogue.status.destinations)
         probes = WorkProbes(
             self._home,
@@ -73,7 +72,7 @@ class MonitoringThread(threading.Thread):
             self._at_work,
             self._clock,
         )
-        monitoring = Monitoring(
+        return Monitoring(
             self._home,
             settings,
             self._catalogue,
@@ -83,6 +82,11 @@ class MonitoringThread(threading.Thread):
             self._probed,
             self._began,
         )
+
+    def _watch(self) -> None:
+        """Look as long as the settings are the same, and once more at the end."""
+        settings = self._settings()
+        monitoring = self.monitoring(settings)
         while self._settings() is settings:
             is_last = self._stopping.is_set()
             due = monitoring.look(self._clock.now())

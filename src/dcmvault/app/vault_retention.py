@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from dcmvault.app.vault_access import open_named_vault
+from dcmvault.app.wiring.serving import forget_cards
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.addresses import source_section
 from dcmvault.config.settings import Settings
@@ -101,6 +102,7 @@ def _forget_study(
     destination = _tell_catalogue(workplace, address, link)
     # Nothing is shown as held that is not; if the source still has it, it is due again.
     workplace.catalogue.plans.forget_copies(destination, uid)
+    forget_cards(vault, workplace.home, uid)
     return Forgetting(address, study=request.study, snapshot=link)
 
 

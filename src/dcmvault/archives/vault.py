@@ -216,8 +216,16 @@ class VaultArchive:
             took_s = time.monotonic() - began
             _log.info("looked into %d studies in %.0f s", len(rows), took_s)
         # Of a snapshot that somebody looks at for once, nothing is kept in place of the present.
-        if self._kept_cards is not None and self._follows:
+        if self._kept_cards is not None and self._follows and self._is_present():
             self._kept_cards.save(view.table.rows, self._cards.every())
+
+    def _is_present(self) -> bool:
+        """Say whether nothing came since the last look: a study that was forgotten, for one."""
+        try:
+            return _snapshots(self._vault) == self._seen
+        except DestinationError as error:
+            _log.warning("the vault could not be looked at again: %s", error.message)
+            return False
 
     def _place_of(self, legible: LegibleState, row: StudyRow) -> tuple[bytes, int]:
         """Return where records of a study lie: neighbours share their headers' block."""

@@ -65,6 +65,7 @@ class StudyDetailsInDatabase:
             lines = [] if study is None else lines_of(connection, [study.id])
             if study is None or not lines:
                 return None
+            coerced = _coercions(connection, study.id, lines[0].copies)
             return StudyDetail(
                 line=lines[0],
                 patient_birth_date=study.patient_birth_date,
@@ -73,7 +74,10 @@ class StudyDetailsInDatabase:
                 institution_name=study.institution_name,
                 series=tuple(_series(connection, study.id)),
                 snapshots=tuple(_snapshots(connection, study.id)),
-                coercions=_coercions(connection, study.id, lines[0].copies),
+                coercions={name: listed for name, (listed, _left_out) in coerced.items()},
+                coercions_left_out={
+                    name: left_out for name, (_listed, left_out) in coerced.items()
+                },
             )
 
     def ledger(
@@ -243,7 +247,7 @@ def _snapshots(connection: sa.Connection, study_id: int) -> list[SnapshotLine]:
 
 def _coercions(
     connection: sa.Connection, study_id: int, copies: Mapping[str, Any]
-) -> dict[str, tuple[AttributeCoercion, ...]]:
+) -> dict[str, tuple[tuple[AttributeCoercion, ...], int]]:
     names = [name for name, copy in copies.items() if copy.coerced]
     if not names:
         return {}

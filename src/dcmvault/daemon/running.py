@@ -116,7 +116,10 @@ def running(
             first_link = _first_link(backstage.doors, settings.web, server.address)
             yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
+            backstage.background.close(0)
             _end(workplace, stream, server, loops)
+            if not backstage.background.close(_DUTY_GRACE_S):
+                _log.warning("work in the background outlived the stop")
 
 
 def _first_link(doors: Doors, web: WebSection, address: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from dcmvault.errors import VaultSetBackError
+from dcmvault.errors import VaultLockedError, VaultSetBackError
 from dcmvault.ports.clock import Clock
 from dcmvault.vault.ballast import require_ballast
 from dcmvault.vault.records import InstanceRecord
@@ -80,8 +80,18 @@ class VaultAtWork:
     def look_to_write(self) -> Seen:
         """Look again when others wrote, and whether it is the vault that it was.
 
-        Raises VaultSetBackError, and DestinationStoppedError on a full disk.
+        Where what opened it does so no more it is opened by the secret of now: VaultLockedError
+        if that does not, either. Raises VaultSetBackError, and DestinationStoppedError on a full
+        disk.
         """
+        try:
+            return self._look_to_write()
+        except VaultLockedError:
+            with self._lock:
+                self._opened = self._seen = None
+        return self._look_to_write()
+
+    def _look_to_write(self) -> Seen:
         vault = self.vault()
         with self._lock:
             seen = self._seen

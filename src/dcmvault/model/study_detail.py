@@ -50,6 +50,8 @@ class StudyDetail:
     snapshots: tuple[SnapshotLine, ...]
     #: What destinations wrote themselves in proven copies, by the destination's address.
     coercions: Mapping[str, tuple[AttributeCoercion, ...]]
+    #: How many more there were than the proofs list, by the same address.
+    coercions_left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

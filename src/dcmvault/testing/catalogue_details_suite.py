@@ -83,7 +83,7 @@ class DetailsSuite(CatalogueCases):
             (world.destination_name, 3)
         ]
         world.catalogue.holdings.refute_copies(
-            world.destination, {"2.25.1": ()}, Finding.MISSING, world.tick()
+            world.destination, {"2.25.1": ()}, Finding.MISSING, world.tick(), files={}
         )
         (first, *_) = details.timeline("2.25.1")
         assert (first.kind, first.not_held) == (TimelineKind.REFUTED, 3)

@@ -81,7 +81,7 @@ class MatrixCountsSuite(CatalogueCases):
         assert (line.state, line.level, copy.held) == (Coverage.PROTECTED, Level.COMPLETE, 3)
         assert copy.oldest_evidence_at is not None
         world.catalogue.holdings.refute_copies(
-            world.destination, {"2.25.1": {"2.25.1.1.0"}}, Finding.DAMAGED, world.tick()
+            world.destination, {"2.25.1": {"2.25.1.1.0"}}, Finding.DAMAGED, world.tick(), files={}
         )
         line = lines(world)["2.25.1"]
         assert (line.state, line.level) == (Coverage.DAMAGED, Level.NONE)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,6 +37,8 @@ _NONCE = bytes(12)
 _MAX_MEMORY_KIB = 4 << 20
 _MAX_ITERATIONS = 64
 _MAX_LANES = 64
+#: Keys of passphrases that a process remembers.
+_MOST_DERIVED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,11 +333,42 @@ def _private_key(
         raw = derive(secret.entropy, b"", b"dcmvault 1 recovery")
     else:
         assert cost is not None
-        raw = _argon2id(secret.text, salt, cost)
+        words = unicodedata.normalize("NFC", secret.text).encode()
+        raw = _derived_keys.derive(words, salt, cost)
     return X25519PrivateKey.from_private_bytes(raw)
 
 
-def _argon2id(text: str, salt: bytes, cost: Argon2Cost) -> bytes:
+class _DerivedKeys:
+    """Remembers which keys passphrases came to, so that a daemon derives each of them once.
+
+    It opens its vaults again every few minutes to see whether they still answer. Passphrases are
+    not kept: a key is found by a digest that only this process can make. Safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def derive(self, words: bytes, salt: bytes, cost: Argon2Cost) -> bytes:
+        """Derive a key unless it is known; errors as `_argon2id` raises them."""
+        numbers = f"{cost.iterations},{cost.lanes},{cost.memory_kib},{len(salt)},".encode()
+        name = hashlib.blake2b(numbers + salt + words, key=self._secret).digest()
+        # One at a time: two derivations at once, each of several lanes, wait for each other's
+        # lanes in OpenSSL's pool of threads, for ever.
+        with self._lock:
+            if name not in self._keys:
+                self._keys[name] = _argon2id(words, salt, cost)
+            self._keys.move_to_end(name)
+            if len(self._keys) > _MOST_DERIVED:
+                self._keys.popitem(last=False)
+            return self._keys[name]
+
+
+_derived_keys = _DerivedKeys()
+
+
+def _argon2id(words: bytes, salt: bytes, cost: Argon2Cost) -> bytes:
     cost.check()
     derivation = Argon2id(
         salt=salt,
@@ -342,7 +378,7 @@ def _argon2id(text: str, salt: bytes, cost: Argon2Cost) -> bytes:
         memory_cost=cost.memory_kib,
     )
     try:
-        return derivation.derive(unicodedata.normalize("NFC", text).encode())
+        return derivation.derive(words)
     except MemoryError:
         raise VaultLockedError(
             f"the passphrase needs {cost.memory_kib // 1024} MiB of memory for a moment, and this"

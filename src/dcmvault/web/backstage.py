@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Protocol, cast
 
@@ -13,6 +13,7 @@ from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.live import Live
 from dcmvault.model.overview import Overview
 from dcmvault.ports.metrics import Metrics
+from dcmvault.web.background import Background
 from dcmvault.web.doors import Doors
 from dcmvault.web.event_stream import EventStream
 
@@ -49,6 +50,8 @@ class Backstage:
     overview: OverviewLook
     #: What goes on now; `anew` after something was steered.
     live: LiveLook
+    #: Whoever makes this closes it.
+    background: Background = field(default_factory=Background)
 
 
 def _backstage(request: Request) -> Backstage:

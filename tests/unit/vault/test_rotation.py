@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.vault.small_vault import CHEAP, OTHER, STUDY, SmallVault, expected, restored
 
+from dcmvault.destinations.vault_at_work import VaultAtWork
 from dcmvault.errors import VaultDamagedError, VaultLockedError
 from dcmvault.vault import rotation
 from dcmvault.vault.key_changes import VaultKeys, add_slot, remove_slot, rotate, set_rotation
@@ -129,3 +130,22 @@ def test_who_was_shut_out_is_told() -> None:
     remove_slot(vault.objects, keys, keys.slots[0].holder.slot, now)
     with pytest.raises(VaultLockedError):
         rotate_when_due(before)
+
+
+def test_who_works_with_a_vault_goes_on_by_the_passphrase_of_now() -> None:
+    """A daemon that opened it by the old one is not started anew when it is told the new one."""
+    world = SmallVault()
+    world.back_up(STUDY, "a")
+    at_work = VaultAtWork(world.opened, world.clock, tuple)
+    at_work.look_to_write()
+    vault = world.opened()
+    file = KeyFile(b"f" * 32)
+    now = world.clock.now()
+    keys, _slot = add_slot(vault.objects, vault.sealing.keys, file, label="", now=now, cost=CHEAP)
+    remove_slot(vault.objects, keys, keys.slots[0].holder.slot, now)
+    world.clock.advance(601)
+    for _look in range(2):
+        with pytest.raises(VaultLockedError):
+            at_work.look_to_write()
+    world.secret = file
+    assert at_work.look_to_write().vault.sealing.keys.slots[0].holder.kind is file.kind

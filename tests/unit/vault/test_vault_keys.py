@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +24,7 @@ from dcmvault.errors import (
     VaultFormatError,
     VaultLockedError,
 )
-from dcmvault.vault import age
+from dcmvault.vault import age, slots
 from dcmvault.vault.config import VaultConfig
 from dcmvault.vault.crypto import Sealer, new_header, read_header
 from dcmvault.vault.key_objects import (
@@ -423,3 +425,55 @@ def test_every_tampered_byte_is_found_although_the_signature_is_made_anew() -> N
             continue
         with pytest.raises(DcmvaultError):
             open_generation(signed, _SECRETS[1:3], _config())
+
+
+def _opens(slot: Slot, text: str) -> bool:
+    return unwrap(slot, Passphrase(text), bytes(16)) is not None
+
+
+def test_a_passphrase_is_derived_once_for_each_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon opens its vaults every few minutes; a wrong passphrase costs no more than once."""
+    derived = []
+
+    def counted(words: bytes, salt: bytes, cost: Argon2Cost) -> bytes:
+        derived.append(words)
+        return hashlib.sha256(words + salt).digest()
+
+    monkeypatch.setattr(slots, "_derived_keys", slots._DerivedKeys())
+    monkeypatch.setattr(slots, "_argon2id", counted)
+    one, other = (
+        new_slot(Passphrase("sky"), bytes(32), bytes(16), label="", now=_NOW, cost=_CHEAP)
+        for _number in range(2)
+    )
+    assert len(derived) == 2  # each has its own salt
+    for _look in range(5):
+        assert _opens(one, "sky")
+        assert _opens(other, "sky")
+        assert not _opens(one, "sea")
+    assert derived == [b"sky", b"sky", b"sea"]
+    assert not _opens(replace(one, cost=replace(_CHEAP, iterations=2)), "ski")
+    for number in range(100):
+        assert not _opens(one, f"sea {number}")
+    assert len(slots._derived_keys._keys) == slots._MOST_DERIVED
+
+
+@pytest.mark.timeout(120)
+def test_threads_open_a_vault_at_once() -> None:
+    """Derivations of several lanes do not wait for each other for ever."""
+    cost = Argon2Cost(iterations=3, lanes=4, memory_kib=8192)
+    slot = new_slot(Passphrase("sky"), bytes(32), bytes(16), label="", now=_NOW, cost=cost)
+    opened = []
+
+    def open_again(name: str) -> None:
+        for number in range(10):
+            opened.append(_opens(slot, f"{name}{number}"))
+        opened.append(_opens(slot, "sky"))
+
+    threads = [
+        threading.Thread(target=open_again, args=(name,), daemon=True) for name in ("a", "b", "c")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(opened) == {False: 30, True: 3}

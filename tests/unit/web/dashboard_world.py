@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
@@ -24,6 +24,7 @@ from dcmvault.config.load import load_settings
 from dcmvault.model.account import Role
 from dcmvault.testing.clock import FakeClock
 from dcmvault.web.api import build_api
+from dcmvault.web.background import Background
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.doors import Doors, doors_of
 from dcmvault.web.event_stream import EventStream
@@ -76,6 +77,7 @@ class Dashboard:
     doors: Doors
     app: ASGIApp
     stream: EventStream
+    background: Background
 
     def add(self, name: str, role: Role, password: str = PASSWORD) -> None:
         """Make an account."""
@@ -179,7 +181,7 @@ class Browser:
             # As uvicorn says it: a page that is streamed is not ended by what `receive` tells.
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
-            "path": parts.path,
+            "path": unquote(parts.path),
             "raw_path": parts.path.encode(),
             "query_string": parts.query.encode(),
             "root_path": "",
@@ -217,6 +219,7 @@ def dashboard_in(home: Path) -> Iterator[Dashboard]:
         )
         app = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         try:
-            yield Dashboard(workplace, clock, doors, app, stream)
+            yield Dashboard(workplace, clock, doors, app, stream, backstage.background)
         finally:
             stream.close()
+            assert backstage.background.close(60.0)

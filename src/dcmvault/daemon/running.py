@@ -116,10 +116,7 @@ def running(
             first_link = _first_link(backstage.doors, settings.web, server.address)
             yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
-            backstage.background.close(0)
-            _end(workplace, stream, server, loops)
-            if not backstage.background.close(_DUTY_GRACE_S):
-                _log.warning("work in the background outlived the stop")
+            _end(workplace, backstage, server, loops)
 
 
 def _first_link(doors: Doors, web: WebSection, address: str) -> str:
@@ -129,16 +126,19 @@ def _first_link(doors: Doors, web: WebSection, address: str) -> str:
     return f"{web.address(int(address.rpartition(':')[2]))}/welcome/{token}"
 
 
-def _end(workplace: Workplace, stream: EventStream, server: ApiPort, loops: Loops) -> None:
+def _end(workplace: Workplace, backstage: Backstage, server: ApiPort, loops: Loops) -> None:
     """Come to an end: no new requests, no new duties, streams closed, work rests."""
     server.ask_to_stop()
-    stream.close()
+    backstage.background.close(0)
+    backstage.events.close()
     left = loops.stop(_DUTY_GRACE_S)
     if left:
         _log.warning("duties that outlived the stop: %s", ", ".join(left))
     workplace.rest(_WORK_GRACE_S)
     if not server.stop(_SERVER_GRACE_S):
         _log.warning("requests outlived the stop")
+    if not backstage.background.close(_DUTY_GRACE_S):
+        _log.warning("work in the background outlived the stop")
 
 
 def _about(workplace: Workplace, reloading: Reloading) -> Callable[[], Mapping[str, object]]:

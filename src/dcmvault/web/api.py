@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from dcmvault import __version__
+from dcmvault.app.thumbnails import Thumbnails
 from dcmvault.errors import AddressError, DcmvaultError, UsageError
 from dcmvault.web import looking, problems, steering
 from dcmvault.web.answers import Refusal
@@ -47,6 +48,7 @@ def build_api(
     )
     api.state.backstage = backstage
     api.state.fragments = Fragments()
+    api.state.thumbnails = Thumbnails(backstage.workplace)
     api.include_router(looking.router)
     api.include_router(steering.router)
     for router in ROUTERS:

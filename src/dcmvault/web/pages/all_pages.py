@@ -20,6 +20,9 @@ from dcmvault.web.pages import (
     runs,
     schedules,
     settings,
+    studies,
+    study,
+    study_bulk,
     trials,
     vault,
     wizard,
@@ -30,6 +33,9 @@ from dcmvault.web.pages import (
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    studies.router,
+    study_bulk.router,
+    study.router,
     live.router,
     compare.router,
     restore.router,

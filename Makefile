@@ -56,7 +56,7 @@ bench: .venv/dev.stamp  ## measure, each beside a peer where there is one
 nightly: .venv/dev.stamp  ## the long campaigns
 	@$(VENV_PYTHON) scripts/peers install
 	@$(VENV_PYTHON) scripts/assets
-	@$(PYTEST) -m nightly --timeout 7200 </dev/null
+	@$(PYTEST) -m nightly --timeout 7200 -rP </dev/null
 
 .PHONY: assets
 assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, checked

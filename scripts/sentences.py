@@ -54,6 +54,7 @@ DICOM_MODULES = (
     "intake",
     "move_receiver",
     "multipart",
+    "orthanc_probe",
     "part10",
     "patient_inventory",
     "peer_tls",

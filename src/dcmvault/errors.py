@@ -77,6 +77,12 @@ class ConfigurationError(DcmvaultError):
     exit_status = 4
 
 
+class ConfigurationChangedError(ConfigurationError):
+    """The configuration file is not as it was when a change of it was prepared."""
+
+    code = "configuration_changed"
+
+
 class StateError(DcmvaultError):
     """The state folder cannot be used (permissions, a newer format, damage)."""
 

@@ -9,6 +9,9 @@ from tests.browser.conftest import OpenPage
 
 pytestmark = pytest.mark.peers
 
+#: Pages that no navigation leads to.
+REPORT = "/runs/reports?since=2026-01-01"
+BESIDE = ("/schedules/plans/nightly", "/schedules/suggestions", REPORT, "/nowhere")
 #: Bytes that a page may cost whoever sees it for the first time.
 FIRST_LOAD = 300_000
 
@@ -19,7 +22,7 @@ def _paths(page: Page) -> list[str]:
     page.goto("/runs?show=short")
     run = page.locator("main .row-link").first.get_attribute("href")
     assert run is not None
-    return [*links, run, "/nowhere"]
+    return [*links, run, *BESIDE]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.integration.campaign_world import STEP, Days, Event, Gate, SetClock, 
 from tests.integration.notify_world import USER, Mailbox
 
 from dcmvault.app import monitoring_thread
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.metrics import WorkplaceMetrics
 from dcmvault.app.vault_keys import KeyRequest, add_key, keys_of, remove_key
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
@@ -243,7 +244,9 @@ def fortnight(
         )
         watching: object = workplace._watch
         assert isinstance(watching, WatchingDuty)
-        duties = duties_of(workplace, stream, Coverage(workplace), reloading, None)
+        duties = duties_of(
+            workplace, stream, Coverage(workplace), reloading, LiveWatch(workplace), None
+        )
         timetable = Timetable([*duties, Duty("monitoring", watching), Duty("scraper", scraper)])
         workplace.heard = partial(timetable.hasten, NEWS)
         events = _events(practice, shut, mailbox, workplace)

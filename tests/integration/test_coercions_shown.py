@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.conftest import RunDcmvault
 from tests.integration.story import instances, summary_of
 
-from dcmvault.testing.dicom_files import make_study
+from dcmvault.cli.main import run
+from dcmvault.destinations import read_back
+from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 from dcmvault.testing.lies import Lie
 from dcmvault.testing.lying_pacs import LyingPacs
 
@@ -68,3 +71,38 @@ def test_a_restore_certificate_says_so(
     assert (certified["level"], certified["files"]["proven"]) == ("proven", 6)
     (remark,) = certified["remarks"]
     assert "3 of them with coercions" in remark
+
+
+def test_what_a_proof_does_not_list_is_counted(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A proof's list is limited; wherever it is shown, it says how many more there are."""
+    monkeypatch.setattr(read_back, "_COERCIONS", 2)
+    for number in range(10):
+        make_instance(
+            tmp_path / "source" / f"{number}.dcm",
+            make_uid("study"),
+            make_uid("series"),
+            make_uid("instance", number),
+            elements={"InstitutionName": f"Hospital {number}"},
+        )
+    with LyingPacs(Lie.DROPS, every=0, coerces=2, coercions={"InstitutionName": OWN_NAME}) as pacs:
+        (home / "config.toml").write_text(
+            f'[destinations.pacs]\naddress = "{pacs.address}"\ncoerced = "(0008,0080)"\n'
+        )
+        source = str(tmp_path / "source")
+        assert run(["backup", source, "--to", "pacs", "--verify", "proven", "--json"]) == 0
+    name = json.loads(capsys.readouterr().out)["run"]
+    assert run(["report", name, "--format", "text"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.count("written by the destination in 1 instance") == 2
+    assert "... and 3 more that the destination wrote, which the proof does not list." in words
+    assert run(["report", name, "--format", "json"]) == 0
+    (study,) = json.loads(capsys.readouterr().out)["study_reports"]
+    assert (len(study["coercions"]), study["coercions_left_out"]) == (2, 3)
+    assert run(["report", name, "--format", "html"]) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text()
+    assert "... and 3 more that the destination wrote, which the proof does not list." in page

@@ -75,7 +75,7 @@ def cli(
     return Cli(run_dcmvault, capsys, monkeypatch)
 
 
-def test_the_life_of_a_vault(cli: Cli, source: Path, tmp_path: Path) -> None:
+def test_the_life_of_a_vault(cli: Cli, source: Path, tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "vault"
     vault = f"vault:{folder}"
     made = cli.json("vault", "init", vault, "--recovery")
@@ -104,10 +104,16 @@ def test_the_life_of_a_vault(cli: Cli, source: Path, tmp_path: Path) -> None:
     cli.json("vault", "hold", vault, "--release", first)
 
     # Forgotten: no longer listed, no longer held, and due again if it is still at the source.
+    (home / "cards").mkdir()
+    vault_id = cli.json("vault", "stats", vault)["vault_id"]
     would = cli.json("forget", vault, "--study", first, "--dry-run")
     assert would["dry_run"]
     assert len(cli.studies(vault)) == 2
+    # What `serve` kept of it on this machine goes at once; this here cannot even be read.
+    cards = home / "cards" / f"{vault_id}.cards"
+    cards.write_bytes(b"of a patient")
     cli.json("vault", "forget", vault, "--study", first)
+    assert not cards.exists()
     assert cli.studies(vault) == [second]
     assert "4 of 8 instances held" in cli("status")
 

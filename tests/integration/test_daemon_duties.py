@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from scripts.peer_syslog import rsyslog
 from tests.conftest import RunDcmvault, StartDcmvault
 from tests.integration.daemon_world import GENEROUS_S, DaemonProcess, configure
 from tests.integration.notify_world import web_service
@@ -133,3 +135,24 @@ def test_who_steers_over_the_api_is_in_the_audit_journal(
         ("schedule disable", "success"),
     ]
     assert run_dcmvault("audit", "verify").returncode == 0
+
+
+@pytest.mark.peers
+def test_who_steers_over_the_api_is_told_to_the_collector_while_the_daemon_runs(
+    start_dcmvault: StartDcmvault, configured: Path
+) -> None:
+    """A collector that a changed configuration names, too; nobody waits for a stop or a command."""
+    daemon = DaemonProcess(start_dcmvault)
+    with rsyslog() as collector:
+        with (configured / "config.toml").open("a") as config:
+            config.write(
+                f'[audit]\ncollector = "tls://{collector.host}:{collector.port}"\n'
+                f'tls_ca_file = "{collector.certificate}"\n'
+            )
+        daemon.post("/api/schedules/yearly/disable")
+        told = b64encode(b"schedule disable").decode()
+        deadline = time.monotonic() + GENEROUS_S
+        while not any(told in one for one in collector.messages()):
+            assert time.monotonic() < deadline, collector.messages()
+            time.sleep(0.05)
+        daemon.stop()

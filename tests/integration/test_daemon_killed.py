@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripts.peer_processes import Orthanc
@@ -20,6 +23,8 @@ STUDIES, PER_STUDY = 6, 100
 INSTANCES = STUDIES * PER_STUDY
 #: Instances in flight at once at most: jobs of a destination times what a batch may hold back.
 IN_FLIGHT = 4
+#: Jobs of a destination at once.
+AT_ONCE = 2
 
 #: Instances of a job that travels alone.
 EACH = 60
@@ -51,50 +56,210 @@ class Witness:
         return self._log.read_text().split()
 
 
+class Studies(dict[str, str]):
+    """A folder of studies: the Study Instance UID by the SOP Instance UID of each instance."""
+
+    def __init__(self, folder: Path, studies: int, instances: int) -> None:
+        super().__init__()
+        self.folder = folder
+        for number in range(studies):
+            place, key = folder / str(number), f"{folder.name}-{number}"
+            for one in make_study(place, key=key, instances=instances, rows=128):
+                self[one.sop_instance_uid] = one.study_instance_uid
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is backed up: much that has time, little that has none, and one study elsewhere."""
+
+    low: Studies
+    urgent: Studies
+    beside: Studies
+
+
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("daemon") / "studies"
-    for number in range(STUDIES):
-        make_study(folder / str(number), key=f"daemon-{number}", instances=PER_STUDY, rows=128)
-    return folder
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    folder = tmp_path_factory.mktemp("daemon")
+    return Sources(
+        Studies(folder / "low", STUDIES, PER_STUDY),
+        Studies(folder / "urgent", 3, EACH),
+        Studies(folder / "beside", 1, 1),
+    )
 
 
-def _kill_at(daemon: DaemonProcess, witness: Witness, moment: int) -> None:
-    """Kill when so many instances came, or when the run ended before."""
-    while len(witness.received()) < moment:
-        if daemon.get("/api/runs?limit=1")["runs"][0]["finished_at"]:
-            break
-        time.sleep(0.01)
-    daemon.kill()
+_CONFIGURATION = """
+[retry]
+wait_s = 0
+[destinations.there]
+address = "{address}"
+[destinations.aside]
+address = "{aside}"
+[plans.low]
+sources = ["{folder}/low"]
+destinations = ["there"]
+priority = "low"
+[plans.urgent]
+sources = ["{folder}/urgent"]
+destinations = ["there"]
+priority = "urgent"
+[plans.beside]
+sources = ["{folder}/beside"]
+destinations = ["aside"]
+[schedules.kept]
+plan = "beside"
+every = "7h"
+[schedules.off]
+plan = "beside"
+every = "9h"
+"""
 
 
-def _killed_again_and_again(
-    start: StartDcmvault, witness: Witness, home: Path, studies: Path, kills: int, seed: int
-) -> None:
-    chance = random.Random(seed)
-    configure(home, destination=witness.address, plans={"all": (studies, "normal")})
-    daemon = DaemonProcess(start)
-    (started,) = daemon.post("/api/plans/all/runs")["runs"]
-    run = f"/api/runs/{started['run']}"
-    pauses: list[float] = []
-    twice: list[int] = []
-    for moment in sorted(chance.randrange(INSTANCES) for _ in range(kills)):
-        _kill_at(daemon, witness, moment)
-        before = len(witness.received())
-        daemon = DaemonProcess(start, token=daemon.token)
-        back = time.monotonic()
-        assert daemon.told["working"]
-        while len(witness.received()) == before and not daemon.get(run)["run"]["finished_at"]:
+class Campaign:
+    """A daemon that is killed again and again at work, and what must be as it was after each."""
+
+    def __init__(
+        self, start: StartDcmvault, witness: Witness, home: Path, sources: Sources, seed: int
+    ) -> None:
+        self._start = start
+        self._witness = witness
+        self._sources = sources
+        self.seed = seed
+        self._chance = random.Random(seed)
+        self.kills = 0
+        #: Seconds from each start until something was sent.
+        self.resumed_s: list[float] = []
+        #: Whether a destination is paused, as somebody said last.
+        self._paused = {"aside": False, "there": False}
+        #: How much was sent when the urgent jobs were seen to wait.
+        self._urgent_since: int | None = None
+        (home / "config.toml").write_text(
+            _CONFIGURATION.format(
+                address=witness.address, folder=sources.low.folder.parent, aside=home / "aside"
+            )
+        )
+        self.daemon = DaemonProcess(start)
+        self.daemon.post("/api/plans/beside/runs")
+        self.daemon.wait_for("/api/runs/latest", lambda answer: answer["run"]["finished_at"])
+        self.daemon.post("/api/schedules/off/disable")
+        told = self.daemon.wait_for(
+            "/api/schedules", lambda answer: all(one["next_at"] for one in answer["schedules"])
+        )
+        self._schedules = told["schedules"]
+        self.daemon.post("/api/plans/low/runs")
+
+    def kill_at(self, moment: int) -> None:
+        """Kill when so many instances came, or all has ended before; look what became of it."""
+        while len(self._witness.received()) < moment and not self._all_ended():
             time.sleep(0.01)
-        pauses.append(time.monotonic() - back)
-        twice.append(len(witness.received()) - len(set(witness.received())))
-    ended = daemon.wait_for(run, lambda answer: answer["run"]["finished_at"])
-    assert (ended["run"]["state"], ended["summary"]["exit_status"]) == ("finished", 0)
-    received = Counter(witness.received())
-    assert len(received) == INSTANCES
-    assert sum(received.values()) - INSTANCES <= kills * IN_FLIGHT, (seed, twice)
-    print(f"work resumed {max(pauses):.1f} s after the daemon said that it runs, at the latest")
-    daemon.stop()
+        self._steer()
+        self.daemon.kill()
+        self.kills += 1
+        if self._chance.random() < 0.2:
+            self._kill_a_start()
+        before = len(self._witness.received())
+        began = time.monotonic()
+        self.daemon = DaemonProcess(self._start, token=self.daemon.token)
+        assert self.daemon.told["working"]
+        self._look_at_what_was_kept(before)
+        if self._paused["there"]:
+            self._pause("there", is_paused=False)
+            began = time.monotonic()
+        while len(self._witness.received()) == before:
+            if self._all_ended():
+                return
+            time.sleep(0.01)
+        self.resumed_s.append(time.monotonic() - began)
+
+    def begin_urgent(self) -> None:
+        """Ask for what has no time, and wait until its jobs are in the queue."""
+        self.daemon.post("/api/plans/urgent/runs")
+        self.daemon.wait_for("/api/queue", lambda answer: "urgent" in _priorities(answer))
+        self._urgent_since = len(self._witness.received())
+
+    def end(self) -> None:
+        """Let all end; nothing is lost, nothing was sent twice but what was in flight."""
+        self._pause("aside", is_paused=False)
+        runs = self.daemon.wait_for(
+            "/api/runs", lambda answer: all(run["finished_at"] for run in answer["runs"])
+        )["runs"]
+        assert [run["state"] for run in runs] == ["finished"] * 3
+        for run in runs:
+            summary = self.daemon.get(f"/api/runs/{run['run']}")["summary"]
+            assert summary["exit_status"] == 0, summary
+        self.daemon.stop()
+        received = Counter(self._witness.received())
+        assert received.keys() == self._sources.low.keys() | self._sources.urgent.keys()
+        twice = sum(received.values()) - len(received)
+        assert twice <= self.kills * IN_FLIGHT, self.seed
+        self._look_at_the_order()
+        print(
+            f"{self.kills} kills, {twice} instances sent twice; work went on after"
+            f" {statistics.median(self.resumed_s):.1f} s, {max(self.resumed_s):.1f} s at most"
+        )
+
+    def _all_ended(self) -> bool:
+        return all(run["finished_at"] for run in self.daemon.get("/api/runs")["runs"])
+
+    def _steer(self) -> None:
+        """Have the last word about a destination right before the end."""
+        chance = self._chance.random()
+        if chance < 0.5:
+            self._pause("aside", is_paused=not self._paused["aside"])
+        elif chance < 0.7:
+            self._pause("there", is_paused=True)
+
+    def _pause(self, destination: str, *, is_paused: bool) -> None:
+        word = "pause" if is_paused else "resume"
+        self.daemon.post(f"/api/queue/{word}", {"destination": destination})
+        self._paused[destination] = is_paused
+
+    def _kill_a_start(self) -> None:
+        """Kill one that is starting, at any moment of that."""
+        process = self._start("serve", "--web-port", "0", "--json")
+        time.sleep(self._chance.random() * 3)
+        process.kill()
+        process.communicate()
+        self.kills += 1
+
+    def _look_at_what_was_kept(self, before: int) -> None:
+        assert self.daemon.get("/api/schedules")["schedules"] == self._schedules, self.seed
+        answer = self.daemon.get("/api/queue")
+        paused = {
+            "there" if one["destination"].startswith("dicom:") else "aside": one["paused"]
+            for one in answer["queues"]
+        }
+        assert paused == self._paused
+        order = [["urgent", "low"].index(word) for word in _priorities(answer)]
+        assert order == sorted(order), self.seed
+        if self._paused["there"]:
+            # Long enough for whoever looks at the queue.
+            time.sleep(1.5)
+            assert len(self._witness.received()) == before, self.seed
+
+    def _look_at_the_order(self) -> None:
+        """Only what was at work when the urgent jobs came went on before the last of them."""
+        received, low, urgent = self._witness.received(), self._sources.low, self._sources.urgent
+        begun: dict[str, int] = {}
+        for number, uid in enumerate(received):
+            if uid in urgent:
+                begun.setdefault(urgent[uid], number)
+        before_the_last = received[self._urgent_since : max(begun.values())]
+        overtaken = {low[uid] for uid in before_the_last if uid in low}
+        assert len(overtaken) <= AT_ONCE, self.seed
+
+
+def _priorities(answer: Any) -> list[str]:
+    return [job["priority"] for job in answer["jobs"]]
+
+
+def _killed_again_and_again(campaign: Campaign, kills: int) -> None:
+    chance = random.Random(campaign.seed)
+    urgent = chance.randrange(kills // 2)
+    for number, moment in enumerate(sorted(chance.randrange(INSTANCES) for _ in range(kills))):
+        if number == urgent:
+            campaign.begin_urgent()
+        campaign.kill_at(moment)
+    campaign.end()
 
 
 def test_ten_kills(
@@ -102,10 +267,11 @@ def test_ten_kills(
     start_orthanc: StartOrthanc,
     home: Path,
     tmp_path: Path,
-    studies: Path,
+    sources: Sources,
 ) -> None:
     witness = Witness(start_orthanc, tmp_path)
-    _killed_again_and_again(start_dcmvault, witness, home, studies, kills=10, seed=7)
+    campaign = Campaign(start_dcmvault, witness, home, sources, seed=7)
+    _killed_again_and_again(campaign, kills=10)
 
 
 @pytest.mark.nightly
@@ -115,11 +281,12 @@ def test_a_hundred_kills(
     start_orthanc: StartOrthanc,
     home: Path,
     tmp_path: Path,
-    studies: Path,
+    sources: Sources,
     seed: int,
 ) -> None:
     witness = Witness(start_orthanc, tmp_path)
-    _killed_again_and_again(start_dcmvault, witness, home, studies, kills=10, seed=100 + seed)
+    campaign = Campaign(start_dcmvault, witness, home, sources, seed=100 + seed)
+    _killed_again_and_again(campaign, kills=10)
 
 
 def test_a_pause_survives_and_priorities_hold(

@@ -126,14 +126,17 @@ def test_to_a_pacs_and_again(
 def test_to_a_dicomweb_service_and_again(
     home: Path, world: World, source: Path, pacs: Orthanc, tmp_path: Path
 ) -> None:
-    """All comes back by STOW-RS; again nothing is sent; what was lost there is sent again."""
+    """All comes back by STOW-RS, proven; again nothing is sent; what was lost is sent again."""
     certificate = tmp_path / "restored.json"
     asked = ("restore", f"vault:{world.place}", f"dicomweb+{pacs.http_url}/dicom-web")
     said(*asked, "--certificate", certificate)
     assert pacs.instances() == sops(source)
     certified = json.loads(certificate.read_text())
     assert certified["is_complete"]
-    assert certified["level"] == "complete"
+    assert certified["level"] == "proven"
+    assert certified["files"]["proven"] == len(pacs.instances())
+    # As everywhere, what is asked for counts.
+    assert said(*asked, "--verify", "complete")["level"] == "complete"
     assert said(*asked)["bytes"]["transferred"] == 0
     pacs.delete(sops(source / "two")[0])
     assert said(*asked)["bytes"]["transferred"] > 0
@@ -505,3 +508,53 @@ def said_status() -> dict[str, Any]:
 def test_what_cannot_be_asked(home: Path, world: World, words: list[str], told: str) -> None:
     message = said("restore", f"vault:{world.place}", *words, status=2)["error"]["message"]
     assert told in message
+
+
+def test_a_drill_from_a_pacs(home: Path, source: Path, pacs: Orthanc, tmp_path: Path) -> None:
+    """What a PACS sends is another file: it is compared with the one at the source."""
+    assert said("restore", pacs.address, "--drill", "2", status=2)["error"]["code"] == "usage"
+    own = tmp_path / "own"
+    shutil.copytree(source, own)
+    said("backup", own, "--to", pacs.address)
+    drilled = said("restore", pacs.address, "--drill", "9")
+    assert drilled["passed"], drilled
+    assert drilled["place"].startswith(pacs.address)
+    assert drilled["whole_studies"] == 4
+    assert len(drilled["studies"]) == 4
+    assert sum(one["files"] for one in drilled["studies"]) == len(pacs.instances())
+    assert drilled["recovery_s"] > 0
+    (known,) = said_status()["drills"]
+    assert known == {key: value for key, value in drilled.items() if key != "exit_status"}
+    # Without the files at the source there is nothing to compare with, and no drill passes.
+    one = ("--study", make_uid("four", "study"))
+    own.rename(tmp_path / "away")
+    failed = said("restore", pacs.address, "--drill", "1", *one, status=3)
+    assert "nothing could be compared" in failed["studies"][0]["problem"]
+    (tmp_path / "away").rename(own)
+    # Nor does one of what is lost there.
+    pacs.wipe()
+    failed = said("restore", pacs.address, "--drill", "1", *one, status=3)
+    assert failed["studies"][0]["problem"]
+
+
+def test_a_drill_from_a_folder(home: Path, source: Path, tmp_path: Path) -> None:
+    """A folder that is backed up to, and one that is backed up from: each byte counts."""
+    place, own = tmp_path / "copies", tmp_path / "own"
+    shutil.copytree(source, own)
+    said("backup", own, "--to", place)
+    for folder in (place, own):
+        drilled = said("restore", folder, "--drill", "9")
+        assert drilled["passed"], drilled
+        assert len(drilled["studies"]) == drilled["whole_studies"] == 4
+        assert drilled["whole_bytes"] == sum(path.stat().st_size for path in files_below(source))
+    damaged_one = next(path for path in files_below(place) if path.stat().st_size > 4_000)
+    data = bytearray(damaged_one.read_bytes())
+    data[-3] ^= 1
+    damaged_one.chmod(0o600)
+    damaged_one.write_bytes(data)
+    failed = said("restore", place, "--drill", "9", status=3)
+    (problem,) = [one["problem"] for one in failed["studies"] if one["problem"]]
+    assert "is not what is known of it" in problem
+    damaged_one.unlink()
+    failed = said("restore", place, "--drill", "9", status=3)
+    assert sum(bool(one["problem"]) for one in failed["studies"]) == 1

@@ -187,3 +187,17 @@ def test_rows_of_other_studies_are_not_ours(peer: WebPeer) -> None:
     other = _row(_00080018="1.1", _0020000D="8.8", _0020000E=SERIES)
     peer.answering = lambda _seen: Reply(200, json.dumps([other]).encode())
     assert web_destination(peer.url).instances(STUDY, SERIES) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("status", "sends_back"), [(404, True), (503, True), (403, False), (405, False)]
+)
+def test_whether_it_lets_read_back(status: int, sends_back: bool) -> None:
+    """That it has no such instance says that it would send one; a refusal says that it does not."""
+    with web_peer(lambda _seen: Reply(status)) as peer:
+        assert web_destination(peer.url).sends_back() is sends_back
+        assert all("/instances/2.25." in one.path for one in peer.seen)
+
+
+def test_who_cannot_be_reached_has_refused_nothing() -> None:
+    assert web_destination("http://127.0.0.1:9/dicom-web").sends_back()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -21,12 +22,13 @@ from dcmvault.catalogue import open_catalogue
 from dcmvault.cli.main import run
 from dcmvault.model.snapshot import SnapshotRef
 from dcmvault.object_stores.local import LocalStore
-from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.dicom_files import make_instance, make_study, make_uid
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.initialise import init_vault
 from dcmvault.vault.pack import blob_rows
 from dcmvault.vault.repository import open_vault
 from dcmvault.vault.slots import Argon2Cost, Passphrase
+from dcmvault.vault.state import present_state
 
 _PASSPHRASE = "correct horse battery"
 
@@ -65,6 +67,18 @@ class Care:
         rows = blob_rows(vault.index.packs[bytes.fromhex(pack.name)].rows)
         frame = next(row for row in rows if row.type is BlobType.FRAME)
         return frame.offset + frame.length // 2
+
+    def damage_present(self, study: str) -> bytes:
+        """Damage the pixels of a study's one instance as it is now; return its SHA-256."""
+        secret = Passphrase(_PASSPHRASE)
+        vault = open_vault(LocalStore(self.vault, SystemClock()), [secret], SystemClock())
+        (record,) = present_state(vault).records(study)
+        (frame,) = (blob for kind, blob in record.blob_ids() if kind == "F")
+        (place,) = vault.index.places(BlobType.FRAME, frame)
+        pack = self.vault / "packs" / place.pack.hex()[:2] / place.pack.hex()
+        where = place.offset + place.length // 2
+        pack.write_bytes(flipped(pack.read_bytes(), 8 * where))
+        return record.file_sha256
 
     def lose(self, pack: Path) -> None:
         """Remove a pack with its parity."""
@@ -310,3 +324,31 @@ def test_the_catalogue_is_told_of_damage(
         assert _copies(home) == {"held 5": lost, "held 3": 4 - lost}
     proven = ("verify", care.source, "--at", f"vault:{care.vault}", "--level", "proven", "--json")
     assert summary_of(run_dcmvault(*proven))["instances"]["stored"] == 4
+
+
+def test_of_two_versions_only_the_damaged_one_is_doubted(
+    care: Care, home: Path, tmp_path: Path, run_dcmvault: RunDcmvault
+) -> None:
+    """An instance that changed at the source is kept twice: damage to one says nothing of both."""
+    source, uid = tmp_path / "changing", make_uid("changing")
+    for seed in (1, 2):
+        make_instance(
+            source / "one.dcm",
+            uid,
+            make_uid("changing series"),
+            make_uid("changing instance"),
+            rows=64,
+            columns=64,
+            elements={"PixelData": random.Random(seed).randbytes(2 * 64 * 64)},
+        )
+        done = run_dcmvault("backup", source, "--to", f"vault:{care.vault}", "--json")
+        assert summary_of(done)["instances"]["stored"] == 1
+    assert sum(_copies(home).values()) == 2
+    damaged = care.damage_present(uid)
+    assert care.json("check", "--read-data")["no_longer_held"] == 1
+    with sqlite3.connect(home / "catalogue.sqlite3") as database:
+        rows = database.execute(
+            "select file_sha256, holdings.state from holdings join versions on id = version_id"
+        ).fetchall()
+    assert [sha256 for sha256, state in rows if state == "damaged"] == [damaged]
+    assert sorted(state for _sha256, state in rows) == ["damaged", "held"]

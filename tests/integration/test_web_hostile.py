@@ -36,6 +36,8 @@ class World:
             lambda: ([], datetime(2026, 1, 31, tzinfo=UTC)),
             dict,
             cast(Any, None),
+            cast(Any, None),
+            cast(Any, None),
         )
         api = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         self.port = server.ApiPort(api, WebSection(), 0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
+from threading import enumerate as enumerate_threads
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from tests.integration.web_source_story import web_source
 
-from dcmvault.dicom import dicomweb
+from dcmvault.dicom import dicomweb, idle_connections
 from dcmvault.dicom.multipart import MultipartReader, boundary_of
 from dcmvault.dicom.web_answers import read_data_sets
 from dcmvault.dicom.web_headers import INSTANCE_FIELDS, digest_told, header_told
@@ -187,6 +188,7 @@ class _Anything(BaseHTTPRequestHandler):
     """Answers every request with the next of the bodies, and headers that a test made up."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 5
     bodies: tuple[bytes, ...] = (b"",)
     kind: str = ""
 
@@ -205,7 +207,13 @@ class _Anything(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def service() -> Iterator[str]:
     """A service that says anything."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Anything) as server:
+    # A thread for each request would be one more that waits for the interpreter, at each request.
+    with (
+        HTTPServer(("127.0.0.1", 0), _Anything) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # No run makes as many sources as these: who looks after idle connections goes at once.
+        patch.setattr(idle_connections, "_IDLE_S", 0)
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
@@ -242,6 +250,9 @@ def _check_source(url: str, bodies: tuple[bytes, ...], kind: str, spool: Path) -
     assert [answer.entry for answer in answers] == entries
     assert list(spool.iterdir()) == []
     assert sorted(spool.parent.iterdir()) == before
+    for thread in enumerate_threads():
+        if isinstance(thread, Timer):
+            thread.join()
 
 
 def _fuzz_source(url: str, bodies: tuple[bytes, ...], kind: str) -> None:

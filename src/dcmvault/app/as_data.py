@@ -8,6 +8,7 @@ from dcmvault.app.queue import JobView, QueueView
 from dcmvault.app.schedules import ScheduleView
 from dcmvault.app.status import EvidenceView, SourceView
 from dcmvault.model.alert import Alert, AlertEvent
+from dcmvault.model.live import Live
 from dcmvault.ports.catalogue import RunProgress, RunRecord
 
 
@@ -93,6 +94,37 @@ def queue_data(view: QueueView) -> dict[str, object]:
         "concurrency": view.state.concurrency,
         "waiting": view.state.waiting,
         "running": view.state.running,
+    }
+
+
+def live_data(live: Live) -> dict[str, object]:
+    """Return what goes on at destinations, small enough to be told each second."""
+    return {
+        "at": _time(live.at),
+        "worked": live.is_worked,
+        "transfers": len(live.transfers),
+        "failures": sum(one.instances for one in live.failures),
+        "runs": [
+            {"run": run.run_id, "state": run.state, "settled": run.settled, "listed": run.scanned}
+            for run in live.runs
+        ],
+        "lanes": [
+            {
+                "destination": lane.name,
+                "bytes_per_s": round(lane.bytes_per_s),
+                "limit_bytes_per_s": lane.limit_bytes_per_s,
+                "slowed_until": _time(lane.slowed.until if lane.slowed else None),
+                "associations": lane.associations,
+                "waiting": lane.waiting,
+                "running": lane.running,
+                "instances_left": lane.instances_left,
+                "bytes_left": lane.bytes_left,
+                "eta_s": [round(lane.eta.least_s), round(lane.eta.most_s)] if lane.eta else None,
+                "pause": lane.pause.value if lane.pause else None,
+                "down_since": _time(lane.down_since),
+            }
+            for lane in live.lanes
+        ],
     }
 
 

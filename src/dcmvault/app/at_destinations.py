@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.pipeline.concurrency import ConcurrencyController
@@ -18,15 +19,26 @@ _BREAKER_WAITS = 12
 _LONGEST_REST_S = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class LastProbe:
+    """When somebody last looked whether a destination answers, and how long that took."""
+
+    at: datetime
+    seconds: float
+
+
 @dataclass(slots=True)
 class Probed:
     """What was found where nobody delivers: whether destinations answer. Safe for threads."""
 
     _answering: dict[DestinationId, Answering] = field(default_factory=dict)
     _failures: dict[DestinationId, int] = field(default_factory=dict)
+    _last: dict[DestinationId, LastProbe] = field(default_factory=dict)
 
-    def note(self, destination_id: DestinationId, code: str) -> None:
+    def note(self, destination_id: DestinationId, code: str, last: LastProbe | None = None) -> None:
         """Note what a probe found; `code` is empty if it answered. One failure is no news yet."""
+        if last is not None:
+            self._last[destination_id] = last
         failures = self._failures.get(destination_id, 0) + 1 if code else 0
         self._failures[destination_id] = failures
         answers = None if failures == 1 else not code
@@ -40,6 +52,10 @@ class Probed:
     def answering(self) -> Mapping[DestinationId, Answering]:
         """Say which destinations answered lately."""
         return dict(self._answering)
+
+    def last(self) -> Mapping[DestinationId, LastProbe]:
+        """Return the last look at each destination."""
+        return dict(self._last)
 
 
 @dataclass(slots=True)

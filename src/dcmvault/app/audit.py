@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from dcmvault.app.wiring.audit import (
 from dcmvault.config.settings import Settings
 from dcmvault.errors import StateError, UsageError
 from dcmvault.i18n import gettext as _
-from dcmvault.model.audit import AuditKind
+from dcmvault.model.audit import Actor, AuditKind
 from dcmvault.model.journal import AuditQuery, JournalVerdict, KeptHead
 
 
@@ -38,6 +39,8 @@ class AuditDesk:
 
     home: Path
     settings: Settings
+    #: Who asks; None: whoever sits at the command line.
+    actor: Actor | None = None
 
     def search(self, query: AuditQuery, *, exported_to: str = "") -> Iterator[Line]:
         """Yield the lines that fit, oldest first; StateError where the journal cannot be read."""
@@ -47,6 +50,19 @@ class AuditDesk:
                 yield Line(record, raw)
         except OSError as error:
             raise _unreadable(error) from None
+
+    def newest(self, query: AuditQuery, count: int, before: int = 0) -> tuple[list[Line], bool]:
+        """Return the newest lines that fit, newest first, and whether there are older ones.
+
+        Only lines whose number is smaller than `before`, where that is given.
+        """
+        kept: deque[Line] = deque(maxlen=count + 1)
+        for line in self.search(query):
+            # Of a journal that somebody changed, numbers may be in any order.
+            if not before or _number(line) < before:
+                kept.append(line)
+        lines = list(reversed(kept))
+        return lines[:count], len(lines) > count
 
     def verify(self, kept: str = "") -> JournalVerdict:
         """Check the chain; `kept` is a head as `verify` printed it earlier (NUMBER:HASH)."""
@@ -82,7 +98,7 @@ class AuditDesk:
         return Sending(forwarding.collector.name, sent, forwarding.waiting(), state.skipped)
 
     def _auditing(self) -> Auditing:
-        return Auditing(self.home, cli_user(), self.settings.audit)
+        return Auditing(self.home, self.actor or cli_user(), self.settings.audit)
 
     def _note(self, action: str, to: str = "") -> None:
         details = {"action": action, **({"to": to} if to else {})}
@@ -95,6 +111,11 @@ class Line:
 
     record: Mapping[str, Any]
     raw: bytes
+
+
+def _number(line: Line) -> int:
+    number = line.record.get("seq")
+    return number if isinstance(number, int) else 0
 
 
 def _head(text: str) -> KeptHead | None:

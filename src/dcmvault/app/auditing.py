@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 #: What the journal last saw of the configuration.
 _SEEN = "configuration.json"
+#: Characters of one detail.
+_LONGEST_DETAIL = 1000
 #: Seconds that a command waits for a collector at most.
 _PATIENCE_S = 2.0
 
@@ -72,8 +74,13 @@ class Auditing:
         self._wrote = True
         return self.journal.record(event)
 
-    def note_configuration(self, path: Path) -> None:
-        """Write down that the configuration is another one than when this was last asked."""
+    def note_configuration(
+        self, path: Path, *, noticed: str = "at a command", keys: tuple[str, ...] = ()
+    ) -> None:
+        """Write down that the configuration is another one than when this was last asked.
+
+        `noticed` says how that is known, `keys` what differs, where that is known.
+        """
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
@@ -85,11 +92,9 @@ class Auditing:
             before = ""
         if digest == before:
             return
-        details = {
-            "sha256": digest or "none",
-            "before": before or "none",
-            "noticed": "at a command",
-        }
+        details = {"sha256": digest or "none", "before": before or "none", "noticed": noticed}
+        if keys:
+            details["keys"] = ", ".join(keys)[:_LONGEST_DETAIL]
         if self.note(AuditKind.CONFIGURATION, details=details):
             with suppress(OSError):
                 descriptor = os.open(seen_in, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,4 +1,4 @@
-"""Drills: random studies of a vault are restored to scratch, proven, timed, and removed."""
+"""Drills: random studies are restored to scratch, proven, timed, and removed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dcmvault.app.drill_at_place import drill_at_place
 from dcmvault.app.restore import refuse_times
 from dcmvault.app.restore_from_vault import RestoreFromVault, choose_state, workers_for
 from dcmvault.app.restore_report import (
@@ -54,19 +55,21 @@ def carry_out_drill(
     watch: WatchRestore,
     stop: threading.Event,
 ) -> Drill:
-    """Restore `count` random studies, each proven by the SHA-256 of every file, and write it down.
+    """Restore `count` random studies, each proven file by file, and write it down.
 
     Each study lies on this machine (in TMPDIR) for as long as it is looked at only. Raises
-    UsageError for what is no vault, or holds nothing that is selected; RunInterruptedError: then
-    nothing is written down.
+    UsageError where there is nothing that is selected; RunInterruptedError: then nothing is
+    written down.
     """
     section = readable_section(workplace.settings, request.source)
-    if not isinstance(section, VaultSourceSection):
-        raise UsageError(
-            _("A drill restores from a vault, where every file has a SHA-256 to be proven by."),
-            hint=_("`dcmvault verify --verify proven` reads back what a PACS or a folder holds."),
-        )
     refuse_times(request, section)
+    if not isinstance(section, VaultSourceSection):
+        if request.only_source:
+            raise UsageError(
+                _("Only a vault holds what came from several sources."),
+                hint=_("Leave out --source."),
+            )
+        return drill_at_place(workplace, request, count, watch, stop)
     began = time.monotonic()
     vault = workplace.vault(section)
     read_in_spite_of_damage(vault)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dcmvault.app.alert_ends import with_reasons
+from dcmvault.app.at_destinations import LastProbe
 from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
@@ -79,7 +80,10 @@ class Probing:
             address = workplace.settings.destination(name).section.address
             # What was never delivered to can be no news.
             if address in known:
-                workplace.probed.note(known[address], _failing_step(workplace, address))
+                began = workplace.clock.monotonic()
+                failing = _failing_step(workplace, address)
+                last = LastProbe(workplace.clock.now(), workplace.clock.monotonic() - began)
+                workplace.probed.note(known[address], failing, last)
         return now + timedelta(seconds=every_s)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dcmvault.app.windows import note_pause, note_resume
@@ -53,19 +54,20 @@ def queues(workplace: Workplace) -> list[QueueView]:
 
 def pause(workplace: Workplace, destination: str) -> None:
     """Start no further job for this destination (an address or a configured name)."""
-    destination_id = _destination_id(workplace, destination)
+    destination_id = destination_id_of(workplace, destination)
     note_pause(workplace, destination_id)
     workplace.queue.pause(destination_id)
 
 
 def resume(workplace: Workplace, destination: str) -> None:
     """Take up a paused destination, though its window may be closed."""
-    destination_id = _destination_id(workplace, destination)
+    destination_id = destination_id_of(workplace, destination)
     note_resume(workplace, destination_id)
     workplace.queue.resume(destination_id)
 
 
-def _destination_id(workplace: Workplace, destination: str) -> DestinationId:
+def destination_id_of(workplace: Workplace, destination: str) -> DestinationId:
+    """Return the key of a destination (an address or a configured name); UsageError for none."""
     section = workplace.settings.destination(destination).section
     known = workplace.catalogue.status.destinations()
     for destination_id, name in known.items():
@@ -97,6 +99,39 @@ def cancel(workplace: Workplace, run_or_job: str) -> None:
     workplace.queue.cancel(run.run_id)
 
 
+def stop_after_current(workplace: Workplace, run_id: str) -> int:
+    """Let what is at work of a run go on to its end, and leave out the rest; return its instances.
+
+    The run then ends as one that did not reach everything: what was left out is due in the next.
+    UsageError where there is no such run, where it has ended, and while it is still planned.
+    """
+    catalogue = workplace.catalogue
+    try:
+        run = catalogue.runs.run(RunId(run_id))
+    except KeyError:
+        raise UsageError(_("There is no run %s.") % run_id) from None
+    if run.finished_at is not None:
+        raise UsageError(_("The run %(run)s has ended already.") % {"run": run.run_id})
+    if run.state is not RunState.RUNNING:
+        raise UsageError(
+            _("The run %s is still being planned: nothing is at work yet.") % run.run_id,
+            hint=_("Cancel it, or wait a moment."),
+        )
+    return catalogue.live.leave_rest(run.run_id)
+
+
+def skip(workplace: Workplace, job_id: str) -> int:
+    """Leave the study of a job out of this run at its destination; return how many instances.
+
+    What was delivered stays recorded, and the study is due again in the next run.
+    """
+    job = _job(workplace, job_id)
+    live = workplace.catalogue.live
+    if not job.study_instance_uid:  # files that are no instances have no study
+        return workplace.catalogue.runs.cancel_items(job.run_id, job.job_id)
+    return live.leave_study(job.run_id, job.destination_id, job.study_instance_uid)
+
+
 def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> int:
     """Move a waiting job in its destination's queue, or all of a study; return how many.
 
@@ -109,6 +144,13 @@ def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> i
         if job.study_instance_uid == job_or_study
     ]
     moved = moved or [_job(workplace, job_or_study)]
+    prioritise_jobs(workplace, moved, priority)
+    return len(moved)
+
+
+def prioritise_jobs(workplace: Workplace, moved: Iterable[Job], priority: Priority) -> None:
+    """Move waiting jobs in their destinations' queues, and write down that somebody did."""
+    catalogue = workplace.catalogue
     for job in moved:
         catalogue.runs.set_job_priority(job.job_id, priority)
         workplace.queue.prioritise(job.job_id, priority)
@@ -119,7 +161,6 @@ def prioritise(workplace: Workplace, job_or_study: str, priority: Priority) -> i
                 [job.study_instance_uid],
                 workplace.clock.now(),
             )
-    return len(moved)
 
 
 def _job(workplace: Workplace, job_id: str) -> Job:

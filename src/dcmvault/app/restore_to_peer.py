@@ -11,6 +11,7 @@ from dcmvault.app.restore_plan import RestorePlan
 from dcmvault.app.restore_report import RestoreRequest
 from dcmvault.app.restored_names import PathRegister
 from dcmvault.app.vault_access import readable_section
+from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.sections import SourceSection, VaultSourceSection
 from dcmvault.errors import UsageError
@@ -19,6 +20,7 @@ from dcmvault.model.evidence import Level
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunKind, RunRequest, Strategy
 from dcmvault.model.restored import Layout
+from dcmvault.ports.destination import SendsBack
 from dcmvault.vault.choosing import Choice, moment_word
 from dcmvault.vault.damage import read_in_spite_of_damage
 from dcmvault.vault.legible import LegibleState
@@ -65,7 +67,7 @@ def peer_restore(workplace: Workplace, request: RestoreRequest, level: Level | N
         kind=RunKind.RESTORE,
         source=section,
         destinations=[request.target],
-        level=level,
+        level=level or _level_of(workplace, request.target),
         # Whatever was known of the place: it may have lost everything since.
         strategy=Strategy.FULL,
         priority=Priority.URGENT,
@@ -73,6 +75,17 @@ def peer_restore(workplace: Workplace, request: RestoreRequest, level: Level | N
     )
     is_present = not getattr(section, "snapshot", "")
     return PeerRestore(run, links, is_present)
+
+
+def _level_of(workplace: Workplace, target: str) -> Level | None:
+    """Return `proven` where nothing else is configured, and the service lets read back."""
+    named = workplace.settings.destination(target)
+    if named.level is not None:
+        return None
+    destination = build_destination(named.section, workplace.clock)
+    if isinstance(destination, SendsBack) and destination.sends_back():
+        return Level.PROVEN
+    return None
 
 
 def _chosen(

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from dcmvault.app.report import run_report
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.identifiers import RunId
 from dcmvault.model.report import RunReport, RunState
 from dcmvault.ports.catalogue import RunProgress, RunRecord
 
@@ -68,6 +69,15 @@ def _rows(workplace: Workplace, most: int, wanted: RunFilter) -> Iterator[RunRow
         row = _row(workplace, record)
         if wanted is not RunFilter.SHORT or row.report.exit_status != 0:
             yield row
+
+
+def listed_run(workplace: Workplace, run_id: RunId) -> RunRow | None:
+    """Return a run as lists show it, without instances; None where it is not written down yet."""
+    try:
+        record = workplace.catalogue.runs.run(run_id)
+    except KeyError:
+        return None
+    return _row(workplace, record)
 
 
 def run_row(workplace: Workplace, run: str) -> RunRow:

@@ -13,6 +13,7 @@ from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import Job, Priority
 from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample
 from dcmvault.model.routing import RoutingMode
+from dcmvault.model.selection import Selection
 from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.planning import slice_into_jobs
 from dcmvault.pipeline.reverification import choose_oldest
@@ -157,7 +158,9 @@ class RunPlanning:
             return choice.priority_of(study_instance_uid) if choice else request.priority
 
         if request.kind is RunKind.VERIFY:
-            items = self._expected(source_id, destination_id, level, wanted.sample)
+            items = self._expected(
+                source_id, destination_id, level, wanted.sample, request.selection
+            )
         else:
             chosen = request.selection
             held = self.plans.held_versions(source_id, destination_id, level, chosen)
@@ -188,10 +191,14 @@ class RunPlanning:
         destination_id: DestinationId,
         level: Level,
         sample: Sample | None,
+        selection: Selection,
     ) -> Iterator[PlanItem]:
-        """List what is verified: everything, or the studies of a sample."""
-        if sample is None:
+        """List what is verified: everything, the studies that are named, or those of a sample."""
+        if sample is None and selection.is_whole:
             return self.plans.expected(source_id, destination_id)
+        if sample is None:
+            named = self.facts.selected_studies(selection)
+            return self.reverification.expected_of(source_id, destination_id, named)
         ages = self.reverification.study_ages(source_id, destination_id, level)
         chosen = choose_oldest(ages, sample, self.clock.now())
         return self.reverification.expected_of(source_id, destination_id, chosen)

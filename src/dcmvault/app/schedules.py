@@ -200,20 +200,27 @@ def views(workplace: Workplace, runs_each: int = 1) -> list[ScheduleView]:
 
 def coming(workplace: Workplace, now: datetime, count: int) -> list[tuple[datetime, str]]:
     """List the next times at which enabled schedules are due, in order, as (time, name)."""
-    times: list[tuple[datetime, str]] = []
-    for view in views(workplace):
-        if not view.enabled:
-            continue
-        moment = view.state.next_at if view.state is not None else None
-        known = view.state is not None and view.state.definition == view.section.definition
-        if not known:
-            moment = next_due(view.section.trigger, now)
-        for _number in range(count):
-            if moment is None:
-                break
-            times.append((moment, view.name))
-            moment = next_due(view.section.trigger, max(moment, now), moment)
+    times = [
+        (moment, view.name)
+        for view in views(workplace)
+        for moment in coming_times(view, now, count)
+    ]
     return sorted(times)[:count]
+
+
+def coming_times(view: ScheduleView, now: datetime, count: int) -> list[datetime]:
+    """List the next times at which one schedule is due; none where it is disabled."""
+    if not view.enabled:
+        return []
+    moment = view.state.next_at if view.state is not None else None
+    known = view.state is not None and view.state.definition == view.section.definition
+    if not known:
+        moment = next_due(view.section.trigger, now)
+    times: list[datetime] = []
+    while moment is not None and len(times) < count:
+        times.append(moment)
+        moment = next_due(view.section.trigger, max(moment, now), moment)
+    return times
 
 
 def set_enabled(workplace: Workplace, name: str, *, enabled: bool, now: datetime) -> ScheduleView:

@@ -70,6 +70,11 @@ def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
     )
 
 
+def recent_drills(workplace: Workplace, most: int) -> list[Drill]:
+    """Return the newest drills of all places, newest first."""
+    return workplace.catalogue.restores.recent_drills(most)
+
+
 def latest_drills(workplace: Workplace) -> list[Drill]:
     """Return the newest drill of each place that studies were restored from to scratch."""
     return workplace.catalogue.restores.latest_drills()

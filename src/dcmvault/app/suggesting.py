@@ -43,12 +43,16 @@ class SuggestedHours:
             self._until = now + _FOLLOWED
             zone = local_zone()
             found = suggest_windows(self.workplace, now, _DAYS_PER_WEEK, zone)
-            windows = tuple(
-                _weekly(one.begins.astimezone(zone), one.ends.astimezone(zone))
-                for one in found.windows
-            )
-            self._table = WeekTable(zone, open=windows) if windows else None
+            self._table = weekly_hours(found, zone)
         return self._table
+
+
+def weekly_hours(found: Suggestion, zone: tzinfo) -> WeekTable | None:
+    """Return suggested windows as the hours of every week; None where there are none."""
+    windows = tuple(
+        _weekly(one.begins.astimezone(zone), one.ends.astimezone(zone)) for one in found.windows
+    )
+    return WeekTable(zone, open=windows) if windows else None
 
 
 def _weekly(begins: datetime, ends: datetime) -> WeekWindow:

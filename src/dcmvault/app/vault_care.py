@@ -261,6 +261,6 @@ def _refute(settings: Settings, home: Path, address: str, result: CheckResult) -
                 is_gone = finding.trouble in (Trouble.MISSING, Trouble.LOST)
                 kind = Refuted.MISSING if is_gone else Refuted.DAMAGED
                 refuted += catalogue.holdings.refute_copies(
-                    destination_id, finding.studies, kind, now
+                    destination_id, finding.studies, kind, now, files=finding.files
                 )
     return refuted

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from dcmvault.app.vault_access import open_named_vault
+from dcmvault.app.wiring.serving import forget_cards
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.addresses import source_section
 from dcmvault.config.settings import Settings
@@ -23,7 +24,9 @@ from dcmvault.vault.retention import (
     created_at,
     forget_snapshots,
     forget_study,
+    hold_studies,
     hold_study,
+    release_studies,
     release_study,
 )
 from dcmvault.vault.snapshot import Link, heads
@@ -99,6 +102,7 @@ def _forget_study(
     destination = _tell_catalogue(workplace, address, link)
     # Nothing is shown as held that is not; if the source still has it, it is due again.
     workplace.catalogue.plans.forget_copies(destination, uid)
+    forget_cards(vault, workplace.home, uid)
     return Forgetting(address, study=request.study, snapshot=link)
 
 
@@ -172,13 +176,47 @@ def hold(workplace: Workplace, name_or_address: str, study: str, reason: str) ->
     """Put a study under legal hold; UsageError if the vault has none of that UID."""
     section, vault = open_named_vault(workplace.settings, name_or_address)
     link = hold_study(vault, "" if study == NO_STUDY else study, reason)
-    _tell_catalogue(workplace, section.address, link)
+    _tell_holds(workplace, vault, section.address, link)
     return link
+
+
+def hold_many(
+    workplace: Workplace, name_or_address: str, studies: Iterable[str], reason: str
+) -> int:
+    """Put studies under legal hold; return how many of them the vault has."""
+    section, vault = open_named_vault(workplace.settings, name_or_address)
+    found = hold_studies(vault, studies, reason)
+    _tell_holds(workplace, vault, section.address, _newest(vault))
+    return found
+
+
+def release_many(workplace: Workplace, name_or_address: str, studies: Iterable[str]) -> int:
+    """End the legal holds of studies; return how many there were."""
+    section, vault = open_named_vault(workplace.settings, name_or_address)
+    found = release_studies(vault, studies)
+    _tell_holds(workplace, vault, section.address, _newest(vault))
+    return found
+
+
+def learn_holds(workplace: Workplace, name_or_address: str) -> None:
+    """Have the catalogue know which studies a vault keeps under legal hold, whoever said so."""
+    section, vault = open_named_vault(workplace.settings, name_or_address)
+    _tell_holds(workplace, vault, section.address, None)
+
+
+def _newest(vault: Vault) -> Link | None:
+    links = heads(vault.links())
+    return links[-1] if links else None
+
+
+def _tell_holds(workplace: Workplace, vault: Vault, address: str, link: Link | None) -> None:
+    destination = _tell_catalogue(workplace, address, link)
+    workplace.catalogue.matrix.know_holds(destination, present_state(vault).holds().keys())
 
 
 def release(workplace: Workplace, name_or_address: str, study: str) -> Link | None:
     """End a legal hold; UsageError if there is none."""
     section, vault = open_named_vault(workplace.settings, name_or_address)
     link = release_study(vault, "" if study == NO_STUDY else study)
-    _tell_catalogue(workplace, section.address, link)
+    _tell_holds(workplace, vault, section.address, link)
     return link

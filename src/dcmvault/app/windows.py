@@ -8,7 +8,7 @@ own `queue pause` and `queue resume` outweigh every window until its closed hour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -62,6 +62,14 @@ def keep_windows(workplace: Workplace, now: datetime, suggest: Suggest) -> datet
             lets_urgent=lets_urgent,
         )
     return (now + _MINUTE).replace(second=0, microsecond=0)
+
+
+def hours_of_destinations(
+    settings: Settings, now: datetime, suggest: Suggest
+) -> Mapping[str, Sequence[WeekTable | None]]:
+    """Return, by address, the hours of destinations that have some: one that is open is enough."""
+    hours = _hours_by_destination(settings, now, suggest)
+    return {address: [one.table for one in said] for address, said in hours.items()}
 
 
 def _open(

@@ -16,7 +16,7 @@ from typing import Any
 
 from dcmvault.archives.study_cards import CARD_TAGS, SeriesCount, StudyCard
 from dcmvault.archives.study_table import StudyRow
-from dcmvault.errors import DestinationError, VaultDamagedError
+from dcmvault.errors import DestinationError, StateError, VaultDamagedError
 from dcmvault.vault.records import pack_json, unpack_json
 from dcmvault.vault.repository import Vault
 
@@ -77,6 +77,33 @@ class KeptCards:
             _log.warning("cards could not be kept: %s", type(error).__name__)
         else:
             self._written = frozenset(whole)
+
+    def forget(self, study_instance_uid: str) -> None:
+        """Let go of a study's cards: patient data that is to be forgotten is not kept here.
+
+        Where the others' cards cannot be kept without it, none are. Raises StateError where the
+        file stays as it is.
+        """
+        try:
+            cards = self._read(self._path.read_bytes())
+            rest = {key: card for key, card in cards.items() if key[0] != study_instance_uid}
+            if cards and len(rest) == len(cards):
+                return
+            self._write(rest)
+        except FileNotFoundError:
+            return
+        except (OSError, DestinationError, *_NO_CARDS):
+            self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"what was kept of the study for quick answers cannot be removed: {error.strerror}",
+                hint="The vault has forgotten the study. Remove the folder “cards” in the state "
+                "folder; it is made anew.",
+            ) from error
 
     def _read(self, data: bytes) -> Cards:
         content = self._vault.sealing.open(_KIND, data)

@@ -216,7 +216,7 @@ class VaultArchive:
             took_s = time.monotonic() - began
             _log.info("looked into %d studies in %.0f s", len(rows), took_s)
         # Of a snapshot that somebody looks at for once, nothing is kept in place of the present.
-        if self._kept_cards is not None and self._follows:
+        if self._kept_cards is not None and self._follows and _is_still(self._vault, self._seen):
             self._kept_cards.save(view.table.rows, self._cards.every())
 
     def _place_of(self, legible: LegibleState, row: StudyRow) -> tuple[bytes, int]:
@@ -250,6 +250,15 @@ def _look(state: VaultState, cards: StudyCards) -> StateView:
 
 def _snapshots(vault: Vault) -> frozenset[str]:
     return frozenset(vault.objects.keys("snapshots/"))
+
+
+def _is_still(vault: Vault, seen: frozenset[str]) -> bool:
+    """Say whether nothing came since a look: a study that was forgotten, for one."""
+    try:
+        return _snapshots(vault) == seen
+    except DestinationError as error:
+        _log.warning("the vault could not be looked at again: %s", error.message)
+        return False
 
 
 def _selected(view: StateView, selection: Selection) -> Iterator[StudyRow]:

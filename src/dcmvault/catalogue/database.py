@@ -150,8 +150,12 @@ def _sqlite_engine(path: Path) -> sa.Engine:
         sa.URL.create("sqlite+pysqlite", database=str(path)),
         hide_parameters=True,
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
+        # Each connection has a cache of its own: the one that was used last is used again, so that
+        # not all of them come to hold the same.
+        pool_use_lifo=True,
     )
     sa.event.listen(engine, "connect", _set_up_connection)
+    sa.event.listen(engine, "checkin", _give_memory_back)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
@@ -182,6 +186,12 @@ def _set_up_connection(connection: sqlite3.Connection, record: object) -> None: 
         "cache_size = -32768",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _give_memory_back(connection: sqlite3.Connection | None, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+    # Else each connection that waits keeps pages, in the end the whole cache; the system has them.
+    if connection is not None:
+        connection.execute("PRAGMA shrink_memory")
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -12,6 +12,7 @@ from dcmvault.catalogue.database import Database, chunks
 from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.siblings import version_there, was_replaced
+from dcmvault.catalogue.study_changes import note_study
 from dcmvault.catalogue.tables import (
     REFUTED,
     EntryState,
@@ -96,39 +97,58 @@ class HoldingsInDatabase:
         found: Mapping[str, Collection[str]],
         finding: Finding,
         at: datetime,
+        *,
+        files: Mapping[str, Collection[bytes]],
     ) -> int:
         """Believe no longer in copies that were found missing or damaged; return how many."""
         refuted = 0
         with self.database.write() as connection:
             for study_instance_uid, sop_instance_uids in sorted(found.items()):
+                note_study(connection, study_instance_uid)
+                meant = files.get(study_instance_uid, ())
                 for of_study in _versions_of(study_instance_uid, sop_instance_uids):
-                    refuted += connection.execute(
-                        sa.update(holdings)
-                        .where(
-                            holdings.c.destination_id == destination_id,
-                            holdings.c.version_id.in_(of_study),
-                            holdings.c.level > Level.NONE.value,
-                        )
-                        .values(
-                            state=REFUTED[finding],
-                            level=Level.NONE.value,
-                            verified_at=at,
-                            evidence_id=None,
-                            **NO_FACTS,
-                        )
-                    ).rowcount
+                    keys = [
+                        row.id
+                        for row in connection.execute(of_study)
+                        if not meant or row.file_sha256 is None or row.file_sha256 in meant
+                    ]
+                    for some in chunks(keys):
+                        doubted = _refutation(destination_id, some, finding, at)
+                        refuted += connection.execute(doubted).rowcount
         return refuted
+
+
+def _refutation(
+    destination_id: DestinationId, version_ids: Collection[int], finding: Finding, at: datetime
+) -> sa.Update:
+    return (
+        sa.update(holdings)
+        .where(
+            holdings.c.destination_id == destination_id,
+            holdings.c.version_id.in_(version_ids),
+            holdings.c.level > Level.NONE.value,
+        )
+        .values(
+            state=REFUTED[finding],
+            level=Level.NONE.value,
+            verified_at=at,
+            evidence_id=None,
+            **NO_FACTS,
+        )
+    )
 
 
 def _versions_of(
     study_instance_uid: str, sop_instance_uids: Collection[str]
-) -> Iterator[sa.Select[tuple[int]]]:
+) -> Iterator[sa.Select[tuple[int, bytes | None]]]:
     """Yield queries of the versions of these instances, or of all of a study."""
     if not study_instance_uid:
-        yield sa.select(versions.c.id).where(versions.c.instance_id.is_(None))
+        yield sa.select(versions.c.id, versions.c.file_sha256).where(
+            versions.c.instance_id.is_(None)
+        )
         return
     query = (
-        sa.select(versions.c.id)
+        sa.select(versions.c.id, versions.c.file_sha256)
         .join(instances, instances.c.id == versions.c.instance_id)
         .join(series, series.c.id == instances.c.series_id)
         .join(studies, studies.c.id == series.c.study_id)

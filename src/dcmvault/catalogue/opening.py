@@ -20,22 +20,27 @@ from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
+from dcmvault.catalogue.live import LiveInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
+from dcmvault.catalogue.overview import OverviewInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
 from dcmvault.catalogue.routes import RoutesInDatabase
 from dcmvault.catalogue.runs import RunsInDatabase
 from dcmvault.catalogue.samples import SamplesInDatabase
+from dcmvault.catalogue.saved_views import ViewsInDatabase
 from dcmvault.catalogue.scan import SourcesInDatabase
 from dcmvault.catalogue.schedules import SchedulesInDatabase
 from dcmvault.catalogue.signs import SignsInDatabase
 from dcmvault.catalogue.snapshots import SnapshotsInDatabase
 from dcmvault.catalogue.statistics import StatisticsInDatabase
 from dcmvault.catalogue.status import StatusInDatabase
+from dcmvault.catalogue.study_details import StudyDetailsInDatabase
 from dcmvault.catalogue.study_facts import StudyFactsInDatabase
+from dcmvault.catalogue.study_matrix import StudyMatrixInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
 from dcmvault.ports.accounts import AccountBook, LinkBook, SessionBook
@@ -50,7 +55,9 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
+from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
@@ -60,6 +67,8 @@ from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
+from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,12 @@ class Catalogue:
     work: WorkFigures
     alerts: AlertBook
     statistics: StatisticsCatalogue
+    matrix: StudyMatrix
+    views: ViewBook
+    details: StudyDetails
+    overview: OverviewCatalogue
+    live: LiveCatalogue
+    slowed: SlowedBook
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
@@ -130,6 +145,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         database.close()
         raise
     schedules = SchedulesInDatabase(database)
+    live = LiveInDatabase(database)
     return Catalogue(
         sources=SourcesInDatabase(database),
         plans=PlansInDatabase(database),
@@ -155,6 +171,12 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         work=WorkFiguresInDatabase(database),
         alerts=AlertsInDatabase(database),
         statistics=StatisticsInDatabase(database),
+        matrix=StudyMatrixInDatabase(database),
+        views=ViewsInDatabase(database),
+        details=StudyDetailsInDatabase(database),
+        overview=OverviewInDatabase(database),
+        live=live,
+        slowed=live,
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),

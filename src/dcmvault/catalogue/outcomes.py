@@ -13,6 +13,7 @@ from dcmvault.catalogue.counters import Move, add_to_run, count_moves
 from dcmvault.catalogue.database import chunks, upsert
 from dcmvault.catalogue.facts import NO_FACTS
 from dcmvault.catalogue.recording import Recorder
+from dcmvault.catalogue.study_changes import note_study
 from dcmvault.catalogue.tables import (
     EntryState,
     HoldingState,
@@ -79,6 +80,8 @@ def record_outcomes(connection: sa.Connection, job: Any, outcomes: Sequence[Outc
             ],
         )
     _write_holdings(connection, job, receipted)
+    if receipted:
+        note_study(connection, job.study_instance_uid)
     count_moves(connection, moves)
     transferred = sum(one.receipt.transferred_bytes for one in receipted)
     add_to_run(connection, job.run_destination_id, {"transferred_bytes": transferred})

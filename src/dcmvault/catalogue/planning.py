@@ -17,6 +17,7 @@ from dcmvault.catalogue.due import everything_of, is_selected, pages
 from dcmvault.catalogue.due_questions import due_question, find_run_destination, keeps_versions
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there, was_replaced
+from dcmvault.catalogue.study_changes import note_study
 from dcmvault.catalogue.tables import (
     STATE_COUNTERS,
     EntryState,
@@ -161,6 +162,7 @@ class PlansInDatabase:
         else:
             gone = sa.select(versions.c.id).where(versions.c.instance_id.is_(None))
         with self.database.write() as connection:
+            note_study(connection, study_instance_uid)
             connection.execute(
                 sa.delete(holdings).where(
                     holdings.c.destination_id == destination_id, holdings.c.version_id.in_(gone)

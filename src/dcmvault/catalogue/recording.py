@@ -16,6 +16,7 @@ from dcmvault.catalogue.identities import (
     ensure_instances,
     ensure_kinds,
 )
+from dcmvault.catalogue.study_changes import note_studies
 from dcmvault.catalogue.tables import EntryState, entries, storable, versions
 from dcmvault.model.identifiers import SourceId
 from dcmvault.model.instance import InstanceHeader, InstanceIdentity, InstanceKind, ScannedEntry
@@ -262,6 +263,8 @@ class Recorder:
         for row in planned:
             if row["locator"] in before:
                 row["id"] = before[row["locator"]].id
+        changing = [row["study_id"] for row in planned]
+        note_studies(connection, [*changing, *(row.study_id for row in before.values())])
         old = [row for row in planned if row["locator"] in before and _differs(row, before)]
         if old:
             names = [name for name in old[0] if name not in {"id", "source_id", "locator"}]

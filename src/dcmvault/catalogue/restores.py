@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import new_keys
 from dcmvault.catalogue.database import Database
+from dcmvault.catalogue.known_copies import known_copies, known_studies, originals
 from dcmvault.catalogue.tables import (
     Moment,
     drilled_studies,
@@ -24,8 +25,9 @@ from dcmvault.catalogue.tables import (
 )
 from dcmvault.model.drill import Drill, DrilledStudy
 from dcmvault.model.identifiers import RunId
+from dcmvault.model.instance import InstanceEntry
 from dcmvault.model.job import ItemState
-from dcmvault.ports.restores import HeldFile
+from dcmvault.ports.restores import HeldFile, KnownCopy, KnownStudy
 
 #: Items read in one transaction.
 _PAGE = 5_000
@@ -110,6 +112,14 @@ class RestoresInDatabase:
                     ],
                 )
 
+    def recent_drills(self, most: int) -> list[Drill]:
+        """Return the newest drills of all places, newest first."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(drills).order_by(drills.c.id.desc()).limit(most)
+            ).all()
+            return [_drill(connection, row) for row in rows]
+
     def latest_drills(self) -> list[Drill]:
         """Return the newest drill of each place, by place."""
         newest = sa.select(sa.func.max(drills.c.id)).group_by(drills.c.place)
@@ -118,6 +128,21 @@ class RestoresInDatabase:
                 sa.select(drills).where(drills.c.id.in_(newest)).order_by(drills.c.place)
             ).all()
             return [_drill(connection, row) for row in rows]
+
+    def known_studies(self, place: str) -> list[KnownStudy]:
+        """List the studies of which a place is believed to hold something, by UID."""
+        with self.database.read() as connection:
+            return known_studies(connection, place)
+
+    def known_copies(self, place: str, study_instance_uid: str) -> list[KnownCopy]:
+        """List what a place is believed to hold of a study."""
+        with self.database.read() as connection:
+            return known_copies(connection, place, study_instance_uid)
+
+    def originals(self, copy: KnownCopy, place: str) -> list[tuple[str, InstanceEntry]]:
+        """Return where else a version lies: addresses of sources that have it, and its entries."""
+        with self.database.read() as connection:
+            return originals(connection, copy.version_id, place)
 
 
 def drilled_among(

@@ -229,10 +229,7 @@ class RunsInDatabase:
         cancelled = 0
         with self.database.write() as connection:
             for some in chunks(connection.scalars(query).all()):
-                cancelled += _cancel_items_of(connection, some)
-                connection.execute(
-                    sa.update(jobs).where(jobs.c.id.in_(some)).values(state=JobState.CANCELLED)
-                )
+                cancelled += cancel_jobs(connection, some)
         return cancelled
 
     def progress(self, run_id: RunId) -> RunProgress:
@@ -325,7 +322,8 @@ def _keep_unreadable(connection: sa.Connection, run: Any) -> None:
     )
 
 
-def _cancel_items_of(connection: sa.Connection, job_keys: Sequence[int]) -> int:
+def cancel_jobs(connection: sa.Connection, job_keys: Sequence[int]) -> int:
+    """End jobs, with what they have not delivered yet; return how many items."""
     moves = []
     for state in sorted(UNDELIVERED_STATES):
         rows = connection.execute(
@@ -336,6 +334,9 @@ def _cancel_items_of(connection: sa.Connection, job_keys: Sequence[int]) -> int:
         )
         moves += [Move(row.job_id, state, ItemState.CANCELLED, row.size) for row in rows]
     count_moves(connection, moves)
+    connection.execute(
+        sa.update(jobs).where(jobs.c.id.in_(job_keys)).values(state=JobState.CANCELLED)
+    )
     return len(moves)
 
 

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms
 from dcmvault.catalogue.database import Database, chunks, named_id
 from dcmvault.catalogue.identities import find_instances
+from dcmvault.catalogue.key_set import KeySet
 from dcmvault.catalogue.listed import ListedRow, ListedRows
 from dcmvault.catalogue.lost import held_everywhere, note_lost
 from dcmvault.catalogue.recording import Recorder
 from dcmvault.catalogue.rows import entry_of
 from dcmvault.catalogue.signs import count_signs, note_signs
+from dcmvault.catalogue.study_changes import note_entries, note_versions
 from dcmvault.catalogue.tables import EntryState, entries, runs, sources, studies, versions
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId, VersionId
 from dcmvault.model.instance import (
@@ -112,26 +114,6 @@ class _Class(Enum):
     NOT_DICOM = "not_dicom"
 
 
-class _Bitmap:
-    """A set of row keys at one bit each: 12 MB for 100 million."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, key: int) -> bool:
-        """Add a key; say whether it was new."""
-        byte, bit = divmod(key, 8)
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(byte + 1 - len(self._bits) + (len(self._bits) >> 3)))
-        new = not self._bits[byte] & 1 << bit
-        self._bits[byte] |= 1 << bit
-        return new
-
-    def __contains__(self, key: int) -> bool:
-        byte, bit = divmod(key, 8)
-        return byte < len(self._bits) and bool(self._bits[byte] & 1 << bit)
-
-
 def _of_source(connection: sa.Connection, run_id: RunId, source_id: SourceId) -> int:
     """Note that a run is about this source; return the run's key."""
     run_key = connection.scalar(sa.select(runs.c.id).where(runs.c.run_id == run_id))
@@ -164,7 +146,7 @@ class _Pass:
         self._newest_version = newest_version
         self._recorder = Recorder(source_id, run_key)
         self._rows = ListedRows(source_id)
-        self._seen = _Bitmap()
+        self._seen = KeySet()
         #: Seen entries that hold what they held, and were not gone meanwhile.
         self._unchanged = 0
         self._seen_by_class: Counter[_Class] = Counter()
@@ -275,6 +257,7 @@ class _Pass:
             connection.execute(
                 sa.update(versions).where(versions.c.id == version_id).values(changes)
             )
+            note_versions(connection, versions.c.id == version_id)
 
     def record(self, scanned: Sequence[ScannedEntry]) -> None:
         """Write down new and changed entries (studies, series, instances, versions).
@@ -400,6 +383,7 @@ class _Pass:
         """Mark entries as present that were gone and are listed again."""
         with self._database.write() as connection:
             for some in chunks([row[0] for row in rows]):
+                note_entries(connection, some)
                 connection.execute(
                     sa.update(entries)
                     .where(entries.c.id.in_(some), entries.c.state == EntryState.GONE)
@@ -427,6 +411,7 @@ class _Pass:
                     note_lost(connection, self._run_key, [row.id for row in missed])
             gone += len(missed)
             for some in chunks([row.id for row in absent]):
+                note_entries(connection, some)
                 connection.execute(
                     sa.update(entries).where(entries.c.id.in_(some)).values(state=EntryState.GONE)
                 )

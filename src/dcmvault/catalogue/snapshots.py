@@ -9,7 +9,15 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks, insert_new
 from dcmvault.catalogue.facts import NO_FACTS
-from dcmvault.catalogue.tables import HoldingState, evidence, holdings, runs, snapshots
+from dcmvault.catalogue.study_changes import note_versions
+from dcmvault.catalogue.tables import (
+    HoldingState,
+    evidence,
+    holdings,
+    runs,
+    snapshots,
+    versions,
+)
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.snapshot import SnapshotRef
@@ -65,14 +73,18 @@ class SnapshotsInDatabase:
             .join(runs, runs.c.id == evidence.c.run_id)
             .where(runs.c.run_id == run_id)
         )
+        doubted = sa.and_(
+            holdings.c.destination_id == destination_id,
+            holdings.c.level > Level.SENT.value,
+            sa.or_(holdings.c.evidence_id.is_(None), holdings.c.evidence_id.not_in(seen)),
+        )
         with self.database.write() as connection:
+            note_versions(
+                connection, versions.c.id.in_(sa.select(holdings.c.version_id).where(doubted))
+            )
             connection.execute(
                 sa.update(holdings)
-                .where(
-                    holdings.c.destination_id == destination_id,
-                    holdings.c.level > Level.SENT.value,
-                    sa.or_(holdings.c.evidence_id.is_(None), holdings.c.evidence_id.not_in(seen)),
-                )
+                .where(doubted)
                 .values(
                     state=HoldingState.SENT,
                     level=Level.SENT.value,

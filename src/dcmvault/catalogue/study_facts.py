@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database, chunks
-from dcmvault.catalogue.due import due_study_keys
+from dcmvault.catalogue.due import due_study_keys, is_selected
 from dcmvault.catalogue.due_questions import due_question
 from dcmvault.catalogue.tables import (
     EntryState,
@@ -77,6 +77,18 @@ class StudyFactsInDatabase:
         with self.database.read() as connection:
             found: int | None = connection.scalar(query)
         return found
+
+    def selected_studies(self, selection: Selection) -> Sequence[int]:
+        """List the keys of the studies that are meant, or of whose series one is, ascending."""
+        query = (
+            sa.select(studies.c.id)
+            .distinct()
+            .outerjoin(series, series.c.study_id == studies.c.id)
+            .where(is_selected(selection))
+            .order_by(studies.c.id)
+        )
+        with self.database.read() as connection:
+            return connection.scalars(query).all()
 
     def newest_studies(self, limit: int) -> Sequence[int]:
         """List the keys of the studies that were seen first most recently."""

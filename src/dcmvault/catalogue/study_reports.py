@@ -58,6 +58,9 @@ def _reports_of(
         found = None if study is None else sums.get(study.id)
         if study is None or found is None:
             continue
+        coercions, left_out = (
+            coercions_of(connection, study.id, part.destination_id) if found.coerced else ((), 0)
+        )
         yield StudyReport(
             study_instance_uid=uid,
             destination=part.name,
@@ -70,9 +73,8 @@ def _reports_of(
             patient_name=study.patient_name,
             patient_id=study.patient_id,
             study_description=study.study_description,
-            coercions=_coercions(connection, study.id, part.destination_id)
-            if found.coerced
-            else (),
+            coercions=coercions,
+            coercions_left_out=left_out,
             drilled_at=drilled.get(uid),
             facts=_facts(found),
         )
@@ -115,10 +117,10 @@ def _evidence(
     return {row.study_id: row for row in connection.execute(query)}
 
 
-def _coercions(
+def coercions_of(
     connection: sa.Connection, study_id: int, destination_id: int
-) -> tuple[AttributeCoercion, ...]:
-    """Return what the proofs list on which a study's copies stand."""
+) -> tuple[tuple[AttributeCoercion, ...], int]:
+    """Return what the proofs list on which a study's copies stand, and how many they leave out."""
     stands_on = (
         sa.select(holdings.c.evidence_id)
         .join(versions, versions.c.id == holdings.c.version_id)
@@ -133,10 +135,13 @@ def _coercions(
     )
     proofs = sa.select(evidence.c.proof).where(evidence.c.id.in_(stands_on)).order_by(evidence.c.id)
     found: Counter[tuple[str, str | None, str | None]] = Counter()
-    for proof in connection.scalars(proofs):
-        for one in json.loads(proof).get("coercions", []):
+    left_out = 0
+    for text in connection.scalars(proofs):
+        proof = json.loads(text)
+        left_out += proof.get("coercions_left_out", 0)
+        for one in proof.get("coercions", []):
             found[one["attribute"], one["old"], one["new"]] += one["instances"]
-    return tuple(AttributeCoercion(*what, count) for what, count in found.items())
+    return tuple(AttributeCoercion(*what, count) for what, count in found.items()), left_out
 
 
 def _facts(found: Any) -> Mapping[Level, datetime]:

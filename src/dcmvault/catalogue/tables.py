@@ -171,7 +171,7 @@ studies = sa.Table(
     metadata,
     _key(),
     sa.Column("study_instance_uid", sa.Text, nullable=False, unique=True),
-    # Patient data is here and nowhere else in the catalogue.
+    # Patient data is here and, folded for searches, in `study_lines`; nowhere else.
     _text("patient_name"),
     _text("patient_id"),
     _text("patient_birth_date"),

@@ -12,6 +12,7 @@ from dcmvault.catalogue.counters import Move, count_moves
 from dcmvault.catalogue.database import chunks, upsert
 from dcmvault.catalogue.facts import NO_FACTS, fact_of
 from dcmvault.catalogue.outcomes import read_items
+from dcmvault.catalogue.study_changes import note_study
 from dcmvault.catalogue.tables import (
     REFUTED,
     HoldingState,
@@ -137,6 +138,7 @@ def record_verification(
         item.plan.version_id for item in of_items if rows[item.item_id].attempts != item.attempts
     }
     _write_holdings(connection, job, verification, evidence_id, leave=sent_anew)
+    note_study(connection, verification.study_instance_uid)
     moves = []
     changes = []
     for item in of_items:

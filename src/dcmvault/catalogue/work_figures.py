@@ -55,6 +55,7 @@ class WorkFiguresInDatabase:
                 sent=row.n_sent + row.n_held,
                 bytes=row.bytes,
                 settled_bytes=row.settled_bytes,
+                failed=row.n_failed,
             )
             for row in rows
         ]

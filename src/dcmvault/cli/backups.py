@@ -15,13 +15,13 @@ from dcmvault.cli.interrupts import stoppable
 from dcmvault.cli.output import print_json, say
 from dcmvault.cli.runs import Done, carry_out
 from dcmvault.cli.session import Session, opened
-from dcmvault.cli.words import reason_word
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
 from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.plan import RunRequest
 from dcmvault.reports.escaping import visible
+from dcmvault.reports.wording import reason_word
 
 _REACHED, _SOME_FAILED = 0, 3
 

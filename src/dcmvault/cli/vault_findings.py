@@ -12,6 +12,7 @@ from dcmvault.cli.output import say, tell_error
 from dcmvault.i18n import format_bytes, format_number, ngettext, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.reports.escaping import visible
+from dcmvault.reports.vault_words import trouble_heading
 from dcmvault.vault.findings import CheckResult, Finding, Trouble
 
 #: Findings of a kind, studies, and instances of a study that are shown; `--json` has all.
@@ -29,7 +30,7 @@ def say_findings(findings: Sequence[Finding]) -> None:
     for trouble in Trouble:
         some = [one for one in findings if one.trouble is trouble and not one.is_note]
         if some:
-            _say_group(click.style(_heading(trouble), bold=True), some)
+            _say_group(click.style(trouble_heading(trouble), bold=True), some)
     notes = [one for one in findings if one.is_note]
     if notes:
         _say_group(_("Worth knowing, and no damage"), notes)
@@ -46,19 +47,6 @@ def _say_group(heading: str, findings: Sequence[Finding]) -> None:
 def _say_more(count: int) -> None:
     if (more := count - _SHOWN) > 0:
         say("  " + ngettext("and %s more", "and %s more", more) % format_number(more))
-
-
-def _heading(trouble: Trouble) -> str:
-    return {
-        Trouble.MISSING: _("Missing"),
-        Trouble.DAMAGED: _("Damaged"),
-        Trouble.UNREADABLE: _("Cannot be understood, though the bytes are those of the name"),
-        Trouble.UNLISTED: _("Needed, but listed nowhere"),
-        Trouble.LOST: _("In no pack any more"),
-        Trouble.SNAPSHOT_GONE: _("Snapshots that are gone"),
-        Trouble.ROLLED_BACK: _("An older state than was seen before"),
-        Trouble.LEFT_OVER: _("Left over"),
-    }[trouble]
 
 
 def say_studies(heading: str, studies: Studies) -> None:

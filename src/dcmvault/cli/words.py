@@ -9,20 +9,6 @@ from dcmvault.model.job import JobState, Priority
 from dcmvault.model.plan import RunKind
 
 
-def reason_word(reason: str) -> str:
-    """Say why an instance is due; an unknown reason stays as it is."""
-    words = {
-        "new": _("new"),
-        "changed": _("changed"),
-        "not_held": _("not held yet"),
-        "damaged": _("found damaged"),
-        "level": _("held, but not at this level"),
-        "full": _("held; verified again (full)"),
-        "differential": _("new since the last full run"),
-    }
-    return words.get(reason, reason)
-
-
 def run_kind_word(kind: RunKind) -> str:
     """Name what a run is for."""
     return {

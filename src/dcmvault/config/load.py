@@ -95,6 +95,14 @@ def load_settings(path: Path) -> Settings:
         raise ConfigurationError(
             _("The configuration file cannot be read."), hint=f"{path}: {reason}"
         ) from None
+    return settings_of(text, path)
+
+
+def settings_of(text: str, path: Path) -> Settings:
+    """Check the text of a configuration file that is called `path`, whether or not it lies there.
+
+    ConfigurationError as `load_settings`.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

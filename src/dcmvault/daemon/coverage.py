@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dcmvault.app.as_data import source_data
+from dcmvault.app.standing import Counted, count
 from dcmvault.app.status import status
 from dcmvault.app.wiring.workplace import Workplace
 
@@ -21,6 +22,8 @@ _QUICK_S = 0.1
 #: Between two counts, at least; and so many times what a count takes: a twentieth of a core.
 _INTERVAL = timedelta(seconds=10)
 _SHARE = 20
+#: How old a quick count may be where many ask, as pages that are open do.
+_FRESH = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Count:
     sources: Sequence[Mapping[str, object]]
     at: datetime
     took_s: float
+    counted: Counted
 
 
 class Coverage:
@@ -54,10 +58,24 @@ class Coverage:
             last = self._count()
         return last.sources, last.at
 
+    def standing(self) -> Counted | None:
+        """Return what was counted for the overview; None while nobody counted yet.
+
+        Asked often, so it is counted anew only where the last count is some seconds old.
+        """
+        last = self._last
+        if last is None or last.took_s > _QUICK_S:
+            return None if last is None else last.counted
+        if self._workplace.clock.now() - last.at >= _FRESH:
+            last = self._count()
+        return last.counted
+
     def _count(self) -> Count:
         with self._counting:
             clock = self._workplace.clock
             at, began = clock.now(), clock.monotonic()
-            sources = [source_data(view) for view in status(self._workplace)]
-            self._last = Count(sources, at, clock.monotonic() - began)
+            views = status(self._workplace)
+            sources = [source_data(view) for view in views]
+            counted = count(self._workplace, views)
+            self._last = Count(sources, at, clock.monotonic() - began, counted)
             return self._last

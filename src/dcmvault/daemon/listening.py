@@ -11,6 +11,7 @@ from dcmvault.app.backup import requests_of_plan, start
 from dcmvault.app.listen import Arrivals, Listening
 from dcmvault.app.wiring.listener import receiving
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.config.differences import LISTENER
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -21,8 +22,6 @@ from dcmvault.model.report import RunState
 _log = logging.getLogger(__name__)
 
 _LOOK = timedelta(seconds=0.5)
-#: The source of what is pushed to us.
-LISTENER = "listener:"
 _ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dcmvault.config.effective import effective
+from dcmvault.config.differences import changed_keys, waiting_for_restart
 from dcmvault.config.load import load_settings
 from dcmvault.config.settings import Settings
-from dcmvault.daemon.listening import LISTENER
 from dcmvault.errors import ConfigurationError
 from dcmvault.ports.events import Announcements, Topic
 
 _log = logging.getLogger(__name__)
 
 _LOOK = timedelta(seconds=2)
-#: Tables that are in force from a start to the next: ports and databases are opened once.
-_AT_START = frozenset({"language", "database", "retry", "bandwidth", "listener", "web"})
-#: Keys of destinations that are.
-_OF_DESTINATIONS_AT_START = frozenset({"bandwidth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +78,14 @@ class Reloading:
             _log.warning("the changed configuration is wrong; the one before stays in force")
             self._keep(Reloaded((), self._last.after_restart, (error.message, error.hint)))
             return
-        changed = _changed(self._in_force, settings)
-        taking = _plans_that_take(self._at_start) | _plans_that_take(settings)
-        in_force = tuple(key for key in changed if not _is_at_start(key, taking))
+        changed = changed_keys(self._in_force, settings)
+        late = waiting_for_restart(self._at_start, settings, changed)
+        in_force = tuple(key for key in changed if key not in late)
         if in_force:
             self._adopt(settings)
         self._in_force = settings
-        since_start = _changed(self._at_start, settings)
-        waiting = tuple(key for key in since_start if _is_at_start(key, taking))
+        since_start = changed_keys(self._at_start, settings)
+        waiting = tuple(waiting_for_restart(self._at_start, settings, since_start))
         if changed or asked or self._last.refusal:
             self._keep(Reloaded(in_force, waiting))
 
@@ -121,34 +116,3 @@ def _look_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return seen.st_mtime_ns, seen.st_size, seen.st_ino
-
-
-def _plans_that_take(settings: Settings) -> frozenset[str]:
-    """Name the plans of what is pushed to us: whom the listener works for is settled at a start."""
-    return frozenset(name for name, plan in settings.plans.items() if LISTENER in plan.sources)
-
-
-def _is_at_start(key: str, taking: Collection[str]) -> bool:
-    table, *rest = key.split(".")
-    if table == "destinations":
-        return bool(rest) and rest[-1] in _OF_DESTINATIONS_AT_START
-    if table == "plans":
-        return bool(rest) and rest[0] in taking
-    return table in _AT_START
-
-
-def _changed(before: Settings, after: Settings) -> list[str]:
-    """Name what differs, down to the keys of tables; secrets are references there."""
-    return list(_differences(effective(before), effective(after), ()))
-
-
-def _differences(before: object, after: object, path: tuple[str, ...]) -> list[str]:
-    if before == after:
-        return []
-    if isinstance(before, dict) and isinstance(after, dict) and len(path) < 3:
-        keys = dict.fromkeys((*before, *after))
-        found = []
-        for key in keys:
-            found += _differences(before.get(key), after.get(key), (*path, key))
-        return found
-    return [".".join(path)]

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from dcmvault import __version__
 from dcmvault.app.api_token import known_token, make_token, token_path
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.metrics import WorkplaceMetrics
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
@@ -76,15 +78,24 @@ def running(
         coverage = Coverage(workplace)
         metrics = WorkplaceMetrics(lambda: workplace)
         about = _about(workplace, reloading)
+        watch = LiveWatch(workplace)
+        overview = OverviewWatch(workplace, coverage.standing)
         backstage = Backstage(
-            workplace, metrics, stream, coverage.latest, about, doors_of(workplace)
+            workplace,
+            metrics,
+            stream,
+            coverage.latest,
+            about,
+            doors_of(workplace),
+            overview.look,
+            watch.look,
         )
         port = settings.web.port if web_port is None else web_port
         token = make_token(home, workplace.clock.now())
         try:
             lets_in = known_token(home).lets_in
             takes = listening[0] if listening else None
-            duties = duties_of(workplace, stream, coverage, reloading, takes)
+            duties = duties_of(workplace, stream, coverage, reloading, watch, takes)
             loops = Loops(duties, workplace.clock)
             api = build_api(backstage, lets_in=lets_in, names=settings.web.names)
             server = ApiPort(api, settings.web, port)
@@ -105,7 +116,7 @@ def running(
             first_link = _first_link(backstage.doors, settings.web, server.address)
             yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
-            _end(workplace, stream, server, loops)
+            _end(workplace, backstage, server, loops)
 
 
 def _first_link(doors: Doors, web: WebSection, address: str) -> str:
@@ -115,16 +126,19 @@ def _first_link(doors: Doors, web: WebSection, address: str) -> str:
     return f"{web.address(int(address.rpartition(':')[2]))}/welcome/{token}"
 
 
-def _end(workplace: Workplace, stream: EventStream, server: ApiPort, loops: Loops) -> None:
+def _end(workplace: Workplace, backstage: Backstage, server: ApiPort, loops: Loops) -> None:
     """Come to an end: no new requests, no new duties, streams closed, work rests."""
     server.ask_to_stop()
-    stream.close()
+    backstage.background.close(0)
+    backstage.events.close()
     left = loops.stop(_DUTY_GRACE_S)
     if left:
         _log.warning("duties that outlived the stop: %s", ", ".join(left))
     workplace.rest(_WORK_GRACE_S)
     if not server.stop(_SERVER_GRACE_S):
         _log.warning("requests outlived the stop")
+    if not backstage.background.close(_DUTY_GRACE_S):
+        _log.warning("work in the background outlived the stop")
 
 
 def _about(workplace: Workplace, reloading: Reloading) -> Callable[[], Mapping[str, object]]:

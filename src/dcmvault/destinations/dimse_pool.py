@@ -81,6 +81,10 @@ class IdleAssociations:
         with self._releasing:
             with self._lock:
                 idle, self._idle = self._idle, []
+                reaper, self._reaper = self._reaper, None
+            if reaper is not None:
+                # Else its thread would wait for nothing.
+                reaper.cancel()
             self._release(association for association, _since in idle)
 
     def _watch(self) -> None:
@@ -92,6 +96,8 @@ class IdleAssociations:
     def _reap(self) -> None:
         with self._releasing:
             with self._lock:
+                if threading.current_thread() is not self._reaper:
+                    return
                 self._reaper = None
                 before = self.clock.monotonic() - _IDLE_S
                 old = [association for association, since in self._idle if since <= before]

@@ -7,7 +7,7 @@ import ssl
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,8 @@ class DimseProbe:
 
     peer: Peer
     clock: Clock
+    #: Hears of each step when it ended.
+    tell: Callable[[ProbeStep], None] = lambda _step: None
     _steps: list[ProbeStep] = field(default_factory=list)
 
     def climb(self) -> tuple[ProbeStep, ...]:
@@ -63,15 +65,17 @@ class DimseProbe:
             pass  # the failed step says it
         return tuple(self._steps)
 
-    def survey(self, *, stores: bool) -> tuple[ProbeStep, ...]:
-        """Find out what the peer offers; what is lacking ends nothing."""
-        questions: list[tuple[str, Callable[[], str]]] = [
-            ("latency", self._latency),
-            ("storage", self._storage),
-            ("syntaxes", self._syntaxes),
-            ("query", self._query),
-            ("commitment", self._commitment),
-        ]
+    def survey(self, *, stores: bool, receives: bool = True) -> tuple[ProbeStep, ...]:
+        """Find out what the peer offers; what is lacking ends nothing.
+
+        One that is only read from (not `receives`) is not asked what it takes.
+        """
+        questions: list[tuple[str, Callable[[], str]]] = [("latency", self._latency)]
+        if receives:
+            questions += [("storage", self._storage), ("syntaxes", self._syntaxes)]
+        questions.append(("query", self._query))
+        if receives:
+            questions.append(("commitment", self._commitment))
         if stores:
             questions.append(("bandwidth", self._bandwidth))
         for name, ask in questions:
@@ -150,21 +154,35 @@ class DimseProbe:
                 raise
 
         now = self.clock.now()
-        secured, facts = self._step("tls", attempt, lambda done: describe_tls(done[1], now))
-        self._steps[-1] = replace(self._steps[-1], hint=expiry_warning(facts, now))
+        secured, _facts = self._step(
+            "tls",
+            attempt,
+            lambda done: describe_tls(done[1], now),
+            lambda done: expiry_warning(done[1], now),
+        )
         return secured
 
-    def _step(self, name: str, attempt: Callable[[], _T], describe: Callable[[_T], str]) -> _T:
+    def _step(
+        self,
+        name: str,
+        attempt: Callable[[], _T],
+        describe: Callable[[_T], str],
+        warn: Callable[[_T], str] = lambda _result: "",
+    ) -> _T:
         started = self.clock.monotonic()
         try:
             result = attempt()
         except DestinationError as error:
             duration_s = self.clock.monotonic() - started
-            self._steps.append(ProbeStep(name, False, error.message, duration_s, error.hint))
+            self._add(ProbeStep(name, False, error.message, duration_s, error.hint))
             raise
         duration_s = self.clock.monotonic() - started
-        self._steps.append(ProbeStep(name, True, describe(result), duration_s))
+        self._add(ProbeStep(name, True, describe(result), duration_s, warn(result)))
         return result
+
+    def _add(self, step: ProbeStep) -> None:
+        self._steps.append(step)
+        self.tell(step)
 
 
 def _offers(association: PeerAssociation) -> str:

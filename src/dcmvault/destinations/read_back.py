@@ -195,6 +195,7 @@ class ReadBack:
                 {"attribute": one.attribute, "old": one.old, "new": one.new, "instances": instances}
                 for one, instances in sorted(self.coercions.items(), key=_by_attribute)[:_COERCIONS]
             ],
+            "coercions_left_out": max(0, len(self.coercions) - _COERCIONS),
             "bytes_read": self.bytes_read,
             "listed": dict(self.listed.proof),
             "answered_at": observed_at.isoformat(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -18,17 +19,20 @@ from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
 from dcmvault.dicom.store import check_bytes, check_sendable
+from dcmvault.dicom.wado import retrieve_instance
 from dcmvault.dicom.web_access import LookedUpAccess
 from dcmvault.dicom.web_probe import WebProbe
 from dcmvault.errors import (
+    DestinationError,
     DestinationStoppedError,
     DestinationUnreachableError,
     EntryChangedError,
+    EntryUnreadableError,
     InstanceUnsendableError,
     LevelNotSupportedError,
 )
 from dcmvault.model.evidence import ExpectedStudy, Level, Verification
-from dcmvault.model.instance import InstanceFile, InstanceHeader, InstanceKind
+from dcmvault.model.instance import InstanceFile, InstanceHeader, InstanceIdentity, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
 from dcmvault.model.snapshot import Origin
@@ -141,6 +145,23 @@ class StowDestination:
             return listed
         way = ByWado(self._service)
         return read_back(way, study, listed, self._clock, self._section.coerced_tags)
+
+    def sends_back(self) -> bool:
+        """Ask for an instance that nobody has: who lets read back says only that it is not there.
+
+        Who cannot be reached now, or is busy, has refused nothing.
+        """
+        nobody = InstanceIdentity(*(f"2.25.{uuid.uuid4().int}" for _level in range(3)))
+        try:
+            with self._service() as service:
+                retrieve_instance(service, nobody, lambda _piece: None)
+        except (DestinationUnreachableError, EntryUnreadableError):
+            return True
+        except DestinationError:
+            return False
+        finally:
+            self.close_idle()
+        return True
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS, token, HTTP, QIDO-RS and STOW-RS in order."""

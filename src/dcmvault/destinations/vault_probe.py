@@ -35,6 +35,10 @@ class VaultProbe:
     open_vault: Callable[[], Vault]
     folder: Path | None
     clock: Clock
+    #: Hears of each step when it ended.
+    tell: Callable[[ProbeStep], None] = lambda _step: None
+    #: Whether it is to be written to, and not only read.
+    writes: bool = True
 
     def run(self) -> tuple[ProbeStep, ...]:
         """Try every step; stop after the first that fails."""
@@ -43,6 +47,7 @@ class VaultProbe:
         for name, ok, detail, hint in self._steps():
             now = self.clock.monotonic()
             steps.append(ProbeStep(name, ok, detail, now - begun, hint))
+            self.tell(steps[-1])
             begun = now
             if not ok:
                 break
@@ -70,6 +75,8 @@ class VaultProbe:
         yield "place", True, "it answers", ""
         yield "vault", True, f"there is a vault, made {vault.config.created_at[:10]}", ""
         yield "key", True, _opened(vault), ""
+        if not self.writes:
+            return
         yield "write", *_write(vault)
         yield "lease", *_lease(vault)
         if self.folder is not None:

@@ -38,6 +38,10 @@ class IdleConnections:
         """Close them all."""
         with self._lock:
             idle, self._idle = self._idle, []
+            reaper, self._reaper = self._reaper, None
+        if reaper is not None:
+            # Else its thread would wait for nothing.
+            reaper.cancel()
         for connection, _since in idle:
             connection.close()
 
@@ -49,6 +53,8 @@ class IdleConnections:
 
     def _reap(self) -> None:
         with self._lock:
+            if threading.current_thread() is not self._reaper:
+                return
             self._reaper = None
             before = self.clock.monotonic() - _IDLE_S
             old = [connection for connection, since in self._idle if since <= before]

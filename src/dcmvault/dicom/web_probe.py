@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dcmvault.dicom.channel import connect, resolve, secure
@@ -34,6 +34,8 @@ class WebProbe:
     clock: Clock
     #: Whether it is to be sent to, and not only read.
     stores: bool = True
+    #: Hears of each step when it ended.
+    tell: Callable[[ProbeStep], None] = lambda _step: None
     _steps: list[ProbeStep] = field(default_factory=list)
 
     def run(self) -> tuple[ProbeStep, ...]:
@@ -77,17 +79,30 @@ class WebProbe:
                 raise
 
         now = self.clock.now()
-        secured, facts = self._step("tls", attempt, lambda done: describe_tls(done[1], now))
-        self._steps[-1] = replace(self._steps[-1], hint=expiry_warning(facts, now))
+        secured, _facts = self._step(
+            "tls",
+            attempt,
+            lambda done: describe_tls(done[1], now),
+            lambda done: expiry_warning(done[1], now),
+        )
         return secured
 
-    def _step(self, name: str, attempt: Callable[[], _T], describe: Callable[[_T], str]) -> _T:
+    def _step(
+        self,
+        name: str,
+        attempt: Callable[[], _T],
+        describe: Callable[[_T], str],
+        warn: Callable[[_T], str] = lambda _result: "",
+    ) -> _T:
         started = self.clock.monotonic()
         result = self._quietly(name, attempt)
-        self._steps.append(
-            ProbeStep(name, True, describe(result), self.clock.monotonic() - started)
-        )
+        duration_s = self.clock.monotonic() - started
+        self._add(ProbeStep(name, True, describe(result), duration_s, warn(result)))
         return result
+
+    def _add(self, step: ProbeStep) -> None:
+        self._steps.append(step)
+        self.tell(step)
 
     def _quietly(self, name: str, attempt: Callable[[], _T]) -> _T:
         """Make an attempt that is a step only when it fails."""
@@ -96,7 +111,7 @@ class WebProbe:
             return attempt()
         except DestinationError as error:
             duration_s = self.clock.monotonic() - started
-            self._steps.append(ProbeStep(name, False, error.message, duration_s, error.hint))
+            self._add(ProbeStep(name, False, error.message, duration_s, error.hint))
             raise
 
 

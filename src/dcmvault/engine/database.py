@@ -23,6 +23,12 @@ _BUSY_TIMEOUT_MS = 30_000
 #: PostgreSQL ends a session that stays idle in a transaction for so long: a frozen worker must
 #: not hold locks for ever (milliseconds).
 _IDLE_TRANSACTION_MS = 60_000
+#: Connections that stay open, and further ones at a time; who needs one beyond waits for it, so
+#: many seconds at most. One to a file is opened in no time, and keeps files and a cache of its own
+#: as long as it stays; and all of them write one after the other anyway.
+_KEPT, _MORE = 20, 20
+_KEPT_EMBEDDED, _MORE_EMBEDDED = 5, 5
+_WAIT_S = 60.0
 
 
 class WorkDatabase:
@@ -97,7 +103,14 @@ class WorkDatabase:
 
     def _open(self) -> sa.Engine:
         # The pool serves one thread per queue and one per running workflow, briefly each.
-        engine = sa.create_engine(self._url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+        engine = sa.create_engine(
+            self._url,
+            pool_size=_KEPT_EMBEDDED if self.is_embedded else _KEPT,
+            max_overflow=_MORE_EMBEDDED if self.is_embedded else _MORE,
+            pool_timeout=_WAIT_S,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+        )
         sa.event.listen(engine, "connect", _set_up_sqlite if self.is_embedded else _set_up_server)
         with engine.connect():
             pass

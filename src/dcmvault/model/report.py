@@ -138,6 +138,8 @@ class StudyReport:
     study_description: str = ""
     #: What the proof lists; renderers drop values unless asked.
     coercions: tuple[AttributeCoercion, ...] = ()
+    #: How many more there are, which no proof lists: a proof's list is limited.
+    coercions_left_out: int = 0
     #: When it was last restored from there to scratch, and proven.
     drilled_at: datetime | None = None
     #: Levels of which every instance has evidence, each with the oldest of its times: facts are

@@ -33,7 +33,10 @@ class WeekTable:
 
     def is_open(self, moment: datetime) -> bool:
         """Say whether transfers may run at a moment (aware)."""
-        local = moment.astimezone(self.zone)
+        return self.is_open_at(moment.astimezone(self.zone))
+
+    def is_open_at(self, local: datetime) -> bool:
+        """Say whether transfers may run at what clocks show in `zone`."""
         if any(window.covers(local) for window in self.closed):
             return False
         return not self.open or any(window.covers(local) for window in self.open)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 import obstore
@@ -119,6 +119,13 @@ class CloudStore:
             return None
         self._seen = True
         return size
+
+    def written_at(self, key: str) -> datetime:
+        """Return when the store took an object, by its own clock."""
+        check_key(key)
+        with cloud_errors(key):
+            at: datetime = obstore.head(self._bucket, key)["last_modified"]
+        return at
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """List keys, as they are now; objects that are not ours (other names) are left out."""

@@ -242,6 +242,15 @@ class Verifier(Protocol):
 
 
 @runtime_checkable
+class SendsBack(Protocol):
+    """A destination that may or may not send back what it holds, and can be asked beforehand."""
+
+    def sends_back(self) -> bool:
+        """Say whether it lets read back; only a refusal says that it does not."""
+        ...
+
+
+@runtime_checkable
 class Probes(Protocol):
     """A destination whose way can be tried step by step."""
 

@@ -14,6 +14,8 @@ class Topic(StrEnum):
     RUN = "run"
     #: Queues: what waits, what runs, what is paused.
     QUEUE = "queue"
+    #: What goes on at destinations: rates, what is left, until when; at most once a second.
+    LANE = "lane"
     #: Something needs somebody's attention, or no longer does.
     ALERT = "alert"
     #: The daemon itself: it works, it read its configuration anew.

@@ -38,11 +38,14 @@ class HoldingCatalogue(Protocol):
         found: Mapping[str, Collection[str]],
         finding: Finding,
         at: datetime,
+        *,
+        files: Mapping[str, Collection[bytes]],
     ) -> int:
         """Believe no longer in copies that were found missing or damaged; return how many.
 
         `found` has SOP Instance UIDs by Study Instance UID; none of a study means all of it, and
-        the study "" means all files that are no instances. All versions under a UID are meant.
+        the study "" means all files that are no instances. Of a study that `files` has, only
+        versions with one of these SHA-256 are meant, and those whose own is not known.
         Only evidence makes holdings of them again.
         """
         ...

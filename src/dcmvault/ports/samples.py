@@ -52,6 +52,7 @@ class RunFigures:
     sent: int
     bytes: int
     settled_bytes: int
+    failed: int = 0
 
 
 class WorkFigures(Protocol):

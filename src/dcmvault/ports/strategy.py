@@ -48,6 +48,13 @@ class StudyFactsCatalogue(Protocol):
         """Return the key of a study; None for an unknown one."""
         ...
 
+    def selected_studies(self, selection: Selection) -> Sequence[int]:
+        """List the keys of the studies that are meant, or of whose series one is, ascending.
+
+        Files that are no instances are not among them.
+        """
+        ...
+
     def newest_studies(self, limit: int) -> Sequence[int]:
         """List the keys of the studies that were seen first most recently."""
         ...

@@ -17,6 +17,7 @@ from dcmvault.reports.grouping import (
     by_study,
     coercion_sentences,
     level_label,
+    unlisted_coercions,
     warning_sentences,
 )
 from dcmvault.reports.pages import render_page
@@ -233,7 +234,10 @@ def _cell(there: StudyReport | None, report: RunReport) -> _Cell:
         return _Cell("none", "–", "", "")
     held = f"{format_number(there.held)} / {format_number(there.instances)}"
     tone = "bad" if there.held < there.instances else _tone(there.level)
-    notes = tuple(coercion_sentences(there)[:_MOST_NOTES])
+    notes = (
+        *coercion_sentences(there)[:_MOST_NOTES],
+        *unlisted_coercions(there, _MOST_NOTES),
+    )
     return _Cell(tone, held, level_label(there), age_of_evidence(there, report), notes)
 
 

@@ -17,6 +17,7 @@ from dcmvault.reports.grouping import (
     by_study,
     coercion_sentences,
     level_label,
+    unlisted_coercions,
     warning_sentences,
 )
 from dcmvault.reports.performance_words import performance_blocks
@@ -142,7 +143,8 @@ def _study(row: StudyRow, report: RunReport) -> Iterator[str]:
         yield visible(f"    {held}, {level_label(there)}, {age}: {destination}")
         for sentence in coercion_sentences(there)[:_MOST_COERCIONS]:
             yield from _wrapped(sentence, "        ", "      ")
-        yield from _left_out(len(there.coercions) - _MOST_COERCIONS)
+        for sentence in unlisted_coercions(there, _MOST_COERCIONS):
+            yield from _wrapped(sentence, "        ", "      ")
 
 
 def _warnings(report: RunReport) -> Iterator[str]:

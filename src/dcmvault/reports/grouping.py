@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.i18n import format_number, ngettext
@@ -120,6 +120,24 @@ def coercion_sentences(study: StudyReport) -> list[str]:
         }
         for one in study.coercions
     ]
+
+
+def unlisted_coercions(study: StudyReport, shown: int) -> Iterator[str]:
+    """Say how many more coercions there are than the first `shown`: here, and in the proof."""
+    if (more := len(study.coercions) - shown) > 0:
+        text = ngettext(
+            "... and %(n)s more: see the CSV or JSON report.",
+            "... and %(n)s more: see the CSV or JSON report.",
+            more,
+        )
+        yield text % {"n": format_number(more)}
+    if more := study.coercions_left_out:
+        text = ngettext(
+            "... and %(n)s more that the destination wrote, which the proof does not list.",
+            "... and %(n)s more that the destination wrote, which the proof does not list.",
+            more,
+        )
+        yield text % {"n": format_number(more)}
 
 
 def readable_date(date: str) -> str:

@@ -142,6 +142,7 @@ def _study(study: StudyReport) -> dict[str, object]:
             }
             for one in study.coercions
         ],
+        "coercions_left_out": study.coercions_left_out,
     }
 
 

@@ -321,6 +321,7 @@ def cause_title(code: str) -> str:
 def _titles_of_what_is_beside() -> Mapping[str, str]:
     """Return the titles of codes of what is not part of a copy's way."""
     return {
+        "configuration_changed": _("The configuration was changed meanwhile"),
         "hook_failed": _("A command of the configuration failed"),
         "notification": _("Somebody could not be told"),
         "notification_unreachable": _("Nobody took the message"),
@@ -362,3 +363,17 @@ def next_step(code: str) -> str:
         "unfinished": again,
     }
     return steps.get(code, "")
+
+
+def reason_word(reason: str) -> str:
+    """Say why an instance is due; an unknown reason stays as it is."""
+    words = {
+        "new": _("new"),
+        "changed": _("changed"),
+        "not_held": _("not held yet"),
+        "damaged": _("found damaged"),
+        "level": _("held, but not at this level"),
+        "full": _("held; verified again (full)"),
+        "differential": _("new since the last full run"),
+    }
+    return words.get(reason, reason)

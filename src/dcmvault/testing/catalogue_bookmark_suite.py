@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dcmvault.model.instance import ScannedEntry
+from dcmvault.testing.catalogue_details_suite import DetailsSuite
+from dcmvault.testing.catalogue_matrix_suite import MatrixCountsSuite, MatrixQuestionsSuite
 from dcmvault.testing.catalogue_world import (
-    CatalogueCases,
     World,
     entry,
     header,
@@ -13,7 +14,7 @@ from dcmvault.testing.catalogue_world import (
 )
 
 
-class BookmarkSuite(CatalogueCases):
+class BookmarkSuite(MatrixCountsSuite, MatrixQuestionsSuite, DetailsSuite):
     """Tests of bookmarks, and of passes that list only a part."""
 
     def test_a_bookmark_is_that_of_the_last_pass(self) -> None:

@@ -45,12 +45,16 @@ from dcmvault.ports.catalogue import (
 )
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.live import LiveCatalogue, SlowedBook
+from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
 from dcmvault.ports.signs import SignBook
 from dcmvault.ports.statistics import StatisticsCatalogue
 from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
+from dcmvault.ports.study_details import StudyDetails
+from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -91,8 +95,38 @@ class ObservingCatalogue(Protocol):
         ...
 
     @property
+    def matrix(self) -> StudyMatrix:
+        """Studies and their copies, counted."""
+        ...
+
+    @property
+    def details(self) -> StudyDetails:
+        """Single studies."""
+        ...
+
+    @property
+    def views(self) -> ViewBook:
+        """Saved views."""
+        ...
+
+    @property
     def work(self) -> WorkFigures:
         """What is left to be done."""
+        ...
+
+    @property
+    def overview(self) -> OverviewCatalogue:
+        """Counts and strips."""
+        ...
+
+    @property
+    def live(self) -> LiveCatalogue:
+        """What goes on now."""
+        ...
+
+    @property
+    def slowed(self) -> SlowedBook:
+        """Limits for a while."""
         ...
 
 

@@ -271,16 +271,19 @@ class _Check:
     ) -> Iterator[Finding]:
         wrong = {finding.key for finding in self.findings}
         for key in contents.touched.objects():
-            studies = contents.touched.of(key)
+            studies, files = contents.touched.of(key), contents.touched.files_of(key)
             if key == NOWHERE:
                 message = "parts that snapshots need are in no pack that is known"
-                yield Finding(Trouble.LOST, key, message, studies=studies)
+                yield Finding(Trouble.LOST, key, message, studies=studies, files=files)
             elif not facts.is_there(name_of(key)):
                 mendable = name_of(key) in facts.mendable
-                yield Finding(Trouble.MISSING, key, f"{key} is missing", mendable, studies=studies)
+                message = f"{key} is missing"
+                yield Finding(Trouble.MISSING, key, message, mendable, studies=studies, files=files)
             elif vault.index.pack(name_of(key)) is None and key not in wrong:
                 message = f"{key} is needed, but no index names it"
-                yield Finding(Trouble.UNLISTED, key, message, mendable=True, studies=studies)
+                yield Finding(
+                    Trouble.UNLISTED, key, message, mendable=True, studies=studies, files=files
+                )
         if contents.unnamed:
             message = (
                 "lists of studies are lost; a repair that gives up what is lost finds the studies"
@@ -392,4 +395,5 @@ def _each_once(findings: Iterable[Finding]) -> list[Finding]:
 def _with_touched(findings: Iterable[Finding], contents: ContentsCheck) -> Iterator[Finding]:
     for finding in findings:
         studies = contents.touched.of(finding.key) if finding.key.startswith("packs/") else {}
-        yield replace(finding, studies=studies) if studies else finding
+        files = contents.touched.files_of(finding.key)
+        yield replace(finding, studies=studies, files=files) if studies else finding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -20,7 +20,7 @@ from dcmvault.vault.findings import Blob, Touched
 from dcmvault.vault.index import BlobIndex, RecordsRef
 from dcmvault.vault.inventory import Inventory
 from dcmvault.vault.pack import PackEntry, blob_rows, pack_key
-from dcmvault.vault.records import StudyRecords
+from dcmvault.vault.records import InstanceRecord, StudyRecords
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState, heads
 from dcmvault.vault.state import (
@@ -208,11 +208,11 @@ class ContentsCheck:
         part = StudyRecords.decode(content)
         if part.stored_at <= since:
             return
-        self._need(kind, ref.id, uid, [record.sop_instance_uid for record in part.instances])
+        self._need(kind, ref.id, uid, part.instances)
         for record in part.instances:
             for letter, blob in record.blob_ids():
                 if not self._is_given_up(BlobType(letter), blob):
-                    self._need(BlobType(letter), blob, uid, [record.sop_instance_uid])
+                    self._need(BlobType(letter), blob, uid, [record])
 
     # Blobs
 
@@ -231,7 +231,11 @@ class ContentsCheck:
         return [place.pack for place in places]
 
     def _need(
-        self, kind: BlobType, identity: bytes, uid: str | None = None, sops: Iterable[str] = ()
+        self,
+        kind: BlobType,
+        identity: bytes,
+        uid: str | None = None,
+        records: Sequence[InstanceRecord] = (),
     ) -> None:
         """Note who needs a blob, if it is not sound."""
         blob = (kind, identity)
@@ -249,7 +253,12 @@ class ContentsCheck:
         if standing is _Standing.LOST:
             self.lost.add(blob)
         for key in keys:
-            self.touched.add(key, uid, sops)
+            self.touched.add(
+                key,
+                uid,
+                [record.sop_instance_uid for record in records],
+                [record.file_sha256 for record in records],
+            )
 
     def _standing(self, kind: BlobType, identity: bytes) -> tuple[_Standing, list[str]]:
         """Say how a blob is, and the keys of what is wrong with it."""

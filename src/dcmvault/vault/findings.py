@@ -49,6 +49,9 @@ class Finding:
     #: Study Instance UID to the SOP Instance UIDs in it that need what is damaged; an empty tuple
     #: says that the instances are not known.
     studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Study Instance UID to the SHA-256 of the files in it that need what is damaged: of several
+    #: versions of an instance only these. A study is left out where they are not known.
+    files: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,24 @@ class Touched:
 
     def __init__(self) -> None:
         self._by_key: dict[str, dict[str, set[str]]] = {}
+        self._files: dict[str, dict[str, set[bytes]]] = {}
 
-    def add(self, key: str, study_instance_uid: str | None, instances: Iterable[str]) -> None:
-        """Note that these instances need the object; None for what belongs to no study."""
+    def add(
+        self,
+        key: str,
+        study_instance_uid: str | None,
+        instances: Iterable[str],
+        files: Iterable[bytes] = (),
+    ) -> None:
+        """Note that these instances need the object; None for what belongs to no study.
+
+        `files` are the SHA-256 of their versions that do.
+        """
         studies = self._by_key.setdefault(key, {})
         if study_instance_uid is not None:
             studies.setdefault(study_instance_uid, set()).update(instances)
+            known = self._files.setdefault(key, {})
+            known.setdefault(study_instance_uid, set()).update(files)
 
     def objects(self) -> list[str]:
         """List the objects that anything needs."""
@@ -102,3 +117,8 @@ class Touched:
         """Return what needs an object, by study."""
         studies = self._by_key.get(key, {})
         return {uid: tuple(sorted(instances)) for uid, instances in sorted(studies.items())}
+
+    def files_of(self, key: str) -> dict[str, frozenset[bytes]]:
+        """Return which files need an object, by study, where that is known."""
+        studies = self._files.get(key, {})
+        return {uid: frozenset(files) for uid, files in sorted(studies.items()) if files}

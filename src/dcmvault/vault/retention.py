@@ -152,6 +152,43 @@ def hold_study(vault: Vault, study_instance_uid: str, reason: str) -> Link | Non
     return _write_down(vault, "hold", change)
 
 
+def hold_studies(vault: Vault, study_instance_uids: Iterable[str], reason: str) -> int:
+    """Put many studies under legal hold, by one snapshot; return how many of them there are.
+
+    Those that the vault has not are left out, and those that are held keep their reason.
+    """
+    wanted = sorted(set(study_instance_uids))
+    found = 0
+
+    def change(state: VaultState) -> Change | None:
+        nonlocal found
+        there = [uid for uid in wanted if state.records(uid)]
+        found = len(there)
+        before = state.holds()
+        placed = {uid: {"reason": reason, "placed_at": vault.now()} for uid in there}
+        holds = {**placed, **before}
+        return Change("hold", holds=holds) if holds != before else None
+
+    _write_down(vault, "hold", change)
+    return found
+
+
+def release_studies(vault: Vault, study_instance_uids: Iterable[str]) -> int:
+    """End many legal holds, by one snapshot; return how many there were."""
+    wanted = set(study_instance_uids)
+    found = 0
+
+    def change(state: VaultState) -> Change | None:
+        nonlocal found
+        before = state.holds()
+        remaining = {uid: hold for uid, hold in before.items() if uid not in wanted}
+        found = len(before) - len(remaining)
+        return Change("hold", holds=remaining) if found else None
+
+    _write_down(vault, "hold", change)
+    return found
+
+
 def release_study(vault: Vault, study_instance_uid: str) -> Link | None:
     """End a legal hold."""
 

@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from dcmvault import __version__
+from dcmvault.app.thumbnails import Thumbnails
 from dcmvault.errors import AddressError, DcmvaultError, UsageError
 from dcmvault.web import looking, problems, steering
 from dcmvault.web.answers import Refusal
 from dcmvault.web.backstage import Backstage
+from dcmvault.web.fragments import Fragments
 from dcmvault.web.guard import Guard
 from dcmvault.web.pages.all_pages import ROUTERS
 from dcmvault.web.speaking import Speaking
@@ -45,6 +47,8 @@ def build_api(
         },
     )
     api.state.backstage = backstage
+    api.state.fragments = Fragments()
+    api.state.thumbnails = Thumbnails(backstage.workplace)
     api.include_router(looking.router)
     api.include_router(steering.router)
     for router in ROUTERS:

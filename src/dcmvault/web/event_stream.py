@@ -19,7 +19,7 @@ from dcmvault.ports.events import Topic
 
 #: Events that are kept for those who come back.
 _KEPT = 1000
-#: Events that wait for one listener, at most.
+#: Events that wait for one listener, at most, beside those that it missed before it came.
 _WAITING = 256
 #: Listeners at once, at most.
 _LISTENERS = 32
@@ -45,6 +45,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._topics = frozenset(topics)
         self._waiting = deque(event for event in missed if event.topic in self._topics)
+        #: How many may wait: what was missed takes no room from what comes until it is taken.
+        self._most = len(self._waiting) + _WAITING
         self._lock = threading.Lock()
         self._woken = asyncio.Event()
         self._ended = False
@@ -61,7 +63,7 @@ class Listener:
         if event.topic not in self._topics:
             return True
         with self._lock:
-            if len(self._waiting) >= _WAITING:
+            if len(self._waiting) >= self._most:
                 return False
             self._waiting.append(event)
         self._wake()
@@ -81,6 +83,7 @@ class Listener:
         with self._lock:
             taken = list(self._waiting)
             self._waiting.clear()
+            self._most = _WAITING
             if not self._ended:
                 self._woken.clear()
         return [] if self._ended else taken

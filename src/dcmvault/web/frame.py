@@ -9,9 +9,9 @@ from functools import partial
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from dcmvault import __version__
-from dcmvault.app.glance import Glance, glance
 from dcmvault.i18n import language
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.navigation import Entry, navigation
@@ -38,8 +38,8 @@ class Frame:
     navigation: list[Entry]
     #: Where this page is, to come back to.
     here: str
-    #: How all is, in short; None for who is not let in yet.
-    glance: Glance | None
+    #: How all is, in short, as HTML; None for who is not let in yet.
+    state: Markup | None
     #: Put into every form and request that changes something.
     csrf: str
     #: Who looks at it; empty for who holds the token of the API.
@@ -68,8 +68,19 @@ def page(
     )
 
 
-def _frame(request: Request) -> Frame:
+def state_now(request: Request) -> Markup:
+    """Return the words at the top that say how all is, as HTML."""
     behind: Backstage = request.app.state.backstage
+    # Rendered by a template, which escaped it.
+    return Markup(render("parts/state.html", seen=behind.overview()))  # noqa: S704
+
+
+def csrf_of(request: Request) -> str:
+    """Return what every form of this session carries."""
+    return str(getattr(request.state, "csrf", ""))
+
+
+def _frame(request: Request) -> Frame:
     visitor = visitor_of(request)
     is_known = visitor is not None
     known: Collection[str] = request.app.state.pages
@@ -80,8 +91,8 @@ def _frame(request: Request) -> Frame:
         theme=theme if theme in THEMES else "",
         navigation=navigation(known, request.url.path) if is_known else [],
         here=here if request.method == "GET" else "/",
-        glance=glance(behind.workplace) if is_known else None,
-        csrf=getattr(request.state, "csrf", ""),
+        state=state_now(request) if is_known else None,
+        csrf=csrf_of(request),
         person=getattr(request.state, "person", ""),
         patient=partial(patient, visitor),
         names_until=shown_until(visitor),

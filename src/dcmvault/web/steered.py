@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -15,6 +16,13 @@ from dcmvault.web.backstage import Behind
 from dcmvault.web.visitors import TOKEN_HOLDER, visitor_of
 
 _UNEXPECTED = 1
+
+
+@dataclass(slots=True)
+class Ended:
+    """How what is asked ended, where that is more than that it did."""
+
+    exit_status: int = 0
 
 
 class _Steered:
@@ -37,12 +45,13 @@ class _Steered:
         kind: AuditKind = AuditKind.WORK_STEERED,
         place: str = "",
         **told: str,
-    ) -> Iterator[None]:
+    ) -> Iterator[Ended]:
         """Write down the work within and how it ended; `command` is the one that does the same."""
         exit_status, code = _UNEXPECTED, ""
         try:
-            yield
-            exit_status = 0
+            ended = Ended()
+            yield ended
+            exit_status = ended.exit_status
         except DcmvaultError as error:
             exit_status, code = error.exit_status, error.code
             raise

@@ -194,3 +194,33 @@ def test_a_forgotten_study_leaves_the_kept_cards(tmp_path: Path) -> None:
     assert len(_answers(world, tmp_path / "cards")) == 2
     kept = KeptCards(world.opened(), tmp_path / "cards").load()
     assert {uid for uid, _manifest in kept} == {make_uid("study", 0), make_uid("study", 2)}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_study_leaves_the_kept_cards_as_soon_as_it_is_told(tmp_path: Path, damaged: bool) -> None:
+    """No service needs to start for that; a file that cannot be read goes as a whole."""
+    world = _world(tmp_path)
+    _answers(world, tmp_path / "cards")
+    (path,) = (tmp_path / "cards").iterdir()
+    before = path.read_bytes()
+    KeptCards(world.opened(), tmp_path / "cards").forget(make_uid("another study"))
+    assert path.read_bytes() == before
+    if damaged:
+        path.write_bytes(before[:-1])
+    KeptCards(world.opened(), tmp_path / "cards").forget(make_uid("study", 1))
+    kept = KeptCards(world.opened(), tmp_path / "cards").load()
+    left = set() if damaged else {make_uid("study", 0), make_uid("study", 2)}
+    assert {uid for uid, _manifest in kept} == left
+    assert path.exists() is not damaged
+
+
+def test_a_service_that_has_not_looked_keeps_nothing_of_a_forgotten_study(tmp_path: Path) -> None:
+    world = _world(tmp_path)
+    archive = world.archive("", tmp_path / "cards")
+    world.clock.advance(1)
+    forget_study(world.opened(), make_uid("study", 1))
+    archive._read_cards()
+    assert not (tmp_path / "cards").exists()
+    assert archive._look_again()
+    archive._read_cards()
+    assert len(KeptCards(world.opened(), tmp_path / "cards").load()) == 2

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from dcmvault.catalogue import due, open_catalogue, scan
-from dcmvault.catalogue.scan import _Bitmap
+from dcmvault.catalogue.key_set import KeySet
 from dcmvault.model.instance import ScannedEntry
 from dcmvault.testing.catalogue_world import World, entry, header, scanned, unreadable
 
@@ -123,7 +123,7 @@ def test_dropped_jobs_leave_no_count_behind(world: World) -> None:
 
 
 def test_a_bitmap_holds_keys() -> None:
-    bitmap = _Bitmap()
+    bitmap = KeySet()
     keys = [0, 1, 7, 8, 9, 1000, 123_457]
     assert [bitmap.add(key) for key in keys] == [True] * len(keys)
     assert not bitmap.add(1000)

@@ -26,6 +26,8 @@ def test_the_newest_of_each_place_counts(tmp_path: Path) -> None:
     for drill in (first, other, second):
         book.record_drill(drill)
     assert book.latest_drills() == [second, other]
+    assert book.recent_drills(2) == [second, other]
+    assert book.recent_drills(10) == [second, other, first]
     assert second.passed
     assert not first.passed
     # A second for 4,000 bytes, and 40,000 in all; opening is needed once.

@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+from dcmvault.app.live import LiveWatch
 from dcmvault.app.one_time_codes import code_of, new_secret, step_at
+from dcmvault.app.overview import OverviewWatch
 from dcmvault.app.passwords import PasswordCost, Passwords
 from dcmvault.app.wiring.workplace import Workplace, open_workplace
 from dcmvault.config.load import load_settings
 from dcmvault.model.account import Role
 from dcmvault.testing.clock import FakeClock
 from dcmvault.web.api import build_api
+from dcmvault.web.background import Background
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.doors import Doors, doors_of
 from dcmvault.web.event_stream import EventStream
@@ -74,6 +77,7 @@ class Dashboard:
     doors: Doors
     app: ASGIApp
     stream: EventStream
+    background: Background
 
     def add(self, name: str, role: Role, password: str = PASSWORD) -> None:
         """Make an account."""
@@ -174,8 +178,10 @@ class Browser:
 
         scope = {
             "type": "http",
+            # As uvicorn says it: a page that is streamed is not ended by what `receive` tells.
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "method": method,
-            "path": parts.path,
+            "path": unquote(parts.path),
             "raw_path": parts.path.encode(),
             "query_string": parts.query.encode(),
             "root_path": "",
@@ -208,9 +214,12 @@ def dashboard_in(home: Path) -> Iterator[Dashboard]:
             lambda: ([], clock.now()),
             lambda: {"version": "test"},
             doors,
+            OverviewWatch(workplace, lambda: None).look,
+            LiveWatch(workplace).look,
         )
         app = build_api(backstage, lets_in=lambda token: token == TOKEN, names=())
         try:
-            yield Dashboard(workplace, clock, doors, app, stream)
+            yield Dashboard(workplace, clock, doors, app, stream, backstage.background)
         finally:
             stream.close()
+            assert backstage.background.close(60.0)

@@ -88,6 +88,27 @@ def test_one_who_comes_back_hears_what_came_meanwhile() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("last", ["", "earlier-1"])
+def test_one_who_missed_many_is_not_dropped_for_that(last: str) -> None:
+    """What was missed waits beside what comes; who then does not listen is dropped all the same."""
+
+    async def story() -> None:
+        stream = EventStream()
+        for number in range(1000):
+            stream.announce(Topic.RUN, {"number": number})
+        back, _ = stream.listen(ALL, last or stream.id_of(Event(1, "", "")))
+        for number in range(1000, 1256):
+            stream.announce(Topic.RUN, {"number": number})
+        assert not back.has_ended
+        heard = [json.loads(event.data)["number"] for event in await _next(back)]
+        assert heard == list(range(0 if last else 1, 1256))
+        for number in range(257):
+            stream.announce(Topic.RUN, {"number": number})
+        assert back.has_ended
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("name", ["", "nonsense", "deadbeef-1", "-", "deadbeef-x"])
 def test_one_who_missed_too_much_is_told(name: str) -> None:
     async def story() -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dcmvault.app.wiring.services import peer_at, scp_rules, tls_options
+from dcmvault.archives.kept_cards import KeptCards
 from dcmvault.archives.vault import VaultArchive
 from dcmvault.config import secrets
 from dcmvault.config.serving_section import ServeSection, unguarded_web
@@ -35,6 +36,11 @@ def vault_archive(
 ) -> VaultArchive:
     """Make the archive over a vault, a context; DestinationError where it cannot be read."""
     return VaultArchive(vault, choose, follows=follows, keeps=home / _CARDS)
+
+
+def forget_cards(vault: Vault, home: Path, study_instance_uid: str) -> None:
+    """Let go of what services on this machine keep of a study; StateError where it stays."""
+    KeptCards(vault, home / _CARDS).forget(study_instance_uid)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from dcmvault.config.sections import (
 from dcmvault.config.settings import Settings
 from dcmvault.config.window_rates import rate_table
 from dcmvault.errors import DaemonRunningError, StateError
+from dcmvault.model.bandwidth import RateTable
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
@@ -42,9 +43,11 @@ from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.classification import Classifier
 from dcmvault.pipeline.metered_pacing import MeteredPacing
 from dcmvault.pipeline.retry import RetryPolicy
+from dcmvault.pipeline.slowing import SlowablePacing, Slowing, slowed_by_address
 from dcmvault.pipeline.sudden_change import HoldPolicy
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, TakesSeveral
+from dcmvault.ports.pacing import Pacing
 from dcmvault.ports.queue import RunStages, Worker, WorkQueue
 from dcmvault.ports.schedules import HoldState
 from dcmvault.ports.source import Source
@@ -80,6 +83,7 @@ class Workplace:
     queue: WorkQueue
     ownership: Ownership
     bandwidth: Bandwidth
+    slowing: Slowing
     _work_database: WorkDatabase
     #: Called when there is something to tell; None: whoever looks next tells it.
     heard: Callable[[], None] | None = None
@@ -199,10 +203,14 @@ class Workplace:
                 self.settings.retry,
                 known_snapshots,
                 self._ending.wait,
-                MeteredPacing(
-                    self.meter,
+                SlowablePacing(
+                    self.slowing,
                     address,
-                    self.bandwidth.pacing(address, rate_table(self.settings, section)),
+                    MeteredPacing(
+                        self.meter,
+                        address,
+                        self.bandwidth.pacing(address, rate_table(self.settings, section)),
+                    ),
                 ),
             )
             if not isinstance(section, FolderDestinationSection):
@@ -411,6 +419,10 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
     work = WorkDatabase(database or home / "engine.sqlite3")
     clock = SystemClock()
     catalogue = open_catalogue(_catalogue_place(home, settings))
+    leases = None
+    if catalogue.bandwidth is not None:
+        # Workers on PostgreSQL share limits.
+        leases = Leases(catalogue.bandwidth, uuid.uuid4().hex, clock)
     return Workplace(
         home,
         settings,
@@ -418,14 +430,17 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
         catalogue,
         DurableQueue(work),
         Ownership(home),
-        _bandwidth(settings, clock, catalogue),
+        Bandwidth(settings.bandwidth.table(), clock, time.sleep, leases=leases),
+        _slowing(clock, catalogue, leases),
         work,
     )
 
 
-def _bandwidth(settings: Settings, clock: Clock, catalogue: Catalogue) -> Bandwidth:
-    """Make the limits of this process; workers on PostgreSQL share them."""
-    leases = None
-    if catalogue.bandwidth is not None:
-        leases = Leases(catalogue.bandwidth, uuid.uuid4().hex, clock)
-    return Bandwidth(settings.bandwidth.table(), clock, time.sleep, leases=leases)
+def _slowing(clock: Clock, catalogue: Catalogue, leases: Leases | None) -> Slowing:
+    """Make the limits for a while that are kept in this process."""
+
+    def make(address: str, bytes_per_s: float) -> Pacing | None:
+        bandwidth = Bandwidth(RateTable(), clock, time.sleep, leases=leases)
+        return bandwidth.pacing(address, RateTable(bytes_per_s))
+
+    return Slowing(partial(slowed_by_address, catalogue.slowed, catalogue.status), make, clock)

@@ -13,17 +13,19 @@ from typing import Any
 import click
 
 from dcmvault.app.audit import AuditDesk
+from dcmvault.app.periods import Period
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import mark, print_json, say, table, tell, write_private_pieces
-from dcmvault.cli.periods import Period, period_options
+from dcmvault.cli.periods import period_options
 from dcmvault.cli.session import begin_log, current_settings
 from dcmvault.config.places import state_folder
 from dcmvault.errors import StateError
 from dcmvault.i18n import format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditOutcome
-from dcmvault.model.journal import AuditQuery, Break, Finding, JournalVerdict
+from dcmvault.model.journal import AuditQuery, JournalVerdict
 from dcmvault.reports.escaping import visible
+from dcmvault.reports.journal_words import finding_sentence
 
 _BROKEN = 3
 #: Lines that are shown at once; a longer table begins again with its head.
@@ -266,7 +268,7 @@ def _verify(head: str, as_json: bool) -> int:
         print_json({**_verdict_object(verdict), "exit_status": status})
         return status
     for finding in verdict.findings[:20]:
-        say(f"{mark(ok=False)} {_finding_sentence(finding)}")
+        say(f"{mark(ok=False)} {finding_sentence(finding)}")
     if len(verdict.findings) > 20:
         say(_("... and %s more: see --json.") % format_number(len(verdict.findings) - 20))
     if verdict.is_whole:
@@ -288,28 +290,6 @@ def _verify(head: str, as_json: bool) -> int:
     if verdict.last is not None:
         say(_("Head, to be kept elsewhere: %s") % f"{verdict.last.seq}:{verdict.last.sha256}")
     return status
-
-
-def _finding_sentence(finding: Finding) -> str:
-    sentences = {
-        Break.CHANGED: _("%(file)s, line %(row)s: this line or the one before it was changed."),
-        Break.MISSING: _(
-            "%(file)s, before line %(row)s: lines number %(seq)s to %(last)s are missing."
-        ),
-        Break.ORDER: _("%(file)s, line %(row)s: number %(seq)s is out of order, or there twice."),
-        Break.UNREADABLE: _("%(file)s, line %(row)s: this is no line of the journal."),
-        Break.CUT: _("The end is missing: lines number %(seq)s to %(last)s were there."),
-        Break.HEAD: _(
-            "%(file)s, line %(row)s: the remembered head is another line number %(seq)s."
-        ),
-        Break.HEAD_LOST: _("The head is not there that remembers where the journal ends."),
-    }
-    return sentences[finding.kind] % {
-        "file": finding.file,
-        "row": finding.row,
-        "seq": finding.seq,
-        "last": finding.last or finding.seq,
-    }
 
 
 def _verdict_object(verdict: JournalVerdict) -> dict[str, object]:

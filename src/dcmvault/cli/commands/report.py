@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from dcmvault.app.periods import Period
 from dcmvault.app.report import FORMATS, LATEST, period_report, rendered, run_report
 from dcmvault.cli.building import ExampleCommand
 from dcmvault.cli.output import say, write_private, write_private_bytes
-from dcmvault.cli.periods import Period, period_options
+from dcmvault.cli.periods import period_options
 from dcmvault.cli.session import current_settings, opened
 from dcmvault.errors import StateError, UsageError
 from dcmvault.i18n import gettext as _

@@ -16,6 +16,7 @@ from dcmvault.cli.vault_views import local_time, losses_object, tell_losses, vau
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.reports.escaping import visible
+from dcmvault.reports.vault_words import snapshot_kind
 from dcmvault.vault.choosing import short_id
 
 
@@ -87,24 +88,13 @@ def _row(view: SnapshotView) -> list[str]:
         return [*head, _("damaged"), "", "", "", "", ""]
     return [
         *head,
-        _kind_word(state.kind),
+        snapshot_kind(state.kind),
         visible(state.source),
         format_number(state.studies),
         format_number(state.instances),
         format_bytes(state.size),
         format_bytes(state.added.get("bytes", 0)),
     ]
-
-
-def _kind_word(kind: str) -> str:
-    words = {
-        "backup": _("backup"),
-        "forget": _("forget"),
-        "hold": _("hold"),
-        "merge": _("merge"),
-        "repair": _("repair"),
-    }
-    return words.get(kind, visible(kind))
 
 
 def _object(view: SnapshotView) -> dict[str, object]:

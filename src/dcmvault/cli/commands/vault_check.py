@@ -27,6 +27,7 @@ from dcmvault.config.places import state_folder
 from dcmvault.errors import UsageError
 from dcmvault.i18n import format_duration, format_number, ngettext
 from dcmvault.i18n import gettext as _
+from dcmvault.reports.vault_words import soundness
 from dcmvault.vault.check import read_subset
 from dcmvault.vault.findings import CheckResult, Finding
 
@@ -115,7 +116,7 @@ def _check(
 def _say(vault: str, checked: Checked) -> None:
     result = checked.result
     if result.is_sound:
-        say(click.style(_soundness(result), fg="green", bold=True))
+        say(click.style(soundness(result), fg="green", bold=True))
     else:
         say(click.style(_verdict(damage(result)), fg="red", bold=True))
     say("  " + ", ".join([*figures(result), format_duration(checked.duration_s)]))
@@ -148,26 +149,6 @@ def _refuted(count: int) -> str:
         count,
     )
     return copies % format_number(count)
-
-
-def _soundness(result: CheckResult) -> str:
-    return {
-        "structure": _(
-            "The vault is whole: every object is there, and every part of every file is in a pack."
-        ),
-        "read_data": _(
-            "The vault is sound: every byte is the one that was stored, and every part of every "
-            "file opens."
-        ),
-        "subset": _(
-            "The vault is whole, and sound as far as it was read: every part of every file is in a "
-            "pack, and these packs open."
-        ),
-        "keyless": _(
-            "Every byte is the one that was stored, and every signature is right. Nothing was "
-            "opened, because no key was asked for."
-        ),
-    }[result.level]
 
 
 def _verdict(wrong: list[Finding]) -> str:

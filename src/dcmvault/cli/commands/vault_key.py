@@ -24,8 +24,8 @@ from dcmvault.errors import UsageError
 from dcmvault.i18n import format_bytes, ngettext
 from dcmvault.i18n import gettext as _
 from dcmvault.reports.escaping import visible
+from dcmvault.reports.vault_words import key_kind
 from dcmvault.vault.key_changes import VaultKeys
-from dcmvault.vault.keys import SlotKind
 from dcmvault.vault.slots import Slot
 
 
@@ -173,7 +173,7 @@ def _list(address: str, as_json: bool) -> int:
             [
                 [
                     slot.holder.slot,
-                    _kind_word(slot.holder.kind),
+                    key_kind(slot.holder.kind),
                     f"{slot.created_at:%Y-%m-%d}",
                     visible(slot.label),
                 ]
@@ -294,15 +294,6 @@ def _warn_of_leftovers(keys: VaultKeys) -> None:
                 "open them. The next change of keys removes them."
             )
         )
-
-
-def _kind_word(kind: SlotKind) -> str:
-    return {
-        SlotKind.PASSPHRASE: _("passphrase"),
-        SlotKind.KEY_FILE: _("key file"),
-        SlotKind.RECOVERY: _("recovery key"),
-        SlotKind.AGE: _("age recipient"),
-    }[kind]
 
 
 def _keys_object(keys: VaultKeys) -> dict[str, Any]:

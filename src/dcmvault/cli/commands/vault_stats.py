@@ -12,7 +12,7 @@ from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_views import local_time, vault_argument
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.vault.blob import BlobType
+from dcmvault.reports.vault_words import content_kind, object_kind
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.statistics import VaultFigures
 
@@ -53,7 +53,7 @@ def _say(figures: VaultFigures) -> None:
                     f"{instances % format_number(figures.instances)}",
                     format_bytes(figures.source_bytes),
                 ],
-                *([_kind_word(kind), format_bytes(size)] for kind, size in figures.stored.items()),
+                *([object_kind(kind), format_bytes(size)] for kind, size in figures.stored.items()),
                 [_("stored in all"), format_bytes(figures.stored_bytes)],
             ],
             right=frozenset({1}),
@@ -70,7 +70,7 @@ def _say(figures: VaultFigures) -> None:
             [_("Content"), _("Parts"), _("Size"), _("Stored")],
             [
                 [
-                    _blob_word(one.kind),
+                    content_kind(one.kind),
                     format_number(one.blobs),
                     format_bytes(one.content_bytes),
                     format_bytes(one.stored_bytes),
@@ -93,32 +93,6 @@ def _say(figures: VaultFigures) -> None:
         _("Key epoch %(number)d since %(since)s.")
         % {"number": newest.number, "since": local_time(newest.opened_at)}
     )
-
-
-def _kind_word(kind: str) -> str:
-    words = {
-        "packs": _("packs"),
-        "parity": _("parity of packs"),
-        "copies": _("further copies"),
-        "index": _("indexes"),
-        "journal": _("journals"),
-        "snapshots": _("snapshots"),
-        "keys": _("keys"),
-        "rescue": _("rescue tool"),
-        "ballast": _("ballast"),
-        "condemned": _("lists of condemned packs"),
-    }
-    return words.get(kind, kind)
-
-
-def _blob_word(kind: BlobType) -> str:
-    return {
-        BlobType.FRAME: _("pixels"),
-        BlobType.VALUE: _("other values"),
-        BlobType.HEADERS: _("headers"),
-        BlobType.RECORDS: _("records"),
-        BlobType.STATE: _("lists of snapshots"),
-    }[kind]
 
 
 def _object(address: str, vault: Vault, figures: VaultFigures) -> dict[str, object]:

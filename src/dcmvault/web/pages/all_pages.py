@@ -7,12 +7,49 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from dcmvault.web import asset_files, patients
-from dcmvault.web.pages import account, appearance, login, overview, runs
+from dcmvault.web.pages import (
+    account,
+    appearance,
+    audit,
+    compare,
+    live,
+    login,
+    overview,
+    reports,
+    restore,
+    runs,
+    schedules,
+    settings,
+    studies,
+    study,
+    study_bulk,
+    trials,
+    vault,
+    wizard,
+    wizard_check,
+    work,
+)
 
 #: A page is in the navigation as soon as its router is here.
 ROUTERS: Sequence[APIRouter] = (
     overview.router,
+    studies.router,
+    study_bulk.router,
+    study.router,
+    live.router,
+    compare.router,
+    restore.router,
+    # Before the runs: its path would be the name of a run.
+    reports.router,
     runs.router,
+    vault.router,
+    schedules.router,
+    audit.router,
+    settings.router,
+    wizard.router,
+    wizard_check.router,
+    trials.router,
+    work.router,
     login.router,
     account.router,
     patients.router,

@@ -32,7 +32,7 @@ _MOST = 500
 #: Instances that are named for each cause; the report names all.
 _MOST_NAMED = 20
 #: A report shown by itself: its own policy, which it carries, lets in its one style.
-_REPORT_POLICY = (
+REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "frame-ancestors 'none'; sandbox"
 )
@@ -136,7 +136,7 @@ def report_shown(behind: Behind, by: By, run_id: str) -> Response:
     """Show the whole report with every study, as it is sent to people."""
     report = run_report(behind.workplace, run_id)
     body = rendered(report, "html", by.privacy(behind.workplace.settings.privacy))
-    headers = {"Content-Security-Policy": _REPORT_POLICY}
+    headers = {"Content-Security-Policy": REPORT_POLICY}
     return Response(body, media_type=_TYPES["html"], headers=headers)
 
 

@@ -1,0 +1,129 @@
+"""The studies page: the matrix by pages, what can be chosen, saved views, CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.config.readable import as_source
+from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
+from dcmvault.model.study_matrix import (
+    SavedView,
+    StudyOrder,
+    StudyPage,
+    StudyPlace,
+    StudyQuery,
+)
+from dcmvault.reports.studies_csv import render_lines
+
+_LARGEST_PAGE = 200
+#: Between looks for what changed: while much waits, and while little does.
+_SOON, _NEXT, _LATER = timedelta(seconds=0.1), timedelta(seconds=1), timedelta(seconds=2)
+#: So many wait only after a first start, or a first backup.
+_MUCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A source or a destination: its canonical address, and its configured name if it has one."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What people call it."""
+        return self.name or self.address
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixChoices:
+    """What the matrix has columns for, and what can be filtered by."""
+
+    sources: tuple[Place, ...]
+    destinations: tuple[Place, ...]
+    modalities: tuple[str, ...]
+
+
+def studies_page(
+    workplace: Workplace,
+    query: StudyQuery,
+    *,
+    order: StudyOrder = StudyOrder.DATE,
+    descending: bool = True,
+    place: StudyPlace | None = None,
+    limit: int = 50,
+) -> StudyPage:
+    """Return a page of at most 200 studies."""
+    return workplace.catalogue.matrix.page(
+        query,
+        order=order,
+        descending=descending,
+        place=place,
+        limit=max(1, min(limit, _LARGEST_PAGE)),
+    )
+
+
+def matrix_choices(workplace: Workplace) -> MatrixChoices:
+    """Say what there is: sources that were seen, destinations that were used, modalities."""
+    settings, status = workplace.settings, workplace.catalogue.status
+    source_names = {section.address: name for name, section in settings.sources.items()}
+    names = {one.section.address: name for name, one in settings.destinations.items()}
+    for name, one in settings.destinations.items():
+        source_names.setdefault(as_source(one.section).address, name)
+    return MatrixChoices(
+        tuple(Place(one.name, source_names.get(one.name, "")) for one in status.sources()),
+        tuple(Place(address, names.get(address, "")) for address in status.destinations().values()),
+        tuple(workplace.catalogue.matrix.modalities()),
+    )
+
+
+def studies_csv(
+    workplace: Workplace,
+    query: StudyQuery,
+    *,
+    order: StudyOrder = StudyOrder.DATE,
+    descending: bool = True,
+    patients: bool = False,
+) -> Iterator[str]:
+    """Yield a CSV file of all that matches, row by row; patient data only where asked for."""
+    destinations = list(workplace.catalogue.status.destinations().values())
+    found = workplace.catalogue.matrix.lines(query, order=order, descending=descending)
+    return render_lines(found, destinations, patients=patients)
+
+
+def saved_views(workplace: Workplace, account: str) -> list[SavedView]:
+    """List an account's saved views."""
+    return workplace.catalogue.views.views(account)
+
+
+def save_view(workplace: Workplace, view: SavedView) -> None:
+    """Save a view, over one of the same name; UsageError for one without a name, or too many."""
+    if not view.name.strip():
+        raise UsageError(_("The view has no name."), hint=_("Give it a name."))
+    try:
+        workplace.catalogue.views.save_view(view)
+    except ValueError:
+        raise UsageError(
+            _("There are too many saved views."), hint=_("Remove one of them first.")
+        ) from None
+
+
+def remove_view(workplace: Workplace, account: str, name: str) -> None:
+    """Remove a saved view."""
+    workplace.catalogue.views.remove_view(account, name)
+
+
+def counting_duty(workplace: Workplace) -> Callable[[datetime], datetime]:
+    """Keep the counts of the matrix; a duty that takes the time and says when it is due again."""
+
+    def count(now: datetime) -> datetime:
+        waiting = workplace.catalogue.matrix.recount(now)
+        if waiting > _MUCH:
+            return now + _SOON
+        return now + (_NEXT if waiting else _LATER)
+
+    return count

@@ -1,0 +1,136 @@
+"""The matrix of studies and destinations: searched, by pages, and to take along as CSV."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+
+from dcmvault.app.study_matrix import studies_csv, studies_page
+from dcmvault.app.study_query import place_of, place_text
+from dcmvault.i18n import gettext as _
+from dcmvault.model.audit import AuditKind
+from dcmvault.model.study_matrix import Coverage, StudyLine, StudyPage
+from dcmvault.web.backstage import Behind
+from dcmvault.web.frame import page
+from dcmvault.web.pages import study_words as words
+from dcmvault.web.pages.study_asking import FIELDS, Asked, asked
+from dcmvault.web.roles import Role, needs
+from dcmvault.web.steered import Steered
+from dcmvault.web.visitors import By
+
+#: Cells of a page, so that it stays small however many destinations there are; rows at least and
+#: at most.
+_CELLS = 200
+_FEWEST, _MOST = 10, 50
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/studies", dependencies=[Depends(needs(Role.VIEWER))])
+def studies(
+    request: Request, behind: Behind, by: By, at: Annotated[str, Query(max_length=60)] = ""
+) -> HTMLResponse:
+    """Show how studies stand at each destination."""
+    what = asked(request, behind, by)
+    columns = [
+        (one.address, what.names(one.address))
+        for one in what.choices.destinations
+        if what.query.destination in ("", one.address)
+    ]
+    found = studies_page(
+        behind.workplace,
+        what.query,
+        order=what.order,
+        descending=what.descending,
+        place=place_of(at),
+        limit=max(_FEWEST, min(_MOST, _CELLS // (len(columns) + 1))),
+    )
+    revealed = words.sees_patients(by)
+    may_steer = by.role.may(Role.OPERATOR)
+    return page(
+        request,
+        "studies/list.html",
+        what=what,
+        fields={name: what.fields.get(name, "") for name in FIELDS},
+        choices=_choices(what, may_steer=may_steer),
+        tabs=_tabs(what, found),
+        heads=[(name, "") for _address, name in columns],
+        rows=[_row(line, columns, revealed=revealed) for line in found.lines],
+        found=found,
+        previous=what.address("/studies", at=place_text(found.previous)) if found.previous else "",
+        next=what.address("/studies", at=place_text(found.next)) if found.next else "",
+        may_steer=may_steer,
+    )
+
+
+def _row(line: StudyLine, columns: list[tuple[str, str]], *, revealed: bool) -> dict[str, object]:
+    return {
+        "to": f"/studies/{quote(line.study_instance_uid, safe='')}",
+        "name": line.patient_name or line.patient_id,
+        "date": words.date_words(line.study_date),
+        "about": words.about(line, revealed=revealed),
+        "tone": words.state_tone(line.state),
+        "state": words.state_words(line.state),
+        "instances": line.instances,
+        "bytes": line.bytes,
+        "is_changing": line.is_changing,
+        "cells": [words.cell(name, line.copies.get(address)) for address, name in columns],
+    }
+
+
+def _tabs(what: Asked, found: StudyPage) -> list[tuple[str, str, int, bool]]:
+    """Return address, words and count of all studies and of each state, and which is shown."""
+    state = what.fields.get("state", "")
+    every = [
+        (what.address("/studies", state=""), _("All"), sum(found.by_state.values()), not state)
+    ]
+    return every + [
+        (
+            what.address("/studies", state=one.word),
+            words.state_words(one),
+            found.by_state.get(one, 0),
+            state == one.word,
+        )
+        for one in Coverage
+    ]
+
+
+def _choices(what: Asked, *, may_steer: bool) -> dict[str, list[tuple[str, str]]]:
+    """Return what each choice of the form offers: pairs of value and words."""
+    sources = [what.names(one.address) for one in what.choices.sources]
+    destinations = [what.names(one.address) for one in what.choices.destinations]
+    orders = [
+        ("", _("Newest first")),
+        ("date", _("Oldest first")),
+        ("state", _("Worst state first")),
+        ("-size", _("Largest first")),
+    ]
+    if may_steer:
+        orders.append(("name", _("By name of the patient")))
+    return {
+        "modality": [("", _("Any")), *((one, one) for one in what.choices.modalities)],
+        "source": [("", _("Any")), *((one, one) for one in sources)],
+        "destination": [("", _("All")), *((one, one) for one in destinations)],
+        "order": orders,
+    }
+
+
+@router.get("/studies.csv", dependencies=[Depends(needs(Role.OPERATOR))])
+def studies_to_take_along(request: Request, behind: Behind, by: By, steered: Steered) -> Response:
+    """Send all that matches as a file; patients are in it only where they are shown."""
+    what = asked(request, behind, by)
+    patients = words.sees_patients(by)
+    told = "yes" if patients else "no"
+    with steered("studies", kind=AuditKind.EXPORT, patients=told):
+        rows = studies_csv(
+            behind.workplace,
+            what.query,
+            order=what.order,
+            descending=what.descending,
+            patients=patients,
+        )
+    headers = {"Content-Disposition": 'attachment; filename="dcmvault-studies.csv"'}
+    return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)

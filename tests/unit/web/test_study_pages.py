@@ -1,0 +1,207 @@
+"""The pages of studies: how each stands where, for who may see what, from a real backup."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html import unescape
+
+import pytest
+from tests.unit.web.dashboard_world import Answer, Browser, Dashboard, dashboard_in
+
+from dcmvault.app.run_list import run_rows
+from dcmvault.model.account import Role
+from dcmvault.testing.dicom_files import make_study, make_uid
+
+STUDIES = 52
+_CONFIGURATION = """\
+[sources.workstation]
+address = "{folder}/studies"
+[destinations.copies]
+address = "{folder}/copies"
+[destinations.second]
+address = "{folder}/second"
+[plans.nightly]
+sources = ["workstation"]
+destinations = ["copies"]
+"""
+#: What a page must not tell to who may not see patients.
+_PATIENT = ("Doe", "Jane", "Roe", "SECRET-1", "TEST-0001")
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """Some pages of studies with a copy each; one of them with two series, of another patient."""
+    folder = tmp_path_factory.mktemp("studies")
+    for number in range(STUDIES - 1):
+        make_study(folder / "studies" / f"{number:02}", key=f"s{number}", instances=1)
+    special = {"patient_name": "Roe^Richard", "patient_id": "SECRET-1", "modality": "MR"}
+    make_study(folder / "studies" / "mr", key="mr", series=2, instances=15, **special)  # type: ignore[arg-type]
+    home = folder / "state"
+    for place in (home, folder / "copies", folder / "second"):
+        place.mkdir()
+    (home / "config.toml").write_text(_CONFIGURATION.format(folder=folder), encoding="utf-8")
+    backup = ["backup", "workstation", "--to", "copies"]
+    environment = {**os.environ, "DCMVAULT_HOME": str(home)}
+    subprocess.run(
+        [sys.executable, "-m", "dcmvault", *backup],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
+    with dashboard_in(home) as opened:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        while opened.workplace.catalogue.matrix.recount(later):
+            pass
+        yield opened
+
+
+@pytest.fixture
+def viewer(dashboard: Dashboard) -> Browser:
+    return dashboard.logged_in(Role.VIEWER)
+
+
+@pytest.fixture
+def operator(dashboard: Dashboard) -> Browser:
+    return dashboard.logged_in(Role.OPERATOR)
+
+
+def _studies(answer: Answer) -> list[str]:
+    assert answer.status == 200
+    return re.findall(r'class="row-link" href="/studies/([^"]+)"', answer.text)
+
+
+def _to(answer: Answer, words: str) -> str:
+    """Return where a link leads; empty for no such link."""
+    found = re.search(rf'href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?{words}</a>', answer.text)
+    return unescape(found[1]) if found else ""
+
+
+def test_every_study_is_on_one_page_and_pages_lead_both_ways(viewer: Browser) -> None:
+    answer = viewer.get("/studies")
+    pages = [_studies(answer)]
+    while where := _to(answer, "Next page"):
+        answer = viewer.get(where)
+        pages.append(_studies(answer))
+    every = [uid for one in pages for uid in one]
+    assert len(pages) > 1
+    assert len(every) == len(set(every)) == STUDIES
+    back = viewer.get(_to(answer, "Previous page"))
+    assert _studies(back) == pages[-2]
+    assert "52 studies in all" in back.text
+    assert "present" in back.text or "complete" in back.text or "proven" in back.text
+
+
+def test_a_page_is_small(viewer: Browser) -> None:
+    assert len(viewer.get("/studies").body) <= 150_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ("modality=MR", 1),
+        ("modality=US", 0),
+        ("source=workstation&modality=MR", 1),
+        ("destination=copies&modality=MR", 1),
+        ("destination=second&modality=MR", 0),
+        ("state=protected&modality=MR", 1),
+        ("state=damaged", 0),
+        ("first=1990-01-01&last=1990-12-31", 0),
+        ("first=1990-01-01&modality=MR&order=-size", 1),
+    ],
+)
+def test_filters_stand_in_the_address(viewer: Browser, asked: str, count: int) -> None:
+    assert len(_studies(viewer.get(f"/studies?{asked}"))) == count
+
+
+def test_what_means_nothing_is_told(operator: Browser) -> None:
+    for asked in ("state=fine", "first=yesterday", "order=luck", "at=nowhere"):
+        assert operator.get(f"/studies?{asked}").status == 404, asked
+
+
+def test_a_viewer_learns_nothing_of_patients(dashboard: Dashboard, viewer: Browser) -> None:
+    uid = make_uid("mr")
+    for path in ("/studies", f"/studies/{uid}", "/studies?modality=MR"):
+        text = viewer.get(path).text
+        assert not [word for word in _PATIENT if word in text], path
+        assert str(dashboard.workplace.home.parent) not in text, path
+    assert viewer.get("/studies?text=roe").status == 403, "a hit would tell"
+    assert viewer.get("/studies?order=name").status == 403, "so would the order"
+    folder = dashboard.workplace.home.parent / "copies"
+    assert viewer.get(f"/studies?destination={folder}").status == 404
+    assert viewer.get("/studies.csv").status == 403
+    assert viewer.get("/studies/actions/verify").status == 403
+
+
+def test_names_are_hidden_until_they_are_revealed(operator: Browser) -> None:
+    uid = make_uid("mr")
+    assert _studies(operator.get("/studies?text=roe")) == [uid], "who types it knows it"
+    picture = f"/studies/{uid}/series/{make_uid('mr', uid, 1)}/picture"
+    assert not [word for word in _PATIENT if word in operator.get(f"/studies/{uid}").text]
+    assert operator.get(picture).header("content-type") == "image/svg+xml"
+    assert "SECRET-1" not in operator.get("/studies.csv").text
+    assert operator.post("/patients/reveal", {"here": "/studies"}).status == 303
+    text = operator.get(f"/studies/{uid}").text
+    assert "Roe^Richard" in text
+    assert "SECRET-1" in text
+    shown = operator.get(picture)
+    assert (shown.status, shown.header("content-type")) == (200, "image/jpeg")
+    assert shown.body.startswith(b"\xff\xd8")
+    assert "no-store" in shown.header("cache-control")
+    assert "SECRET-1" in operator.get("/studies.csv").text
+
+
+def test_all_that_matches_is_taken_along(dashboard: Dashboard, operator: Browser) -> None:
+    answer = operator.get("/studies.csv")
+    assert answer.header("content-disposition") == 'attachment; filename="dcmvault-studies.csv"'
+    assert len(list(csv.reader(answer.text.splitlines()))) == STUDIES + 1
+    assert len(operator.get("/studies.csv?modality=MR").text.splitlines()) == 2
+    assert dashboard.journal()[-1]["event"] == "data.exported"
+
+
+def test_a_study_is_looked_at_instance_by_instance(viewer: Browser) -> None:
+    where = f"/studies/{make_uid('mr')}"
+    answer = viewer.get(where)
+    seen: list[str] = []
+    while True:
+        assert answer.status == 200
+        seen += re.findall(r'data-label="Instance">.*?<code>([^<]+)</code>', answer.text)
+        if not (further := _to(answer, "Next page")):
+            break
+        answer = viewer.get(further)
+    assert len(seen) == len(set(seen)) == 30
+    one = viewer.get(f"{where}?series={make_uid('mr', make_uid('mr'), 1)}")
+    assert len(re.findall(r'data-label="Instance"', one.text)) == 15
+    assert "No instance has a problem" in viewer.get(f"{where}?problems=true").text
+    assert "delivered" in answer.text
+    assert viewer.get("/studies/1.2.3").status == 404
+
+
+def test_all_that_matches_is_counted_first_and_then_verified(
+    dashboard: Dashboard, operator: Browser
+) -> None:
+    before = len(run_rows(dashboard.workplace, 50)[0])
+    asked = operator.get("/studies/actions/verify?modality=MR")
+    assert "Verify 1 study?" in asked.text
+    assert "Back up 52 studies now?" in operator.get("/studies/actions/backup").text
+    assert len(run_rows(dashboard.workplace, 50)[0]) == before, "to ask starts nothing"
+    where = "/studies/actions/verify?modality=MR"
+    assert operator.post(where, {"level": "sent"}).status == 422
+    assert operator.post("/studies/actions/burn").status == 404
+    refused = operator.post(where, {"level": "committed"})
+    assert "is left out" in refused.text
+    assert "Nothing can be started" in refused.text
+    answer = operator.post(where, {"level": ""})
+    assert (answer.status, answer.header("location")) == (303, "/live")
+    assert len(run_rows(dashboard.workplace, 50)[0]) == before + 1
+
+
+def test_pages_are_spoken_in_portuguese(viewer: Browser) -> None:
+    for path in ("/studies", f"/studies/{make_uid('mr')}", "/studies?modality=US"):
+        assert "Estudos" in viewer.get(path, {"Accept-Language": "pt-BR"}).text

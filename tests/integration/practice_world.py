@@ -161,8 +161,12 @@ class Practice:
         return DiskUsage(total, total - self.free, self.free)
 
     def of_patients(self) -> set[str]:
-        """Return all that must not leave: names, identifiers, UIDs and paths."""
-        found = {CANARY, str(self.folder)}
+        """Return all that must not leave: names, identifiers, dates of birth, words and paths."""
+        return {CANARY, str(self.folder), "19700131", "Synthetic study"}
+
+    def uids(self) -> set[str]:
+        """Return what only reports name, so that somebody finds the study they tell of."""
+        found = set()
         for one in (one for made in self.made.values() for one in made):
             found |= {one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid}
         return found

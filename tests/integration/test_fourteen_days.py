@@ -67,7 +67,7 @@ _TWICE_A_DAY = [
     *("04-01 13:00", "04-02 01:00", "04-02 13:00"),
 ]
 _SLEPT_OVER = {"03-25 00:00", "03-25 02:00"}
-#: Runs that could not do all: by plan, when they were due, and how many.
+#: Runs that could not do all: when they began, and how many.
 _INCOMPLETE = [
     *(("03-28 02:00", 2), ("03-29 03:00", 3)),
     # The vault is locked.
@@ -80,7 +80,8 @@ _ALERTS = [
     # Without success until it is due for the second time.
     ("run_overdue", "nightly", "03-29 03:00", "03-30 02:00"),
     ("destination_down", "vault", LOCKED_OUT[0], LOCKED_OUT[1]),
-    ("run_overdue", "often", "04-01 01:00", "04-01 13:00"),
+    # It succeeded last at 2:00 in the night before: the other plan backs up the same there.
+    ("run_overdue", "often", "04-01 02:00", "04-01 13:00"),
 ]
 _DIGESTS = [
     *("03-20 07:00", "03-21 07:00", "03-22 07:00", "03-23 07:00", "03-24 07:00", "03-25 07:00"),
@@ -247,7 +248,7 @@ def _assert_that_trouble_was_told_once(world: Fortnight) -> None:
 
 def event_of(mail: EmailMessage) -> str:
     """Return what a mail is about, by its identifier."""
-    return str(mail["Message-ID"]).strip("<>").partition(".")[0]
+    return str(mail["Message-ID"]).strip(" <>").partition(".")[0]
 
 
 def at_of(mail: EmailMessage) -> datetime:
@@ -280,21 +281,32 @@ def _assert_that_metrics_tell_of_it(world: Fortnight) -> None:
 
 def _assert_that_nothing_of_patients_left(world: Fortnight) -> None:
     """Search all that was mailed and measured; where it was switched on, the search finds it."""
-    secrets = world.practice.of_patients()
-    texts = {"office@practice.test": "", "physician@practice.test": ""}
+    secrets, uids = world.practice.of_patients(), world.practice.uids()
+    pages = list(world.scraper.pages.values())
+    mails: dict[str, list[EmailMessage]] = {
+        "office@practice.test": [],
+        "physician@practice.test": [],
+    }
     for mail in world.mailbox.mails():
-        texts[str(mail["To"])] += _text_of(mail)
-    for text in (texts["office@practice.test"], *world.scraper.pages.values()):
-        assert text
+        mails[str(mail["To"])].append(mail)
+    office, physician = mails.values()
+    whole = [_text_of(mail) for mail in office]
+    assert any("dcmvault-2026" in text and "<html" in text for text in whole)  # reports, attached
+    for text in (*whole, *pages):
         assert not [one for one in secrets if one in text]
-    assert CANARY in texts["physician@practice.test"]
-    assert len([one for one in secrets if one in texts["physician@practice.test"]]) > 5
+    for text in (*(_text_of(mail, attachments=False) for mail in office), *pages):
+        assert not [one for one in uids if one in text]
+    shown = "".join(_text_of(mail) for mail in physician)
+    assert CANARY in shown
+    assert [one for one in uids if one in shown]
 
 
-def _text_of(mail: EmailMessage) -> str:
-    """Return all that a mail says: headers, text, page and attachments, decoded."""
+def _text_of(mail: EmailMessage, *, attachments: bool = True) -> str:
+    """Return all that a mail says, decoded: headers, text, page, and attachments if wanted."""
     said = [f"{name}: {value}" for name, value in mail.items()]
     for part in mail.walk():
+        if not attachments and part.get_content_disposition() == "attachment":
+            continue
         said += [f"{name}: {value}" for name, value in part.items()]
         if not part.is_multipart():
             content = part.get_payload(decode=True)

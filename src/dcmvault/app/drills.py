@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dcmvault.app.drill_at_place import drill_at_place
 from dcmvault.app.restore import refuse_times
 from dcmvault.app.restore_from_vault import RestoreFromVault, choose_state, workers_for
 from dcmvault.app.restore_report import (
@@ -69,6 +68,8 @@ def carry_out_drill(
                 _("Only a vault holds what came from several sources."),
                 hint=_("Leave out --source."),
             )
+        from dcmvault.app.drill_at_place import drill_at_place  # noqa: PLC0415 - when needed
+
         return drill_at_place(workplace, request, count, watch, stop)
     began = time.monotonic()
     vault = workplace.vault(section)

@@ -59,6 +59,11 @@ class Thumbnails:
         #: A source is used by one thread at a time.
         self._reading = threading.Lock()
 
+    def knows(self, study_instance_uid: str, series_instance_uid: str) -> bool:
+        """Say whether there is such a series, whatever picture it gives."""
+        details = self._workplace.catalogue.details
+        return details.picture(study_instance_uid, series_instance_uid) is not None
+
     def of_series(self, study_instance_uid: str, series_instance_uid: str) -> bytes | None:
         """Return a JPEG; None where the series has no picture, or none can be had now."""
         picture = self._workplace.catalogue.details.picture(study_instance_uid, series_instance_uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from dcmvault.app.place_names import PlaceNames
@@ -162,6 +162,8 @@ def picture(
     Names of patients may be burned into pixels.
     """
     thumbnails: Thumbnails = request.app.state.thumbnails
+    if not thumbnails.knows(study_instance_uid, series_instance_uid):
+        raise HTTPException(404)
     found = None
     if words.sees_patients(by):
         found = thumbnails.of_series(study_instance_uid, series_instance_uid)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from http.client import HTTPResponse
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -30,7 +32,7 @@ class World:
     def __init__(self) -> None:
         self.stream = EventStream()
         backstage = Backstage(
-            cast(Any, None),
+            cast(Any, SimpleNamespace(home=Path("nowhere"))),
             cast(Any, None),
             self.stream,
             lambda: ([], datetime(2026, 1, 31, tzinfo=UTC)),

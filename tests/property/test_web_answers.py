@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread, Timer
 from threading import enumerate as enumerate_threads
@@ -188,7 +188,6 @@ class _Anything(BaseHTTPRequestHandler):
     """Answers every request with the next of the bodies, and headers that a test made up."""
 
     protocol_version = "HTTP/1.1"
-    timeout = 5
     bodies: tuple[bytes, ...] = (b"",)
     kind: str = ""
 
@@ -207,9 +206,8 @@ class _Anything(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def service() -> Iterator[str]:
     """A service that says anything."""
-    # A thread for each request would be one more that waits for the interpreter, at each request.
     with (
-        HTTPServer(("127.0.0.1", 0), _Anything) as server,
+        ThreadingHTTPServer(("127.0.0.1", 0), _Anything) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
         # No run makes as many sources as these: who looks after idle connections goes at once.

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-#: Shares of the time: until a process has settled, and how long its begin and its end are. Pools of
-#: threads and of connections grow to the most that was ever needed at once, and keep that.
-WARM_UP, PART = 0.4, 0.2
+#: Shares of the time: until a process has settled, and how long its begin and its end are.
+WARM_UP, PART = 0.25, 0.2
 
 
 @dataclass(frozen=True, slots=True)

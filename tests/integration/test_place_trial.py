@@ -14,6 +14,7 @@ from scripts.peer_clouds import S3Server
 from scripts.peer_processes import DicomPeer, Orthanc
 from tests.integration.cloud_vault_world import s3_place
 
+from dcmvault.app import place_trial
 from dcmvault.app.place_trial import (
     Rung,
     RungOutcome,
@@ -173,3 +174,19 @@ def test_odd_sources_are_told_of_and_raise_nothing(tmp_path: Path) -> None:
         rungs = list(try_out_source(source_section(address)))
         assert rungs[-1].outcome is RungOutcome.BAD, address
         assert rungs[-1].detail
+
+
+def test_a_defect_is_told_and_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plug-in may raise anything: the page says that there is more in the log."""
+
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(place_trial, "try_source", fail)
+    (rung,) = try_out_source(source_section(str(tmp_path)))
+    assert rung.outcome is RungOutcome.BAD
+    assert "ZeroDivisionError" in rung.detail
+    assert "failed by a defect" in caplog.text
+    assert "ZeroDivisionError" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import queue
 import tempfile
@@ -26,6 +27,8 @@ from dcmvault.config.sections import (
 from dcmvault.durability import make_durable, make_names_durable
 from dcmvault.errors import DcmvaultError
 from dcmvault.model.probe import ProbeStep
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that one rung may take; a test object of 32 MB over a slow line takes longer.
 _LONGEST_RUNG_S = 30.0
@@ -121,6 +124,7 @@ def _climbed(
             took_s = time.monotonic() - begun
             heard.put(ProbeStep("place", False, error.message, took_s, error.hint))
         except Exception as error:  # noqa: BLE001 - a thread's outermost frame; plug-ins raise anything
+            _log.exception("the trial of a place failed by a defect")
             detail = f"a defect ({type(error).__name__}); the log has more"
             heard.put(ProbeStep("place", False, detail, time.monotonic() - begun))
         finally:

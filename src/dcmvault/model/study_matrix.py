@@ -165,6 +165,10 @@ class MatchedStudies:
     by_destination: Mapping[str, int] = field(default_factory=dict)
 
 
+#: The account of views that everybody sees; no account has this name.
+SHARED = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SavedView:
     """A query under a name, as one account saved it: how it is asked, and what is shown."""
@@ -173,4 +177,5 @@ class SavedView:
     name: str
     #: The parameters of the page's address.
     query: str
+    #: How the columns differ from those that are shown at first; words without spaces.
     columns: tuple[str, ...] = ()

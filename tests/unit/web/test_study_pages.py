@@ -112,6 +112,11 @@ def test_a_page_is_small(viewer: Browser) -> None:
         ("destination=second&modality=MR", 0),
         ("state=protected&modality=MR", 1),
         ("state=damaged", 0),
+        ("level=present&modality=MR", 1),
+        ("level=-present", 0),
+        ("level=-present&destination=copies", 0),
+        ("hold=yes", 0),
+        ("hold=no&modality=MR", 1),
         ("first=1990-01-01&last=1990-12-31", 0),
         ("first=1990-01-01&modality=MR&order=-size", 1),
     ],
@@ -121,7 +126,7 @@ def test_filters_stand_in_the_address(viewer: Browser, asked: str, count: int) -
 
 
 def test_what_means_nothing_is_told(operator: Browser) -> None:
-    for asked in ("state=fine", "first=yesterday", "order=luck", "at=nowhere"):
+    for asked in ("state=fine", "first=yesterday", "order=luck", "at=nowhere", "level=best"):
         assert operator.get(f"/studies?{asked}").status == 404, asked
 
 
@@ -200,6 +205,63 @@ def test_all_that_matches_is_counted_first_and_then_verified(
     answer = operator.post(where, {"level": ""})
     assert (answer.status, answer.header("location")) == (303, "/live")
     assert len(run_rows(dashboard.workplace, 50)[0]) == before + 1
+
+
+def _heads(answer: Answer) -> list[str]:
+    assert answer.status == 200
+    return re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', answer.text)
+
+
+def test_a_view_is_saved_chosen_and_removed(viewer: Browser) -> None:
+    asked = "modality=MR&order=-size"
+    saved = viewer.post(f"/studies/views?{asked}", {"name": "Large & <MR>"})
+    assert saved.status == 303
+    where = _to(viewer.get("/studies"), "Large &amp; &lt;MR&gt;")
+    assert where == saved.header("location"), "it is offered wherever one is"
+    assert _studies(viewer.get(where)) == [make_uid("mr")]
+    assert 'aria-current="true">Large &amp; &lt;MR&gt;' in viewer.get(where).text
+    removed = viewer.post(f"/studies/views/remove?{asked}", {"name": "Large & <MR>"})
+    assert removed.header("location") == "/studies?modality=MR&order=-size"
+    assert "Large &amp;" not in viewer.get("/studies").text
+    assert viewer.post(f"/studies/views?{asked}", {"name": " "}).status == 409
+
+
+def test_a_view_is_ones_own_unless_it_is_shared(viewer: Browser, operator: Browser) -> None:
+    operator.post("/studies/views?modality=MR", {"name": "mine"})
+    operator.post("/studies/views?state=protected", {"name": "of all", "for": "all"})
+    operator.post("/studies/views?order=name", {"name": "by names", "for": "all"})
+    seen = viewer.get("/studies").text
+    assert "of all" in seen
+    assert ">mine" not in seen
+    assert "by names" not in seen, "it is not for a viewer"
+    where = _to(viewer.get("/studies"), "of all <small>shared</small>")
+    assert viewer.get(where).status == 200
+    assert viewer.post("/studies/views?modality=MR", {"name": "x", "for": "all"}).status == 403
+    assert viewer.post("/studies/views/remove", {"name": "of all", "for": "all"}).status == 403
+    refused = operator.post("/studies/views?text=roe", {"name": "roe", "for": "all"})
+    assert "may name a patient" in refused.text
+    for name, whose in (("mine", ""), ("of all", "all"), ("by names", "all")):
+        operator.post("/studies/views/remove", {"name": name, "for": whose})
+    assert "of all" not in viewer.get("/studies").text
+
+
+def test_columns_are_kept_for_each_account_and_with_a_view(
+    viewer: Browser, operator: Browser
+) -> None:
+    usual = _heads(viewer.get("/studies"))
+    assert usual == ["Study", "State", "copies", "Size"]
+    chosen = {"show:state": "yes", "show:source": "yes", "show:series": "yes", "show:level": "yes"}
+    assert viewer.post("/studies/columns?modality=MR", chosen).status == 303
+    narrow = ["Study", "State", "Least level", "Source", "Series"]
+    assert _heads(viewer.get("/studies")) == narrow
+    assert _heads(operator.get("/studies")) == usual
+    viewer.post("/studies/views?modality=MR", {"name": "narrow"})
+    everything = {f"show:{one}": "yes" for one in ("state", "size", "at:copies")}
+    viewer.post("/studies/columns", everything)
+    assert _heads(viewer.get("/studies")) == usual
+    where = _to(viewer.get("/studies"), "narrow")
+    assert _heads(viewer.get(where)) == narrow
+    viewer.post("/studies/views/remove", {"name": "narrow"})
 
 
 def test_pages_are_spoken_in_portuguese(viewer: Browser) -> None:

@@ -12,12 +12,20 @@ from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.study_matrix import MatrixChoices, matrix_choices
 from dcmvault.app.study_query import order_of, query_of
 from dcmvault.model.account import Role
+from dcmvault.model.evidence import Level
 from dcmvault.model.study_matrix import StudyOrder, StudyQuery
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.visitors import Visitor
 
 #: Fields of an address that say which studies, and in which order.
-FIELDS = ("text", "modality", "first", "last", "source", "destination", "state", "order")
+FIELDS = (
+    *("text", "modality", "first", "last", "source", "destination", "state", "level", "hold"),
+    "order",
+)
+#: Fields of an address that say which saved view was chosen.
+_OF_VIEW = ("view", "shared")
+#: Levels that can be asked for: at all or at one destination.
+LEVELS = tuple(level.word for level in Level if level > Level.SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,11 @@ class Asked:
     fields: Mapping[str, str]
     choices: MatrixChoices
     names: PlaceNames
+
+    @property
+    def query_text(self) -> str:
+        """The query as the parameters of an address, without the view that it came from."""
+        return urlencode({name: self.fields[name] for name in FIELDS if name in self.fields})
 
     def address(self, path: str, **others: str) -> str:
         """Write an address that asks the same, but for `others`; empty ones are left out."""
@@ -45,7 +58,7 @@ def asked(request: Request, behind: Backstage, by: Visitor) -> Asked:
     """
     may_know = by.role.may(Role.OPERATOR)
     given = request.query_params
-    fields = {name: given.get(name, "").strip() for name in FIELDS}
+    fields = {name: given.get(name, "").strip() for name in (*FIELDS, *_OF_VIEW)}
     fields = {name: value for name, value in fields.items() if value}
     order, descending = order_of(fields.get("order", ""))
     if not may_know and ("text" in fields or order is StudyOrder.NAME):
@@ -55,6 +68,11 @@ def asked(request: Request, behind: Backstage, by: Visitor) -> Asked:
     parameters = {name: [value] for name, value in fields.items()}
     if "first" in fields or "last" in fields:
         parameters["date"] = [f"{fields.get('first', '')}..{fields.get('last', '')}"]
+    if "level" in fields:
+        word = fields["level"]
+        parameters["level_below" if word.startswith("-") else "level_at_least"] = [
+            word.removeprefix("-")
+        ]
     settings = behind.workplace.settings
     for name, places, configured in (
         ("source", choices.sources, settings.sources),

@@ -15,6 +15,7 @@ from dcmvault.model.study_matrix import (
     StudyQuery,
 )
 from dcmvault.reports.studies_csv import render_lines
+from dcmvault.reports.studies_json import render_json
 
 _LARGEST_PAGE = 200
 #: Between looks for what changed: while much waits, and while little does.
@@ -90,6 +91,19 @@ def studies_csv(
     destinations = list(workplace.catalogue.status.destinations().values())
     found = workplace.catalogue.matrix.lines(query, order=order, descending=descending)
     return render_lines(found, destinations, patients=patients)
+
+
+def studies_json(
+    workplace: Workplace,
+    query: StudyQuery,
+    *,
+    order: StudyOrder = StudyOrder.DATE,
+    descending: bool = True,
+    patients: bool = False,
+) -> Iterator[str]:
+    """Yield all that matches as one JSON object, study by study; patients as in the CSV file."""
+    found = workplace.catalogue.matrix.lines(query, order=order, descending=descending)
+    return render_json(found, patients=patients)
 
 
 def counting_duty(workplace: Workplace) -> Callable[[datetime], datetime]:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -188,6 +189,23 @@ def test_a_study_is_looked_at_instance_by_instance(viewer: Browser) -> None:
     assert viewer.get("/studies/1.2.3").status == 404
 
 
+def _result(dashboard: Dashboard, browser: Browser, answer: Answer) -> Answer:
+    """Wait for work that was begun, and return the page of its result."""
+    assert (answer.status, answer.header("location")[:6]) == (303, "/work/")
+    work = dashboard.background.find(answer.header("location").removeprefix("/work/"))
+    until = time.monotonic() + 60
+    while not work.has_ended and time.monotonic() < until:
+        time.sleep(0.01)
+    assert work.has_ended, work
+    return browser.get(work.result_path)
+
+
+def _recount(dashboard: Dashboard, hours: int) -> None:
+    """Count what changed, so many hours from now: what was counted lately is left for later."""
+    later = datetime.now(UTC) + timedelta(hours=hours)
+    assert dashboard.workplace.catalogue.matrix.recount(later) == 0
+
+
 def test_all_that_matches_is_counted_first_and_then_verified(
     dashboard: Dashboard, operator: Browser
 ) -> None:
@@ -202,9 +220,77 @@ def test_all_that_matches_is_counted_first_and_then_verified(
     refused = operator.post(where, {"level": "committed"})
     assert "is left out" in refused.text
     assert "Nothing can be started" in refused.text
-    answer = operator.post(where, {"level": ""})
-    assert (answer.status, answer.header("location")) == (303, "/live")
+    done = _result(dashboard, operator, operator.post(where, {"level": ""}))
+    assert "1 run was started" in done.text
     assert len(run_rows(dashboard.workplace, 50)[0]) == before + 1
+    assert dashboard.journal()[-1]["event"] == "run.asked"
+
+
+def test_the_ticked_studies_are_meant_and_no_others(operator: Browser) -> None:
+    uids = [make_uid("s3"), make_uid("s4")]
+    chosen = "&".join(f"study={uid}" for uid in uids)
+    asked = operator.get(f"/studies/actions/backup?{chosen}")
+    assert "Back up 2 studies now?" in asked.text
+    assert "Those that you chose." in asked.text
+    assert f"study={uids[0]}+{uids[1]}" in unescape(asked.text), "and so is what is posted"
+    assert sorted(_studies(operator.get(f"/studies?study={uids[0]}+{uids[1]}"))) == sorted(uids)
+
+
+def test_a_restore_takes_the_chosen_studies_along(dashboard: Dashboard, operator: Browser) -> None:
+    lead = operator.get("/studies/actions/restore?modality=MR")
+    assert (lead.status, lead.header("location")) == (303, "/restore?matching=modality%3DMR")
+    form = operator.get(lead.header("location"))
+    assert "The 1 study that you chose on the Studies page." in form.text
+    asked = {"from": "copies", "to": ":zip", "matching": "modality=MR"}
+    counted = _result(dashboard, operator, operator.post("/restore/check", asked))
+    assert "1 chosen on the Studies page" in counted.text
+    nothing = operator.post("/restore/check", {**asked, "matching": "modality=US"})
+    assert "No study matches" in nothing.text
+
+
+def test_a_study_is_excluded_and_included_again(
+    dashboard: Dashboard, operator: Browser, viewer: Browser
+) -> None:
+    uid = make_uid("s7")
+    where = f"/studies/actions/exclude?study={uid}"
+    assert "Exclude 1 study from backups?" in operator.get(where).text
+    assert operator.post(where, {"reason": " "}).status == 422
+    done = _result(dashboard, operator, operator.post(where, {"reason": "a phantom"}))
+    assert "1 study is excluded from backups" in done.text
+    line = dashboard.journal()[-1]
+    assert (line["event"], line["details"]["command"]) == ("work.steered", "queue exclude")
+    _recount(dashboard, 2)
+    assert _studies(viewer.get("/studies?state=excluded")) == [uid]
+    assert uid not in viewer.get("/studies?state=protected&order=date").text
+    told = operator.get(f"/studies/{uid}").text
+    assert "a phantom" in told
+    assert "operator" in told
+    assert "a phantom" not in viewer.get(f"/studies/{uid}").text
+    again = f"/studies/actions/include?study={uid}"
+    assert "Include 1 study in backups again?" in operator.get(again).text
+    done = _result(dashboard, operator, operator.post(again))
+    assert "1 study is included again" in done.text
+    assert "There is nothing to change." in operator.post(again).text
+    _recount(dashboard, 3)
+    assert not _studies(viewer.get("/studies?state=excluded"))
+
+
+def test_what_lacks_is_said_before_anything_is_done(operator: Browser) -> None:
+    assert "No vault is configured." in operator.get("/studies/actions/hold").text
+    assert operator.post("/studies/actions/hold", {"vault": "x", "reason": "y"}).status == 422
+    asked = operator.get("/studies/actions/prioritise?modality=MR")
+    assert "Move what waits of 1 study?" in asked.text
+    assert operator.post("/studies/actions/prioritise", {"priority": "9999"}).status == 422
+    assert operator.get("/studies/done").header("location") == "/studies"
+
+
+def test_all_that_matches_is_taken_along_as_data(operator: Browser, viewer: Browser) -> None:
+    found = operator.get("/studies.json").json["studies"]
+    assert len(found) == STUDIES
+    (special,) = operator.get("/studies.json?modality=MR").json["studies"]
+    assert special["study_instance_uid"] == make_uid("mr")
+    assert "patient_name" not in special
+    assert viewer.get("/studies.json").status == 403
 
 
 def _heads(answer: Answer) -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from dcmvault.app.study_matrix import studies_csv, studies_page
+from dcmvault.app.study_matrix import studies_csv, studies_json, studies_page
 from dcmvault.app.study_query import place_of, place_text
 from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditKind
@@ -23,6 +23,7 @@ from dcmvault.web.pages.study_columns import (
     columns_shown,
     view_links,
 )
+from dcmvault.web.pages.study_deeds import DEEDS
 from dcmvault.web.roles import Role, needs
 from dcmvault.web.steered import Steered
 from dcmvault.web.visitors import By
@@ -71,6 +72,7 @@ def studies(
         views=view_links(behind, by, what),
         rows=[_row(line, places, what, revealed=revealed) for line in found.lines],
         found=found,
+        deeds=DEEDS.values(),
         previous=what.address("/studies", at=place_text(found.previous)) if found.previous else "",
         next=what.address("/studies", at=place_text(found.next)) if found.next else "",
         may_steer=may_steer,
@@ -87,6 +89,8 @@ def _row(
         "about": words.about(line, revealed=revealed),
         "tone": words.state_tone(line.state),
         "state": words.state_words(line.state),
+        "uid": line.study_instance_uid,
+        "is_excluded": line.is_excluded and line.state is not Coverage.EXCLUDED,
         "level": line.level.word,
         "sources": [what.names(one) for one in line.sources],
         "series": line.series,
@@ -139,6 +143,23 @@ def _choices(what: Asked, *, may_steer: bool) -> dict[str, list[tuple[str, str]]
         "hold": [("", _("Any")), ("yes", _("under legal hold")), ("no", _("under none"))],
         "order": orders,
     }
+
+
+@router.get("/studies.json", dependencies=[Depends(needs(Role.OPERATOR))])
+def studies_as_data(request: Request, behind: Behind, by: By, steered: Steered) -> Response:
+    """Send all that matches as JSON, as the CSV file has it."""
+    what = asked(request, behind, by)
+    patients = words.sees_patients(by)
+    with steered("studies", kind=AuditKind.EXPORT, patients="yes" if patients else "no"):
+        found = studies_json(
+            behind.workplace,
+            what.query,
+            order=what.order,
+            descending=what.descending,
+            patients=patients,
+        )
+    headers = {"Content-Disposition": 'attachment; filename="dcmvault-studies.json"'}
+    return StreamingResponse(found, media_type="application/json", headers=headers)
 
 
 @router.get("/studies.csv", dependencies=[Depends(needs(Role.OPERATOR))])

@@ -17,12 +17,14 @@ from dcmvault.app.study_detail import (
     study_ledger,
     study_timeline,
 )
+from dcmvault.app.study_exclusions import exclusion
 from dcmvault.app.thumbnails import Thumbnails
 from dcmvault.model.study_detail import CopyLine, LedgerLine, StudyDetail, TimelineEvent
 from dcmvault.reports.wording import cause_title
 from dcmvault.web.backstage import Behind
 from dcmvault.web.frame import page
 from dcmvault.web.pages import study_words as words
+from dcmvault.web.pages.study_deeds import DEEDS
 from dcmvault.web.roles import Role, needs
 from dcmvault.web.visitors import By
 
@@ -73,6 +75,8 @@ def study(
         where=where,
         date=words.date_words(detail.line.study_date),
         about=words.about(detail.line, revealed=revealed),
+        exclusion=exclusion(workplace, study_instance_uid),
+        deeds=DEEDS.values() if by.role.may(Role.OPERATOR) else [],
         tone=words.state_tone(detail.line.state),
         state=words.state_words(detail.line.state),
         facts=_patient_facts(detail),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import HTTPException, Request
+from starlette.datastructures import QueryParams
 
 from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.study_matrix import MatrixChoices, matrix_choices
@@ -20,7 +21,7 @@ from dcmvault.web.visitors import Visitor
 #: Fields of an address that say which studies, and in which order.
 FIELDS = (
     *("text", "modality", "first", "last", "source", "destination", "state", "level", "hold"),
-    "order",
+    *("order", "study"),
 )
 #: Fields of an address that say which saved view was chosen.
 _OF_VIEW = ("view", "shared")
@@ -56,9 +57,16 @@ def asked(request: Request, behind: Backstage, by: Visitor) -> Asked:
     What can be searched tells what is hidden: a viewer learns nothing of patients by asking. Nor
     are addresses of places, which may name a patient, written or read for them.
     """
+    return asked_by_text(request.url.query, behind, by)
+
+
+def asked_by_text(text: str, behind: Backstage, by: Visitor) -> Asked:
+    """Read the parameters of an address, as `asked` does."""
     may_know = by.role.may(Role.OPERATOR)
-    given = request.query_params
+    given = QueryParams(text)
     fields = {name: given.get(name, "").strip() for name in (*FIELDS, *_OF_VIEW)}
+    # Ticked one by one, and written as one afterwards.
+    fields["study"] = " ".join(" ".join(given.getlist("study")).split())
     fields = {name: value for name, value in fields.items() if value}
     order, descending = order_of(fields.get("order", ""))
     if not may_know and ("text" in fields or order is StudyOrder.NAME):
@@ -66,6 +74,7 @@ def asked(request: Request, behind: Backstage, by: Visitor) -> Asked:
     names = PlaceNames(behind.workplace, shows_addresses=may_know)
     choices = matrix_choices(behind.workplace)
     parameters = {name: [value] for name, value in fields.items()}
+    parameters["study"] = fields.get("study", "").split()
     if "first" in fields or "last" in fields:
         parameters["date"] = [f"{fields.get('first', '')}..{fields.get('last', '')}"]
     if "level" in fields:

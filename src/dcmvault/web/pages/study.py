@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -19,7 +20,14 @@ from dcmvault.app.study_detail import (
 )
 from dcmvault.app.study_exclusions import exclusion
 from dcmvault.app.thumbnails import Thumbnails
-from dcmvault.model.study_detail import CopyLine, LedgerLine, StudyDetail, TimelineEvent
+from dcmvault.i18n import gettext as _
+from dcmvault.model.study_detail import (
+    CopyLine,
+    LedgerLine,
+    SeriesLine,
+    StudyDetail,
+    TimelineEvent,
+)
 from dcmvault.reports.wording import cause_title
 from dcmvault.web.backstage import Behind
 from dcmvault.web.frame import page
@@ -31,6 +39,8 @@ from dcmvault.web.visitors import By
 #: Instances on a page of the ledger, and events of the timeline that are shown.
 _INSTANCES = 25
 _EVENTS = 50
+#: Series on a page.
+_SERIES = 24
 #: What stands where a series has no picture, or none for who asks.
 _NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">'
@@ -50,6 +60,8 @@ def study(
     series: Annotated[str, Query(max_length=64)] = "",
     problems: bool = False,
     after: Annotated[str, Query(max_length=60)] = "",
+    behind_series: Annotated[str, Query(max_length=64)] = "",
+    history: bool = False,
 ) -> HTMLResponse:
     """Show a study, and a page of its instances."""
     workplace = behind.workplace
@@ -68,6 +80,7 @@ def study(
     chosen = {"series": series, "problems": "true" if problems else ""}
     next_place = ledger_place_text(ledger.next) if ledger.next else ""
     events = study_timeline(workplace, study_instance_uid)
+    shown, series_next = _series_page(detail.series, behind_series)
     return page(
         request,
         "studies/study.html",
@@ -84,19 +97,38 @@ def study(
         sources=[names(one) for one in detail.line.sources],
         series=[
             (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
-            for one in detail.series
+            for one in shown
         ],
+        series_in_all=len(detail.series),
+        is_first_series=not behind_series,
+        series_next=f"{where}?{urlencode({'behind_series': series_next})}#series"
+        if series_next
+        else "",
+        snapshots=[(names(one.destination), one) for one in detail.snapshots],
+        left_out={names(at): count for at, count in detail.coercions_left_out.items()},
         chosen_series=series,
         problems=problems,
         ledger=[_ledger_line(one, names, revealed=revealed) for one in ledger.lines],
         is_first=not after,
         next=_address(where, **chosen, after=next_place) if next_place else "",
-        events=[_event(one, names) for one in events[:_EVENTS]],
+        events=[_event(one, names) for one in (events if history else events[:_EVENTS])],
+        has_more_events=not history and len(events) > _EVENTS,
         coercions=[(names(at), every) for at, every in detail.coercions.items()],
         revealed=revealed,
         address=lambda **fields: _address(where, **fields),
         quote=lambda text: quote(text, safe=""),
     )
+
+
+def _series_page(every: Sequence[SeriesLine], behind: str) -> tuple[Sequence[SeriesLine], str]:
+    """Return some series, behind one of them, and behind which the next page begins.
+
+    A series that is not there begins at the first: a place is no promise.
+    """
+    uids = [one.series_instance_uid for one in every]
+    first = uids.index(behind) + 1 if behind in uids else 0
+    shown = every[first : first + _SERIES]
+    return shown, shown[-1].series_instance_uid if first + _SERIES < len(every) else ""
 
 
 def _address(where: str, **fields: str) -> str:
@@ -121,6 +153,9 @@ def _ledger_line(line: LedgerLine, names: PlaceNames, *, revealed: bool) -> dict
         "uid": line.sop_instance_uid,
         "size": line.size,
         "is_present": line.is_present,
+        "sop_class": line.sop_class_uid,
+        "transfer_syntax": line.transfer_syntax_uid,
+        "sha256": line.file_sha256,
         "copies": [_copy(one, names, revealed=revealed) for one in line.copies],
     }
 
@@ -129,7 +164,8 @@ def _copy(copy: CopyLine, names: PlaceNames, *, revealed: bool) -> dict[str, obj
     """Put a copy into words; a peer's own sentence may tell of the patient."""
     status = status_words(copy.status)
     told = [status.meaning, cause_title(copy.code) if copy.code else ""]
-    told += [copy.message, copy.hint] if revealed else []
+    told += [_("changed by the destination, as it declares")] if copy.coerced else []
+    told += [copy.warning, copy.message, copy.hint or status.remedy] if revealed else []
     is_bad = copy.state in {"missing", "damaged"}
     return {
         "place": names(copy.destination),
@@ -138,6 +174,7 @@ def _copy(copy: CopyLine, names: PlaceNames, *, revealed: bool) -> dict[str, obj
         "status": copy.status,
         "words": [one for one in dict.fromkeys(told) if one],
         "at": copy.verified_at or copy.received_at,
+        "run_id": copy.run_id,
     }
 
 

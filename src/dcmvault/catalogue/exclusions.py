@@ -18,7 +18,7 @@ from dcmvault.model.exclusion import Exclusion
 from dcmvault.model.identifiers import SourceId
 from dcmvault.model.selection import EVERYTHING, Selection
 
-_UID = study_exclusions.c.study_instance_uid
+_named = study_exclusions.c.study_instance_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class ExclusionsInDatabase:
         """Leave studies out from now on; return how many were not left out before."""
         uids = [storable(one.study_instance_uid) for one in exclusions]
         with self.database.write() as connection:
-            known = set(connection.scalars(sa.select(_UID).where(among(connection, _UID, uids))))
+            known = set(
+                connection.scalars(sa.select(_named).where(among(connection, _named, uids)))
+            )
             rows = [
                 {
                     "study_instance_uid": uid,
@@ -51,21 +53,21 @@ class ExclusionsInDatabase:
         with self.database.write() as connection:
             taken = connection.scalars(
                 sa.delete(study_exclusions)
-                .where(among(connection, _UID, list(study_uids)))
-                .returning(_UID)
+                .where(among(connection, _named, list(study_uids)))
+                .returning(_named)
             ).all()
             _note(connection, taken)
         return len(taken)
 
     def exclusions(self, *, after: str = "", limit: int = 1000) -> Sequence[Exclusion]:
         """List some, by UID, behind one of them."""
-        query = sa.select(study_exclusions).where(after < _UID).order_by(_UID).limit(limit)
+        query = sa.select(study_exclusions).where(_named > after).order_by(_named).limit(limit)
         with self.database.read() as connection:
             return [Exclusion(*row) for row in connection.execute(query)]
 
     def exclusion(self, study_instance_uid: str) -> Exclusion | None:
         """Return why a study is left out; None where it is not."""
-        query = sa.select(study_exclusions).where(study_instance_uid == _UID)
+        query = sa.select(study_exclusions).where(_named == study_instance_uid)
         with self.database.read() as connection:
             row = connection.execute(query).one_or_none()
             return None if row is None else Exclusion(*row)
@@ -74,7 +76,7 @@ class ExclusionsInDatabase:
         """Count those of these studies that are left out."""
         with self.database.read() as connection:
             query = sa.select(sa.func.count()).select_from(study_exclusions)
-            found = connection.scalar(query.where(among(connection, _UID, list(study_uids))))
+            found = connection.scalar(query.where(among(connection, _named, list(study_uids))))
             return int(found or 0)
 
     def left_out(self, source_id: SourceId, selection: Selection = EVERYTHING) -> int:

@@ -130,12 +130,11 @@ class MatrixCountsSuite(CatalogueCases):
                 book.include(["2.25.1"])
                 world.backup(listed, {**contents_of(listed[:3]), "opaque": "o"})
                 book.exclude([why])
-            (coverage,) = catalogue.status.coverage(world.source) or [None]
             asked = [PlaceAsked(world.destination, Level.SENT)]
             protection = catalogue.overview.protection(world.source, asked, everywhere=True)
             assert (protection.studies, protection.excluded) == (1, 1)
             assert protection.protected == held
-            assert coverage is None or coverage.studies == 1
+            assert [one.studies for one in catalogue.status.coverage(world.source)] in ([], [1])
             expected = catalogue.plans.expected(world.source, world.destination)
             named = [one.identity.study_instance_uid for one in expected]
             assert named.count("2.25.1") == (2 if held else 0), "what is there is looked for"

@@ -18,6 +18,7 @@ from tests.unit.web.dashboard_world import Answer, Browser, Dashboard, dashboard
 from dcmvault.app.run_list import run_rows
 from dcmvault.model.account import Role
 from dcmvault.testing.dicom_files import make_study, make_uid
+from dcmvault.web.pages import study as study_page
 
 STUDIES = 52
 _CONFIGURATION = """\
@@ -187,6 +188,18 @@ def test_a_study_is_looked_at_instance_by_instance(viewer: Browser) -> None:
     assert "No instance has a problem" in viewer.get(f"{where}?problems=true").text
     assert "delivered" in answer.text
     assert viewer.get("/studies/1.2.3").status == 404
+
+
+def test_series_are_shown_by_pages(viewer: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_page, "_SERIES", 1)
+    uid = make_uid("mr")
+    every = [make_uid("mr", uid, number) for number in (1, 2)]
+    first = viewer.get(f"/studies/{uid}")
+    assert "2 series in all" in first.text
+    second = viewer.get(_to(first, "More series").partition("#")[0])
+    found = [re.findall(r"<p><code>([^<]+)</code></p>", one.text) for one in (first, second)]
+    assert found == [[every[0]], [every[1]]]
+    assert not _to(second, "More series")
 
 
 def _result(dashboard: Dashboard, browser: Browser, answer: Answer) -> Answer:

@@ -20,6 +20,7 @@ from dcmvault.web.pages import (
     runs,
     schedules,
     settings,
+    settings_text,
     studies,
     study,
     study_bulk,
@@ -47,6 +48,8 @@ ROUTERS: Sequence[APIRouter] = (
     vault.router,
     schedules.router,
     audit.router,
+    # Before the settings: its path would be the name of a table.
+    settings_text.router,
     settings.router,
     wizard.router,
     wizard_check.router,

@@ -80,7 +80,6 @@ def study(
     chosen = {"series": series, "problems": "true" if problems else ""}
     next_place = ledger_place_text(ledger.next) if ledger.next else ""
     events = study_timeline(workplace, study_instance_uid)
-    shown, series_next = _series_page(detail.series, behind_series)
     return page(
         request,
         "studies/study.html",
@@ -95,15 +94,7 @@ def study(
         facts=_patient_facts(detail),
         cells=[words.cell(names(at), copy) for at, copy in detail.line.copies.items()],
         sources=[names(one) for one in detail.line.sources],
-        series=[
-            (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
-            for one in shown
-        ],
-        series_in_all=len(detail.series),
-        is_first_series=not behind_series,
-        series_next=f"{where}?{urlencode({'behind_series': series_next})}#series"
-        if series_next
-        else "",
+        **_series_shown(detail.series, behind_series, where),
         snapshots=[(names(one.destination), one) for one in detail.snapshots],
         left_out={names(at): count for at, count in detail.coercions_left_out.items()},
         chosen_series=series,
@@ -120,15 +111,27 @@ def study(
     )
 
 
-def _series_page(every: Sequence[SeriesLine], behind: str) -> tuple[Sequence[SeriesLine], str]:
-    """Return some series, behind one of them, and behind which the next page begins.
+def _series_shown(every: Sequence[SeriesLine], behind: str, where: str) -> dict[str, object]:
+    """Return a page of the series, behind one of them, and where the next page is.
 
-    A series that is not there begins at the first: a place is no promise.
+    Behind a series that is not there begins the first page: a place is no promise.
     """
     uids = [one.series_instance_uid for one in every]
     first = uids.index(behind) + 1 if behind in uids else 0
     shown = every[first : first + _SERIES]
-    return shown, shown[-1].series_instance_uid if first + _SERIES < len(every) else ""
+    further = ""
+    if first + _SERIES < len(every):
+        last = urlencode({"behind_series": shown[-1].series_instance_uid})
+        further = f"{where}?{last}#series"
+    return {
+        "series": [
+            (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
+            for one in shown
+        ],
+        "series_in_all": len(every),
+        "is_first_series": not behind,
+        "series_next": further,
+    }
 
 
 def _address(where: str, **fields: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -111,7 +111,7 @@ def study(
     )
 
 
-def _series_shown(every: Sequence[SeriesLine], behind: str, where: str) -> dict[str, object]:
+def _series_shown(every: Sequence[SeriesLine], behind: str, where: str) -> dict[str, Any]:
     """Return a page of the series, behind one of them, and where the next page is.
 
     Behind a series that is not there begins the first page: a place is no promise.

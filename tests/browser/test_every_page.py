@@ -11,7 +11,10 @@ pytestmark = pytest.mark.peers
 
 #: Pages that no navigation leads to.
 REPORT = "/runs/reports?since=2026-01-01"
-BESIDE = ("/schedules/plans/nightly", "/schedules/suggestions", REPORT, "/nowhere")
+BESIDE = (
+    *("/schedules/plans/nightly", "/schedules/suggestions", REPORT, "/nowhere"),
+    *("/settings/text/rules", "/studies/actions/exclude"),
+)
 #: Bytes that a page may cost whoever sees it for the first time.
 FIRST_LOAD = 300_000
 

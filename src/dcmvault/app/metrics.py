@@ -134,6 +134,7 @@ def _of_protection(workplace: Workplace, now: datetime) -> _Values:
     for view in status(workplace):
         source = names.source(view.source.name, view.source.source_id)
         values["dcmvault_source_studies"].append(((source,), float(view.source.studies)))
+        values["dcmvault_excluded_studies"].append(((source,), float(view.excluded)))
         values["dcmvault_source_instances"].append(((source,), float(view.source.instances)))
         end = workplace.catalogue.notices.latest_end(view.source.name, (), good=True)
         if end is not None:

@@ -47,6 +47,7 @@ from dcmvault.ports.destination import (
     Snapshots,
     TakesSeveral,
 )
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.signs import SignBook
@@ -99,6 +100,7 @@ class BackupStages:
     runs: RunCatalogue
     snapshots: SnapshotWitness
     reverification: ReverificationCatalogue
+    exclusions: ExclusionBook
     facts: StudyFactsCatalogue
     routes: RouteBook
     #: Makes the classifier that is in force now.
@@ -305,6 +307,7 @@ class BackupStages:
             self.facts,
             self.routes,
             self.reverification,
+            self.exclusions,
             self.open_destination,
             self.classifier,
             self.clock,

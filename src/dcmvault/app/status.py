@@ -37,6 +37,8 @@ class SourceView:
     coverage: tuple[CoverageStatus, ...]
     #: By the destination's address.
     evidence: Mapping[str, EvidenceView]
+    #: Its studies that are excluded from backups; they are in no count of coverage.
+    excluded: int = 0
 
 
 def status(workplace: Workplace) -> list[SourceView]:
@@ -48,7 +50,10 @@ def status(workplace: Workplace) -> list[SourceView]:
 def _view(workplace: Workplace, source: SourceStatus) -> SourceView:
     coverage = tuple(workplace.catalogue.status.coverage(source.source_id))
     return SourceView(
-        source, coverage, {one.destination: _evidence(workplace, one) for one in coverage}
+        source,
+        coverage,
+        {one.destination: _evidence(workplace, one) for one in coverage},
+        workplace.catalogue.exclusions.left_out(source.source_id),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.excluded import is_wanted
 from dcmvault.catalogue.rows import plan_item_of
 from dcmvault.catalogue.siblings import (
     Sibling,
@@ -325,11 +326,15 @@ def _was_planned(destination_id: DestinationId) -> sa.Exists:
 def _what_is_due(
     question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    if not question.everything:
+    wanted = is_wanted(entries.c.study_id)
+    if question.everything:
+        # What is left out is not looked for, but where there is, or was, a copy.
+        query = query.where(sa.or_(wanted, holdings.c.version_id.is_not(None)))
+    else:
         due = level < question.level
         if question.held_reason:
             due = sa.or_(due, versions.c.id > question.held_after)
-        query = query.where(due)
+        query = query.where(due, wanted)
     if question.run_destination_id is not None:
         query = query.where(
             ~sa.exists().where(

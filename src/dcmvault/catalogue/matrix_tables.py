@@ -1,6 +1,7 @@
 """Tables of the matrix of studies and destinations; part of the one metadata.
 
-They say nothing that other tables do not say: they are counted from these. `study_changes` names
+But for saved views and for the studies that are left out of backups, they say nothing that other
+tables do not say: they are counted from these. `study_changes` names
 the studies whose counts no longer hold; who changes a study's entries or copies adds a row in the
 same transaction. Nothing is ever waited for there: rows are only added, and taken by their keys.
 """
@@ -97,6 +98,18 @@ study_holds = sa.Table(
     _reference("destination_id", "destinations"),
     # Not a key of `studies`: a vault may hold studies that this catalogue never saw.
     sa.Column("study_instance_uid", FreeText, primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
+#: Studies that somebody said are not to be backed up.
+study_exclusions = sa.Table(
+    "study_exclusions",
+    metadata,
+    # Not a key of `studies`: a study may be left out before it was ever seen.
+    sa.Column("study_instance_uid", FreeText, primary_key=True),
+    sa.Column("reason", FreeText, nullable=False),
+    sa.Column("excluded_by", FreeText, nullable=False),
+    sa.Column("excluded_at", Moment, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -16,6 +16,7 @@ from dcmvault.catalogue.alerts import AlertsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
+from dcmvault.catalogue.exclusions import ExclusionsInDatabase
 from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
@@ -53,6 +54,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
@@ -101,6 +103,7 @@ class Catalogue:
     statistics: StatisticsCatalogue
     matrix: StudyMatrix
     views: ViewBook
+    exclusions: ExclusionBook
     details: StudyDetails
     overview: OverviewCatalogue
     live: LiveCatalogue
@@ -173,6 +176,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         statistics=StatisticsInDatabase(database),
         matrix=StudyMatrixInDatabase(database),
         views=ViewsInDatabase(database),
+        exclusions=ExclusionsInDatabase(database),
         details=StudyDetailsInDatabase(database),
         overview=OverviewInDatabase(database),
         live=live,

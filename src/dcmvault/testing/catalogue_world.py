@@ -44,6 +44,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.overview import OverviewCatalogue
@@ -107,6 +108,11 @@ class ObservingCatalogue(Protocol):
     @property
     def views(self) -> ViewBook:
         """Saved views."""
+        ...
+
+    @property
+    def exclusions(self) -> ExclusionBook:
+        """Studies that are left out."""
         ...
 
     @property

@@ -307,6 +307,7 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            exclusions=self.catalogue.exclusions,
             facts=self.catalogue.study_facts,
             routes=self.catalogue.routes,
             classifier=self.classifier,

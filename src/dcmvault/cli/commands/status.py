@@ -122,6 +122,9 @@ def _say_source(view: SourceView, paused: Set[str]) -> None:
     seen = _("looked at %s") % format_age(source.last_seen_at)
     size = format_bytes(source.bytes)
     say(f"  {studies}, {instances % format_number(source.instances)}, {size}; {seen}")
+    if view.excluded:
+        words = ngettext("%s study is excluded", "%s studies are excluded", view.excluded)
+        say("  " + words % format_number(view.excluded))
     for coverage in view.coverage:
         _say_coverage(coverage, paused)
         _say_evidence(view.evidence[coverage.destination])

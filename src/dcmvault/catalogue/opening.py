@@ -19,6 +19,7 @@ from dcmvault.catalogue.deletion import DeletionInDatabase
 from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.kept_counts import CountsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.live import LiveInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
@@ -55,6 +56,7 @@ from dcmvault.ports.catalogue import (
 from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
@@ -80,6 +82,7 @@ class Catalogue:
     jobs: JobCatalogue
     runs: RunCatalogue
     status: StatusCatalogue
+    kept_counts: CountBook
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
     restores: RestoreBook
@@ -152,6 +155,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         jobs=JobsInDatabase(database),
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
+        kept_counts=CountsInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
         restores=RestoresInDatabase(database),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dcmvault.app.as_data import source_data
-from dcmvault.app.standing import Counted, count
 from dcmvault.app.known_status import QUICK_S, count_status, kept_status
+from dcmvault.app.standing import Counted, count
 from dcmvault.app.wiring.workplace import Workplace
 
 #: Between two counts, at least; and so many times what a count takes: a twentieth of a core.

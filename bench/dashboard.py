@@ -157,8 +157,10 @@ def prepare(folder: Path, url: str, studies: int) -> Path:
     home = make_home(folder, url if "://" in url else "")
     catalogue = open_catalogue(url)
     try:
-        where = ([str(folder / name) for name in names] for names in (SOURCES, DESTINATIONS))
-        Maker(catalogue, studies, _PER_STUDY, tuple(where)).make()
+        sources, places = (
+            [str(folder / name) for name in names] for names in (SOURCES, DESTINATIONS)
+        )
+        Maker(catalogue, studies, _PER_STUDY, (sources, places)).make()
         count_studies(catalogue)
     finally:
         catalogue.close()

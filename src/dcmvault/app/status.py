@@ -59,11 +59,7 @@ def _view(workplace: Workplace, source: SourceStatus) -> SourceView:
 
 def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
     """Look at the evidence by what the configuration says of the destination."""
-    configured = workplace.settings.configured(coverage.destination)
-    level = configured.level if configured is not None else None
-    if level is None:
-        level = default_level(workplace.destination_section(coverage.destination))
-    oldest_s = configured.oldest_s if configured is not None else 0
+    level, oldest_s = evidence_asked(workplace, coverage.destination)
     now = workplace.clock.now()
     fresh_since = now - timedelta(seconds=oldest_s) if oldest_s else None
     ages = workplace.catalogue.reverification
@@ -73,6 +69,15 @@ def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
         ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since, now),
         ages.facts(coverage.source_id, coverage.destination_id),
     )
+
+
+def evidence_asked(workplace: Workplace, destination: str) -> tuple[Level, int]:
+    """Return which evidence of copies is asked for, and how old it may be (s; 0: however old)."""
+    configured = workplace.settings.configured(destination)
+    level = configured.level if configured is not None else None
+    if level is None:
+        level = default_level(workplace.destination_section(destination))
+    return level, configured.oldest_s if configured is not None else 0
 
 
 def recent_drills(workplace: Workplace, most: int) -> list[Drill]:

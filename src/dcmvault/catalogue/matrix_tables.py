@@ -122,3 +122,14 @@ saved_views = sa.Table(
     sa.Column("columns", FreeText, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
+
+#: What was counted over all instances, with its time; one row at most.
+kept_counts = sa.Table(
+    "kept_counts",
+    metadata,
+    sa.Column("id", Key, primary_key=True, autoincrement=False),
+    sa.Column("counted_at", Moment, nullable=False),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("again_at", Moment),
+    sa.Column("counts", FreeText, nullable=False),
+)

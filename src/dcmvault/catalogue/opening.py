@@ -20,6 +20,7 @@ from dcmvault.catalogue.exclusions import ExclusionsInDatabase
 from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.kept_counts import CountsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.live import LiveInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
@@ -57,6 +58,7 @@ from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
@@ -82,6 +84,7 @@ class Catalogue:
     jobs: JobCatalogue
     runs: RunCatalogue
     status: StatusCatalogue
+    kept_counts: CountBook
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
     restores: RestoreBook
@@ -155,6 +158,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         jobs=JobsInDatabase(database),
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
+        kept_counts=CountsInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
         restores=RestoresInDatabase(database),

@@ -107,26 +107,23 @@ def _campaign(
     can_be_wrong = bool(operation.query or operation.headers or operation.body)
     has_input = can_be_wrong or bool(operation.path_parameters)
     browser = dashboard.browser()
-    for mode in _MODES if can_be_wrong else _MODES[:1]:
-        names = [(name, value) for name, values in KNOWN.items() for value in values]
+    names = [(name, value) for name, values in KNOWN.items() for value in values]
 
-        @settings(
+    def asked(case: schemathesis.Case, known: tuple[str, str] | None) -> None:
+        if known is not None:
+            _known(case, *known)
+        case.validate_response(_sent(browser, case))
+
+    for mode in _MODES if can_be_wrong else _MODES[:1]:
+        known = st.none() | st.sampled_from(names) if mode is _MODES[0] else st.none()
+        limits = settings(
             max_examples=examples if has_input else min(examples, 5),
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
             deadline=None,
             database=None,
         )
-        @given(
-            case=operation.as_strategy(generation_mode=mode),
-            known=st.none() | st.sampled_from(names),
-        )
-        def asked(case: schemathesis.Case, known: tuple[str, str] | None) -> None:
-            if known is not None and mode is GenerationMode.POSITIVE:
-                _known(case, *known)
-            case.validate_response(_sent(browser, case))
-
-        asked()
+        limits(given(case=operation.as_strategy(generation_mode=mode), known=known)(asked))()
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

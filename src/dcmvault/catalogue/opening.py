@@ -21,6 +21,7 @@ from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.live import LiveInDatabase
+from dcmvault.catalogue.login_failures import LoginFailuresInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
@@ -56,6 +57,7 @@ from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
+from dcmvault.ports.login_failures import LoginFailureBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
@@ -108,6 +110,7 @@ class Catalogue:
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
+    login_failures: LoginFailureBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -180,6 +183,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
+        login_failures=LoginFailuresInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -98,9 +98,12 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
 
 
 _getaddrinfo = socket.getaddrinfo
+#: Hosts that were asked for since a test began to look.
+_ASKED_FOR: list[str] = []
 
 
 def _on_loopback(host: str, *others: object, **more: object) -> object:
+    _ASKED_FOR.append(host)
     if host not in {"127.0.0.1", "::1"}:
         raise socket.gaierror(socket.EAI_NONAME, "no such host here")
     return _getaddrinfo(host, *others, **more)  # type: ignore[arg-type]
@@ -167,7 +170,9 @@ def _looks_right(answer: Answer) -> None:
     if answer.body and answer.status != 303:
         assert answer.header("content-type"), answer.status
     if answer.header("content-type").startswith("text/html"):
-        assert "default-src 'none'" in answer.header("content-security-policy")
+        policy = answer.header("content-security-policy")
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
         assert "<xss-mark>" not in answer.text
     assert answer.header("x-content-type-options") == "nosniff"
 
@@ -204,6 +209,8 @@ def _settings(examples: int) -> settings:
 
 
 def _campaign(dashboard: Dashboard, who: str, examples: int) -> None:
+    """Ask for anything; who is no administrator has no host asked for (SSRF)."""
+    _ASKED_FOR.clear()
     browser = dashboard.browser()
     role = Role(who) if who in set(Role) else None
 
@@ -217,11 +224,14 @@ def _campaign(dashboard: Dashboard, who: str, examples: int) -> None:
         _looks_right(_send(browser, method, address, fields, browser.csrf, token))
 
     asked()
+    # What is configured lies on this machine's disk.
+    assert who in {"administrator", "token"} or _ASKED_FOR == []
 
 
 _WHO = ("nobody", "viewer", "operator", "administrator", "token")
 
 
+#: Whoever may ask for any host comes last: what they ask for goes on in the background.
 @pytest.mark.parametrize("who", _WHO)
 def test_no_form_and_no_address_finds_a_defect(dashboard: Dashboard, who: str) -> None:
     _campaign(dashboard, who, 250 if who == "administrator" else 80)
@@ -230,7 +240,7 @@ def test_no_form_and_no_address_finds_a_defect(dashboard: Dashboard, who: str) -
 @pytest.mark.nightly
 @pytest.mark.parametrize("who", _WHO)
 def test_no_form_and_no_address_finds_a_defect_for_long(dashboard: Dashboard, who: str) -> None:
-    _campaign(dashboard, who, 15_000 if who == "administrator" else 5_000)
+    _campaign(dashboard, who, 10_000 if who == "administrator" else 3_000)
 
 
 class _Page(HTMLParser):
@@ -283,7 +293,7 @@ def _wander(dashboard: Dashboard, role: Role, steps: int, seed: int) -> None:
         links, forms = list(dict.fromkeys(links))[-400:], forms[-60:]
 
 
-_SEEDS = [1, 2, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(3, 23))]
+_SEEDS = [1, 2, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(3, 13))]
 
 
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMINISTRATOR])

@@ -37,6 +37,7 @@ OPERATIONS = (
 )
 #: Names of what there is, for a share of the requests: made-up ones are never found.
 KNOWN = {"run_id": ("latest",), "name": ("nightly",), "destination": ("copies", "kept")}
+AnyCase = schemathesis.Case[Any]
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
@@ -63,7 +64,7 @@ def test_every_operation_is_fuzzed(document: dict[str, Any]) -> None:
     assert told == set(OPERATIONS)
 
 
-def _sent(browser: Browser, case: schemathesis.Case) -> schemathesis.Response:
+def _sent(browser: Browser, case: AnyCase) -> schemathesis.Response:
     """Send what was generated as a client would, and give the answer as one would take it."""
     asked = case.as_transport_kwargs(base_url=f"http://{HOST}")
     asked["headers"] = {**asked.get("headers", {}), **_BEARER}
@@ -72,10 +73,11 @@ def _sent(browser: Browser, case: schemathesis.Case) -> schemathesis.Response:
     address = urlsplit(request.url or "")
     target = f"{address.path}?{address.query}" if address.query else address.path
     body = request.body or b""
+    assert isinstance(body, str | bytes)
     answer = browser.ask(
         request.method or "",
         target,
-        body.encode() if isinstance(body, str) else bytes(body),
+        body.encode() if isinstance(body, str) else body,
         {str(name): _text(value) for name, value in request.headers.items()},
     )
     return _as_taken(answer, request)
@@ -92,7 +94,7 @@ def _as_taken(answer: Answer, request: requests.PreparedRequest) -> schemathesis
     return schemathesis.Response(answer.status, headers, answer.body, request, 0.0, False)
 
 
-def _known(case: schemathesis.Case, name: str, value: str) -> None:
+def _known(case: AnyCase, name: str, value: str) -> None:
     """Put the name of something that there is in the place of a made-up one."""
     for place in (case.path_parameters, case.body):
         if isinstance(place, dict) and name in place:
@@ -109,7 +111,7 @@ def _campaign(
     browser = dashboard.browser()
     names = [(name, value) for name, values in KNOWN.items() for value in values]
 
-    def asked(case: schemathesis.Case, known: tuple[str, str] | None) -> None:
+    def asked(case: AnyCase, known: tuple[str, str] | None) -> None:
         if known is not None:
             _known(case, *known)
         case.validate_response(_sent(browser, case))

@@ -279,7 +279,7 @@ def test_only_administrators_have_an_address_tried(
     monkeypatch.setattr(socket.socket, "connect", lambda _socket, to: tried.append(to))
     someone = dashboard.logged_in(role)
     for place in ("dicom://PACS@10.0.0.1:104", "dicomweb+http://10.0.0.1/x", "vault:s3://bucket"):
-        forms = (
+        forms: tuple[tuple[str, dict[str, str]], ...] = (
             ("/trial", {"role": "destination", "name": place}),
             ("/trial", {"role": "source", "name": place}),
             ("/compare/start", {"a": ":other", "a_typed": place, "b": "copies"}),

@@ -128,7 +128,7 @@ def _addresses(dashboard: Dashboard) -> list[str]:
     found: list[str] = []
     for route in every_route(application(dashboard.app).routes):
         assert isinstance(route, APIRoute)
-        if "GET" not in route.methods or route.path.startswith(("/assets/", "/welcome/")):
+        if "GET" not in (route.methods or ()) or route.path.startswith(("/assets/", "/welcome/")):
             continue
         paths = [route.path]
         for place in re.findall(r"\{(\w+)", route.path):
@@ -261,7 +261,11 @@ async def _streamed(dashboard: Dashboard, browser: Browser) -> bytes:
         "server": ("127.0.0.1", 8765),
         "headers": [(b"host", HOST.encode()), (b"cookie", cookies.encode())],
     }
-    listening = asyncio.create_task(dashboard.app(scope, receive, send))
+
+    async def answered() -> None:
+        await dashboard.app(scope, receive, send)
+
+    listening = asyncio.create_task(answered())
     while not dashboard.stream.listeners:
         await asyncio.sleep(0.01)
     workplace = dashboard.workplace

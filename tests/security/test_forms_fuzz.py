@@ -115,7 +115,7 @@ def _routes(dashboard: Dashboard) -> list[tuple[str, APIRoute]]:
     for route in roles.every_route(application(dashboard.app).routes):
         assert isinstance(route, APIRoute)
         if not route.include_in_schema:
-            found += [(method, route) for method in sorted(route.methods)]
+            found += [(method, route) for method in sorted(route.methods or ())]
     return found
 
 

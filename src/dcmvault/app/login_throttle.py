@@ -90,7 +90,7 @@ class LoginThrottle:
         if self._failures is None:
             kept = self._book.failures(now - _MEMORY, _MOST_KEPT)
             self._failures = {one.digest: _Failures(one.count, one.last_at) for one in kept}
-        gone = []
+        gone: list[bytes] = []
         for digest, known in self._failures.items():
             if len(self._failures) - len(gone) <= _MOST_KEPT and now - known.last_at < _MEMORY:
                 break

@@ -65,6 +65,6 @@ login_failures = sa.Table(
     "web_login_failures",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),
     sa.Column("last_at", Moment, nullable=False),
 )

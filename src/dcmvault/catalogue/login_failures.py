@@ -31,9 +31,8 @@ class LoginFailuresInDatabase:
             if surplus:
                 bound = sa.delete(login_failures).where(_TABLE.digest == sa.bindparam("gone"))
                 connection.execute(bound, [{"gone": one} for one in surplus])
-        return [KeptFailures(bytes(row.digest), row.count, row.last_at) for row in rows[:most]][
-            ::-1
-        ]
+        newest_last = reversed(rows[:most])
+        return [KeptFailures(bytes(row.digest), row.failed, row.last_at) for row in newest_last]
 
     def put(self, changed: Sequence[KeptFailures]) -> None:
         """Keep failures, each in the place of what was kept for it; a count of 0 keeps nothing."""
@@ -41,5 +40,5 @@ class LoginFailuresInDatabase:
             for one in changed:
                 connection.execute(sa.delete(login_failures).where(_TABLE.digest == one.digest))
                 if one.count > 0:
-                    values = {"digest": one.digest, "count": one.count, "last_at": one.last_at}
+                    values = {"digest": one.digest, "failed": one.count, "last_at": one.last_at}
                     connection.execute(sa.insert(login_failures).values(**values))

@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_table(
         "web_login_failures",
         sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name="pk_web_login_failures"),
     )

@@ -23,6 +23,7 @@ from dcmvault.catalogue.jobs import JobsInDatabase
 from dcmvault.catalogue.kept_counts import CountsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.live import LiveInDatabase
+from dcmvault.catalogue.login_failures import LoginFailuresInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
@@ -60,6 +61,7 @@ from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
+from dcmvault.ports.login_failures import LoginFailureBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
@@ -114,6 +116,7 @@ class Catalogue:
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
+    login_failures: LoginFailureBook
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -188,6 +191,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
+        login_failures=LoginFailuresInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

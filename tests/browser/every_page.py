@@ -39,6 +39,14 @@ NO_PAGES = frozenset(
         "/wizard",
     }
 )
+#: Documents by themselves, which may run no script where they are shown, not even a test's.
+DOCUMENTS = frozenset(
+    {
+        "/restore/done/{work_id}/certificate",
+        "/runs/reports/read",
+        "/runs/{run_id}/report",
+    }
+)
 #: What stands for a place in a route's path where the demonstration has it.
 FIXED: Mapping[str, str] = {
     "/plans/{name}/start": "/plans/nightly/start",

@@ -7,6 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 from scripts.dashboard_demo import Dashboard, axe
 from tests.browser.conftest import OpenPage
 from tests.browser.every_page import (
+    DOCUMENTS,
     FORMS,
     NO_PAGES,
     addresses,
@@ -39,9 +40,9 @@ def test_no_page_is_forgotten(pages: dict[str, str]) -> None:
     assert registered() == set(pages) | NO_PAGES | others
 
 
-def _hold(page: Page, language: str) -> None:
+def _hold(page: Page, language: str, path: str = "") -> None:
     """Hold a page against what holds for all, wide and light, then narrow and dark."""
-    where = page.url
+    where = path or page.url
     assert page.locator("html").get_attribute("lang") == language, where
     assert page.locator("h1").count() == 1, where
     for width, theme in ((_WIDE, "light"), (_NARROW, "dark")):
@@ -59,9 +60,14 @@ def test_every_page_can_be_used_by_everybody(
 ) -> None:
     """Nothing serious for axe, nothing wider than the window, no programmer's word for nothing."""
     page = open_page("/", language=language)
-    for path in (*pages.values(), "/nowhere"):
-        page.goto(path)
-        _hold(page, language)
+    for route, path in (*pages.items(), ("", "/nowhere")):
+        if route in DOCUMENTS:
+            document = page.context.request.get(path).text()
+            page.goto("about:blank")
+            page.set_content(document)
+        else:
+            page.goto(path)
+        _hold(page, language, path)
     for action, path in FORMS.items():
         page.goto(path)
         page.locator(f"form[action='{action}'] button").first.click()

@@ -149,7 +149,9 @@ _SENTENCE = re.compile(r"(?:\b[A-Za-z]?[a-z]+[,.]? ){2}[a-z]+")
 
 def _pages(page: Page) -> list[str]:
     """List the pages of the navigation."""
-    return page.locator(".side a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    script = "all => all.map(a => a.getAttribute('href'))"
+    paths: list[str] = page.locator(".side a").evaluate_all(script)
+    return paths
 
 
 def test_portuguese_is_spoken_on_every_page(here: World, chromium: Browser) -> None:

@@ -62,7 +62,7 @@ def test_every_page_can_be_used_by_everybody(
     page = open_page("/", language=language)
     for route, path in (*pages.items(), ("", "/nowhere")):
         if route in DOCUMENTS:
-            document = page.context.request.get(path).text()
+            document = page.context.request.get(path, headers={"Accept-Language": language}).text()
             page.goto("about:blank")
             page.set_content(document)
         else:

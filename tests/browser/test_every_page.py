@@ -68,6 +68,13 @@ def test_every_page_can_be_used_by_everybody(
         else:
             page.goto(path)
         _hold(page, language, path)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+def test_every_answer_to_a_form_can_be_used_by_everybody(
+    open_page: OpenPage, language: str
+) -> None:
+    page = open_page("/", language=language)
     for action, path in FORMS.items():
         page.goto(path)
         page.locator(f"form[action='{action}'] button").first.click()

@@ -39,6 +39,7 @@ def first_run(camera: Camera, folder: Path) -> None:
     """From nothing to a first proven backup."""
     home = folder / "ana"
     phantom_studies(home / "DICOM")
+    (folder / "disk").mkdir()
     with serving(home / ".dcmvault", home) as told:
         board = Dashboard(told["address"], told["token"], home / ".dcmvault", folder)
         welcome = urlsplit(told["first_link"]).path
@@ -128,19 +129,24 @@ def house(camera: Camera, folder: Path) -> None:
     """A house with a history: all is well, and then not."""
     made = phantom_studies(folder / "made")
     files = [path for study in made[-_FIRST:] for path in study]
-    with _pacs() as (port, gone), dashboard(folder / "all", files, pacs_port=port) as board:
-        with look(camera.running, board) as context, camera.at(board) as windows:
-            hand = context.new_page()
-            for number, study in enumerate(made[1:-_FIRST]):
-                _arrive(folder / "all" / "studies", number, study)
-                run_plan(board, "nightly")
-            run_plan(board, "to-the-pacs")
-            _all_is_well(windows, hand)
-            _arrive(folder / "all" / "studies", len(made), made[0])
-            _trouble(board)
-            gone()
-            run_plan(board, "to-the-pacs")
-            _all_is_not_well(windows, hand, board)
+    studies = folder / "all" / "studies"
+    with (
+        _pacs() as (port, gone),
+        dashboard(folder / "all", files, pacs_port=port) as board,
+        look(camera.running, board) as context,
+        camera.at(board) as windows,
+    ):
+        hand = context.new_page()
+        for number, study in enumerate(made[1:-_FIRST]):
+            _arrive(studies, number, study)
+            run_plan(board, "nightly")
+        run_plan(board, "to-the-pacs")
+        _all_is_well(windows, hand)
+        _arrive(studies, len(made), made[0])
+        _trouble(board)
+        gone()
+        run_plan(board, "to-the-pacs")
+        _all_is_not_well(windows, hand, board)
 
 
 def _all_is_well(windows: Windows, hand: Page) -> None:

@@ -1,4 +1,4 @@
-"""Studies of nobody, to be looked at: phantoms drawn by rule, with names that are plainly made up."""
+"""Studies of nobody, to be looked at: drawn by rule, with names that are plainly made up."""
 
 from __future__ import annotations
 

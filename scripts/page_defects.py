@@ -46,7 +46,8 @@ _MEASURED = r"""() => {
   }
 
   const pen = document.createElement('canvas').getContext('2d');
-  for (const one of all('select')) {
+  // On a phone the browser opens a list of its own, with all the words.
+  for (const one of window.innerWidth < 600 ? [] : all('select')) {
     const style = getComputedStyle(one);
     pen.font = style.font;
     const words = one.selectedOptions[0]?.text ?? '';

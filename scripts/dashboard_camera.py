@@ -1,4 +1,4 @@
-"""Pictures of pages: each in its languages, themes and sizes, and held against what no page may do."""
+"""Pictures of pages in languages, themes and sizes, each held against what no page may do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ VARIANTS = (
     ("en", "dark", 360),
     ("pt-BR", "light", 360),
 )
-#: The window of the pictures in documents: narrow, so that they are small and can be read there.
-KEPT_WIDTH, KEPT_HEIGHT = 1000, 640
+#: The window of most pictures in documents: narrow, so that they are small and can be read there.
+_KEPT_SIZE = (1000, 640)
 _HEIGHTS = {1280: 850, 360: 740}
 #: What leads to a state of a page: its path, or what is done in a window.
 Way = str | Callable[[Page], object]
@@ -35,6 +35,8 @@ class Kept:
     language: str = "en"
     #: What is scrolled to the top; empty: the top of the page.
     from_: str = ""
+    #: Width and height of the window.
+    size: tuple[int, int] = _KEPT_SIZE
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Camera:
                 for language, theme, width in VARIANTS
             }
             for_documents = {
-                language: window(language, "light", KEPT_WIDTH, KEPT_HEIGHT)
+                language: window(language, "light", *_KEPT_SIZE)
                 for language in {one.language for one in self.kept}
             }
             yield Windows(self, pages, for_documents)
@@ -119,10 +121,15 @@ class Windows:
         for one in camera.kept:
             if one.page == name:
                 page = self.for_documents[one.language]
+                width, height = one.size
+                page.set_viewport_size({"width": width, "height": height})
                 _go(page, way)
                 _settle(page)
                 if one.from_:
-                    page.locator(one.from_).first.evaluate("one => one.scrollIntoView()")
+                    page.locator(one.from_).first.evaluate(
+                        # Below the bar that sticks to the top.
+                        "one => scrollTo(0, one.getBoundingClientRect().top + scrollY - 64)"
+                    )
                 page.screenshot(path=camera.kept_folder / one.file)
 
 

@@ -36,7 +36,7 @@ _FIRST = 9
 
 
 def first_run(camera: Camera, folder: Path) -> None:
-    """From nothing to a first proven backup."""
+    """Go from nothing to a first proven backup."""
     home = folder / "ana"
     phantom_studies(home / "DICOM")
     (folder / "disk").mkdir()
@@ -127,7 +127,7 @@ def _start(camera: Camera, windows: Windows, hand: Page, board: Dashboard) -> No
 
 
 def house(camera: Camera, folder: Path) -> None:
-    """A house with a history: all is well, and then not."""
+    """Visit a house with a history: all is well, and then not."""
     made = phantom_studies(folder / "made")
     files = [path for study in made[-_FIRST:] for path in study]
     studies = folder / "all" / "studies"
@@ -174,6 +174,9 @@ def _all_is_well(windows: Windows, hand: Page) -> None:
 
 def _all_is_not_well(windows: Windows, hand: Page, board: Dashboard) -> None:
     _wait_for(hand, "/live", ".lane .badge.bad")
+    # Two destinations have something wrong: what was counted is shown within seconds.
+    hand.goto("/")
+    expect(hand.locator(".card .badges .badge.bad")).to_have_count(2, timeout=120_000)
     for name, path in {
         "overview": "/",
         "live": "/live",

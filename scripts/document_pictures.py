@@ -9,8 +9,8 @@ from scripts.dashboard_camera import Kept
 #: Where they are kept, from the top of the repository.
 IMAGES = Path("docs", "images")
 PICTURES = (
-    Kept("overview.png", "overview"),
-    Kept("studies.png", "studies"),
+    Kept("overview.png", "overview", size=(1180, 760)),
+    Kept("studies.png", "studies", from_=".tabs", size=(1280, 700)),
     Kept("find-my-images.png", "wizard-found"),
     Kept("where-to-keep-copies.png", "wizard-copies-chosen"),
     Kept("check-first.png", "wizard-expectation"),

@@ -33,7 +33,8 @@ _MEASURED = r"""() => {
     const walk = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
     while (walk.nextNode()) {
       const text = walk.currentNode;
-      if (!text.data.trim() || text.parentElement.closest('.unseen')) continue;
+      // What is for screen readers alone is cut off on purpose.
+      if (!text.data.trim() || getComputedStyle(text.parentElement).clipPath !== 'none') continue;
       const range = document.createRange();
       range.selectNodeContents(text);
       const inside = range.getBoundingClientRect();

@@ -10,7 +10,7 @@ from scripts.dashboard_camera import Kept
 IMAGES = Path("docs", "images")
 PICTURES = (
     Kept("overview.png", "overview", size=(1180, 760)),
-    Kept("studies.png", "studies", from_=".tabs", size=(1280, 700)),
+    Kept("studies.png", "studies", from_=".tabs", size=(1200, 560)),
     Kept("find-my-images.png", "wizard-found"),
     Kept("where-to-keep-copies.png", "wizard-copies-chosen"),
     Kept("check-first.png", "wizard-expectation"),

@@ -63,8 +63,8 @@ assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, c
 	@$(VENV_PYTHON) scripts/assets
 
 .PHONY: screenshots
-screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture, into screenshots/
-	@$(VENV_PYTHON) scripts/screenshots </dev/null
+screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture (DOCUMENTS=1: also those in docs/images)
+	@$(VENV_PYTHON) scripts/screenshots $(if $(DOCUMENTS),--documents) </dev/null
 
 .PHONY: pins
 pins: python  ## resolve the dependencies anew into constraints.txt

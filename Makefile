@@ -16,7 +16,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 # What an installation is made from: when one of these changes, it is made again.
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
-LINTED := src tests bench examples scripts scripts/golden_vaults scripts/peers tools
+LINTED := src tests bench examples scripts scripts/clean_install scripts/golden_vaults scripts/peers tools
 
 .PHONY: demo
 demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, damage, detect, repair, report
@@ -62,6 +62,14 @@ nightly: .venv/dev.stamp  ## the long campaigns
 assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, checked
 	@$(VENV_PYTHON) scripts/assets
 
+.PHONY: package
+package: .venv/dev.stamp assets  ## wheel and source distribution, with everything in them, into dist/
+	@$(VENV_PYTHON) -m hatchling build -d dist
+
+.PHONY: clean-install
+clean-install: package  ## what was built, installed by pip into a fresh home and tried from end to end
+	@$(VENV_PYTHON) scripts/clean_install --wheel dist/dcmvault-*.whl </dev/null
+
 .PHONY: screenshots
 screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture, into screenshots/
 	@$(VENV_PYTHON) scripts/screenshots </dev/null
@@ -69,7 +77,7 @@ screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture
 .PHONY: pins
 pins: python  ## resolve the dependencies anew into constraints.txt
 	@rm -rf .cache/pins && "$(PYTHON)" -m venv .cache/pins
-	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[dev]'
+	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
 	@{ echo "# Versions that are known to work together; made by 'make pins'."; \
 		.cache/pins/bin/python -m pip freeze --exclude dcmvault; } > constraints.txt
 	@rm -rf .cache/pins

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 from packaging.metadata import parse_email
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 
 class NotThereError(Exception):
@@ -41,9 +41,11 @@ def lend(wheel: Path, extras: Sequence[str], lender: Path, borrower: Path) -> No
                 _link(path, wanted)
 
 
-def required(wheel: Path, extras: Sequence[str], there: dict[str, Distribution]) -> list[str]:
+def required(
+    wheel: Path, extras: Sequence[str], there: dict[NormalizedName, Distribution]
+) -> list[NormalizedName]:
     """Name what a wheel with its extras requires, and what that requires, to the end."""
-    found: set[tuple[str, str]] = set()
+    found: set[tuple[NormalizedName, str]] = set()
     waiting = [(line, extra) for line in _requirements(wheel) for extra in ("", *extras)]
     while waiting:
         line, extra = waiting.pop()

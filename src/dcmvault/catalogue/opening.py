@@ -25,6 +25,7 @@ from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
 from dcmvault.catalogue.overview import OverviewInDatabase
+from dcmvault.catalogue.patients import PatientsInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -59,6 +60,7 @@ from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.patients import PatientNames
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
@@ -108,6 +110,7 @@ class Catalogue:
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
+    patients: PatientNames
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -180,6 +183,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
+        patients=PatientsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

@@ -62,6 +62,10 @@ nightly: .venv/dev.stamp  ## the long campaigns
 assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, checked
 	@$(VENV_PYTHON) scripts/assets
 
+.PHONY: docs
+docs: .venv/dev.stamp  ## the documents as a site, build/docs/docs/index.html; a warning is an error
+	@$(VENV_PYTHON) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
+
 .PHONY: package
 package: .venv/dev.stamp assets  ## wheel and source distribution, with everything in them, into dist/
 	@$(VENV_PYTHON) -m hatchling build -d dist

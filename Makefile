@@ -66,8 +66,12 @@ assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, c
 docs: .venv/dev.stamp  ## the documents as a site, build/docs/docs/index.html; a warning is an error
 	@$(VENV_PYTHON) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
 
+.PHONY: man
+man: .venv/dev.stamp  ## a manual page for each command, into man/
+	@$(VENV_PYTHON) -m scripts.man_pages
+
 .PHONY: package
-package: .venv/dev.stamp assets  ## wheel and source distribution, with everything in them, into dist/
+package: .venv/dev.stamp assets man  ## wheel and source distribution, with everything in them, into dist/
 	@$(VENV_PYTHON) -m hatchling build -d dist
 
 .PHONY: clean-install
@@ -88,7 +92,7 @@ pins: python  ## resolve the dependencies anew into constraints.txt
 
 .PHONY: clean
 clean:  ## remove everything that the other targets made
-	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist screenshots src/dcmvault/web/assets/vendor
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist man screenshots src/dcmvault/web/assets/vendor
 	@find src tests bench examples scripts tools -name __pycache__ -prune -exec rm -rf {} +
 	@find src -name '*.mo' -delete
 

@@ -20,6 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _KIT = "src/dcmvault/vault/kit"
 _ASSETS = "src/dcmvault/web/assets"
+_MANUAL = "man"
 #: How hatchling calls the kind of wheel that leads to a working copy.
 _EDITABLE = "editable"
 
@@ -33,6 +34,7 @@ class CompileCatalogues(BuildHookInterface[Any]):
         """Compile before the files are collected."""
         if version != _EDITABLE:
             self._require_assets()
+            self._add_manual(build_data)
         for source in Path(self.root, "src/dcmvault/locale").glob("*/LC_MESSAGES/*.po"):
             with source.open("rb") as text:
                 catalogue = read_po(text)
@@ -60,6 +62,16 @@ class CompileCatalogues(BuildHookInterface[Any]):
                 "The dashboard's files from npm are missing or not what vendor.toml says: "
                 f"{', '.join(lacking)}. Run `make assets` first; `make package` does both."
             )
+
+    def _add_manual(self, build_data: dict[str, Any]) -> None:
+        """Have the wheel install the manual pages where man(1) looks."""
+        folder = Path(self.root, _MANUAL)
+        pages = sorted(folder.rglob("*.1"))
+        if not pages:
+            raise SystemExit("The manual pages are missing. Run `make man`; `make package` does.")
+        for page in pages if self.target_name == "wheel" else ():
+            name = page.relative_to(folder).as_posix()
+            build_data["shared_data"][str(page)] = f"share/man/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the copies."""

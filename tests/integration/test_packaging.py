@@ -37,6 +37,8 @@ def _build(folder: Path, *targets: str, root: Path = ROOT) -> subprocess.Complet
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheel and source distribution of this checkout."""
     folder = tmp_path_factory.mktemp("dist")
+    # In a process of its own: it speaks several languages.
+    subprocess.run([sys.executable, "-m", "scripts.man_pages"], check=True, cwd=ROOT, timeout=120)
     made = _build(folder, "wheel", "sdist")
     assert made.returncode == 0, made.stderr
     return folder
@@ -83,6 +85,26 @@ def test_a_wheel_has_everything(built: Path) -> None:
     assert "dcmvault/web/templates/base.html" in names
     code = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
     assert code <= names
+
+
+def test_a_wheel_brings_manual_pages(built: Path, tmp_path: Path) -> None:
+    """Of every command, in both languages; man(1) reads them without a complaint."""
+    with ZipFile(_wheel(built)) as archive:
+        pages = [name for name in archive.namelist() if "/share/man/" in name]
+        archive.extractall(tmp_path, pages)
+    assert len([name for name in pages if "/man/man1/" in name]) * 2 == len(pages) > 100
+    assert any(name.endswith("man/pt_BR/man1/dcmvault-vault-check.1") for name in pages)
+    roff = shutil.which("groff")
+    if roff is None:
+        pytest.fail("groff is missing; install once: sudo apt-get install -y groff-base")
+    read = subprocess.run(
+        [roff, "-man", "-Tutf8", "-ww", "-Kutf8", *(tmp_path / name for name in pages)],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (read.returncode, read.stderr) == (0, b"")
 
 
 def test_a_wheel_has_nothing_else(built: Path) -> None:

@@ -9,14 +9,18 @@ import threading
 from collections.abc import Callable, Collection
 from types import SimpleNamespace
 
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 from scripts import conformance
 
 from dcmvault.dicom import pdu, pdu_accepting
 from dcmvault.dicom.accepted_association import agree, is_storage
 from dcmvault.dicom.acceptor import _LONGEST_PDU as LONGEST_ACCEPTED
 from dcmvault.dicom.archive_association import ArchiveAssociation
-from dcmvault.dicom.association import open_association
+from dcmvault.dicom.association import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    open_association,
+)
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.commitment_coding import COMMITMENT_PROPOSAL
 from dcmvault.dicom.contexts import plan_contexts
@@ -61,8 +65,7 @@ def _request(
         implementation_class_uid="1.2.3",
         implementation_version="PEER",
     )
-    body = b"".join(sent) if isinstance(sent, list | tuple) else bytes(sent)
-    return pdu_accepting.read_request(body[6:])
+    return pdu_accepting.read_request(sent[6:])
 
 
 def _accepted_syntaxes(
@@ -157,7 +160,7 @@ def test_delivery_proposes_what_is_stated() -> None:
     assert offered == table
     figures = conformance.render()
     assert f"| {request.maximum_length} bytes |" in figures
-    for name in (conformance.IMPLEMENTATION_CLASS_UID, conformance.IMPLEMENTATION_VERSION_NAME):
+    for name in (IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME):
         assert name.encode() in body
         assert name in figures
 

@@ -21,7 +21,7 @@ CONTAINERFILE = ROOT / "packaging" / "Containerfile"
 
 
 def _pins(name: str) -> Mapping[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
         if pin := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\]+)", line):
             found[canonicalize_name(pin[1])] = pin[2]

@@ -39,9 +39,9 @@ _HARMLESS = frozenset(
             "reverify_after",
         ),
         *("reverify_share", "older_than", "younger_than", "larger_than", "smaller_than", "events"),
-        *("plan", "plans", "window", "region", "ae_title", "modality", "strategy"),
-        # Where we listen and are spoken to; who we are there is masked elsewhere.
-        *("host", "report_host", "move_host", "commitment_host", "from", "to_time", "coerced"),
+        *("plan", "plans", "window", "region", "ae_title", "modality"),
+        # Where we listen, and where peers find us.
+        *("host", "report_host", "move_host", "commitment_host", "from", "coerced"),
     }
 )
 #: Keys whose texts are addresses, or names of places.

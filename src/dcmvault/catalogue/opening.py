@@ -28,6 +28,7 @@ from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
 from dcmvault.catalogue.overview import OverviewInDatabase
+from dcmvault.catalogue.patients import PatientsInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -65,6 +66,7 @@ from dcmvault.ports.login_failures import LoginFailureBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.patients import PatientNames
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
@@ -117,6 +119,7 @@ class Catalogue:
     sessions: SessionBook
     links: LinkBook
     login_failures: LoginFailureBook
+    patients: PatientNames
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     database: Database
@@ -192,6 +195,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
         login_failures=LoginFailuresInDatabase(database),
+        patients=PatientsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         database=database,
     )

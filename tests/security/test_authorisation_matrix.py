@@ -44,6 +44,9 @@ GET /runs/{run_id}
 GET /schedules
 GET /schedules/suggestions
 GET /studies
+POST /studies/columns
+POST /studies/views
+POST /studies/views/remove
 GET /studies/{study_instance_uid}
 """
 ANYBODY = """\
@@ -99,8 +102,11 @@ POST /schedules/plans/{name}/run
 POST /schedules/{name}/disable
 POST /schedules/{name}/enable
 GET /studies.csv
+GET /studies.json
 GET /studies/actions/{action}
 POST /studies/actions/{action}
+GET /studies/done
+GET /studies/done/{work_id}
 GET /studies/{study_instance_uid}/series/{series_instance_uid}/picture
 GET /vault
 POST /vault/check
@@ -121,6 +127,8 @@ GET /settings/general
 POST /settings/propose
 POST /settings/save
 POST /settings/told
+GET /settings/text/{name}
+POST /settings/text/{name}
 GET /settings/{family}/{name}
 GET /settings/{table}
 POST /trial

@@ -29,6 +29,7 @@ NO_PAGES = frozenset(
         "/overview/now",
         "/studies.csv",
         "/studies.json",
+        "/studies/done",
         "/studies/{study_instance_uid}/series/{series_instance_uid}/picture",
         "/audit/export.csv",
         "/audit/export.jsonl",
@@ -105,6 +106,9 @@ def _results(board: Dashboard) -> Iterator[tuple[str, str]]:
     yield "/compare/act/{work_id}", compared.replace("/done/", "/act/")
     yield "/vault/looked/{work_id}", _done(board, "/vault/look", {"vault": "vault"})
     yield "/vault/checked/{work_id}", _done(board, "/vault/check", {"vault": "vault"})
+    uid = _first(board, "/studies", r'href="/studies/(2[^"?]+)"')
+    _done(board, f"/studies/actions/exclude?study={uid}", {"reason": "kept elsewhere"})
+    yield "/studies/done/{work_id}", _done(board, f"/studies/actions/include?study={uid}", {})
     # The PACS is away: this work fails, and its page says why.
     yield "/work/{work_id}", _done(board, "/compare/start", {"a": "workstation", "b": "pacs"})
 

@@ -89,7 +89,7 @@ def test_work_stands_still_while_it_is_paused_and_then_goes_on(
     expect(lane).to_contain_text(", 0 at work", timeout=GENEROUS_MS)
     at_rest = len(pacs.instances())
     assert before < at_rest < before + _ALL
-    waiting = page.locator("section[aria-labelledby=waiting] tbody tr")
+    waiting = page.locator("section[aria-labelledby=waiting] tbody tr", has_text="pacs")
     last = waiting.last.locator("code").inner_text()
     waiting.last.get_by_role("button", name="First").click()
     expect(waiting.filter(has_text=last)).to_contain_text("urgent", timeout=GENEROUS_MS)

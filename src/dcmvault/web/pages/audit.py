@@ -15,6 +15,7 @@ from dcmvault.app.audit import AuditDesk, Line
 from dcmvault.app.periods import Period
 from dcmvault.app.place_names import PlaceNames
 from dcmvault.errors import UsageError
+from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import Actor, ActorKind, AuditKind, AuditOutcome
 from dcmvault.model.journal import AuditQuery
 from dcmvault.reports.journal_words import finding_sentence, journal_csv
@@ -114,7 +115,7 @@ def journal(
         older=shown[-1].seq if has_more else 0,
         is_later_page=before > 0,
         events=[(kind.value, kind.value) for kind in AuditKind],
-        outcomes=[(outcome.value, outcome.value) for outcome in AuditOutcome],
+        outcomes=[(outcome.value, _outcome_word(outcome.value)) for outcome in AuditOutcome],
         may_export_all=_sees_all(by),
     )
 
@@ -225,7 +226,7 @@ def _shown(record: Mapping[str, Any]) -> _Shown:
         int(record["seq"]) if isinstance(record.get("seq"), int) else 0,
         _moment(record.get("at")),
         str(record["event"]),
-        outcome,
+        _outcome_word(outcome),
         _TONES.get(outcome, "open"),
         actor.get("name") or actor.get("address") or actor.get("kind", ""),
         actor.get("kind", ""),
@@ -233,6 +234,17 @@ def _shown(record: Mapping[str, Any]) -> _Shown:
         [(name, str(value)) for name, value in details.items() if value != ""],
         list(map(str, record.get("study_instance_uids", ()))),
     )
+
+
+def _outcome_word(outcome: str) -> str:
+    """Say how something went; a word that a newer release wrote stays as it is."""
+    words = {
+        AuditOutcome.BEGUN.value: _("begun"),
+        AuditOutcome.SUCCESS.value: _("succeeded"),
+        AuditOutcome.MINOR_FAILURE.value: _("refused, or done in part"),
+        AuditOutcome.SERIOUS_FAILURE.value: _("failed"),
+    }
+    return words.get(outcome, outcome)
 
 
 _TONES = {

@@ -16,6 +16,7 @@ from dcmvault.app.around_runs import AroundRuns
 from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
+from dcmvault.app.reach import Reach, Whose
 from dcmvault.app.rerouting import Rerouting
 from dcmvault.app.run_planning import RunPlanning, marks_of
 from dcmvault.errors import HookFailedError, SourceEmptyError
@@ -47,7 +48,7 @@ from dcmvault.ports.destination import (
     Snapshots,
     TakesSeveral,
 )
-from dcmvault.ports.queue import StageInterruption
+from dcmvault.ports.queue import LeftToOthers, StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
@@ -58,6 +59,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between notes of how far a pass has come.
 _NOTE_S = 0.25
+#: Seconds after which work that this worker cannot do is offered again.
+_FOR_OTHERS_S = 1.0
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
@@ -113,6 +116,8 @@ class BackupStages:
     signs: SignBook
     #: Says when backups of a source are held now.
     hold: Callable[[], HoldPolicy]
+    #: Says what this worker reaches, where there are others.
+    reach: Reach
     #: Says what happens around runs now, if anything does.
     around: Callable[[], AroundRuns | None] = lambda: None
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -132,6 +137,7 @@ class BackupStages:
         if record.state in _ENDED_RUNS:
             return []
         request = record.request
+        self._leave_to_others(request)
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
         if (around := self.around()) is not None:
             around.begin(run_id, request)
@@ -173,7 +179,10 @@ class BackupStages:
         if wait_s := self.held_back_s(jobs[0].destination_id, priority):
             return Batch(0, wait_s, tuple(job.job_id for job in jobs))
         request = self.runs.run(jobs[0].run_id).request
-        destination = self.open_destination(self._address(jobs[0], request))
+        address = self._address(jobs[0], request)
+        if self.reach.whose(request, [address]) is not Whose.OURS:
+            return Batch(0, _FOR_OTHERS_S, tuple(job.job_id for job in jobs))
+        destination = self.open_destination(address)
         seconds: dict[str, float] = defaultdict(float)
         steps = [JobStep(self, job, request, destination, seconds) for job in jobs]
         try:
@@ -195,6 +204,8 @@ class BackupStages:
         """
         record = self.runs.run(run_id)
         request = record.request
+        if record.state not in _ENDED_RUNS:
+            self._leave_to_others(request)
         rerouting = Rerouting(self.plans, self.facts, self.routes, self.clock)
         if record.state not in _ENDED_RUNS and rerouting.divert(run_id, request):
             return False
@@ -225,6 +236,15 @@ class BackupStages:
         if ended:
             self._seal(run_id, request)
         return ended
+
+    def _leave_to_others(self, request: RunRequest) -> None:
+        """Leave a run that another worker reaches all places of, and this one does not."""
+        addresses = [wanted.address for wanted in request.destinations]
+        whose = self.reach.whose(request, addresses)
+        if whose is Whose.OTHERS:
+            raise LeftToOthers
+        if whose is Whose.NOBODYS:
+            raise self.reach.refusal(request, addresses)
 
     def _seal(self, run_id: RunId, request: RunRequest) -> None:
         if request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:

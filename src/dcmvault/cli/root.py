@@ -27,6 +27,7 @@ _COMMANDS = {
         "dcmvault.cli.commands.serve",
         N_("Be the daemon; or let a vault answer as a PACS."),
     ),
+    "worker": ("dcmvault.cli.commands.worker", N_("Work for an installation of several hosts.")),
     "web": ("dcmvault.cli.commands.web", N_("Who may come into the dashboard.")),
     "service": (
         "dcmvault.cli.commands.service",

@@ -17,6 +17,10 @@ class StageInterruption(BaseException):
     """
 
 
+class LeftToOthers(StageInterruption):
+    """Raised by `plan` or `finish` where this worker cannot do it and another one can."""
+
+
 class RunStages(Protocol):
     """What a durable run does. Each call is one durable step: it may be repeated after a crash.
 

@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scripts.peer_launch import run_again
+import sqlalchemy as sa
+from scripts.peer_launch import run_again, unprivileged_user
 from scripts.peer_processes import PostgreSQL
 
 from dcmvault.app.backup import requests_of_plan, start
@@ -48,6 +49,8 @@ class Relay:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.now = self.most = 0
+        #: Bytes that went to the peer.
+        self.sent = 0
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._open: set[socket.socket] = set()
@@ -70,11 +73,27 @@ class Relay:
                 self.most = max(self.most, self.now)
                 self._open |= {client, peer}
             try:
-                _pump(client, peer)
+                self._pump(client, peer)
             finally:
                 with self._lock:
                     self.now -= 1
                     self._open -= {client, peer}
+
+    def _pump(self, client: socket.socket, peer: socket.socket) -> None:
+        """Pass bytes both ways until either side ends."""
+        while True:
+            readable, _writable, _broken = select.select([client, peer], [], [])
+            for one in readable:
+                try:
+                    data = one.recv(1 << 16)
+                    if not data:
+                        return
+                    (peer if one is client else client).sendall(data)
+                except OSError:
+                    return
+                if one is client:
+                    with self._lock:
+                        self.sent += len(data)
 
     def close(self) -> None:
         """End all."""
@@ -87,20 +106,6 @@ class Relay:
                 one.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(GENEROUS_S)
-
-
-def _pump(client: socket.socket, peer: socket.socket) -> None:
-    """Pass bytes both ways until either side ends."""
-    while True:
-        readable, _writable, _broken = select.select([client, peer], [], [])
-        for one in readable:
-            try:
-                data = one.recv(1 << 16)
-                if not data:
-                    return
-                (peer if one is client else client).sendall(data)
-            except OSError:
-                return
 
 
 class Host:
@@ -186,8 +191,20 @@ class RestartedPostgreSQL:
         self._process.wait(GENEROUS_S)
 
     def start(self) -> None:
-        """Start it again."""
-        self._process = self._stack.enter_context(run_again(self._peer)).process
+        """Start it again, and wait until it has recovered."""
+        again = self._stack.enter_context(run_again(self._peer, unprivileged_user()))
+        self._process = again.process
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        engine = sa.create_engine(self._peer.url())
+        try:
+            with engine.connect():
+                return True
+        except sa.exc.OperationalError:
+            return False
+        finally:
+            engine.dispose()
 
 
 @contextmanager

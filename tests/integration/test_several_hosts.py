@@ -1,17 +1,22 @@
-"""Several hosts share one PostgreSQL: their workers share the work, and take over from each other."""
+"""Several hosts share one PostgreSQL: workers share the work, and take over from each other."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from scripts import peer_processes
 from scripts.peer_processes import Orthanc
 from tests.conftest import StartOrthanc
 from tests.integration.hosts_world import (
+    ENDED,
     Host,
     Relay,
+    RestartedPostgreSQL,
     ask_for,
     asking,
     await_end,
@@ -19,8 +24,11 @@ from tests.integration.hosts_world import (
 )
 
 from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import RunId
 from dcmvault.object_stores.local import LocalStore
-from dcmvault.testing.dicom_files import make_study
+from dcmvault.testing.dicom_files import MadeInstance, make_study
 from dcmvault.vault.initialise import init_vault
 
 pytestmark = pytest.mark.peers
@@ -42,13 +50,18 @@ class World:
             stack.callback(relay.close)
         self.vault = folder / "vault"
         self.source = folder / "studies"
-        self.made = [
-            one
-            for number in range(STUDIES)
-            for one in make_study(
-                self.source / str(number), key=f"hosts-{number}", instances=INSTANCES
-            )
-        ]
+        self.made: list[MadeInstance] = []
+        self.more("first")
+
+    def more(self, key: str) -> None:
+        """Have more studies in the source."""
+        for number in range(STUDIES):
+            name = f"{key}-{number}"
+            self.made += make_study(self.source / name, key=name, instances=INSTANCES)
+
+    def make_vault(self) -> None:
+        clock = SystemClock()
+        init_vault(LocalStore(self.vault, clock), [], clock, encrypted=False)
 
     def configuration(self, more: str = "") -> str:
         pacs = "".join(
@@ -77,13 +90,10 @@ class World:
 
 
 @pytest.fixture
-def world(
-    tmp_path: Path, postgresql_url: str, start_orthanc: StartOrthanc
-) -> Iterator[World]:
+def world(tmp_path: Path, postgresql_url: str, start_orthanc: StartOrthanc) -> Iterator[World]:
     with ExitStack() as stack:
         made = World(tmp_path, postgresql_url, [start_orthanc(), start_orthanc()], stack)
-        clock = SystemClock()
-        init_vault(LocalStore(made.vault, clock), [], clock, encrypted=False)
+        made.make_vault()
         yield made
 
 
@@ -108,3 +118,90 @@ def test_two_workers_deliver_one_plan(world: World) -> None:
     with asking(hosts[0]) as workplace:
         assert workplace.catalogue.workers is not None
         eventually(lambda: not workplace.catalogue.workers.workers())
+
+
+def test_killed_workers_and_a_restarted_server_lose_nothing(
+    tmp_path: Path, start_orthanc: StartOrthanc
+) -> None:
+    """Three workers, ten kills and a crash of PostgreSQL: all ends proven, once."""
+    _campaign(tmp_path, start_orthanc, kills=10, crashes=1)
+
+
+@pytest.mark.nightly
+def test_a_hundred_killed_workers(tmp_path: Path, start_orthanc: StartOrthanc) -> None:
+    _campaign(tmp_path, start_orthanc, kills=100, crashes=5)
+
+
+def _campaign(folder: Path, start_orthanc: StartOrthanc, *, kills: int, crashes: int) -> None:
+    """Kill one worker after the other while runs go on, and the server now and then."""
+    chance = random.Random(f"hosts-{kills}")
+    with ExitStack() as stack:
+        server_peer = stack.enter_context(peer_processes.postgresql())
+        server = RestartedPostgreSQL(server_peer, stack)
+        world = World(folder, server_peer.url(), [start_orthanc(), start_orthanc()], stack)
+        world.make_vault()
+        hosts = [world.host(name) for name in ("one", "two", "three")]
+        for host in hosts:
+            host.begin()
+        for host in hosts:
+            host.await_work()
+        crash_at = {(number + 1) * kills // (crashes + 1) for number in range(crashes)}
+        taken_over: list[float] = []
+        with asking(hosts[0]) as workplace:
+            rounds = 0
+            run_id = ask_for(workplace, "all")[0]
+            for kill in range(kills):
+                if workplace.catalogue.runs.run(run_id).state in ENDED:
+                    _all_is_proven(workplace, run_id, world)
+                    rounds += 1
+                    world.more(f"round-{rounds}")
+                    run_id = ask_for(workplace, "all")[0]
+                time.sleep(chance.uniform(0.3, 1.5))
+                if kill in crash_at:
+                    server.crash()
+                    time.sleep(chance.uniform(0.2, 2.0))
+                    server.start()
+                victim = chance.choice(hosts)
+                killed = _ids_of(workplace, victim)
+                victim.kill()
+                killed_s = time.monotonic()
+                if kill % 2:
+                    # Nobody comes for it: another worker has to notice.
+                    taken_over.append(_await_takeover(workplace, killed, killed_s))
+                victim.begin()
+            _all_is_proven(workplace, run_id, world)
+        size = sum(one.path.stat().st_size for one in world.made)
+        print(
+            f"{kills} kills, {crashes} crashes of the server, {rounds + 1} runs,"
+            f" {len(world.made)} instances at 3 destinations; the longest takeover"
+            f" {max(taken_over):.1f} s; most associations {[r.most for r in world.relays]}"
+            f" of {MOST}; bytes to the PACS {[f'{r.sent / size:.2f}' for r in world.relays]}"
+            " times those of the source"
+        )
+        assert max(relay.most for relay in world.relays) <= MOST
+        assert [host.stop() for host in hosts] == [0, 0, 0]
+
+
+def _await_takeover(workplace: Workplace, killed: set[str], killed_s: float) -> float:
+    """Wait until nobody takes the killed worker for living; return how long that took."""
+    book = workplace.catalogue.workers
+    assert book is not None
+    eventually(lambda: killed.isdisjoint(one.identity.worker_id for one in book.workers()))
+    return time.monotonic() - killed_s
+
+
+def _ids_of(workplace: Workplace, host: Host) -> set[str]:
+    book = workplace.catalogue.workers
+    assert book is not None
+    known = (worker.identity for worker in book.workers())
+    return {one.worker_id for one in known if one.name == host.name}
+
+
+def _all_is_proven(workplace: Workplace, run_id: RunId, world: World) -> None:
+    report = await_end(workplace, run_id)
+    assert report.exit_status == 0, report
+    for orthanc in world.orthancs:
+        assert orthanc.instances() == world.uids
+    (source,) = workplace.catalogue.status.sources()
+    for coverage in workplace.catalogue.status.coverage(source.source_id):
+        assert coverage.by_level == {Level.PROVEN: len(world.made)}, coverage

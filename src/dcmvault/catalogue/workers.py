@@ -37,6 +37,12 @@ class WorkersInDatabase:
                 "beat_at": now,
                 "doing": _as_json(Doing()),
             }
+            # Who had this name before is dead, or it would have it still.
+            before = sa.select(workers.c.id).where(
+                workers.c.executor == executor, workers.c.id != worker.worker_id
+            )
+            for worker_id in connection.scalars(before).all():
+                _forget(connection, worker_id)
             upsert(connection, workers, [row], keep=["started_at"])
 
     def beat(self, worker_id: str, doing: Doing) -> bool:
@@ -52,9 +58,7 @@ class WorkersInDatabase:
     def leave(self, worker_id: str) -> None:
         """Forget a worker and what it had."""
         with self.database.write() as connection:
-            connection.execute(sa.delete(workers).where(workers.c.id == worker_id))
-            for table in (association_shares, bandwidth_shares):
-                connection.execute(sa.delete(table).where(table.c.holder == worker_id))
+            _forget(connection, worker_id)
 
     def workers(self) -> Sequence[KnownWorker]:
         """List those that are there, by name and start."""
@@ -69,6 +73,12 @@ def server_time(connection: sa.Connection) -> datetime:
     now = connection.scalar(sa.select(sa.func.clock_timestamp()))
     assert isinstance(now, datetime)
     return now
+
+
+def _forget(connection: sa.Connection, worker_id: str) -> None:
+    connection.execute(sa.delete(workers).where(workers.c.id == worker_id))
+    for table in (association_shares, bandwidth_shares):
+        connection.execute(sa.delete(table).where(table.c.holder == worker_id))
 
 
 def _as_json(doing: Doing) -> str:

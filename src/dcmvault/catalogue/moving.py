@@ -63,7 +63,7 @@ def move_table(
     columns = [column.name for column in old.columns if column.name in new.columns]
     query = sa.select(*(old.c[name] for name in columns))
     try:
-        for rows in source.execute(query).partitions(_ROWS):
+        for rows in source.execute(query.execution_options(yield_per=_ROWS)).partitions():
             target.execute(sa.insert(new), [dict(zip(columns, row, strict=True)) for row in rows])
     except sa.exc.DataError as error:
         raise StateError(
@@ -83,8 +83,7 @@ def move_table(
 def digest_of(connection: sa.Connection, query: sa.Select[Any]) -> tuple[int, str]:
     """Count rows, and digest them whatever their order is: the sum of all rows' SHA-256."""
     count = total = 0
-    result = connection.execution_options(yield_per=_ROWS).execute(query)
-    for rows in result.partitions(_ROWS):
+    for rows in connection.execute(query.execution_options(yield_per=_ROWS)).partitions():
         count += len(rows)
         for row in rows:
             values = repr([_plain(value) for value in row]).encode("utf-8", "surrogatepass")

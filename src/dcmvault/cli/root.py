@@ -78,6 +78,7 @@ _COMMANDS = {
     ),
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
     "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
+    "state": ("dcmvault.cli.commands.state", N_("Where an installation keeps what it knows.")),
     "config": ("dcmvault.cli.commands.config", N_("Write, check and show the configuration.")),
 }
 

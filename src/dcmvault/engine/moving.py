@@ -69,7 +69,7 @@ def _move_table(
     names = [column.name for column in old.columns if column.name in new.columns]
     query = sa.select(*(sa.type_coerce(old.c[name], sa.types.NullType()) for name in names))
     before = _Digest()
-    for rows in source.execute(query).partitions(_ROWS):
+    for rows in source.execute(query.execution_options(yield_per=_ROWS)).partitions():
         as_new = [
             {name: _of_type(new.c[name], value) for name, value in zip(names, row, strict=True)}
             for row in rows
@@ -78,7 +78,8 @@ def _move_table(
             before.add(list(values.values()))
         target.execute(sa.insert(new), as_new)
     after = _Digest()
-    for row in target.execute(sa.select(*(new.c[name] for name in names))):
+    moved = sa.select(*(new.c[name] for name in names)).execution_options(yield_per=_ROWS)
+    for row in target.execute(moved):
         after.add(list(row))
     if before.result() != after.result():
         raise StateError(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dcmvault.app.state_move import move_state
-from dcmvault.cli.building import ExampleCommand, LazyGroup, json_option
+from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import print_json, say, tell
 from dcmvault.cli.session import begin_log, current_settings
 from dcmvault.config.places import state_folder
@@ -18,9 +18,11 @@ from dcmvault.ports.moving import MovedTable
 
 def command() -> click.Command:
     """Build the group in the language in use."""
-    group = click.Group("state", help=_("Where an installation keeps what it knows."))
-    group.add_command(_move_command())
-    return group
+    return FamilyGroup(
+        "state",
+        text=_("Where an installation keeps what it knows."),
+        members=[_move_command()],
+    )
 
 
 def _move_command() -> click.Command:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ from scripts.peer_processes import Orthanc
 from tests.conftest import StartOrthanc
 from tests.integration.hosts_world import (
     ENDED,
+    GENEROUS_S,
     Host,
     Relay,
     RestartedPostgreSQL,
@@ -205,3 +208,47 @@ def _all_is_proven(workplace: Workplace, run_id: RunId, world: World) -> None:
     (source,) = workplace.catalogue.status.sources()
     for coverage in workplace.catalogue.status.coverage(source.source_id):
         assert coverage.by_level == {Level.PROVEN: len(world.made)}, coverage
+
+
+def test_one_daemon_shows_all_workers(world: World) -> None:
+    """On the page, in `top`, at the API and in the metrics."""
+    hosts = [world.host("one"), world.host("two")]
+    hosts[0].begin("serve", "--web-port", "0")
+    hosts[1].begin()
+    said = hosts[0].await_work()
+    hosts[1].await_work()
+
+    def get(path: str) -> str:
+        headers = {"Authorization": f"Bearer {said['token']}"}
+        request = urllib.request.Request(said["address"] + path, headers=headers)
+        with urllib.request.urlopen(request, timeout=GENEROUS_S) as answer:
+            return str(answer.read(), "utf-8")
+
+    shown = json.loads(get("/api/workers"))["workers"]
+    assert [(one["name"], one["role"]) for one in shown] == [("one", "serve"), ("two", "worker")]
+    assert 'dcmvault_worker_running{worker="two",role="worker"' in get("/metrics")
+    top = hosts[0].ask("top")
+    assert [one["name"] for one in top["workers"]] == ["one", "two"]
+    assert {one["silent_s"] < GENEROUS_S for one in top["workers"]} == {True}
+    assert [host.stop() for host in hosts] == [0, 0]
+
+
+def test_what_one_host_lacks_another_does(world: World) -> None:
+    """A run whose source belongs to one host waits for that host, and is not failed."""
+    owned = 'hosts.with = ["studies"]\n'
+    hosts = [world.host("without", owned), world.host("with", owned)]
+    hosts[0].begin()
+    hosts[0].await_work()
+    with asking(hosts[1]) as workplace:
+        (run_id,) = ask_for(workplace, "all")
+        book = workplace.catalogue.workers
+        assert book is not None
+        eventually(lambda: any(one.doing.lacks for one in book.workers()))
+        (lacking,) = book.workers()
+        assert lacking.doing.lacks == {str(world.source): "it belongs to with"}
+        assert workplace.catalogue.runs.run(run_id).state not in ENDED
+        hosts[1].begin()
+        hosts[1].await_work()
+        report = await_end(workplace, run_id)
+    assert report.exit_status == 0, report
+    assert [host.stop() for host in hosts] == [0, 0]

@@ -180,7 +180,8 @@ def _of_vault(section: VaultSection) -> _Lack | None:
         return _Lack("there is no such folder here")
     for reference in (section.passphrase, section.access_key, section.secret_key):
         try:
-            secrets.resolve(reference)
+            if reference:
+                secrets.resolve(reference)
         except ConfigurationError as error:
             return _Lack(error.message)
     for file in (section.key_file, section.identity_file):

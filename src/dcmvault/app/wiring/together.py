@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dcmvault import __version__
+from dcmvault.app.other_workers import OtherWorkers
 from dcmvault.app.reach import Reach
 from dcmvault.pipeline.association_leases import AssociationLeases
 from dcmvault.ports.destination import Destination
@@ -52,6 +53,11 @@ class Together:
             self.reach.worker_id, self.reach.name, self.role, os.getpid(), __version__
         )
         return Membership(book, identity, lambda: self._doing(at_destinations, running()))
+
+    def others(self) -> OtherWorkers | None:
+        """Return what the others do; None where there are none."""
+        book = self.catalogue.workers
+        return None if book is None else OtherWorkers(book, self.reach.worker_id)
 
     def close(self) -> None:
         """Ask for no more shares."""

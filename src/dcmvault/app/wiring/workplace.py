@@ -146,6 +146,7 @@ class Workplace:
                 stages.at_destinations,
                 self.probed,
                 self.clock,
+                self.together.others(),
             )
             self._watch.start()
         return self.working

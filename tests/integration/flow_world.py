@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from dcmvault.app.reach import Reach
 from dcmvault.app.stages import BackupStages
 from dcmvault.catalogue import Catalogue, open_catalogue
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.config.sections import FolderDestinationSection, FolderSourceSection
-from dcmvault.config.settings import Settings
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.folder import FolderDestination
 from dcmvault.engine.bundles import bundle_jobs
@@ -177,7 +175,6 @@ class Flow:
             seal_run=lambda _run_id: None,
             signs=catalogue.signs,
             hold=lambda: self.hold,
-            reach=Reach(Settings, source_section, destination_section, "here", "one", None),
         )
 
     def ask(

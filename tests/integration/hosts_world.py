@@ -155,6 +155,11 @@ class Host:
         """End it in order; return the exit status."""
         return self._end(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send its worker a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def _end(self, number: signal.Signals) -> int:
         process, self.process = self.process, None
         if process is None:

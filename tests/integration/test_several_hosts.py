@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from scripts import peer_processes
 from scripts.peer_processes import Orthanc
 from tests.conftest import StartOrthanc
@@ -119,8 +121,9 @@ def test_two_workers_deliver_one_plan(world: World) -> None:
     assert max(relay.most for relay in world.relays) <= MOST
     assert [host.stop() for host in hosts] == [0, 0]
     with asking(hosts[0]) as workplace:
-        assert workplace.catalogue.workers is not None
-        eventually(lambda: not workplace.catalogue.workers.workers())
+        book = workplace.catalogue.workers
+        assert book is not None
+        assert list(book.workers()) == []
 
 
 def test_killed_workers_and_a_restarted_server_lose_nothing(
@@ -252,3 +255,42 @@ def test_what_one_host_lacks_another_does(world: World) -> None:
         report = await_end(workplace, run_id)
     assert report.exit_status == 0, report
     assert [host.stop() for host in hosts] == [0, 0]
+
+
+def test_a_frozen_worker_is_taken_over_and_begins_anew(world: World) -> None:
+    """It holds its session while it is frozen: that is ended first; then it finds out."""
+    hosts = [world.host("one"), world.host("two")]
+    for host in hosts:
+        host.begin()
+    for host in hosts:
+        host.await_work()
+    with asking(hosts[0]) as workplace:
+        before = _ids_of(workplace, hosts[0])
+        (run_id,) = ask_for(workplace, "all")
+        hosts[0].signal(signal.SIGSTOP)
+        _await_takeover(workplace, before, time.monotonic())
+        _all_is_proven(workplace, run_id, world)
+        hosts[0].signal(signal.SIGCONT)
+        eventually(lambda: _ids_of(workplace, hosts[0]))
+    assert [host.stop() for host in hosts] == [0, 0]
+
+
+def test_an_older_worker_goes_on_beside_a_newer_schema(world: World) -> None:
+    """What a newer release added is nothing to it; but it does not start on such a schema."""
+    (host,) = hosts = [world.host("one")]
+    host.begin()
+    host.await_work()
+    with asking(host) as workplace:
+        with workplace.catalogue.database.write() as connection:
+            for statement in (
+                "ALTER TABLE instances ADD COLUMN of_tomorrow TEXT",
+                "CREATE TABLE of_tomorrow (id BIGINT PRIMARY KEY)",
+                "UPDATE alembic_version SET version_num = '9999'",
+            ):
+                connection.execute(sa.text(statement))
+        (run_id,) = ask_for(workplace, "all")
+        _all_is_proven(workplace, run_id, world)
+    assert host.stop() == 0
+    refused = hosts[0].ask("worker")
+    assert refused["error"]["code"] == "state"
+    assert "newer release" in refused["error"]["message"]

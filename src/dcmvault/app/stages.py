@@ -116,13 +116,13 @@ class BackupStages:
     signs: SignBook
     #: Says when backups of a source are held now.
     hold: Callable[[], HoldPolicy]
-    #: Says what this worker reaches, where there are others.
-    reach: Reach
     #: Says what happens around runs now, if anything does.
     around: Callable[[], AroundRuns | None] = lambda: None
     stopping: threading.Event = field(default_factory=threading.Event)
     #: Says of a destination and a priority for how many seconds such work is held back; 0: not.
     held_back_s: Callable[[DestinationId, Priority], float] = lambda _destination, _priority: 0.0
+    #: Says what this worker reaches; None where there are no others.
+    reach: Reach | None = None
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
@@ -180,7 +180,7 @@ class BackupStages:
             return Batch(0, wait_s, tuple(job.job_id for job in jobs))
         request = self.runs.run(jobs[0].run_id).request
         address = self._address(jobs[0], request)
-        if self.reach.whose(request, [address]) is not Whose.OURS:
+        if self.reach is not None and self.reach.whose(request, [address]) is not Whose.OURS:
             return Batch(0, _FOR_OTHERS_S, tuple(job.job_id for job in jobs))
         destination = self.open_destination(address)
         seconds: dict[str, float] = defaultdict(float)
@@ -239,6 +239,8 @@ class BackupStages:
 
     def _leave_to_others(self, request: RunRequest) -> None:
         """Leave a run that another worker reaches all places of, and this one does not."""
+        if self.reach is None:
+            return
         addresses = [wanted.address for wanted in request.destinations]
         whose = self.reach.whose(request, addresses)
         if whose is Whose.OTHERS:

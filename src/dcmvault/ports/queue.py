@@ -113,6 +113,11 @@ class Worker(Protocol):
     """The one that works: at most one process per embedded state folder."""
 
     @property
+    def running(self) -> int:
+        """Count the runs and jobs that are being carried out."""
+        ...
+
+    @property
     def is_broken(self) -> bool:
         """Whether work ended without being written down, so that who waits for it waits in vain."""
         ...

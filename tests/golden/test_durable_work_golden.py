@@ -112,7 +112,7 @@ def test_what_a_dead_worker_left_unfinished_ends(world: EngineWorld) -> None:
     world.worker.start()
     world.await_finish("run-a")
     assert world.runs("plan") == []
-    delivered = sorted(set(world.jobs("deliver")))
+    delivered = sorted(set(world.jobs("end")))
     assert delivered == ["job-1", "job-2", "job-3"]
 
 

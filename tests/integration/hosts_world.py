@@ -155,7 +155,7 @@ class Host:
         """End it in order; return the exit status."""
         return self._end(signal.SIGTERM)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send its worker a signal."""
         assert self.process is not None
         self.process.send_signal(number)

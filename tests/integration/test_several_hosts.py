@@ -267,10 +267,10 @@ def test_a_frozen_worker_is_taken_over_and_begins_anew(world: World) -> None:
     with asking(hosts[0]) as workplace:
         before = _ids_of(workplace, hosts[0])
         (run_id,) = ask_for(workplace, "all")
-        hosts[0].signal(signal.SIGSTOP)
+        hosts[0].send(signal.SIGSTOP)
         _await_takeover(workplace, before, time.monotonic())
         _all_is_proven(workplace, run_id, world)
-        hosts[0].signal(signal.SIGCONT)
+        hosts[0].send(signal.SIGCONT)
         eventually(lambda: _ids_of(workplace, hosts[0]))
     assert [host.stop() for host in hosts] == [0, 0]
 

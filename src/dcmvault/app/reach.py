@@ -21,6 +21,7 @@ from dcmvault.config.sections import (
 from dcmvault.config.settings import Settings
 from dcmvault.errors import ConfigurationError, DestinationAbsentError
 from dcmvault.model.plan import RunRequest
+from dcmvault.ports.queue import LeftToOthers
 from dcmvault.ports.workers import WorkerBook
 
 #: Seconds for which it is remembered that a place could not be reached; a disk may be plugged in.
@@ -72,10 +73,7 @@ class Reach:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def whose(self, request: RunRequest, destinations: Sequence[str]) -> Whose:
-        """Say who is to do what needs the request's source and these destinations.
-
-        Raises DestinationAbsentError for a folder that no worker has.
-        """
+        """Say who is to do what needs the request's source and these destinations."""
         if self.book is None:
             return Whose.OURS
         lacking = self._lacking(request, destinations)
@@ -89,6 +87,19 @@ class Reach:
         if others and any(lack.must_not_be_made for lack in lacking.values()):
             return Whose.NOBODYS
         return Whose.OURS
+
+    def claim(self, request: RunRequest) -> None:
+        """Leave a run to others where this worker does not reach all of its places.
+
+        Raises LeftToOthers for one that another worker is to do, DestinationAbsentError for a
+        folder that none has.
+        """
+        addresses = [wanted.address for wanted in request.destinations]
+        whose = self.whose(request, addresses)
+        if whose is Whose.OTHERS:
+            raise LeftToOthers
+        if whose is Whose.NOBODYS:
+            raise self.refusal(request, addresses)
 
     def refusal(self, request: RunRequest, destinations: Sequence[str]) -> DestinationAbsentError:
         """Say what nobody has."""

@@ -48,7 +48,7 @@ from dcmvault.ports.destination import (
     Snapshots,
     TakesSeveral,
 )
-from dcmvault.ports.queue import LeftToOthers, StageInterruption
+from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.signs import SignBook
 from dcmvault.ports.source import Source
@@ -59,8 +59,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between notes of how far a pass has come.
 _NOTE_S = 0.25
-#: Seconds after which work that this worker cannot do is offered again.
-_FOR_OTHERS_S = 1.0
+#: Seconds for which this worker holds a job that it cannot do, and after which it is offered again.
+_FOR_OTHERS_S = 2.0
+_OFFERED_AGAIN_S = 0.5
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
@@ -137,7 +138,8 @@ class BackupStages:
         if record.state in _ENDED_RUNS:
             return []
         request = record.request
-        self._leave_to_others(request)
+        if self.reach is not None:
+            self.reach.claim(request)
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
         if (around := self.around()) is not None:
             around.begin(run_id, request)
@@ -181,7 +183,9 @@ class BackupStages:
         request = self.runs.run(jobs[0].run_id).request
         address = self._address(jobs[0], request)
         if self.reach is not None and self.reach.whose(request, [address]) is not Whose.OURS:
-            return Batch(0, _FOR_OTHERS_S, tuple(job.job_id for job in jobs))
+            # Held for a while, so that who cannot do it does not take one after the other.
+            self.stopping.wait(_FOR_OTHERS_S)
+            return Batch(0, _OFFERED_AGAIN_S, tuple(job.job_id for job in jobs))
         destination = self.open_destination(address)
         seconds: dict[str, float] = defaultdict(float)
         steps = [JobStep(self, job, request, destination, seconds) for job in jobs]
@@ -204,8 +208,8 @@ class BackupStages:
         """
         record = self.runs.run(run_id)
         request = record.request
-        if record.state not in _ENDED_RUNS:
-            self._leave_to_others(request)
+        if self.reach is not None and record.state not in _ENDED_RUNS:
+            self.reach.claim(request)
         rerouting = Rerouting(self.plans, self.facts, self.routes, self.clock)
         if record.state not in _ENDED_RUNS and rerouting.divert(run_id, request):
             return False
@@ -236,17 +240,6 @@ class BackupStages:
         if ended:
             self._seal(run_id, request)
         return ended
-
-    def _leave_to_others(self, request: RunRequest) -> None:
-        """Leave a run that another worker reaches all places of, and this one does not."""
-        if self.reach is None:
-            return
-        addresses = [wanted.address for wanted in request.destinations]
-        whose = self.reach.whose(request, addresses)
-        if whose is Whose.OTHERS:
-            raise LeftToOthers
-        if whose is Whose.NOBODYS:
-            raise self.reach.refusal(request, addresses)
 
     def _seal(self, run_id: RunId, request: RunRequest) -> None:
         if request.kind is RunKind.BACKUP and self.runs.progress(run_id).items:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, upsert
 from dcmvault.catalogue.worker_tables import association_shares
-from dcmvault.catalogue.workers import server_time
+from dcmvault.catalogue.workers import database_time
 from dcmvault.ports.workers import SHARES_LEASE_S
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.
@@ -36,7 +36,7 @@ class AssociationsInDatabase:
         table = association_shares.c
         with self.database.write() as connection:
             self.database.lock_until_commit(connection, _ADVISORY_LOCK)
-            now = server_time(connection)
+            now = database_time(connection)
             rows = connection.execute(
                 sa.select(association_shares).where(table.limit_name == limit)
             ).all()

@@ -25,7 +25,7 @@ class WorkersInDatabase:
     def join(self, worker: WorkerIdentity, executor: str) -> None:
         """Write a worker down, or anew under another name of the durable engine."""
         with self.database.write() as connection:
-            now = server_time(connection)
+            now = database_time(connection)
             row = {
                 "id": worker.worker_id,
                 "name": worker.name,
@@ -51,7 +51,7 @@ class WorkersInDatabase:
             found = connection.execute(
                 sa.update(workers)
                 .where(workers.c.id == worker_id)
-                .values(beat_at=server_time(connection), doing=_as_json(doing))
+                .values(beat_at=database_time(connection), doing=_as_json(doing))
             )
         return found.rowcount == 1
 
@@ -64,11 +64,11 @@ class WorkersInDatabase:
         """List those that are there, by name and start."""
         query = sa.select(workers).order_by(workers.c.name, workers.c.started_at, workers.c.id)
         with self.database.read() as connection:
-            now = server_time(connection)
+            now = database_time(connection)
             return [_known(row, now) for row in connection.execute(query)]
 
 
-def server_time(connection: sa.Connection) -> datetime:
+def database_time(connection: sa.Connection) -> datetime:
     """Return the server's time of now, not that at which the transaction began."""
     now = connection.scalar(sa.select(sa.func.clock_timestamp()))
     assert isinstance(now, datetime)

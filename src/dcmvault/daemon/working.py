@@ -33,7 +33,11 @@ class Working:
             _log.error("the work stops: %s", error.message)
             self._tell(working=False)
             # Where others may go on with it, what is in flight ends first.
-            self._workplace.rest(0 if self._workplace.catalogue.workers is None else _GRACE_S)
+            is_shared = self._workplace.catalogue.workers is not None
+            self._workplace.rest(_GRACE_S if is_shared else 0)
+            if is_shared:
+                # A server that was away comes back, and then nothing is to be waited for.
+                return now + _LOOK
             raise
         self._tell(working=working)
         return now + _LOOK

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dbos import error as dbos_error
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import exc as sa_exc
 
 from dcmvault.engine.ledger import HASTY_POLL_S, Ledger
 from dcmvault.engine.names import destination_queue
@@ -77,7 +77,7 @@ class Binding:
 
         That is no end of it: the worker begins anew when it is back, and somebody goes on.
         """
-        if self._is_shared and isinstance(error, StateError | SQLAlchemyError):
+        if self._is_shared and _is_loss(error):
             _log.warning("the database cannot be reached (%s)", type(error).__name__)
             self.break_down()
             raise StageInterruption from error
@@ -87,7 +87,8 @@ class Binding:
         with self._changed:
             leaving, self._for_others = self._for_others, {}
         for workflow_id, queue in leaving.items():
-            self.ledger.put_back(workflow_id, queue)
+            if not self.ledger.ended([workflow_id]):
+                self.ledger.client.resume_workflows([workflow_id], queue_name=queue)
 
     def open_queue(self, destination_id: DestinationId) -> None:
         """Register a destination's queue if it is new, and have it looked at hastily from now."""
@@ -177,6 +178,16 @@ class Binding:
                 self.ended_in_all += 1
                 self.ended_in[queue] += 1
                 self._changed.notify_all()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Say whether an error, or what it came of, is that the database does not answer now."""
+    if isinstance(error, sa_exc.DBAPIError):
+        is_known = isinstance(error, sa_exc.OperationalError | sa_exc.InterfaceError)
+        return is_known or error.connection_invalidated
+    if isinstance(error, sa_exc.PendingRollbackError | sa_exc.TimeoutError):
+        return True
+    return error.__cause__ is not None and _is_loss(error.__cause__)
 
 
 _lock = threading.Lock()

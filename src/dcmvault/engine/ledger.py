@@ -195,11 +195,6 @@ class Ledger:
         for queue, workflow_ids in by_queue.items():
             self.client.resume_workflows(workflow_ids, queue_name=queue)
 
-    def put_back(self, workflow_id: str, queue: str) -> None:
-        """Put a workflow that nobody executes back on its queue, unless it ended meanwhile."""
-        if not self.ended([workflow_id]):
-            self.client.resume_workflows([workflow_id], queue_name=queue)
-
     def ended_runs(self, before: datetime, limit: int) -> Sequence[str]:
         """Name runs whose work ended before a time, in any way; the oldest first."""
         return [

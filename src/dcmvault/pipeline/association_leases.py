@@ -78,18 +78,15 @@ class AssociationLeases:
     def _look(self, one: _Shared) -> None:
         destination = one.destination
         slots = destination.slots
-        if slots.is_wanted:
-            one.idle_looks = 0
-        else:
-            one.idle_looks += 1
-            if one.idle_looks < _PATIENT_LOOKS and one.has_share:
-                pass
-            else:
-                if one.has_share:
-                    slots.grant(0)
-                    if not slots.is_wanted:
-                        self.shares.give_back(self.holder, destination.name)
-                        one.has_share = False
+        one.idle_looks = 0 if slots.is_wanted else one.idle_looks + 1
+        if not slots.is_wanted and not one.has_share:
+            return
+        if one.idle_looks >= _PATIENT_LOOKS:
+            slots.grant(0)
+            # Somebody may have taken one in this very moment.
+            if not slots.is_wanted:
+                self.shares.give_back(self.holder, destination.name)
+                one.has_share = False
                 return
         asked_s = time.monotonic()
         granted = self.shares.claim(destination.name, self.holder, slots.in_use, slots.most)

@@ -16,7 +16,9 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 # What an installation is made from: when one of these changes, it is made again.
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
-LINTED := src tests bench examples scripts scripts/golden_vaults scripts/peers tools
+# Extras whose dependencies are pinned with hashes for installations.
+SHIPPED_EXTRAS := age cloud pdf postgresql s3-lock sftp watch web
+LINTED := src tests bench examples scripts scripts/clean_install scripts/sbom scripts/golden_vaults scripts/peers tools
 
 .PHONY: demo
 demo: .venv/demo.stamp  ## the whole story on real studies: back up, verify, damage, detect, repair, report
@@ -62,21 +64,45 @@ nightly: .venv/dev.stamp  ## the long campaigns
 assets: $(VENV_PYTHON)  ## what the dashboard uses that is not ours, from npm, checked
 	@$(VENV_PYTHON) scripts/assets
 
+.PHONY: docs
+docs: .venv/dev.stamp  ## the documents as a site, build/docs/docs/index.html; a warning is an error
+	@$(VENV_PYTHON) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
+
+.PHONY: man
+man: .venv/dev.stamp  ## a manual page for each command, into man/
+	@$(VENV_PYTHON) -m scripts.man_pages
+
+.PHONY: package
+package: .venv/dev.stamp assets man  ## wheel and source distribution, with everything in them, into dist/
+	@$(VENV_PYTHON) -m hatchling build -d dist
+
+.PHONY: sbom
+sbom: .venv/dev.stamp  ## what a wheel brings along, as a bill of materials (CycloneDX), into dist/
+	@$(VENV_PYTHON) scripts/sbom dist/dcmvault.cdx.json
+
+.PHONY: clean-install
+clean-install: package  ## what was built, installed by pip into a fresh home and tried from end to end
+	@$(VENV_PYTHON) scripts/clean_install --wheel dist/dcmvault-*.whl </dev/null
+
 .PHONY: screenshots
-screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture, into screenshots/
-	@$(VENV_PYTHON) scripts/screenshots </dev/null
+screenshots: .venv/dev.stamp assets  ## every page of the dashboard as a picture (DOCUMENTS=1: also those in docs/images)
+	@$(VENV_PYTHON) scripts/screenshots $(if $(DOCUMENTS),--documents) </dev/null
 
 .PHONY: pins
-pins: python  ## resolve the dependencies anew into constraints.txt
+pins: python  ## resolve the dependencies anew: constraints.txt, and requirements.txt with hashes
 	@rm -rf .cache/pins && "$(PYTHON)" -m venv .cache/pins
-	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet '.[dev]'
+	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
 	@{ echo "# Versions that are known to work together; made by 'make pins'."; \
-		.cache/pins/bin/python -m pip freeze --exclude dcmvault; } > constraints.txt
+		.cache/pins/bin/python -m pip freeze --exclude dcmvault --exclude-editable; } > constraints.txt
+	@.cache/pins/bin/python -m pip --disable-pip-version-check install --quiet uv
+	@.cache/pins/bin/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+		$(foreach extra,$(SHIPPED_EXTRAS),--extra $(extra)) --generate-hashes --constraint constraints.txt \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements.txt
 	@rm -rf .cache/pins
 
 .PHONY: clean
 clean:  ## remove everything that the other targets made
-	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist screenshots src/dcmvault/web/assets/vendor
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist man screenshots src/dcmvault/web/assets/vendor
 	@find src tests bench examples scripts tools -name __pycache__ -prune -exec rm -rf {} +
 	@find src -name '*.mo' -delete
 

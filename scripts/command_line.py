@@ -47,19 +47,20 @@ def render() -> str:
         "",
         *_options(group),
     ]
-    for path, command in _leaves(group, ("dcmvault",)):
+    for path, command in leaves(group, ("dcmvault",)):
         lines += ["", f"## {' '.join(path)}", "", *_command(path, command)]
     return "\n".join(lines) + "\n"
 
 
-def _leaves(
+def leaves(
     group: click.Group, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command that does something, with the words by which it is called."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):
-            yield from _leaves(command, (*path, name))
+            yield from leaves(command, (*path, name))
         elif command is not None:
             yield (*path, name), command
 

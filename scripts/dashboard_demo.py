@@ -39,7 +39,7 @@ key_file = "{folder}/vault.key"
 [destinations.copies]
 address = "{folder}/copies"
 [destinations.pacs]
-address = "dicom://PACS@127.0.0.1:{nobody}?calling=DCMVAULT"
+address = "dicom://PACS@127.0.0.1:{pacs_port}?calling=DCMVAULT"
 [plans.nightly]
 sources = ["workstation"]
 destinations = ["vault", "copies"]
@@ -83,8 +83,11 @@ def _run(home: Path, *arguments: str) -> int:
     ).returncode
 
 
-def lay_out(folder: Path, files: Sequence[Path]) -> Path:
-    """Put studies, an empty vault and a configuration into a folder; return the state folder."""
+def lay_out(folder: Path, files: Sequence[Path], pacs_port: int = 0) -> Path:
+    """Put studies, an empty vault and a configuration into a folder; return the state folder.
+
+    Without a port the PACS is one that does not answer.
+    """
     home = folder / "state"
     for name in ("state", "studies", "copies"):
         (folder / name).mkdir(parents=True)
@@ -94,9 +97,7 @@ def lay_out(folder: Path, files: Sequence[Path]) -> Path:
     key = folder / "vault.key"
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        nobody = taken.getsockname()[1]
-    text = _CONFIGURATION.format(folder=folder, nobody=nobody)
+    text = _CONFIGURATION.format(folder=folder, pacs_port=pacs_port or nobody())
     (home / "config.toml").write_text(text, encoding="utf-8")
     if _run(home, "vault", "init", "vault", "--key-file", str(key)):
         message = "the vault could not be made"
@@ -104,25 +105,41 @@ def lay_out(folder: Path, files: Sequence[Path]) -> Path:
     return home
 
 
+def nobody() -> int:
+    """Return a port at which nobody listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
 @contextmanager
-def dashboard(folder: Path, files: Sequence[Path]) -> Iterator[Dashboard]:
-    """Run a daemon in an empty folder: these files are backed up, and a PACS is away."""
-    home = lay_out(folder, files)
+def dashboard(folder: Path, files: Sequence[Path], *, pacs_port: int = 0) -> Iterator[Dashboard]:
+    """Run a daemon in an empty folder: these files are backed up, also to a PACS, if it is there.
+
+    Without a port the PACS is away.
+    """
+    home = lay_out(folder, files, pacs_port)
+    with serving(home, folder) as told:
+        board = Dashboard(told["address"], told["token"], home, folder)
+        for plan in ("nightly", "to-the-pacs"):
+            run_plan(board, plan)
+        yield board
+
+
+@contextmanager
+def serving(home: Path, folder: Path) -> Iterator[Mapping[str, str]]:
+    """Run a daemon whose person lives in `folder`; yield what it tells."""
     with subprocess.Popen(
         [sys.executable, "-m", "dcmvault", "serve", "--web-port", "0", "--json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
-        env=_environment(home),
+        env={**_environment(home), "HOME": str(folder)},
     ) as process:
         try:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            board = Dashboard(told["address"], told["token"], home, folder)
-            for plan in ("nightly", "to-the-pacs"):
-                _run_plan(board, plan)
-            yield board
+            yield json.loads(process.stdout.readline())
         finally:
             process.terminate()
             try:
@@ -132,13 +149,18 @@ def dashboard(folder: Path, files: Sequence[Path]) -> Iterator[Dashboard]:
                 process.communicate()
 
 
-def _run_plan(board: Dashboard, plan: str) -> None:
+def run_plan(board: Dashboard, plan: str) -> None:
     """Have a plan run, and wait until it ended."""
-    run = _asked(board, f"/api/plans/{plan}/runs", b"")["runs"][0]["run"]
+    _asked(board, f"/api/plans/{plan}/runs", b"")
+    wait_for_runs(board)
+
+
+def wait_for_runs(board: Dashboard) -> None:
+    """Wait until every run that was begun has ended."""
     deadline = time.monotonic() + _GENEROUS_S
-    while _asked(board, f"/api/runs/{run}")["run"]["finished_at"] is None:
+    while any(one["finished_at"] is None for one in _asked(board, "/api/runs")["runs"]):
         if time.monotonic() > deadline:
-            message = f"the plan {plan} does not end"
+            message = "the runs do not end"
             raise RuntimeError(message)
         time.sleep(0.2)
 
@@ -171,14 +193,18 @@ def look(
     width: int = 1280,
     height: int = 850,
     has_scripts: bool = True,
+    may_see: bool = True,
 ) -> BrowserContext:
-    """Open a window of its own that may see everything; the caller closes it."""
+    """Open a window of its own; the caller closes it.
+
+    It may see everything, or is somebody's who has to log in.
+    """
     context = running.new_context(
         base_url=board.address,
         locale=language,
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": width, "height": height},
-        extra_http_headers={"Authorization": f"Bearer {board.token}"},
+        extra_http_headers={"Authorization": f"Bearer {board.token}"} if may_see else {},
         reduced_motion="reduce",
         java_script_enabled=has_scripts,
     )
@@ -194,7 +220,8 @@ def axe(page: Page) -> list[str]:
     if not _AXE.is_file():
         message = "axe is not there. Fetch it once: make assets"
         raise RuntimeError(message)
-    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(_AXE.read_text(encoding="utf-8"))
     found: Mapping[str, Sequence[Mapping[str, object]]] = page.evaluate(
         "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
     )

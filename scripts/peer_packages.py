@@ -125,6 +125,7 @@ PACKAGES = (
     PeerPackage("strace", _program("strace")),
     PeerPackage("tshark", _program("tshark")),
     PeerPackage("libxml2-utils", _program("xmllint")),
+    PeerPackage("groff-base", _program("groff")),
     PeerPackage("rsyslog", _program("rsyslogd")),
     PeerPackage("rsyslog-openssl", lambda: find_rsyslog_module("lmnsd_ossl")),
     PeerPackage("chromium", find_chromium),

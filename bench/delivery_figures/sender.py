@@ -60,13 +60,14 @@ def send(
 
     began, cpu = time.perf_counter(), time.process_time()
     lanes: Lanes[None] = Lanes(open_delivery, gate, threading.Event())
-    failed = 0
+    failed: list[object] = []
     for delivered in lanes.deliver(Files(len(entries), files())):
-        failed += not isinstance(delivered.came, Receipt)
+        if not isinstance(delivered.came, Receipt):
+            failed.append(delivered.came)
     destination.close_idle()
     wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     if failed:
-        raise SystemExit(f"{failed} of {len(entries)} instances were not sent")
+        raise SystemExit(f"{len(failed)} of {len(entries)} instances were not sent: {failed[0]!r}")
     return {
         "wall_s": wall_s,
         "cpu_s": cpu_s,

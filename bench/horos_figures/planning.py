@@ -41,6 +41,7 @@ def plan(state: Path, library: Path, target: Path) -> dict[str, float]:
         snapshots=catalogue.snapshots,
         meter=catalogue.statistics,
         reverification=catalogue.reverification,
+        exclusions=catalogue.exclusions,
         facts=catalogue.study_facts,
         routes=catalogue.routes,
         classifier=Classifier,

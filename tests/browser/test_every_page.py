@@ -3,45 +3,102 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from scripts.dashboard_demo import Dashboard, axe
+from scripts.page_defects import defects
 from tests.browser.conftest import OpenPage
+from tests.browser.every_page import (
+    DOCUMENTS,
+    FORMS,
+    NO_PAGES,
+    addresses,
+    before_a_login,
+    first_password,
+    link_for,
+    registered,
+)
 
 pytestmark = pytest.mark.peers
 
-#: Pages that no navigation leads to.
-REPORT = "/runs/reports?since=2026-01-01"
-BESIDE = ("/schedules/plans/nightly", "/schedules/suggestions", REPORT, "/nowhere")
 #: Bytes that a page may cost whoever sees it for the first time.
 FIRST_LOAD = 300_000
 
 
-def _paths(page: Page) -> list[str]:
-    """List the pages of the navigation, one run, and a page that is not there."""
-    links = page.locator(".side a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
-    page.goto("/runs?show=short")
-    run = page.locator("main .row-link").first.get_attribute("href")
-    assert run is not None
-    return [*links, run, *BESIDE]
+#: Pages of who is not let in yet.
+_WITHOUT_LOGIN = {"/login": "/login", "/login/code": "/login/code"}
+_WIDE, _NARROW = 1280, 320
 
 
-@pytest.mark.parametrize(
-    ("language", "theme", "width"),
-    [("en", "light", 1280), ("pt-BR", "dark", 1280), ("pt-BR", "light", 360), ("en", "dark", 320)],
-)
+@pytest.fixture(scope="module")
+def pages(board: Dashboard) -> dict[str, str]:
+    """An address for each page that a route is for."""
+    return addresses(board)
+
+
+def test_no_page_is_forgotten(pages: dict[str, str]) -> None:
+    """Whoever adds a page says where the tests find it, or why it is none."""
+    others = {*_WITHOUT_LOGIN, "/welcome/{token}", "/account"}
+    assert registered() == set(pages) | NO_PAGES | others
+
+
+def _hold(page: Page, language: str, path: str = "") -> None:
+    """Hold a page against what holds for all, wide and light, then narrow and dark."""
+    where = path or page.url
+    assert page.locator("html").get_attribute("lang") == language, where
+    assert page.locator("h1").count() == 1, where
+    for width, theme in ((_WIDE, "light"), (_NARROW, "dark")):
+        page.set_viewport_size({"width": width, "height": 850})
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert axe(page) == [], (where, theme)
+        assert defects(page) == [], (where, width)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
 def test_every_page_can_be_used_by_everybody(
-    open_page: OpenPage, language: str, theme: str, width: int
+    open_page: OpenPage, pages: dict[str, str], language: str
 ) -> None:
-    """Nothing serious for axe, nothing wider than the window, no programmer's word for nothing."""
-    page = open_page("/", language=language, theme=theme, width=width)
-    for path in _paths(page):
+    """Nothing serious for axe; nothing overlaps, overflows, is clipped or says “None”."""
+    page = open_page("/", language=language)
+    for route, path in (*pages.items(), ("", "/nowhere")):
+        if route in DOCUMENTS:
+            document = page.context.request.get(path, headers={"Accept-Language": language}).text()
+            page.goto("about:blank")
+            page.set_content(document)
+        else:
+            page.goto(path)
+        _hold(page, language, path)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+def test_every_answer_to_a_form_can_be_used_by_everybody(
+    open_page: OpenPage, language: str
+) -> None:
+    page = open_page("/", language=language)
+    for action, path in FORMS.items():
         page.goto(path)
-        assert page.locator("html").get_attribute("lang") == language
-        assert page.locator("h1").count() == 1, path
-        assert axe(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        words = set(page.locator("body").inner_text().split())
-        assert not {"None", "undefined", "NaN"} & words, path
+        page.locator(f"form[action='{action}'] button").first.click()
+        page.wait_for_url(f"**{action}")
+        page.wait_for_load_state("load")
+        _hold(page, language)
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR"])
+def test_pages_before_and_behind_a_login_can_be_used_by_everybody(
+    board: Dashboard, chromium: Browser, language: str
+) -> None:
+    with before_a_login(chromium, board, locale=language, reduced_motion="reduce") as page:
+        link = link_for(board, f"somebody-{language.lower()}")
+        for path in (*_WITHOUT_LOGIN.values(), link):
+            page.goto(path)
+            _hold(page, language)
+        first_password(page, link)
+        page.goto("/account")
+        _hold(page, language)
+        page.locator("form[action='/account/codes'] button").first.click()
+        page.wait_for_url("**/account/codes")
+        _hold(page, language)
+        page.goto(link)
+        _hold(page, language)
 
 
 def test_a_first_visit_costs_little(open_page: OpenPage) -> None:
@@ -147,3 +204,30 @@ def test_what_is_opened_stays_open_while_the_page_is_brought_up_to_date(
     with page.expect_response(lambda one: one.request.headers.get("hx-request") == "true"):
         page.evaluate("htmx.trigger('[hx-trigger]', 'sse:run')")
     expect(details).to_have_attribute("open", "")
+
+
+def test_what_no_page_may_do_is_found(open_page: OpenPage) -> None:
+    """The measure itself is measured: each defect is put into a page, and named."""
+    page = open_page("/login")
+    assert defects(page) == []
+    page.evaluate(
+        """() => {
+          const put = (words, style) => {
+            const one = document.createElement('button');
+            one.textContent = words;
+            one.className = 'button';
+            Object.assign(one.style, style);
+            document.querySelector('main').append(one);
+          };
+          put('over', {position: 'absolute', left: '300px', top: '500px'});
+          put('lap', {position: 'absolute', left: '310px', top: '505px'});
+          put('much too long', {width: '30px', whiteSpace: 'nowrap', overflow: 'hidden'});
+          put('None', {position: 'absolute', left: '2000px', top: '0'});
+        }"""
+    )
+    assert defects(page) == [
+        'clipped: "much too long"',
+        'overlapping: "over" and "lap"',
+        "wider than the window",
+        "says None",
+    ]

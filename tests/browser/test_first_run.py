@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from scripts.dashboard_demo import axe
 from scripts.peer_processes import Orthanc
 from tests.browser.conftest import OpenPage
+from tests.browser.story_world import GENEROUS_MS, asked, daemon, ended, make_account
 
 from dcmvault.testing.dicom_files import make_study
 
 pytestmark = pytest.mark.peers
 
-_GENEROUS_S = 180.0
 _WORDS = "a passphrase to be kept"
-
-
-@contextmanager
-def _daemon(home: Path) -> Iterator[Mapping[str, Any]]:
-    """Run a daemon that nobody has been to; yield what it tells."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "dcmvault", "serve", "--web-port", "0", "--json"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        env={**os.environ, "DCMVAULT_HOME": str(home), "HOME": str(home), "NO_COLOR": "1"},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=_GENEROUS_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-
-
-def _asked(told: Mapping[str, Any], path: str) -> Any:
-    headers = {"Authorization": f"Bearer {told['token']}"}
-    request = urllib.request.Request(told["address"] + path, headers=headers)
-    with urllib.request.urlopen(request, timeout=_GENEROUS_S) as answer:
-        return json.load(answer)
-
-
-def _ended(told: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
-    """Wait until so many runs ended."""
-    deadline = time.monotonic() + _GENEROUS_S
-    while time.monotonic() < deadline:
-        runs: list[Mapping[str, Any]] = _asked(told, "/api/runs")["runs"]
-        if len(runs) >= count and all(one["finished_at"] for one in runs):
-            return runs
-        time.sleep(0.3)
-    pytest.fail("the runs do not end")
 
 
 def _press(page: Page, form: str, **typed: str) -> None:
@@ -83,18 +33,13 @@ def test_from_nothing_to_a_first_proven_backup(
 ) -> None:
     """On a phone's screen: a folder goes to a real Orthanc, and proven to a vault that is made."""
     make_study(tmp_path / "studies", key="first", instances=3)
-    with _daemon(tmp_path / "home") as told:
+    with daemon(tmp_path / "home") as told:
         context = chromium.new_context(
             base_url=told["address"], locale="en", viewport={"width": width, "height": 760}
         )
-        context.set_default_timeout(_GENEROUS_S * 1000)
+        context.set_default_timeout(GENEROUS_MS)
         page = context.new_page()
-        page.goto(told["first_link"])
-        page.fill("[name=name]", "ana")
-        for field in ("password", "again"):
-            page.fill(f"[name={field}]", "correct horse battery staple")
-        page.locator("main form button").click()
-        page.wait_for_url("**/wizard/language")
+        make_account(page, told)
         page.locator("main form button").click()
         page.wait_for_url("**/wizard/studies")
         _press(page, "form:has([value='address'])", address=str(tmp_path / "studies"))
@@ -130,11 +75,11 @@ def test_from_nothing_to_a_first_proven_backup(
         expect(page.locator("#expectation b").first).to_have_text("1")
         page.get_by_role("button", name="Start all").click()
         page.wait_for_url("**/runs")
-        (run,) = _ended(told, 1)
+        (run,) = ended(told, 1)
         assert len(orthanc.instances()) == 3
-        summary = _asked(told, f"/api/runs/{run['run']}")["summary"]
+        summary = asked(told, f"/api/runs/{run['run']}")["summary"]
         assert summary["exit_status"] == 0
-        sources = _asked(told, "/api/status")["sources"]
+        sources = asked(told, "/api/status")["sources"]
         places = {one["name"]: one for one in sources[0]["destinations"]}
         vault = places[f"vault:{tmp_path / 'vault'}"]
         assert vault["by_level"] == {"proven": 3}

@@ -164,6 +164,7 @@ class Flow:
             runs=cast(Any, death.guard(catalogue.runs)),
             snapshots=cast(Any, death.guard(catalogue.snapshots)),
             reverification=catalogue.reverification,
+            exclusions=catalogue.exclusions,
             facts=catalogue.study_facts,
             routes=cast(Any, death.guard(catalogue.routes)),
             classifier=Classifier,

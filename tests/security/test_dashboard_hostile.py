@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+import socket
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pydicom
 import pytest
@@ -226,3 +228,69 @@ def test_no_form_leads_elsewhere(browser: Browser, where: str) -> None:
         answer = browser.post(path, {"here": where, "theme": "light"})
         assert (answer.status, answer.header("location")) == (303, "/"), path
     assert browser.post("/patients/reveal", {"here": "/"}).status == 303
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8765", "6.6.6.6", "[::1]:9", "localhost"])
+def test_no_answer_leads_to_where_the_host_header_says(browser: Browser, host: str) -> None:
+    """Any address is a name of ours, so that none of them may stand in an answer."""
+    for path in (
+        "/runs/",
+        "/api/runs/",
+        "/studies/",
+        "/account/",
+        "/wizard",
+        "//runs",
+        "/runs/latest",
+    ):
+        answer = browser.get(path, {"Host": host})
+        assert answer.status < 500, path
+        where = answer.header("location")
+        assert where == "" or (where.startswith("/") and not where.startswith("//")), (path, where)
+        assert host not in answer.text, path
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"theme=dark&here=/", 303),
+        (b"&".join(b"a%d=1" % number for number in range(250)), 422),
+        (b"theme=" + b"x" * 70_000, 413),
+        (b"\xff\xfe=1", 422),
+        (b"%ff=%fe&theme=%00", 303),
+        (b"", 303),
+    ],
+)
+def test_forms_have_limits(browser: Browser, body: bytes, status: int) -> None:
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Sec-Fetch-Site": "same-origin",
+        "X-CSRF-Token": browser.csrf,
+    }
+    assert browser.ask("POST", "/appearance", body, headers).status == status
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_only_administrators_have_an_address_tried(
+    dashboard: Dashboard, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSRF: whatever a form of others names, no connection begins."""
+    tried: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **_more: tried.append(asked))
+    monkeypatch.setattr(socket.socket, "connect", lambda _socket, to: tried.append(to))
+    someone = dashboard.logged_in(role)
+    for place in ("dicom://PACS@10.0.0.1:104", "dicomweb+http://10.0.0.1/x", "vault:s3://bucket"):
+        forms: tuple[tuple[str, dict[str, str]], ...] = (
+            ("/trial", {"role": "destination", "name": place}),
+            ("/trial", {"role": "source", "name": place}),
+            ("/compare/start", {"a": ":other", "a_typed": place, "b": "copies"}),
+            ("/compare/start", {"a": place, "b": "copies"}),
+            ("/restore/check", {"from": place, "from_typed": place, "source": place}),
+            ("/vault/look", {"vault": place}),
+            ("/restore/drill", {"vault": place, "count": "1"}),
+            (f"/destinations/{quote(place, safe='')}/try", {}),
+            ("/settings/told", {"name": place}),
+            ("/wizard/copies/add", {"kind": "other", "address": place}),
+        )
+        for path, fields in forms:
+            assert 400 <= someone.post(path, fields).status < 500, (path, fields)
+    assert tried == []

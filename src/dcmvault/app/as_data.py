@@ -20,6 +20,7 @@ def source_data(view: SourceView) -> dict[str, object]:
         "studies": source.studies,
         "instances": source.instances,
         "bytes": source.bytes,
+        "studies_excluded": view.excluded,
         "last_seen_at": _time(source.last_seen_at),
         "destinations": [
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dcmvault.app.auditing import Auditing
 from dcmvault.config.differences import changed_keys, waiting_for_restart
-from dcmvault.config.editing import Edit
+from dcmvault.config.editing import Edit, tables_text
 from dcmvault.config.load import settings_of
 from dcmvault.config.places import config_path
 from dcmvault.config.saving import Change, make_change, read_configuration, save_change
@@ -41,6 +41,11 @@ def current_digest(home: Path) -> str:
 def propose_change(home: Path, edits: Sequence[Edit]) -> ProposedChange:
     """Say what edits would do; ConfigurationError where the result would be wrong."""
     return _proposed(make_change(read_configuration(config_path(home)), edits))
+
+
+def tables_written(home: Path, name: str) -> str:
+    """Return the tables of a name as the file has them, with their comments; empty for none."""
+    return tables_text(read_configuration(config_path(home)).text, name)
 
 
 def save_configuration(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from math import ceil
 
 from dcmvault.app.accounts import normal_name
@@ -24,6 +24,8 @@ from dcmvault.ports.clock import Clock
 
 #: Who tried, where the name is unknown: people type passwords there.
 _UNKNOWN = "unknown"
+#: Bits of an IPv6 address that its owner does not choose.
+_NETWORK_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,14 @@ class LoginDesk:
         passwords: Passwords,
         clock: Clock,
         auditing: Callable[[Actor], Auditing],
+        throttle: LoginThrottle,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
         self._passwords = passwords
         self._clock = clock
         self._auditing = auditing
-        self._throttle = LoginThrottle()
+        self._throttle = throttle
 
     def by_password(self, name: str, password: str, asking: Asking) -> Entered:
         """Begin a session; LoginError where that must not be, LoginWaitError for now."""
@@ -155,12 +158,10 @@ class LoginDesk:
     def _counted(self, name: str, kept: KeptAccount | None, asking: Asking) -> list[Counted]:
         if kept is not None and _is_device_of(kept, asking.device):
             return [(Scope.DEVICE, asking.device)]
-        # What was typed may be a password; nor does its length matter.
-        typed = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-        return [(Scope.ACCOUNT, typed), (Scope.ADDRESS, asking.address)]
+        return [(Scope.ACCOUNT, name), (Scope.ADDRESS, _network_of(asking.address))]
 
     def _wait(self, counted: list[Counted]) -> None:
-        wait = ceil(self._throttle.attempt(counted, self._clock.now()))
+        wait = ceil(self._throttle.attempt(counted))
         if wait:
             raise LoginWaitError(
                 ngettext(
@@ -182,6 +183,17 @@ class LoginDesk:
         outcome = AuditOutcome.MINOR_FAILURE if failed else AuditOutcome.SUCCESS
         auditing = self._auditing(Actor(ActorKind.WEB, name, address))
         auditing.note(kind, outcome, details={"how": how})
+
+
+def _network_of(address: str) -> str:
+    """Return what one machine cannot leave: its address, of IPv6 the network (RFC 7421)."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4 or found.ipv4_mapped is not None:
+        return str(found)
+    return str(ip_network((found, _NETWORK_BITS), strict=False))
 
 
 def _device_of(kept: KeptAccount) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dcmvault.app.alert_ends import with_reasons
 from dcmvault.app.at_destinations import LastProbe
+from dcmvault.app.known_status import known_status
 from dcmvault.app.lateness import expectations
 from dcmvault.app.monitoring import apply, thresholds_of
 from dcmvault.app.names import Names
-from dcmvault.app.status import status
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.settings import Settings
 from dcmvault.errors import DcmvaultError
@@ -134,7 +134,7 @@ def _debts(workplace: Workplace) -> Iterator[Observation]:
         return  # and nothing is counted, which takes a while where there is much
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     owed: dict[str, Counter[str]] = {}
-    for view in status(workplace):
+    for view in known_status(workplace).views:
         for one in view.coverage:
             evidence = view.evidence[one.destination]
             if evidence.oldest_s:

@@ -11,9 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from dcmvault import __version__
+from dcmvault.app.known_status import known_status
 from dcmvault.app.monitoring import disk_paths, places_written_to
 from dcmvault.app.names import Names
-from dcmvault.app.status import SourceView, status
+from dcmvault.app.status import SourceView
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.app.workers import workers
 from dcmvault.model.alert import Alert, SubjectKind
@@ -136,9 +137,10 @@ def _add_sample(values: _Values, sample: Sample) -> None:
 def _of_protection(workplace: Workplace, now: datetime) -> _Values:
     names = Names(workplace.settings, workplace.catalogue.status.destinations)
     values: _Values = defaultdict(list)
-    for view in status(workplace):
+    for view in known_status(workplace).views:
         source = names.source(view.source.name, view.source.source_id)
         values["dcmvault_source_studies"].append(((source,), float(view.source.studies)))
+        values["dcmvault_excluded_studies"].append(((source,), float(view.excluded)))
         values["dcmvault_source_instances"].append(((source,), float(view.source.instances)))
         end = workplace.catalogue.notices.latest_end(view.source.name, (), good=True)
         if end is not None:

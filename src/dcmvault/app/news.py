@@ -9,8 +9,9 @@ from datetime import datetime, tzinfo
 from dcmvault.app.alert_news import AlertReporter
 from dcmvault.app.announcing import Announcer
 from dcmvault.app.digests import Digests
+from dcmvault.app.known_status import known_status
 from dcmvault.app.messages import MessageWriter
-from dcmvault.app.status import latest_drills, status
+from dcmvault.app.status import latest_drills
 from dcmvault.app.telling import BuildNotifier, Teller
 from dcmvault.app.wiring.notifiers import build_notifier
 from dcmvault.app.wiring.workplace import Workplace
@@ -83,7 +84,7 @@ def well_being(workplace: Workplace) -> Mapping[str, object]:
     return {
         "debt_studies": sum(
             evidence.debt.studies
-            for view in status(workplace)
+            for view in known_status(workplace).views
             for evidence in view.evidence.values()
         ),
         "last_drill": max(drills).isoformat() if drills else None,

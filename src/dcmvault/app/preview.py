@@ -12,7 +12,7 @@ from dcmvault.app.study_choice import ExplainedStudy, StudyChoice
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import SourceId
-from dcmvault.model.plan import PlanItem, RunRequest
+from dcmvault.model.plan import PlanItem, RunKind, RunRequest
 from dcmvault.pipeline.selection import remarks_of, select_from
 
 
@@ -74,6 +74,7 @@ def preview(workplace: Workplace, request: RunRequest, *, explain: bool = False)
         catalogue.study_facts,
         catalogue.routes,
         catalogue.reverification,
+        catalogue.exclusions,
         workplace.destination,
         workplace.classifier,
         workplace.clock,
@@ -88,13 +89,14 @@ def preview(workplace: Workplace, request: RunRequest, *, explain: bool = False)
     def items() -> Iterator[tuple[str, PlanItem]]:
         yield from _items(workplace, request, source_id, choice)
 
+    left_out = planning.left_out(source_id, request) if request.kind is RunKind.BACKUP else []
     destinations, studies = _counted(request, items, held)
     return Preview(
         destinations=destinations,
         studies=studies,
         unreadable=counts.unreadable,
         not_dicom=counts.not_dicom,
-        warnings=(*remarks_of(source).warnings, *choice.remarks()),
+        warnings=(*remarks_of(source).warnings, *choice.remarks(), *left_out),
         items=items,
         explained=tuple(choice.explained_in_order(explained)),
     )

@@ -20,6 +20,7 @@ from dcmvault.pipeline.reverification import choose_oldest
 from dcmvault.ports.catalogue import PlanCatalogue
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.destination import Destination, Probes
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.source import MarksStudies, Source
 from dcmvault.ports.strategy import RouteBook, StudyFactsCatalogue
@@ -46,6 +47,7 @@ class RunPlanning:
     facts: StudyFactsCatalogue
     routes: RouteBook
     reverification: ReverificationCatalogue
+    exclusions: ExclusionBook
     open_destination: Callable[[str], Destination]
     #: Makes the classifier that is in force now.
     classifier: Callable[[], Classifier]
@@ -91,7 +93,14 @@ class RunPlanning:
         if choice is not None:
             choice.record_routes()
             planned.remarks += choice.remarks()
+        if request.kind is RunKind.BACKUP:
+            planned.remarks += self.left_out(source_id, request)
         return planned
+
+    def left_out(self, source_id: SourceId, request: RunRequest) -> list[str]:
+        """Say how many studies are not backed up because somebody left them out."""
+        count = self.exclusions.left_out(source_id, request.selection)
+        return [f"studies that are excluded from backups, and left out: {count:,}"] if count else []
 
     def choice(
         self,

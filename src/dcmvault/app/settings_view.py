@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from dcmvault.config.editing import AddTable, Edit, RemoveKey, SetKey
+from dcmvault.config.editing import AddTable, Edit, PutTables, RemoveKey, SetKey
 from dcmvault.config.effective import AGEING, effective
 from dcmvault.config.places import config_path
 from dcmvault.config.plans import LEVEL_WORDS
@@ -191,6 +191,8 @@ def edits_as_data(edits: Sequence[Edit]) -> list[list[Any]]:
     for edit in edits:
         if isinstance(edit, SetKey):
             data.append(["set", list(edit.path), edit.value])
+        elif isinstance(edit, PutTables):
+            data.append(["put", list(edit.path), edit.text])
         elif isinstance(edit, AddTable):
             data.append(["add", list(edit.path), dict(edit.values)])
         else:
@@ -217,6 +219,8 @@ def _edits(data: object) -> Iterator[Edit]:
             yield RemoveKey(path)
         elif what == "set":
             yield SetKey(path, values[0])
+        elif what == "put" and isinstance(values[0], str):
+            yield PutTables(path, values[0])
         elif what == "add" and isinstance(values[0], dict):
             yield AddTable(path, values[0])
         else:

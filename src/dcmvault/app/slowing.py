@@ -59,7 +59,11 @@ def slow_rate(
     workplace: Workplace, destination: str, destination_id: DestinationId, now: datetime
 ) -> float:
     """Return the bytes per second that are slow for a destination."""
-    section = workplace.settings.destination(destination).section
+    names = Names(workplace.settings, workplace.catalogue.status.destinations)
+    # Who names it by its address means the configured one, with its limit.
+    name = names.destination(destination_id)
+    known = name in workplace.settings.destinations
+    section = workplace.settings.destination(name if known else destination).section
     limits = [
         table.rate_at(now.astimezone())
         for table in (
@@ -69,8 +73,7 @@ def slow_rate(
     ]
     usual = min((rate for rate in limits if rate), default=None)
     if usual is None:
-        names = Names(workplace.settings, workplace.catalogue.status.destinations)
-        subject = Subject(SubjectKind.DESTINATION, names.destination(destination_id))
+        subject = Subject(SubjectKind.DESTINATION, name)
         past = workplace.catalogue.samples.samples(60, now - _PAST, now, subject)
         usual = max((one.figures.get(Figure.BYTES_PER_S, 0.0) for one in past), default=0.0)
     return max(usual / _PART if usual else _UNKNOWN, _LEAST)

@@ -48,6 +48,7 @@ from dcmvault.ports.destination import (
     Snapshots,
     TakesSeveral,
 )
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.queue import StageInterruption
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.signs import SignBook
@@ -103,6 +104,7 @@ class BackupStages:
     runs: RunCatalogue
     snapshots: SnapshotWitness
     reverification: ReverificationCatalogue
+    exclusions: ExclusionBook
     facts: StudyFactsCatalogue
     routes: RouteBook
     #: Makes the classifier that is in force now.
@@ -320,6 +322,7 @@ class BackupStages:
             self.facts,
             self.routes,
             self.reverification,
+            self.exclusions,
             self.open_destination,
             self.classifier,
             self.clock,

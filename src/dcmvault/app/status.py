@@ -37,6 +37,8 @@ class SourceView:
     coverage: tuple[CoverageStatus, ...]
     #: By the destination's address.
     evidence: Mapping[str, EvidenceView]
+    #: Its studies that are excluded from backups; they are in no count of coverage.
+    excluded: int = 0
 
 
 def status(workplace: Workplace) -> list[SourceView]:
@@ -48,17 +50,16 @@ def status(workplace: Workplace) -> list[SourceView]:
 def _view(workplace: Workplace, source: SourceStatus) -> SourceView:
     coverage = tuple(workplace.catalogue.status.coverage(source.source_id))
     return SourceView(
-        source, coverage, {one.destination: _evidence(workplace, one) for one in coverage}
+        source,
+        coverage,
+        {one.destination: _evidence(workplace, one) for one in coverage},
+        workplace.catalogue.exclusions.left_out(source.source_id),
     )
 
 
 def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
     """Look at the evidence by what the configuration says of the destination."""
-    configured = workplace.settings.configured(coverage.destination)
-    level = configured.level if configured is not None else None
-    if level is None:
-        level = default_level(workplace.destination_section(coverage.destination))
-    oldest_s = configured.oldest_s if configured is not None else 0
+    level, oldest_s = evidence_asked(workplace, coverage.destination)
     now = workplace.clock.now()
     fresh_since = now - timedelta(seconds=oldest_s) if oldest_s else None
     ages = workplace.catalogue.reverification
@@ -68,6 +69,15 @@ def _evidence(workplace: Workplace, coverage: CoverageStatus) -> EvidenceView:
         ages.debt(coverage.source_id, coverage.destination_id, level, fresh_since, now),
         ages.facts(coverage.source_id, coverage.destination_id),
     )
+
+
+def evidence_asked(workplace: Workplace, destination: str) -> tuple[Level, int]:
+    """Return which evidence of copies is asked for, and how old it may be (s; 0: however old)."""
+    configured = workplace.settings.configured(destination)
+    level = configured.level if configured is not None else None
+    if level is None:
+        level = default_level(workplace.destination_section(destination))
+    return level, configured.oldest_s if configured is not None else 0
 
 
 def recent_drills(workplace: Workplace, most: int) -> list[Drill]:

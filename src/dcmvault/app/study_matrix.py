@@ -1,4 +1,4 @@
-"""The studies page: the matrix by pages, what can be chosen, saved views, CSV."""
+"""The studies page: the matrix by pages, what can be chosen, and all of it as a file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from datetime import datetime, timedelta
 
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.config.readable import as_source
-from dcmvault.errors import UsageError
-from dcmvault.i18n import gettext as _
 from dcmvault.model.study_matrix import (
-    SavedView,
     StudyOrder,
     StudyPage,
     StudyPlace,
     StudyQuery,
 )
 from dcmvault.reports.studies_csv import render_lines
+from dcmvault.reports.studies_json import render_json
 
 _LARGEST_PAGE = 200
 #: Between looks for what changed: while much waits, and while little does.
@@ -95,26 +93,17 @@ def studies_csv(
     return render_lines(found, destinations, patients=patients)
 
 
-def saved_views(workplace: Workplace, account: str) -> list[SavedView]:
-    """List an account's saved views."""
-    return workplace.catalogue.views.views(account)
-
-
-def save_view(workplace: Workplace, view: SavedView) -> None:
-    """Save a view, over one of the same name; UsageError for one without a name, or too many."""
-    if not view.name.strip():
-        raise UsageError(_("The view has no name."), hint=_("Give it a name."))
-    try:
-        workplace.catalogue.views.save_view(view)
-    except ValueError:
-        raise UsageError(
-            _("There are too many saved views."), hint=_("Remove one of them first.")
-        ) from None
-
-
-def remove_view(workplace: Workplace, account: str, name: str) -> None:
-    """Remove a saved view."""
-    workplace.catalogue.views.remove_view(account, name)
+def studies_json(
+    workplace: Workplace,
+    query: StudyQuery,
+    *,
+    order: StudyOrder = StudyOrder.DATE,
+    descending: bool = True,
+    patients: bool = False,
+) -> Iterator[str]:
+    """Yield all that matches as one JSON object, study by study; patients as in the CSV file."""
+    found = workplace.catalogue.matrix.lines(query, order=order, descending=descending)
+    return render_json(found, patients=patients)
 
 
 def counting_duty(workplace: Workplace) -> Callable[[datetime], datetime]:

@@ -28,7 +28,8 @@ def query_of(settings: Settings, parameters: Mapping[str, Sequence[str]]) -> Stu
     """Read a query; parameters of other names are left alone.
 
     `text`, `modality`*, `date` (2026, 2026-01-31, FIRST..LAST), `source`* and `destination` (name
-    or address), `state`*, `level_at_least`, `level_below`, `hold` (yes, no); * may be repeated.
+    or address), `state`*, `level_at_least`, `level_below`, `hold` (yes, no), `study`* (UID); *
+    may be repeated.
     Empty ones count as absent. UsageError for what means nothing.
     """
     text = _one(parameters, "text")
@@ -50,6 +51,7 @@ def query_of(settings: Settings, parameters: Mapping[str, Sequence[str]]) -> Stu
         level_at_least=_level(_one(parameters, "level_at_least")),
         level_below=_level(_one(parameters, "level_below")),
         held=_flag(_one(parameters, "hold")),
+        studies=tuple(_values(parameters, "study")),
     )
 
 
@@ -66,6 +68,7 @@ def parameters_of(query: StudyQuery) -> list[tuple[str, str]]:
         ("level_at_least", "" if query.level_at_least is None else query.level_at_least.word),
         ("level_below", "" if query.level_below is None else query.level_below.word),
         ("hold", "" if query.held is None else ("yes" if query.held else "no")),
+        *(("study", one) for one in query.studies),
     ]
     return [(name, value) for name, value in found if value]
 

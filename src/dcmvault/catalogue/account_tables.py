@@ -1,4 +1,4 @@
-"""Tables of the dashboard: accounts, sessions, recovery codes and links."""
+"""Tables of the dashboard: accounts, sessions, recovery codes, links, and logins that failed."""
 
 from __future__ import annotations
 
@@ -58,4 +58,13 @@ links = sa.Table(
     _account(nullable=True),
     sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("expires_at", Moment, nullable=False),
+)
+
+#: Of whom is not to be read from it: people type passwords as names.
+login_failures = sa.Table(
+    "web_login_failures",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
 )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.account_tables import accounts, links, recovery_codes, sessions
 from dcmvault.catalogue.database import Database
+from dcmvault.catalogue.matrix_tables import saved_views
 from dcmvault.model.account import Account, Session
 from dcmvault.ports.accounts import AccountChange, KeptAccount
 
@@ -81,13 +82,15 @@ class AccountsInDatabase:
         return key is not None
 
     def remove(self, name: str) -> bool:
-        """Forget an account with its sessions, codes and links; False for an unknown name."""
+        """Forget an account and all that is its own; False for an unknown name."""
         with self.database.write() as connection:
             key = _key_of(connection, name)
             if key is None:
                 return False
             for table in _OF_ACCOUNTS:
                 connection.execute(sa.delete(table).where(table.c.account_id == key))
+            # By name: a later account of the same name must not find them.
+            connection.execute(sa.delete(saved_views).where(saved_views.c.account == name))
             connection.execute(sa.delete(accounts).where(accounts.c.id == key))
         return True
 

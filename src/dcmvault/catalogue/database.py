@@ -136,12 +136,21 @@ def _postgresql_engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
         # Values are hidden in errors: they are patient data.
-        return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", _compile_nothing)
+        return engine
     except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
         raise StateError(
             "the PostgreSQL database of the catalogue cannot be opened",
             hint="write postgresql://user@host/database and install dcmvault[postgresql]",
         ) from error
+
+
+def _compile_nothing(connection: Any, _record: object) -> None:
+    """Have PostgreSQL not compile our questions: each is about a page, and done before that."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET jit = off")
+    connection.commit()
 
 
 def _sqlite_engine(path: Path) -> sa.Engine:

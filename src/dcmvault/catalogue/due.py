@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database, chunks
+from dcmvault.catalogue.excluded import is_wanted
 from dcmvault.catalogue.rows import plan_item_of
 from dcmvault.catalogue.siblings import (
     Sibling,
@@ -94,7 +95,8 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
     while True:
         with database.read() as connection:
             some = _next_studies(connection, question, last_study)
-            page = _page_of_studies(connection, question, some) if some else []
+            looked_at = _seeming_due(connection, question, some)
+            page = _page_of_studies(connection, question, looked_at) if looked_at else []
         if not some:
             break
         if page:
@@ -171,6 +173,48 @@ def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) 
     return some
 
 
+def _seeming_due(
+    connection: sa.Connection, question: DueQuestion, some: Sequence[int]
+) -> Sequence[int]:
+    """Leave out the studies of which all is held: nearly all of them, most nights.
+
+    What is asked of each is little, so that a study is joined with all that is known of it only
+    where something is to be told.
+    """
+    if not some or question.everything or question.held_reason:
+        return some
+    # A look-up for each entry: joined, PostgreSQL may read all that a destination holds, page by
+    # page anew.
+    level = (
+        sa.select(_level(question))
+        .where(
+            holdings.c.version_id == entries.c.version_id,
+            holdings.c.destination_id == question.destination_id,
+        )
+        .correlate(entries)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(entries.c.study_id)
+        .distinct()
+        .where(
+            entries.c.source_id == question.source_id,
+            entries.c.study_id.in_(some),
+            entries.c.state == EntryState.PRESENT,
+            sa.func.coalesce(level, 0) < question.level,
+        )
+    )
+    return sorted(connection.scalars(query))
+
+
+def _level(question: DueQuestion) -> sa.ColumnElement[int]:
+    """Return at which level a version is held; 0 where other content took its place."""
+    level: sa.ColumnElement[int] = sa.func.coalesce(holdings.c.level, 0)
+    if question.keeps_versions:
+        return level
+    return sa.case((was_replaced(question.destination_id), Level.NONE.value), else_=level)
+
+
 def _page_of_studies(
     connection: sa.Connection, question: DueQuestion, some: Sequence[int]
 ) -> list[PlanItem]:
@@ -187,9 +231,7 @@ def _order(row: Any) -> tuple[int, int, int, int]:
 
 
 def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
-    level: sa.ColumnElement[int] = sa.func.coalesce(holdings.c.level, 0)
-    if not question.keeps_versions:
-        level = sa.case((was_replaced(question.destination_id), Level.NONE.value), else_=level)
+    level = _level(question)
     query = (
         sa.select(
             entries.c.id.label("entry_id"),
@@ -284,11 +326,15 @@ def _was_planned(destination_id: DestinationId) -> sa.Exists:
 def _what_is_due(
     question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    if not question.everything:
+    wanted = is_wanted(entries.c.study_id)
+    if question.everything:
+        # What is left out is not looked for, but where there is, or was, a copy.
+        query = query.where(sa.or_(wanted, holdings.c.version_id.is_not(None)))
+    else:
         due = level < question.level
         if question.held_reason:
             due = sa.or_(due, versions.c.id > question.held_after)
-        query = query.where(due)
+        query = query.where(due, wanted)
     if question.run_destination_id is not None:
         query = query.where(
             ~sa.exists().where(

@@ -49,7 +49,7 @@ def known_studies(connection: sa.Connection, place: str) -> list[KnownStudy]:
 
 def known_copies(connection: sa.Connection, place: str, study_instance_uid: str) -> list[KnownCopy]:
     """List what a place is believed to hold of a study."""
-    held = _held_at(connection, place)
+    held = _held_at(connection, place, of_study=True)
     if held is None:
         return []
     query = (
@@ -94,22 +94,33 @@ def originals(
     return [(row.name, entry_of(row)) for row in connection.execute(query)]
 
 
-def _held_at(connection: sa.Connection, place: str) -> sa.Subquery | None:
-    """Return versions with the place's names of them; None for a place that is not known."""
+def _held_at(
+    connection: sa.Connection, place: str, *, of_study: bool = False
+) -> sa.Subquery | None:
+    """Return versions with the place's names of them; None for a place that is not known.
+
+    Where one study is asked about (`of_study`), what is held is looked up by version: SQLite would
+    walk all of the place by its key.
+    """
     to = connection.scalar(sa.select(destinations.c.id).where(destinations.c.name == place))
     if to is not None:
-        is_held = (holdings.c.destination_id == to) & (holdings.c.level >= Level.PRESENT.value)
         held = sa.select(holdings.c.version_id, holdings.c.object_key.label("locator")).where(
-            is_held, ~was_replaced(to)
+            holdings.c.level >= Level.PRESENT.value, ~was_replaced(to)
         )
-        if connection.scalar(sa.select(held.exists())):
-            return held.subquery()
+        here = held.where(holdings.c.destination_id == to)
+        if connection.scalar(sa.select(here.exists())):
+            if of_study:
+                here = held.where(holdings.c.destination_id + 0 == to)
+            return here.subquery()
     origin = connection.scalar(sa.select(sources.c.id).where(sources.c.name == place))
     if origin is None:
         return None
     return (
         sa.select(entries.c.version_id, entries.c.locator)
-        .where(entries.c.source_id == origin, entries.c.state == EntryState.PRESENT)
+        .where(
+            (entries.c.source_id + 0 if of_study else entries.c.source_id) == origin,
+            entries.c.state == EntryState.PRESENT,
+        )
         .subquery()
     )
 

@@ -96,7 +96,7 @@ class ListedRows:
 
     def _read_ahead(self, connection: sa.Connection, first: str) -> None:
         """Read a stretch, longer than the one before, which served well."""
-        rows = connection.execute(self._stretch, {"first": first, "page": self._page})
+        rows = connection.execute(self._stretch, {"first": first, "page": self._page}).all()
         self._ahead = {row[1]: row for row in rows}
         self._read = len(self._ahead)
         self._page = min(2 * self._page, _LARGEST_PAGE)

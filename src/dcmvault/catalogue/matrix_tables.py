@@ -1,6 +1,7 @@
 """Tables of the matrix of studies and destinations; part of the one metadata.
 
-They say nothing that other tables do not say: they are counted from these. `study_changes` names
+But for saved views and for the studies that are left out of backups, they say nothing that other
+tables do not say: they are counted from these. `study_changes` names
 the studies whose counts no longer hold; who changes a study's entries or copies adds a row in the
 same transaction. Nothing is ever waited for there: rows are only added, and taken by their keys.
 """
@@ -100,6 +101,18 @@ study_holds = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Studies that somebody said are not to be backed up.
+study_exclusions = sa.Table(
+    "study_exclusions",
+    metadata,
+    # Not a key of `studies`: a study may be left out before it was ever seen.
+    sa.Column("study_instance_uid", FreeText, primary_key=True),
+    sa.Column("reason", FreeText, nullable=False),
+    sa.Column("excluded_by", FreeText, nullable=False),
+    sa.Column("excluded_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 saved_views = sa.Table(
     "saved_views",
     metadata,
@@ -108,4 +121,15 @@ saved_views = sa.Table(
     sa.Column("query", FreeText, nullable=False),
     sa.Column("columns", FreeText, nullable=False, server_default=""),
     sqlite_with_rowid=False,
+)
+
+#: What was counted over all instances, with its time; one row at most.
+kept_counts = sa.Table(
+    "kept_counts",
+    metadata,
+    sa.Column("id", Key, primary_key=True, autoincrement=False),
+    sa.Column("counted_at", Moment, nullable=False),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("again_at", Moment),
+    sa.Column("counts", FreeText, nullable=False),
 )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue import requests
 from dcmvault.catalogue.database import Database, upsert
+from dcmvault.catalogue.excluded import is_wanted
 from dcmvault.catalogue.notice_tables import notice_deliveries, notice_marks, notices
 from dcmvault.catalogue.run_report import ENDED_RUNS
 from dcmvault.catalogue.tables import (
@@ -298,6 +299,7 @@ class NoticesInDatabase:
             entries.c.state == EntryState.PRESENT,
             entries.c.study_id.is_not(None),
             entries.c.version_id.is_not(None),
+            is_wanted(entries.c.study_id),
         )
         bare = sa.and_(present, sa.not_(_has_a_copy()))
         with self.database.read() as connection:

@@ -17,15 +17,19 @@ from dcmvault.catalogue.association_shares import AssociationsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
+from dcmvault.catalogue.exclusions import ExclusionsInDatabase
 from dcmvault.catalogue.history import HistoryInDatabase
 from dcmvault.catalogue.holdings import HoldingsInDatabase
 from dcmvault.catalogue.jobs import JobsInDatabase
+from dcmvault.catalogue.kept_counts import CountsInDatabase
 from dcmvault.catalogue.lessons import LessonsInDatabase
 from dcmvault.catalogue.live import LiveInDatabase
+from dcmvault.catalogue.login_failures import LoginFailuresInDatabase
 from dcmvault.catalogue.manifests import ManifestsInDatabase
 from dcmvault.catalogue.migrate import migrate
 from dcmvault.catalogue.notices import NoticesInDatabase
 from dcmvault.catalogue.overview import OverviewInDatabase
+from dcmvault.catalogue.patients import PatientsInDatabase
 from dcmvault.catalogue.planning import PlansInDatabase
 from dcmvault.catalogue.restores import RestoresInDatabase
 from dcmvault.catalogue.reverification import ReverificationInDatabase
@@ -55,12 +59,16 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
+from dcmvault.ports.login_failures import LoginFailureBook
 from dcmvault.ports.manifests import ManifestCatalogue
 from dcmvault.ports.overview import OverviewCatalogue
 from dcmvault.ports.pacing import BandwidthShares
+from dcmvault.ports.patients import PatientNames
 from dcmvault.ports.restores import RestoreBook
 from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.samples import SampleBook, WorkFigures
@@ -83,6 +91,7 @@ class Catalogue:
     jobs: JobCatalogue
     runs: RunCatalogue
     status: StatusCatalogue
+    kept_counts: CountBook
     snapshots: SnapshotWitness
     holdings: HoldingCatalogue
     restores: RestoreBook
@@ -104,6 +113,7 @@ class Catalogue:
     statistics: StatisticsCatalogue
     matrix: StudyMatrix
     views: ViewBook
+    exclusions: ExclusionBook
     details: StudyDetails
     overview: OverviewCatalogue
     live: LiveCatalogue
@@ -111,6 +121,8 @@ class Catalogue:
     accounts: AccountBook
     sessions: SessionBook
     links: LinkBook
+    login_failures: LoginFailureBook
+    patients: PatientNames
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
     associations: AssociationShares | None
@@ -157,6 +169,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         jobs=JobsInDatabase(database),
         runs=RunsInDatabase(database),
         status=StatusInDatabase(database),
+        kept_counts=CountsInDatabase(database),
         snapshots=SnapshotsInDatabase(database),
         holdings=HoldingsInDatabase(database),
         restores=RestoresInDatabase(database),
@@ -178,6 +191,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         statistics=StatisticsInDatabase(database),
         matrix=StudyMatrixInDatabase(database),
         views=ViewsInDatabase(database),
+        exclusions=ExclusionsInDatabase(database),
         details=StudyDetailsInDatabase(database),
         overview=OverviewInDatabase(database),
         live=live,
@@ -185,6 +199,8 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         accounts=AccountsInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
+        login_failures=LoginFailuresInDatabase(database),
+        patients=PatientsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
         associations=None if database.is_sqlite else AssociationsInDatabase(database),
         workers=None if database.is_sqlite else WorkersInDatabase(database),

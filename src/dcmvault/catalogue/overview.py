@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue import requests
 from dcmvault.catalogue.database import Database
+from dcmvault.catalogue.excluded import is_excluded, is_wanted
 from dcmvault.catalogue.run_report import ENDED_RUNS
 from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
@@ -86,7 +87,8 @@ class OverviewInDatabase:
                     sa.func.min(by_study.c.first_run_id).label("first_run_id"),
                 )
             ).all()
-            return _protection(connection, groups, names, everywhere=everywhere)
+            found = _protection(connection, groups, names, everywhere=everywhere)
+            return found + Protection(excluded=_excluded_at(connection, source_id))
 
     def copies(self) -> Mapping[DestinationId, CopyCount]:
         """Sum up what destinations hold by evidence, and what they were found to have lost."""
@@ -189,9 +191,22 @@ def _versions_of(
             ),
         )
         .join(versions, versions.c.id == entries.c.version_id)
-        .where(entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT)
+        .where(
+            entries.c.source_id == source_id,
+            entries.c.state == EntryState.PRESENT,
+            is_wanted(entries.c.study_id),
+        )
         .subquery()
     )
+
+
+def _excluded_at(connection: sa.Connection, source_id: SourceId) -> int:
+    query = sa.select(sa.func.count(entries.c.study_id.distinct())).where(
+        entries.c.source_id == source_id,
+        entries.c.state == EntryState.PRESENT,
+        is_excluded(entries.c.study_id),
+    )
+    return int(connection.scalar(query) or 0)
 
 
 def _is_held(asked: PlaceAsked, keeping: set[int]) -> sa.ColumnElement[bool]:

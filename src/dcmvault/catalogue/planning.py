@@ -180,7 +180,8 @@ class PlansInDatabase:
         with self.database.read() as connection:
             there: sa.ColumnElement[int] = entries.c.version_id
             query = sa.select(sa.func.count(sa.distinct(entries.c.version_id)))
-            if keeps_versions(connection, destination_id):
+            keeps = keeps_versions(connection, destination_id)
+            if keeps:
                 query = query.select_from(entries)
             else:
                 there = version_there(destination_id)
@@ -194,8 +195,9 @@ class PlansInDatabase:
                 entries.c.source_id == source_id,
                 entries.c.state == EntryState.PRESENT,
                 holdings.c.level >= level,
-                ~was_replaced(destination_id),
             )
+            if not keeps:
+                query = query.where(~was_replaced(destination_id))
             if not selection.is_whole:
                 query = _with_study(query, selection)
             found = connection.scalar(query)

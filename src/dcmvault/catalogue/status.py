@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database
+from dcmvault.catalogue.excluded import is_wanted
 from dcmvault.catalogue.run_report import count_unreadable, destination_report, read_parts
 from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
@@ -102,7 +103,11 @@ def _coverage(connection: sa.Connection, source_id: SourceId, destination: Any) 
         sa.select(entries.c.study_id, version_there(destination.id).label("version_id"))
         .join(versions, versions.c.id == entries.c.version_id)
         .distinct()
-        .where(entries.c.source_id == source_id, entries.c.state == EntryState.PRESENT)
+        .where(
+            entries.c.source_id == source_id,
+            entries.c.state == EntryState.PRESENT,
+            is_wanted(entries.c.study_id),
+        )
         .subquery()
     )
     there = sa.and_(

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
+from dcmvault.catalogue.excluded import is_excluded
 from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.tables import (
     EntryState,
@@ -95,6 +96,7 @@ def count_studies(
         for found in _copies_at(connection, row, study_ids, routed):
             copies[found["study_id"]].append(found)
     attributes = _attributes(connection, study_ids)
+    excluded = _excluded(connection, study_ids)
     lines = []
     for key in sorted(study_ids):
         if key not in attributes or not (key in listed or copies[key]):
@@ -105,7 +107,7 @@ def count_studies(
             {
                 "study_id": key,
                 **attributes[key],
-                **_standing(copies[key], is_listed=bool(where)),
+                **_standing(copies[key], is_listed=bool(where), is_left_out=key in excluded),
                 "instances": instances_of,
                 "bytes": size,
                 "unreadable": sum(one.unreadable for one in where.values()),
@@ -276,7 +278,16 @@ def _of_copies(copies: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     return max(((one["expected"], one["bytes"]) for one in copies), default=(0, 0))
 
 
-def _standing(copies: Sequence[Mapping[str, Any]], *, is_listed: bool) -> dict[str, int]:
+def _excluded(connection: sa.Connection, study_ids: Collection[int]) -> set[int]:
+    query = sa.select(studies.c.id).where(
+        among(connection, studies.c.id, study_ids), is_excluded(studies.c.id)
+    )
+    return set(connection.scalars(query))
+
+
+def _standing(
+    copies: Sequence[Mapping[str, Any]], *, is_listed: bool, is_left_out: bool
+) -> dict[str, int]:
     """Say how a study stands in all, by its copies where it should be, and its least level."""
     wanted = [one for one in copies if one["is_routed"] or not is_listed]
     states = {one["state"] for one in wanted}
@@ -284,6 +295,8 @@ def _standing(copies: Sequence[Mapping[str, Any]], *, is_listed: bool) -> dict[s
         state = Coverage.DAMAGED
     elif not is_listed:
         state = Coverage.GONE
+    elif is_left_out:
+        state = Coverage.EXCLUDED
     elif states <= {Coverage.NOT}:
         state = Coverage.NOT
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
+from dcmvault.catalogue.excluded import is_excluded
 from dcmvault.catalogue.matrix_tables import (
     study_changes,
     study_copies,
@@ -73,6 +74,9 @@ def _of_studies(query: StudyQuery) -> list[sa.ColumnElement[bool]]:
         study_lines.c.search.contains(word, autoescape=True)
         for word in folded(query.text).split()[:_MOST_WORDS]
     ]
+    if query.studies:
+        named = sa.select(studies.c.id).where(studies.c.study_instance_uid.in_(query.studies))
+        conditions.append(study_lines.c.study_id.in_(named))
     if query.modalities:
         conditions.append(
             sa.or_(
@@ -178,6 +182,13 @@ def lines_of(connection: sa.Connection, keys: Sequence[int]) -> list[StudyLine]:
             .where(among(connection, study_changes.c.study_id, keys))
         )
     )
+    excluded = set(
+        connection.scalars(
+            sa.select(studies.c.id).where(
+                among(connection, studies.c.id, keys), is_excluded(studies.c.id)
+            )
+        )
+    )
     query = (
         sa.select(study_lines, studies)
         .join(studies, studies.c.id == study_lines.c.study_id)
@@ -205,6 +216,7 @@ def lines_of(connection: sa.Connection, keys: Sequence[int]) -> list[StudyLine]:
             copies={one.destination: one for one in copies[row.study_id]},
             counted_at=row.counted_at,
             is_changing=row.study_id in changing,
+            is_excluded=row.study_id in excluded,
         )
     return [found[key] for key in keys if key in found]
 

@@ -79,7 +79,15 @@ _COMMANDS = {
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
     "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
     "state": ("dcmvault.cli.commands.state", N_("Where an installation keeps what it knows.")),
+    "support-bundle": (
+        "dcmvault.cli.commands.support_bundle",
+        N_("What somebody who helps needs to know, without patient data."),
+    ),
     "config": ("dcmvault.cli.commands.config", N_("Write, check and show the configuration.")),
+    "completion": (
+        "dcmvault.cli.commands.completion",
+        N_("What a shell reads to complete commands."),
+    ),
 }
 
 

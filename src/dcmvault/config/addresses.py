@@ -56,6 +56,9 @@ _ORTHANC = ("orthanc+http", "orthanc+https")
 #: A service that is reached over HTTP, in one of its roles.
 _WebSection = TypeVar("_WebSection", bound=WebPeerSection)
 _PORTS = range(1, 65_536)
+#: Bytes of a name and of a path, as file systems allow them (NAME_MAX and PATH_MAX of Linux).
+_LONGEST_NAME = 255
+_LONGEST_PATH = 4_000
 _Dimse = TypeVar("_Dimse", bound=DimsePeerSection)
 #: What may stand in the path of a URL (RFC 3986 section 3.3), in parts that are not empty.
 _ROOT = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*\Z")
@@ -202,6 +205,13 @@ def _path(text: str) -> Path:
             _("The path is not valid UTF-8, so it cannot be written down."),
             hint=_("Rename the folder, or address a folder above it."),
         ) from None
+    is_long = any(len(part.encode()) > _LONGEST_NAME for part in Path(text).parts)
+    if is_long or len(text.encode()) > _LONGEST_PATH:
+        # Asking the file system for it would fail, not say no.
+        raise AddressError(
+            _("The path is longer than file systems allow."),
+            hint=_("Name a folder that there is."),
+        )
     try:
         expanded = Path(text).expanduser()
     except RuntimeError:

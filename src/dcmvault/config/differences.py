@@ -10,7 +10,7 @@ from dcmvault.config.settings import Settings
 #: The source of what is pushed to us.
 LISTENER = "listener:"
 #: Tables that are in force from a start to the next: ports and databases are opened once.
-_AT_START = frozenset({"language", "database", "retry", "bandwidth", "listener", "web"})
+_AT_START = frozenset({"language", "database", "retry", "listener", "web"})
 #: Keys of destinations that are.
 _OF_DESTINATIONS_AT_START = frozenset({"bandwidth"})
 

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import tomlkit
@@ -50,7 +51,18 @@ class AddTable:
     values: Mapping[str, TomlValue]
 
 
-Edit = SetKey | RemoveKey | AddTable
+@dataclass(frozen=True, slots=True)
+class PutTables:
+    """Put TOML as somebody wrote it in the place of all tables of one name, such as `("rules",)`.
+
+    The text has no other table; an empty one leaves none.
+    """
+
+    path: Path
+    text: str
+
+
+Edit = SetKey | RemoveKey | AddTable | PutTables
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str:
@@ -62,6 +74,12 @@ def edited(text: str, edits: Sequence[Edit]) -> str:
     for edit in edits:
         text = _edited(text, edit)
     return text
+
+
+def tables_text(text: str, name: str) -> str:
+    """Return the tables of a name as they are written, with the comments above each."""
+    lines = _lines(text)
+    return "\n".join(lines[number] for number in _lines_of(lines, name)).strip("\n")
 
 
 def _edited(text: str, edit: Edit) -> str:
@@ -85,6 +103,9 @@ def _edited(text: str, edit: Edit) -> str:
 def _after(before: Mapping[str, Any], edit: Edit) -> dict[str, Any]:
     """Return what the text is to say."""
     table: dict[str, Any] = copy.deepcopy(dict(before))
+    if isinstance(edit, PutTables):
+        table.pop(edit.path[0], None)
+        return table | _of_fragment(edit)
     here = table
     *above, last = edit.path
     for part in above:
@@ -119,6 +140,9 @@ def _bare(value: object) -> object:
 
 
 def _candidates(text: str, before: Mapping[str, Any], edit: Edit) -> Iterator[str]:
+    if isinstance(edit, PutTables):
+        yield _with_fragment(text, edit)
+        return
     if isinstance(edit, AddTable):
         yield from _with_table(text, edit)
     elif isinstance(edit, RemoveKey):
@@ -143,7 +167,7 @@ def _value_at(table: object, path: Path) -> object:
     return table
 
 
-def _by_document(text: str, edit: Edit) -> str | None:
+def _by_document(text: str, edit: SetKey | RemoveKey | AddTable) -> str | None:
     """Edit the parsed document, which keeps the comments that stand at what is replaced."""
     try:
         document: Any = tomlkit.parse(text)
@@ -188,6 +212,57 @@ def _end_of(lines: Sequence[str], headers: Sequence[_Header], begin: int) -> int
     while end < limit and lines[end].lstrip()[:1] == "#":
         end += 1
     return end
+
+
+def _of_fragment(edit: PutTables) -> dict[str, Any]:
+    """Read what is to be put; ConfigurationError for what is no TOML, or says something else."""
+    name = edit.path[0]
+    try:
+        found = tomllib.loads(edit.text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            _("This is not written as TOML: %s.") % error, hint=_("Mend that line.")
+        ) from None
+    if others := [key for key in found if key != name]:
+        raise ConfigurationError(
+            _("Only “%(name)s” can be changed here, not “%(other)s”.")
+            % {"name": name, "other": others[0]},
+            hint=_("Take the rest out of it."),
+        )
+    return found
+
+
+def _lines_of(lines: Sequence[str], name: str) -> list[int]:
+    """Return the numbers of the lines of all tables of a name, with comments close above."""
+    headers = _headers(lines)
+    found: set[int] = set()
+    for header in headers:
+        if header.path[:1] == (name,):
+            begin = header.line
+            while begin and lines[begin - 1].lstrip()[:1] == "#":
+                begin -= 1
+            found.update(range(begin, _end_of(lines, headers, header.line)))
+    # What lies between two of them goes with them.
+    numbers = sorted(found)
+    for one, other in pairwise(numbers):
+        if all(not line.strip() for line in lines[one + 1 : other]):
+            found.update(range(one, other))
+    return sorted(found)
+
+
+def _with_fragment(text: str, edit: PutTables) -> str:
+    """Write the tables where the first of them stood, else at the end."""
+    lines = _lines(text)
+    gone = _lines_of(lines, edit.path[0])
+    place = gone[0] if gone else len(lines)
+    block = _lines(edit.text.replace("\r\n", "\n").strip("\n"))
+    above = [lines[number] for number in range(place)]
+    below = [line for number, line in enumerate(lines) if number >= place and number not in gone]
+    if block and above and above[-1].strip():
+        above.append("")
+    if block and below and below[0].strip():
+        below.insert(0, "")
+    return _joined([*above, *block, *below])
 
 
 def _with_key(text: str, edit: SetKey) -> Iterator[str]:

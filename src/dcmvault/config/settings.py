@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -179,7 +179,9 @@ class Settings(Section):
 def _refuse_misspelt(text: str, names: Collection[str], kind: str) -> None:
     if not names and not _HOST_AND_PORT.match(text):
         return  # nothing is configured whose name this could be
-    if is_plain_word(text) and not Path(text).exists() and text.strip():
+    # A word that is too long for a name of a file is none: Path.exists would raise.
+    is_there = os.path.exists(text)  # noqa: PTH110
+    if is_plain_word(text) and not is_there and text.strip():
         pacs = _("If you mean a PACS, write dicom://%s") if _HOST_AND_PORT.match(text) else ""
         folder = pacs or _("If you mean a folder, write ./%s")
         raise AddressError(

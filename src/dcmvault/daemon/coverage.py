@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dcmvault.app.as_data import source_data
+from dcmvault.app.known_status import QUICK_S, count_status, kept_status
 from dcmvault.app.standing import Counted, count
-from dcmvault.app.status import status
 from dcmvault.app.wiring.workplace import Workplace
 
-#: Seconds that nobody minds to wait.
-_QUICK_S = 0.1
 #: Between two counts, at least; and so many times what a count takes: a twentieth of a core.
 _INTERVAL = timedelta(seconds=10)
 _SHARE = 20
@@ -47,14 +45,16 @@ class Coverage:
     def __call__(self, now: datetime) -> datetime:
         """Count, where it takes long; say when again."""
         last = self._last
-        if last is None or last.took_s > _QUICK_S:
+        if last is None or last.took_s > QUICK_S:
             last = self._count()
-        return now + max(_INTERVAL, timedelta(seconds=_SHARE * last.took_s))
+        return now + _interval(last.took_s)
 
     def latest(self) -> tuple[Sequence[Mapping[str, object]], datetime]:
         """Return the sources, and the moment that they were counted at."""
         last = self._last
-        if last is None or last.took_s <= _QUICK_S:
+        if last is None and (kept := kept_status(self._workplace)) is not None:
+            return [source_data(view) for view in kept.views], kept.counted_at
+        if last is None or last.took_s <= QUICK_S:
             last = self._count()
         return last.sources, last.at
 
@@ -64,7 +64,7 @@ class Coverage:
         Asked often, so it is counted anew only where the last count is some seconds old.
         """
         last = self._last
-        if last is None or last.took_s > _QUICK_S:
+        if last is None or last.took_s > QUICK_S:
             return None if last is None else last.counted
         if self._workplace.clock.now() - last.at >= _FRESH:
             last = self._count()
@@ -73,9 +73,14 @@ class Coverage:
     def _count(self) -> Count:
         with self._counting:
             clock = self._workplace.clock
-            at, began = clock.now(), clock.monotonic()
-            views = status(self._workplace)
-            sources = [source_data(view) for view in views]
-            counted = count(self._workplace, views)
-            self._last = Count(sources, at, clock.monotonic() - began, counted)
+            began = clock.monotonic()
+            # What is kept is told by commands until well after the next count.
+            known = count_status(self._workplace, lambda took_s: 2 * _interval(took_s))
+            sources = [source_data(view) for view in known.views]
+            counted = count(self._workplace, known.views)
+            self._last = Count(sources, known.counted_at, clock.monotonic() - began, counted)
             return self._last
+
+
+def _interval(took_s: float) -> timedelta:
+    return max(_INTERVAL, timedelta(seconds=_SHARE * took_s))

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from dcmvault.dicom import pdu
+from dcmvault.dicom.quick_ack import acknowledge_at_once
 from dcmvault.dicom.status import explain_abort
 from dcmvault.dicom.tls import (
     TlsClient,
@@ -41,7 +42,6 @@ _MAX_BUFFERS = 512
 #: takes a byte now and then keeps every single call within its limit.
 _LONGEST_SEND = 10
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +263,7 @@ class Channel:
                     # Also a peer that talks all the time must come to an end.
                     raise TimeoutError
                 self._socket.settimeout(left_s)
-                if _QUICK_ACK is not None:
-                    # Does not stick: it must be asked for before every receive.
-                    self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+                acknowledge_at_once(self._socket)
                 read = self._socket.recv_into(view)
                 if read == 0:
                     self.is_broken = True

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from dcmvault.dicom.channel import connect, resolve, secure
+from dcmvault.dicom.quick_ack import acknowledge_at_once
 from dcmvault.dicom.tls import TlsClient, hang_up, has_data, say_goodbye
 from dcmvault.errors import (
     AssociationLostError,
@@ -29,7 +30,6 @@ from dcmvault.ports.pacing import Pacer
 
 #: Seconds within which a peer that stopped taking a request can say why.
 _LAST_WORDS_S = 2.0
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _DEFAULT_PORTS = {True: 443, False: 80}
 
 #: Gives the chunks of a request's body; called again when the request has to be made again.
@@ -411,9 +411,7 @@ class _WireReader(io.RawIOBase):
             # Also a peer that talks all the time must come to an end.
             raise TimeoutError
         self._socket.settimeout(left_s)
-        if _QUICK_ACK is not None:
-            # Does not stick: it must be asked for before every receive.
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        acknowledge_at_once(self._socket)
         read = self._socket.recv_into(buffer)
         self.heard += read
         return read

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dcmvault.dicom import pdu
+from dcmvault.dicom.quick_ack import QUICK_ACK, acknowledge_at_once
 from dcmvault.dicom.tls import send_joined
 from dcmvault.errors import MalformedDicomError
 
@@ -28,7 +29,6 @@ _MAX_BUFFERS = 512
 #: Read at once, of a PDU of which only the announced length is known.
 _STEP = 16 * 1024
 _SHORTEST_WAIT_S = 0.001
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class InboundChannel:
         self._socket = connection
         self._socket.settimeout(wait_s)
         self._wait_s = wait_s
-        self._acknowledges = _QUICK_ACK is not None and not isinstance(connection, ssl.SSLSocket)
+        self._acknowledges = QUICK_ACK is not None and not isinstance(connection, ssl.SSLSocket)
         self._buffer = memoryview(b"")
         self._start = self._end = 0
         #: Bytes that are left of the P-DATA-TF PDU, and of the presentation data value in it.
@@ -192,7 +192,7 @@ class InboundChannel:
             raise TimeoutError
         if self._acknowledges:
             # Many peers wait for it before they send the last, small segment of a message.
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK or 0, 1)
+            acknowledge_at_once(self._socket)
         read = self._socket.recv_into(into)
         if not read:
             raise ConnectionResetError

@@ -27,6 +27,8 @@ class Protection:
     oldest_unprotected_at: datetime | None = None
     #: Studies by the number of destinations that hold them at the asked level.
     by_copies: Mapping[int, int] = field(default_factory=dict)
+    #: Studies that are not to be backed up; they are in none of the other counts.
+    excluded: int = 0
 
     @property
     def share(self) -> float | None:
@@ -45,6 +47,7 @@ class Protection:
             self.protected_bytes + other.protected_bytes,
             min(oldest, default=None),
             copies,
+            self.excluded + other.excluded,
         )
 
 

@@ -23,6 +23,8 @@ class Coverage(IntEnum):
     PROTECTED = 3
     #: No source has any of it any more.
     GONE = 4
+    #: Not to be backed up, because somebody said so; none of its copies is known to be damaged.
+    EXCLUDED = 5
 
     @property
     def word(self) -> str:
@@ -69,6 +71,8 @@ class StudyQuery:
     level_below: Level | None = None
     #: Under legal hold in a vault, or not; None: either.
     held: bool | None = None
+    #: Study Instance UIDs.
+    studies: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -136,6 +140,8 @@ class StudyLine:
     #: When this was counted; something changed since if `is_changing`.
     counted_at: datetime
     is_changing: bool = False
+    #: Whether somebody said that it is not to be backed up, whatever its state.
+    is_excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,10 @@ class MatchedStudies:
     by_destination: Mapping[str, int] = field(default_factory=dict)
 
 
+#: The account of views that everybody sees; no account has this name.
+SHARED = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SavedView:
     """A query under a name, as one account saved it: how it is asked, and what is shown."""
@@ -173,4 +183,5 @@ class SavedView:
     name: str
     #: The parameters of the page's address.
     query: str
+    #: How the columns differ from those that are shown at first; words without spaces.
     columns: tuple[str, ...] = ()

@@ -68,6 +68,15 @@ class Bandwidth:
             self, bucket, tuple(name for name, rates in limited if not rates.is_unlimited)
         )
 
+    def limit_all(self, overall: RateTable) -> None:
+        """Let another limit for all destinations together hold from now on.
+
+        Limits of destinations that were given out while there was none are to be asked for again.
+        """
+        with self._lock:
+            self._overall = overall
+            self._line.overall.follow(overall)
+
     def give_back(self) -> None:
         """Leave the limits to other processes: nothing is sent for now."""
         if self._leases is not None:

@@ -40,6 +40,11 @@ class Bucket:
         self._at_s = 0.0
         self._minute: datetime | None = None
 
+    def follow(self, table: RateTable) -> None:
+        """Let other rates hold from now on."""
+        self._table = table
+        self._minute = None
+
     @property
     def piece(self) -> int:
         """The bytes to ask for at a time; even."""

@@ -43,6 +43,17 @@ def alert_remedy(code: AlertCode) -> str:
     }[code]
 
 
+def alert_advice(code: AlertCode) -> str:
+    """Say what to do beside a button that does it: without the command."""
+    beside = {
+        AlertCode.STALLED: "",
+        AlertCode.DESTINATION_DOWN: _("What is due is delivered when it is back."),
+        AlertCode.RUN_OVERDUE: "",
+        AlertCode.VERIFICATION_DEBT: "",
+    }
+    return beside[code] if code in beside else alert_remedy(code)
+
+
 def severity_word(severity: AlertSeverity) -> str:
     """Name a severity."""
     words = {AlertSeverity.WARNING: _("warning"), AlertSeverity.CRITICAL: _("critical")}

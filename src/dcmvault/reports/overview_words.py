@@ -332,7 +332,13 @@ def protected_words(overview: Overview) -> str:
     protection = overview.protection
     if protection is None:
         return _("being counted")
-    return _("%(protected)s of %(bytes)s") % {
+    words = _("%(protected)s of %(bytes)s") % {
         "protected": format_bytes(protection.protected_bytes),
         "bytes": format_bytes(protection.bytes),
     }
+    if not protection.excluded:
+        return words
+    excluded = ngettext(
+        "%s study is excluded", "%s studies are excluded", protection.excluded
+    ) % format_number(protection.excluded)
+    return f"{words} · {excluded}"

@@ -23,6 +23,7 @@ _COLUMNS = (
     "unreadable",
     "sources",
     "legal_hold",
+    "excluded",
 )
 _PATIENT_COLUMNS = ("patient_name", "patient_id", "accession_number", "study_description")
 #: Of each destination, behind its address.
@@ -69,6 +70,7 @@ def _study(line: StudyLine) -> list[str]:
         str(line.unreadable),
         "; ".join(line.sources),
         "; ".join(line.held_in),
+        "yes" if line.is_excluded else "no",
     ]
 
 

@@ -119,6 +119,12 @@ METRICS: Mapping[str, Metric] = {
             ("source",),
         ),
         Metric(
+            "dcmvault_excluded_studies",
+            _G,
+            "Those of them that are excluded from backups.",
+            ("source",),
+        ),
+        Metric(
             "dcmvault_source_instances",
             _G,
             "Instances that a source showed when last seen.",

@@ -11,11 +11,12 @@ from dcmvault.model.plan import RunKind
 from dcmvault.ports.reverification import FactSummary, StudyAge
 from dcmvault.testing.catalogue_monitoring_suite import MonitoringSuite
 from dcmvault.testing.catalogue_overview_suite import OverviewSuite
+from dcmvault.testing.catalogue_people_suite import PeopleSuite
 from dcmvault.testing.catalogue_statistics_suite import StatisticsSuite
 from dcmvault.testing.catalogue_world import World, entry, header, scanned
 
 
-class AgeingSuite(MonitoringSuite, StatisticsSuite, OverviewSuite):
+class AgeingSuite(MonitoringSuite, StatisticsSuite, OverviewSuite, PeopleSuite):
     """Tests of facts, of what is oldest, and of verification debt."""
 
     def test_a_weaker_fact_neither_lowers_nor_refreshes_a_stronger_one(self) -> None:

@@ -8,7 +8,10 @@ from datetime import timedelta
 from itertools import pairwise
 
 from dcmvault.model.evidence import Finding, Level
+from dcmvault.model.exclusion import Exclusion
 from dcmvault.model.instance import ScannedEntry
+from dcmvault.model.overview import PlaceAsked
+from dcmvault.model.selection import Selection
 from dcmvault.model.study_matrix import (
     Coverage,
     SavedView,
@@ -18,7 +21,7 @@ from dcmvault.model.study_matrix import (
     StudyPlace,
     StudyQuery,
 )
-from dcmvault.testing.catalogue_world import CatalogueCases, World, header, scanned
+from dcmvault.testing.catalogue_world import CatalogueCases, World, entry, header, scanned
 
 _LONG = timedelta(hours=1)
 
@@ -92,6 +95,54 @@ class MatrixCountsSuite(CatalogueCases):
         assert (line.state, line.level, line.sources) == (Coverage.GONE, Level.PROVEN, ())
         assert line.copies[world.destination_name].held == 3
         assert line.bytes == sum(one.entry.fingerprint.size for one in listed)
+
+    def test_an_excluded_study_is_not_due_and_never_counts_as_protected(self) -> None:
+        """It is a state of its own, until it is included again; its copies are known still."""
+        world = self.world()
+        catalogue = world.catalogue
+        book = catalogue.exclusions
+        listed = named_study(1, "Doe^Jane", "", instances=2) + named_study(2, "Roe", "")
+        opaque = ScannedEntry(entry("opaque"), opaque_reason="no preamble")
+        listed.append(opaque)
+        world.scan(world.run(), listed)
+        why = Exclusion("2.25.1", "a phantom", "jane", world.tick())
+        ahead = replace(why, study_instance_uid="2.25.77")
+        assert book.exclude([why, ahead]) == 2
+        assert book.exclude([replace(why, reason="again")]) == 0
+        assert list(book.exclusions()) == [why, ahead]
+        assert list(book.exclusions(after="2.25.1")) == [ahead]
+        assert book.exclusion("2.25.1") == why
+        assert book.exclusion("2.25.2") is None
+        assert book.excluded_among(["2.25.1", "2.25.2"]) == 1
+        assert book.left_out(world.source) == 1
+        assert book.left_out(world.source, Selection(("2.25.2",))) == 0
+        found = lines(world)
+        assert {uid: one.state for uid, one in found.items()} == {
+            "2.25.1": Coverage.EXCLUDED,
+            "2.25.2": Coverage.NOT,
+        }
+        assert found["2.25.1"].is_excluded
+        assert list(lines(world, StudyQuery(states=(Coverage.EXCLUDED,)))) == ["2.25.1"]
+        due = world.due(world.run())
+        assert [one.identity.study_instance_uid for one in due] == ["2.25.2", ""]
+        for held in (False, True):
+            if held:  # it was sent before it was left out
+                book.include(["2.25.1"])
+                world.backup(listed, {**contents_of(listed[:3]), "opaque": "o"})
+                book.exclude([why])
+            asked = [PlaceAsked(world.destination, Level.SENT)]
+            protection = catalogue.overview.protection(world.source, asked, everywhere=True)
+            assert (protection.studies, protection.excluded) == (1, 1)
+            assert protection.protected == held
+            assert [one.studies for one in catalogue.status.coverage(world.source)] in ([], [1])
+            expected = catalogue.plans.expected(world.source, world.destination)
+            named = [one.identity.study_instance_uid for one in expected]
+            assert named.count("2.25.1") == (2 if held else 0), "what is there is looked for"
+        copy = lines(world)["2.25.1"].copies[world.destination_name]
+        assert copy.state is Coverage.PROTECTED
+        assert lines(world)["2.25.1"].state is Coverage.EXCLUDED
+        assert book.include(["2.25.1", "2.25.2"]) == 1
+        assert lines(world)["2.25.1"].state is Coverage.PROTECTED
 
     def test_counts_agree_with_status(self) -> None:
         """Together the copies of a source's studies are what `status` says of it."""

@@ -44,6 +44,7 @@ from dcmvault.ports.catalogue import (
     SourceCatalogue,
 )
 from dcmvault.ports.deletion import DeletionCatalogue
+from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.holdings import HoldingCatalogue
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.overview import OverviewCatalogue
@@ -55,13 +56,14 @@ from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 from dcmvault.ports.study_details import StudyDetails
 from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
+from dcmvault.testing.catalogue_of_dashboard import DashboardCatalogue
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 START = datetime(2026, 1, 31, 2, 0, tzinfo=UTC)
 
 
-class ObservingCatalogue(Protocol):
+class ObservingCatalogue(DashboardCatalogue, Protocol):
     """What a catalogue knows beside the flow: of studies, of people, of the work itself."""
 
     @property
@@ -107,6 +109,11 @@ class ObservingCatalogue(Protocol):
     @property
     def views(self) -> ViewBook:
         """Saved views."""
+        ...
+
+    @property
+    def exclusions(self) -> ExclusionBook:
+        """Studies that are left out."""
         ...
 
     @property

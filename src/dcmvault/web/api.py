@@ -40,6 +40,8 @@ def build_api(
         # Their pages load programs from elsewhere.
         docs_url=None,
         redoc_url=None,
+        # It would lead to whatever the Host says.
+        redirect_slashes=False,
         responses={
             401: {"model": Refusal, "description": "the token is missing or wrong"},
             "4XX": {"model": Refusal},

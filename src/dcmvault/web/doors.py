@@ -13,6 +13,7 @@ from starlette.types import Scope
 from dcmvault.app.accounts import AccountDesk, account_desk
 from dcmvault.app.auditing import Auditing
 from dcmvault.app.login import Asking, Entered, LoginDesk
+from dcmvault.app.login_throttle import LoginThrottle
 from dcmvault.app.passwords import Passwords
 from dcmvault.app.sessions import SessionDesk, SessionLimits
 from dcmvault.app.wiring.workplace import Workplace
@@ -114,5 +115,6 @@ def doors_of(workplace: Workplace, passwords: Passwords | None = None) -> Doors:
     limits = SessionLimits(timedelta(minutes=web.idle_minutes), timedelta(hours=web.session_hours))
     accounts = account_desk(catalogue, clock, passwords)
     sessions = SessionDesk(catalogue.sessions, clock, limits)
-    login = LoginDesk(catalogue.accounts, sessions, accounts.passwords, clock, auditing)
+    throttle = LoginThrottle(catalogue.login_failures, clock)
+    login = LoginDesk(catalogue.accounts, sessions, accounts.passwords, clock, auditing, throttle)
     return Doors(accounts, sessions, login, web.has_tls)

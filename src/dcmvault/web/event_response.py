@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import json
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -36,14 +38,17 @@ class EventResponse(Response):
         stream: EventStream,
         topics: Collection[str],
         last_id: str,
+        who: str = "",
         still_in: Callable[[], bool] | None = None,
+        hiding: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._stream = stream
         self._still_in = still_in
+        self._hiding = hiding
         # Raises where too many listen, while an error can still be answered.
-        self._listener, self._is_all = stream.listen(topics, last_id)
+        self._listener, self._is_all = stream.listen(topics, last_id, who)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer (ASGI)."""
@@ -71,8 +76,10 @@ class EventResponse(Response):
             gone.cancel()
 
     def _coded(self, event: Event) -> bytes:
-        name = self._stream.id_of(event)
-        return f"id: {name}\nevent: {event.topic}\ndata: {event.data}\n\n".encode()
+        name, data = self._stream.id_of(event), event.data
+        if self._hiding is not None:
+            data = json.dumps(self._hiding(json.loads(data)))
+        return f"id: {name}\nevent: {event.topic}\ndata: {data}\n\n".encode()
 
 
 async def _write(send: Send, body: bytes) -> None:

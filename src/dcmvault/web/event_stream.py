@@ -21,8 +21,9 @@ from dcmvault.ports.events import Topic
 _KEPT = 1000
 #: Events that wait for one listener, at most, beside those that it missed before it came.
 _WAITING = 256
-#: Listeners at once, at most.
-_LISTENERS = 32
+#: Listeners at once, at most; and of one account, which has one for each tab.
+_LISTENERS = 64
+_OF_ONE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class TooManyListenersError(Exception):
 class Listener:
     """One who listens, in an event loop; told by any thread."""
 
-    def __init__(self, topics: Collection[str], missed: Collection[Event]) -> None:
+    def __init__(self, topics: Collection[str], missed: Collection[Event], who: str = "") -> None:
+        self.who = who
         self._loop = asyncio.get_running_loop()
         self._topics = frozenset(topics)
         self._waiting = deque(event for event in missed if event.topic in self._topics)
@@ -123,17 +125,20 @@ class EventStream:
         for listener in slow:
             listener.end()
 
-    def listen(self, topics: Collection[str], last_id: str = "") -> tuple[Listener, bool]:
-        """Begin to listen, in an event loop, after the event with this id.
+    def listen(
+        self, topics: Collection[str], last_id: str = "", who: str = ""
+    ) -> tuple[Listener, bool]:
+        """Begin to listen, in an event loop, after the event with this id; `who` is an account.
 
         Also says whether all that came since then is told: where it is not (the daemon started
         anew, or it is too long ago), look anew. Raises TooManyListenersError.
         """
         with self._lock:
-            if self._closed or len(self._listeners) >= _LISTENERS:
+            of_one = sum(one.who == who for one in self._listeners)
+            if self._closed or len(self._listeners) >= _LISTENERS or of_one >= _OF_ONE:
                 raise TooManyListenersError
             missed, is_all = self._since(last_id)
-            listener = Listener(topics, missed)
+            listener = Listener(topics, missed, who)
             self._listeners.add(listener)
         return listener, is_all
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from dcmvault.app import queue, schedules, workers
 from dcmvault.app.as_data import (
@@ -37,12 +38,14 @@ from dcmvault.web.answers import (
 from dcmvault.web.backstage import Behind
 from dcmvault.web.event_response import EventResponse
 from dcmvault.web.event_stream import TooManyListenersError
+from dcmvault.web.hiding import hiding_for
 from dcmvault.web.roles import Role, anybody, needs
 from dcmvault.web.visitors import By
 
 #: Runs that the status shows.
 _LATEST_RUNS = 5
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TOPIC = "|".join(sorted(topic.value for topic in Topic))
 
 router = APIRouter()
 _VIEWER = [Depends(needs(Role.VIEWER))]
@@ -67,23 +70,28 @@ def metrics(behind: Behind) -> Response:
 
 
 @router.get("/api/status", dependencies=_VIEWER, tags=["status"], response_model=Status)
-def whole_status(behind: Behind) -> dict[str, object]:
+def whole_status(behind: Behind, visitor: By) -> dict[str, object]:
     """Return what is protected where, by what evidence, how old; the queues and latest runs."""
     workplace = behind.workplace
     sources, counted_at = behind.coverage()
-    return {
-        "daemon": dict(behind.about()),
-        "sources": list(sources),
-        "counted_at": counted_at.isoformat(timespec="milliseconds"),
-        "queues": [queue_data(one) for one in queue.queues(workplace)],
-        "runs": [run_data(run) for run in recent_runs(workplace, _LATEST_RUNS)],
-    }
+    return hiding_for(behind, visitor)(
+        {
+            "daemon": dict(behind.about()),
+            "sources": list(sources),
+            "counted_at": counted_at.isoformat(timespec="milliseconds"),
+            "queues": [queue_data(one) for one in queue.queues(workplace)],
+            "runs": [run_data(run) for run in recent_runs(workplace, _LATEST_RUNS)],
+        }
+    )
 
 
 @router.get("/api/runs", dependencies=_VIEWER, tags=["runs"], response_model=Runs)
-def runs(behind: Behind, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, object]:
+def runs(
+    behind: Behind, visitor: By, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> dict[str, object]:
     """List the newest runs."""
-    return {"runs": [run_data(run) for run in recent_runs(behind.workplace, limit)]}
+    found = {"runs": [run_data(run) for run in recent_runs(behind.workplace, limit)]}
+    return hiding_for(behind, visitor)(found)
 
 
 @router.get("/api/runs/{run_id}", dependencies=_VIEWER, tags=["runs"], response_model=RunInFull)
@@ -94,21 +102,25 @@ def run(behind: Behind, visitor: By, run_id: str) -> dict[str, object]:
     """
     workplace = behind.workplace
     report = run_report(workplace, run_id)
-    known = workplace.catalogue.runs
+    known, hiding = workplace.catalogue.runs, hiding_for(behind, visitor)
     return {
-        "run": run_data(known.run(RunId(report.run_id))),
+        **hiding({"run": run_data(known.run(RunId(report.run_id)))}),
         "progress": progress_data(known.progress(RunId(report.run_id))),
-        "summary": summary(report, visitor.privacy(workplace.settings.privacy)),
+        "summary": summary(hiding.report(report), visitor.privacy(workplace.settings.privacy)),
     }
 
 
 @router.get("/api/queue", dependencies=_VIEWER, tags=["queue"], response_model=Queues)
-def queues(behind: Behind, limit: Annotated[int, Query(ge=0, le=1000)] = 100) -> dict[str, object]:
+def queues(
+    behind: Behind, visitor: By, limit: Annotated[int, Query(ge=0, le=1000)] = 100
+) -> dict[str, object]:
     """List the queues, and the first jobs that have not ended, in their order."""
-    return {
-        "queues": [queue_data(one) for one in queue.queues(behind.workplace)],
-        "jobs": [job_data(view) for view in queue.jobs(behind.workplace, limit)],
-    }
+    return hiding_for(behind, visitor)(
+        {
+            "queues": [queue_data(one) for one in queue.queues(behind.workplace)],
+            "jobs": [job_data(view) for view in queue.jobs(behind.workplace, limit)],
+        }
+    )
 
 
 @router.get("/api/workers", dependencies=_VIEWER, tags=["workers"], response_model=Workers)
@@ -123,28 +135,31 @@ def all_workers(behind: Behind, visitor: By) -> dict[str, object]:
 
 
 @router.get("/api/plans", dependencies=_VIEWER, tags=["plans"], response_model=Plans)
-def plans(behind: Behind) -> dict[str, object]:
+def plans(behind: Behind, visitor: By) -> dict[str, object]:
     """List the configured plans."""
     configured = behind.workplace.settings.plans
-    return {
-        "plans": [
-            {
-                "name": name,
-                "sources": list(plan.sources),
-                "destinations": list(plan.destinations),
-                "level": plan.level,
-                "strategy": plan.strategy,
-                "priority": plan.priority,
-            }
-            for name, plan in configured.items()
-        ]
-    }
+    return hiding_for(behind, visitor)(
+        {
+            "plans": [
+                {
+                    "name": name,
+                    "sources": list(plan.sources),
+                    "destinations": list(plan.destinations),
+                    "level": plan.level,
+                    "strategy": plan.strategy,
+                    "priority": plan.priority,
+                }
+                for name, plan in configured.items()
+            ]
+        }
+    )
 
 
 @router.get("/api/schedules", dependencies=_VIEWER, tags=["schedules"], response_model=Schedules)
-def all_schedules(behind: Behind) -> dict[str, object]:
+def all_schedules(behind: Behind, visitor: By) -> dict[str, object]:
     """List the configured schedules: when each is due, and what came of the last time."""
-    return {"schedules": [schedule_data(view) for view in schedules.views(behind.workplace)]}
+    found = {"schedules": [schedule_data(view) for view in schedules.views(behind.workplace)]}
+    return hiding_for(behind, visitor)(found)
 
 
 @router.get("/api/alerts", dependencies=_VIEWER, tags=["alerts"], response_model=Alerts)
@@ -163,20 +178,32 @@ def alerts(behind: Behind) -> dict[str, object]:
 async def events(
     behind: Behind,
     visitor: By,
-    topics: Annotated[str, Query(max_length=200, description="separated by commas")] = "",
+    topics: Annotated[
+        str,
+        Query(
+            pattern=f"^(({_TOPIC})(,({_TOPIC}))*)?$",
+            max_length=200,
+            description="separated by commas; without any, all",
+        ),
+    ] = "",
     last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> Response:
     """Stream what happens as server-sent events: run, queue, alert and status.
 
     With Last-Event-ID what came since is told first; an event `missed` says that it was too much.
     """
-    known = {topic.value for topic in Topic}
-    asked = {topic for topic in topics.split(",") if topic} or known
-    if not asked <= known:
-        raise HTTPException(422, "topics are: " + ", ".join(sorted(known)))
+    asked = set(topics.split(",")) if topics else {topic.value for topic in Topic}
     try:
         # Who holds the token of the API holds it for ever; a session ends.
         still_in = partial(behind.doors.still_in, visitor) if visitor.opened else None
-        return EventResponse(behind.events, asked, last_event_id, still_in)
+        hiding = await run_in_threadpool(hiding_for, behind, visitor)
+        return EventResponse(
+            behind.events,
+            asked,
+            last_event_id,
+            visitor.name,
+            still_in,
+            hiding if hiding.names is not None else None,
+        )
     except TooManyListenersError:
         raise HTTPException(503, "as many listen as may; close other streams first") from None

@@ -53,6 +53,7 @@ def _environment() -> Environment:
         "day": day,
         "duration": format_duration,
         "number": format_number,
+        "person": person,
         "sentence": sentence,
         "share": share,
         "utc": utc,
@@ -90,6 +91,18 @@ def _rounded(seconds: float) -> str:
         return f"{format_number(seconds // _HOUR_S)} h"
     days = int(seconds // _DAY_S)
     return ngettext("%(n)s day", "%(n)s days", days) % {"n": format_number(days)}
+
+
+def person(name: str) -> str:
+    """Write a person's name (PS3.5 section 6.2.1.1, PN) as people do: family name, given names."""
+    groups = []
+    for group in name.split("="):
+        family, given, middle, prefix, suffix = (*group.split("^"), *[""] * 5)[:5]
+        first = " ".join(part.strip() for part in (prefix, given, middle) if part.strip())
+        parts = (family.strip(), first, suffix.strip())
+        groups.append(", ".join(part for part in parts if part))
+    written = [one for one in groups if one]
+    return f"{written[0]} ({', '.join(written[1:])})" if written[1:] else "".join(written)
 
 
 def day(moment: datetime) -> str:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcmvault.config.editing import AddTable, Edit, RemoveKey, SetKey, edited
+from dcmvault.config.editing import (
+    AddTable,
+    Edit,
+    PutTables,
+    RemoveKey,
+    SetKey,
+    edited,
+    tables_text,
+)
 from dcmvault.config.template import render_template
 from dcmvault.errors import ConfigurationError
 
@@ -54,6 +62,41 @@ def test_a_new_key_stands_below_those_of_its_table() -> None:
     assert 'address = "/studies"\ninclude_other_files = true\n\n# Where to.' in text
     text = edited(_TEXT, [SetKey(("privacy",), "ids")])
     assert text.startswith('# Mine.\nlanguage = "en"  # as at home\nprivacy = "ids"\n')
+
+
+_RULES = """\
+# What matters.
+[[rules]]
+name = "old CTs"
+modality = "CT"
+priority = "low"
+
+[[rules]]
+name = "ours"  # always
+priority = "high"
+"""
+
+
+def test_tables_of_a_name_are_put_in_the_place_of_those_before() -> None:
+    text = edited(_TEXT, [PutTables(("rules",), _RULES)])
+    assert text == _TEXT + "\n" + _RULES
+    assert tables_text(text, "rules") == _RULES.strip("\n")
+    followed = text + '\n# Last.\n[hooks.post_run]\ncommand = ["x"]\n'
+    other = '[[rules]]\r\nname = "one"\r\npriority = "low"'
+    again = edited(followed, [PutTables(("rules",), other)])
+    assert [one["name"] for one in tomllib.loads(again)["rules"]] == ["one"]
+    assert again.startswith(_TEXT)
+    assert "# Last." in again
+    assert tables_text(again, "hooks").splitlines()[1:] == ["[hooks.post_run]", 'command = ["x"]']
+    none = edited(followed, [PutTables(("rules",), "\n")])
+    assert "rules" not in tomllib.loads(none)
+    assert edited(followed, [PutTables(("rules",), tables_text(followed, "rules"))]) == followed
+
+
+@pytest.mark.parametrize("text", ["[[rules]", "[hooks]\n", 'language = "pt-BR"\n[[rules]]\n'])
+def test_what_is_put_says_nothing_else(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        edited(_TEXT, [PutTables(("rules",), text)])
 
 
 def test_a_new_table_stands_with_its_family() -> None:
@@ -143,6 +186,7 @@ def test_edits_mean_what_they_say_or_are_refused(edits: list[Edit]) -> None:
             text = edited(text, [edit])
         except ConfigurationError:
             continue
+        assert not isinstance(edit, PutTables)
         here: Any = table
         for part in edit.path[:-1]:
             here = here.setdefault(part, {})

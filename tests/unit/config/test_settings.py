@@ -697,3 +697,10 @@ url = "env:HOOK_URL"
     assert "secret" not in str({name: one["url"] for name, one in channels.items()})
     # What changed is still seen where the configuration is read again.
     assert "very-secret" in str(effective(load_settings(config)))
+
+
+def test_a_word_that_is_too_long_for_a_file_is_no_folder(config: Path) -> None:
+    """The file system is not asked for it in a way that fails."""
+    config.write_text(GOOD, "utf-8")
+    with pytest.raises(AddressError, match="neither a configured destination"):
+        load_settings(config).destination("9" * 5000)

@@ -52,6 +52,26 @@ def test_bytes_pass_at_the_rate_however_many_are_asked_for() -> None:
     assert pacer.piece == 20_000
 
 
+def test_another_limit_for_all_holds_at_once_also_for_who_sends() -> None:
+    clock = FakeClock()
+    bandwidth = Bandwidth(RateTable(RATE), clock, clock.advance)
+    pacer = pacer_of(bandwidth)
+    pacer.take(1_000_000)
+    bandwidth.limit_all(RateTable(RATE / 10))
+    began = clock.monotonic()
+    pacer.take(500_000)
+    assert clock.monotonic() - began == pytest.approx(5, rel=0.1)
+
+
+def test_a_limit_may_come_where_there_was_none() -> None:
+    clock = FakeClock()
+    bandwidth = Bandwidth(RateTable(), clock, clock.advance)
+    bandwidth.limit_all(RateTable(RATE))
+    began = clock.monotonic()
+    pacer_of(bandwidth).take(5_000_000)
+    assert clock.monotonic() - began == pytest.approx(5, rel=0.01)
+
+
 def test_what_is_saved_up_while_nobody_asks_is_little() -> None:
     clock = FakeClock()
     pacer = pacer_of(Bandwidth(RateTable(RATE), clock, clock.advance))

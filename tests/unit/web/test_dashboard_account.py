@@ -117,14 +117,22 @@ def test_one_time_codes_are_set_up_with_a_first_code(dashboard: Dashboard) -> No
     told["code"] = dashboard.code(secret)
     planted = {**told, "secret": "00" * 20}
     assert browser.post("/account/codes/confirm", planted).status == 409, "a secret of ours only"
+    token, elsewhere = browser.cookies["dcmvault"], dashboard.logged_in(Role.VIEWER)
     done = browser.post("/account/codes/confirm", told)
+    assert browser.cookies["dcmvault"] != token
+    assert f'value="{browser.csrf}"' in done.text, "its forms belong to the new session"
+    assert dashboard.doors.sessions.open(token) is None
+    assert elsewhere.get("/account").status == 303, "sessions without a code have ended"
     recovery = re.findall(r"<code>([a-z2-7-]+)</code>", done.text)
     assert len(recovery) == 10
     again = dashboard.browser()
     again.log_in("viewer")
     assert again.post("/login/code", {"code": told["code"]}).status == 401, "it was used"
     assert again.post("/login/code", {"code": recovery[3]}).status == 303
+    token = again.cookies["dcmvault"]
     assert again.post("/account/codes/remove", {"current": PASSWORD}).status == 303
+    assert again.cookies["dcmvault"] != token
+    assert dashboard.doors.sessions.open(token) is None
     assert dashboard.browser().log_in("viewer").header("location") == "/"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,55 @@ def test_a_browser_of_somebody_else_is_nothing_special(dashboard: Dashboard) -> 
     for _attempt in range(5):
         mallory.log_in("ana", "wrong horse battery")
     assert mallory.log_in("ana", "wrong horse battery").status == 429
+
+
+def test_a_restart_forgets_no_failure(tmp_path: Path) -> None:
+    """Nor does it tell of whom they are: what was typed may be a password."""
+    with dashboard_in(tmp_path) as before:
+        before.add("ana", Role.OPERATOR)
+        statuses = [before.browser().log_in("ana", "wrong horse").status for _number in range(6)]
+        assert statuses == [401] * 5 + [429]
+    for file in tmp_path.glob("catalogue.sqlite3*"):
+        assert hashlib.sha256(b"ana").digest() not in file.read_bytes()
+    with dashboard_in(tmp_path) as after:
+        assert after.browser().log_in("ana").status == 429
+        after.clock.advance(301)
+        assert after.browser().log_in("ana").status == 303
+    with dashboard_in(tmp_path) as later:
+        later.clock.advance(301)
+        assert later.browser().log_in("ana", "wrong horse").status == 401, "it counts from one"
+
+
+def test_many_who_guess_do_not_keep_the_owner_out_for_ever(dashboard: Dashboard) -> None:
+    """From any number of addresses: a browser that was in comes in, and so does a link."""
+    dashboard.add("ana", Role.OPERATOR)
+    known = dashboard.browser()
+    assert known.log_in("ana").status == 303
+    for number in range(200):
+        dashboard.browser(f"10.1.{number // 50}.{number % 50}").log_in("ana", "wrong horse")
+        dashboard.clock.advance(299)
+    assert dashboard.browser("10.9.9.9").log_in("ana").status == 429
+    again = dashboard.browser()
+    again.cookies["dcmvault-device"] = known.cookies["dcmvault-device"]
+    assert again.log_in("ana").status == 303
+    token, _until = dashboard.doors.accounts.make_link("ana")
+    fresh = dashboard.browser()
+    chosen = {"password": "another horse battery", "again": "another horse battery"}
+    assert fresh.post(f"/welcome/{token}", chosen, csrf="").status == 303
+    dashboard.clock.advance(301)
+    assert dashboard.browser("10.9.9.9").log_in("ana", "another horse battery").status == 303
+
+
+def test_a_whole_network_of_ipv6_is_one_who_guesses(dashboard: Dashboard) -> None:
+    """Its owner has as many addresses as they like."""
+    statuses = [
+        dashboard.browser(f"2001:db8::{number:x}").log_in(f"name{number}", "wrong").status
+        for number in range(25)
+    ]
+    assert statuses[:20] == [401] * 20
+    assert 429 in statuses[20:]
+    assert dashboard.browser("2001:db8:0:1::1").log_in("x", "wrong").status == 401
+    assert dashboard.browser("10.0.0.1").log_in("y", "wrong").status == 401
 
 
 def test_one_address_that_tries_many_names_waits_too(dashboard: Dashboard) -> None:

@@ -136,7 +136,7 @@ def test_what_is_too_long_ago_counts_as_missed() -> None:
 def test_not_everybody_may_listen_at_once_and_nobody_after_the_end() -> None:
     async def story() -> None:
         stream = EventStream()
-        listeners = [stream.listen(ALL)[0] for _number in range(32)]
+        listeners = [stream.listen(ALL, who=str(number))[0] for number in range(64)]
         with pytest.raises(TooManyListenersError):
             stream.listen(ALL)
         stream.leave(listeners[0])
@@ -145,5 +145,19 @@ def test_not_everybody_may_listen_at_once_and_nobody_after_the_end() -> None:
         assert all(listener.has_ended for listener in listeners)
         with pytest.raises(TooManyListenersError):
             stream.listen(ALL)
+
+    asyncio.run(story())
+
+
+def test_one_who_opens_many_streams_takes_none_from_others() -> None:
+    async def story() -> None:
+        stream = EventStream()
+        mine = [stream.listen(ALL, who="mine")[0] for _number in range(16)]
+        with pytest.raises(TooManyListenersError):
+            stream.listen(ALL, who="mine")
+        stream.listen(ALL, who="another")
+        stream.leave(mine[0])
+        stream.listen(ALL, who="mine")
+        stream.close()
 
     asyncio.run(story())

@@ -69,3 +69,20 @@ def test_moments_are_told_by_their_age(age: timedelta, english: str, portuguese:
 )
 def test_only_the_whole_is_a_hundred_per_cent(part: int, whole: int, words: str) -> None:
     assert rendering.share(part, whole) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Exemplo^Beatriz", "Exemplo, Beatriz"),
+        ("Silva^Ana^Maria^Dra.^PhD", "Silva, Dra. Ana Maria, PhD"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎, やまだ, たろう)"),
+        ("OB^^^^", "OB"),
+        ("^^^^", ""),
+        ("", ""),
+        ("A•••", "A•••"),
+        ("a^b^c^d^e^f=<script>", "a, d b c, e (<script>)"),
+    ],
+)
+def test_names_of_persons_are_written_as_people_do(name: str, words: str) -> None:
+    assert rendering.person(name) == words

@@ -178,15 +178,20 @@ class Workplace:
     def adopt(self, settings: Settings) -> None:
         """Work by other settings from now on; what is in flight ends as it began.
 
-        Database, listener, retries and bandwidth stay as they were when the folder was opened.
+        Database, listener, retries and a destination's own bandwidth stay as they were when the
+        folder was opened.
         """
         with self._lock:
             before = {address: self.destination_section(address) for address in self._shared}
+            overall = settings.bandwidth.table()
+            is_limited_anew = overall != self.settings.bandwidth.table()
+            if is_limited_anew:
+                self.bandwidth.limit_all(overall)
             self.settings = settings
             changed = [
                 self._shared.pop(address)
                 for address, section in before.items()
-                if self.destination_section(address) != section
+                if is_limited_anew or self.destination_section(address) != section
             ]
             self._vaults.clear()
         for destination in changed:
@@ -321,6 +326,7 @@ class Workplace:
             runs=self.catalogue.runs,
             snapshots=self.catalogue.snapshots,
             reverification=self.catalogue.reverification,
+            exclusions=self.catalogue.exclusions,
             facts=self.catalogue.study_facts,
             routes=self.catalogue.routes,
             classifier=self.classifier,

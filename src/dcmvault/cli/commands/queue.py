@@ -10,6 +10,7 @@ import click
 from dcmvault.app import queue
 from dcmvault.app.as_data import job_data, queue_data
 from dcmvault.cli.building import PRIORITIES, ExampleCommand, FamilyGroup, json_option, priority_of
+from dcmvault.cli.commands import queue_exclude, queue_work
 from dcmvault.cli.output import print_json, say, table
 from dcmvault.cli.session import Session, current_settings, opened
 from dcmvault.cli.words import job_state_word, priority_word
@@ -45,6 +46,8 @@ def command() -> click.Command:
             ),
             _cancel_command(),
             _prioritise_command(),
+            *queue_work.commands(),
+            *queue_exclude.commands(),
         ],
     )
 

@@ -8,8 +8,9 @@ import click
 
 from dcmvault.app.as_data import alert_data, run_data, source_data
 from dcmvault.app.backup import paused_destinations
+from dcmvault.app.known_status import known_status
 from dcmvault.app.notify import ChannelView, silent_channels
-from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs, status
+from dcmvault.app.status import EvidenceView, SourceView, latest_drills, recent_runs
 from dcmvault.app.top import open_alerts, with_addresses
 from dcmvault.cli.alert_lines import alert_line
 from dcmvault.cli.building import ExampleCommand, json_option
@@ -45,17 +46,19 @@ def command() -> click.Command:
 def _status(as_json: bool) -> int:
     settings = current_settings()
     with opened(settings) as session:
-        views = status(session.workplace)
+        known = known_status(session.workplace)
         runs = recent_runs(session.workplace, _RUNS)
         drills = latest_drills(session.workplace)
         paused = paused_destinations(session.workplace)
         silent = silent_channels(session.workplace)
         alerts = open_alerts(session.workplace)
         shown_alerts = with_addresses(session.workplace, alerts) if alerts else []
+    views = known.views
     if as_json:
         print_json(
             {
                 "sources": [source_data(view) for view in views],
+                "counted_at": known.counted_at.isoformat(timespec="milliseconds"),
                 "runs": [run_data(run) for run in runs],
                 "drills": [drill_object(drill) for drill in drills],
                 "silent_channels": [view.name for view in silent],
@@ -72,6 +75,9 @@ def _status(as_json: bool) -> int:
         # A path that nothing was ever found at was misspelt, most of the time.
         if view.source.last_seen_at is not None:
             _say_source(view, paused)
+    if not known.took_s:
+        say(_("counted %s") % format_age(known.counted_at))
+        say()
     if drills:
         _say_drills(drills)
     if silent:
@@ -122,6 +128,9 @@ def _say_source(view: SourceView, paused: Set[str]) -> None:
     seen = _("looked at %s") % format_age(source.last_seen_at)
     size = format_bytes(source.bytes)
     say(f"  {studies}, {instances % format_number(source.instances)}, {size}; {seen}")
+    if view.excluded:
+        words = ngettext("%s study is excluded", "%s studies are excluded", view.excluded)
+        say("  " + words % format_number(view.excluded))
     for coverage in view.coverage:
         _say_coverage(coverage, paused)
         _say_evidence(view.evidence[coverage.destination])

@@ -79,8 +79,12 @@ if (window.htmx) {
   window.htmx.createEventSource = (url) => (stream ??= new Stream(url));
 }
 if (window.Idiomorph) {
-  // What somebody opened, or is typing into, stays as it is when a page is brought up to date.
-  window.Idiomorph.defaults.ignoreActiveValue = true;
+  // What somebody opened, or is typing into, stays as it is when a page is brought up to date; a
+  // button in focus does not: it may do something else now, and has to say so.
+  Object.defineProperty(window.Idiomorph.defaults, "ignoreActiveValue", {
+    enumerable: true,
+    get: () => document.activeElement?.matches("input, textarea, select") ?? false,
+  });
   window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
     !(name === "open" && (node.tagName === "DETAILS" || node.tagName === "DIALOG"));
 }

@@ -10,7 +10,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from dcmvault.app import one_time_codes
 from dcmvault.app.accounts import AccountDesk
-from dcmvault.app.sessions import OpenSession
+from dcmvault.app.login import Entered
+from dcmvault.app.sessions import OpenSession, csrf_of
 from dcmvault.errors import DcmvaultError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.account import Role
@@ -57,8 +58,7 @@ def change_password(
         return _page(request, behind, mine, error)
     _note(behind, visitor, "password")
     answer = RedirectResponse("/account", 303)
-    entered = behind.doors.login.renewed(name, behind.doors.asking(request.headers, request.scope))
-    behind.doors.let_in(answer, entered)
+    behind.doors.let_in(answer, _renewed(request, behind, mine))
     return answer
 
 
@@ -99,7 +99,12 @@ def confirm_codes(
     behind.doors.accounts.set_totp(mine.account.name, secret, recovery)
     behind.doors.accounts.book.use_totp(mine.account.name, step)
     _note(behind, visitor, "one-time codes")
-    return page(request, "account/recovery.html", codes=recovery)
+    entered = _renewed(request, behind, mine)
+    # Forms of the page are sent by the session that is begun with it.
+    request.state.csrf = csrf_of(entered.token)
+    answer = page(request, "account/recovery.html", codes=recovery)
+    behind.doors.let_in(answer, entered)
+    return answer
 
 
 @router.post("/account/codes/remove")
@@ -113,13 +118,22 @@ def remove_codes(
         return _page(request, behind, mine, error)
     behind.doors.accounts.set_totp(mine.account.name, b"", [])
     _note(behind, visitor, "no one-time codes")
-    return RedirectResponse("/account", 303)
+    answer = RedirectResponse("/account", 303)
+    behind.doors.let_in(answer, _renewed(request, behind, mine))
+    return answer
 
 
 def _check_password(request: Request, behind: Backstage, mine: OpenSession, fields: Fields) -> None:
     """Raise LoginError unless the password is typed: an unlocked screen is not enough."""
     asking = behind.doors.asking(request.headers, request.scope)
     behind.doors.login.check_password(mine.account.name, fields.get("current", ""), asking)
+
+
+def _renewed(request: Request, behind: Backstage, mine: OpenSession) -> Entered:
+    """End all sessions of the account, this one too, and begin one in its place."""
+    doors, name = behind.doors, mine.account.name
+    doors.sessions.end_others(name, "")
+    return doors.login.renewed(name, doors.asking(request.headers, request.scope))
 
 
 def _note(behind: Backstage, visitor: Visitor, what: str) -> None:

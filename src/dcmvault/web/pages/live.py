@@ -127,8 +127,10 @@ _DEEDS: Mapping[str, tuple[str, Callable[[Workplace, str], None]]] = {
 _ABOUT_PLACES = frozenset({"pause", "resume", "slow", "full"})
 
 
-@router.post("/live", dependencies=[Depends(needs(Role.OPERATOR))])
-def steer(request: Request, behind: Behind, steered: Steered, fields: Fields) -> RedirectResponse:
+@router.post("/live", dependencies=[Depends(needs(Role.OPERATOR))], response_model=None)
+def steer(
+    request: Request, behind: Behind, by: By, steered: Steered, fields: Fields
+) -> HTMLResponse | RedirectResponse:
     """Do one of the deeds to a destination, a run or a job, and show what goes on then."""
     deed, which = fields.get("do", ""), fields.get("which", "")
     if deed not in _DEEDS or not which:
@@ -140,4 +142,6 @@ def steer(request: Request, behind: Behind, steered: Steered, fields: Fields) ->
     behind.live(anew=True)
     behind.overview(anew=True)
     request.app.state.fragments.forget()
+    if "hx-request" in request.headers:
+        return now(request, behind, by)
     return RedirectResponse("/live", 303)

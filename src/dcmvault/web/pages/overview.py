@@ -15,9 +15,9 @@ from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.plan_runs import start_plan
 from dcmvault.i18n import language
 from dcmvault.model.audit import AuditKind
-from dcmvault.model.overview import Overview, Standing, Verdict
+from dcmvault.model.overview import Need, Overview, Standing, Verdict
 from dcmvault.reports import overview_words as words
-from dcmvault.reports.alert_words import alert_remedy
+from dcmvault.reports.alert_words import alert_advice, alert_remedy
 from dcmvault.web import strips
 from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.frame import page, state_now
@@ -100,17 +100,24 @@ def _made(request: Request, behind: Backstage, by: Visitor) -> str:
 
 
 def _needs(seen: Overview, request: Request, *, may_steer: bool) -> list[dict[str, str]]:
+    leads = [lead_of(need, request.app.state.pages, may_steer=may_steer) for need in seen.needs]
     return [
         {
             "tone": "bad" if need.critical else "claim",
             "words": words.need_sentence(need),
             "since": ago(need.since) if need.since is not None else "",
-            "remedy": alert_remedy(need.alert.code) if need.alert is not None else "",
+            "remedy": _remedy(need, lead),
             "verb": words.verb_words(need.verb),
-            "to": lead_of(need, request.app.state.pages, may_steer=may_steer),
+            "to": lead,
         }
-        for need in seen.needs
+        for need, lead in zip(seen.needs, leads, strict=True)
     ]
+
+
+def _remedy(need: Need, lead: str) -> str:
+    if need.alert is None:
+        return ""
+    return alert_advice(need.alert.code) if lead else alert_remedy(need.alert.code)
 
 
 @router.get("/plans/{name}/start", dependencies=[Depends(needs(Role.OPERATOR))])

@@ -34,7 +34,13 @@ from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
 from dcmvault.web.pages.place_words import names_for
 from dcmvault.web.pages.places_offered import OTHER, peers, readable_places, vaults
-from dcmvault.web.pages.restore_form import DOWNLOAD, RestoreOrder, order_of, typed
+from dcmvault.web.pages.restore_form import (
+    DOWNLOAD,
+    RestoreOrder,
+    how_many_match,
+    order_of,
+    typed,
+)
 from dcmvault.web.pages.results import result_of
 from dcmvault.web.pages.run_words import run_line
 from dcmvault.web.pages.runs import REPORT_POLICY
@@ -279,6 +285,8 @@ def _form(
 ) -> HTMLResponse:
     settings = behind.workplace.settings
     may_type = by.role.may(Role.ADMINISTRATOR)
+    values = typed(fields, settings)
+    matching = values["matching"]
     places = [(name, name) for name in readable_places(settings)]
     targets = [(DOWNLOAD, _("A ZIP file to download (with DICOMDIR)"))]
     targets += [(name, name) for name in peers(settings)]
@@ -289,7 +297,8 @@ def _form(
         request,
         "restore/restore.html",
         status=422 if error else 200,
-        values=typed(fields, settings),
+        values=values,
+        matched=how_many_match(behind, by, matching) if matching else None,
         places=places,
         targets=targets,
         vaults=[(name, name) for name in vaults(settings)],
@@ -321,7 +330,7 @@ def _again(work: Work, by: Visitor) -> Mapping[str, str]:
     fields = _order(work).fields
     if work.asked_by == by.name:
         return fields
-    return {**fields, "patient": "", "accession": ""}
+    return {**fields, "patient": "", "accession": "", "matching": ""}
 
 
 def _order(work: Work) -> RestoreOrder:
@@ -332,6 +341,9 @@ def _order(work: Work) -> RestoreOrder:
 def _chosen(order: RestoreOrder) -> list[tuple[str, str, bool]]:
     """Say what is selected: label, value, and whether the value is a patient's."""
     wanted = order.request.selection
+    if order.fields["matching"]:
+        count = format_number(len(wanted.studies))
+        return [(_("Studies"), _("%s chosen on the Studies page") % count, False)]
     chosen = [(_("Patient ID"), one, True) for one in wanted.patients]
     chosen += [(_("Accession number"), one, True) for one in wanted.accessions]
     chosen += [(_("Study"), one, False) for one in wanted.studies]

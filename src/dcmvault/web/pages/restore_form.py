@@ -12,10 +12,12 @@ from dcmvault.app.restore_targets import is_peer
 from dcmvault.app.vault_contents import date_range, moment
 from dcmvault.config.settings import Settings
 from dcmvault.errors import UsageError
+from dcmvault.i18n import format_number
 from dcmvault.i18n import gettext as _
 from dcmvault.model.selection import Selection
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.pages.places_offered import OTHER, chosen_place, peers, readable_places
+from dcmvault.web.pages.study_asking import asked_by_text
 from dcmvault.web.visitors import Visitor
 
 #: What a choice of a target says for a ZIP file that the browser gets.
@@ -32,9 +34,15 @@ FIELDS = (
     "last",
     "to",
     "to_typed",
+    #: What the studies page asked for, as parameters of its address.
+    "matching",
 )
 _LONGEST = 2000
 _MOST_STUDIES = 500
+#: Of what was chosen on the studies page: a run that restores to a peer names each of them.
+_MOST_MATCHING = 2000
+#: Of what is typed; what the studies page asked for may name as many studies as it shows.
+_LONGEST_QUERY = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class RestoreOrder:
 def typed(fields: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """Return what the form shows: what was typed, or what is most likely."""
     values = {name: fields.get(name, "")[:_LONGEST] for name in FIELDS}
+    values["matching"] = fields.get("matching", "")[:_LONGEST_QUERY]
     offered = readable_places(settings)
     values["from"] = values["from"] or (offered[0] if offered else OTHER)
     values["to"] = values["to"] or DOWNLOAD
@@ -79,12 +88,33 @@ def order_of(behind: Backstage, by: Visitor, fields: Mapping[str, str]) -> Resto
     request = RestoreRequest(
         source,
         target,
-        _selection(values),
+        _selection(values) if not values["matching"] else _matching(behind, by, values["matching"]),
         values["snapshot"].strip(),
         moment(as_of) if as_of else None,
     )
     to_peer = not is_download and is_peer(settings, target)
     return RestoreOrder(request, is_download, to_peer, values)
+
+
+def how_many_match(behind: Backstage, by: Visitor, matching: str) -> int:
+    """Count the studies that were chosen on the studies page."""
+    query = asked_by_text(matching, behind, by).query
+    return behind.workplace.catalogue.matrix.matched(query).studies
+
+
+def _matching(behind: Backstage, by: Visitor, matching: str) -> Selection:
+    """Name the studies that were chosen on the studies page."""
+    if how_many_match(behind, by, matching) > _MOST_MATCHING:
+        raise UsageError(
+            _("These are too many studies to restore at once: at most %s.")
+            % format_number(_MOST_MATCHING),
+            hint=_("Choose fewer on the Studies page, or leave all of it empty here."),
+        )
+    query = asked_by_text(matching, behind, by).query
+    uids = [uid for some in behind.workplace.catalogue.matrix.named(query) for uid in some]
+    if not uids:
+        raise UsageError(_("No study matches."), hint=_("Choose others on the Studies page."))
+    return Selection(tuple(uids))
 
 
 def _selection(values: Mapping[str, str]) -> Selection:

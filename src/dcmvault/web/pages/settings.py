@@ -76,7 +76,7 @@ def propose(request: Request, behind: Behind, fields: Fields) -> Response:
             edits = added_table(fields.get("family", ""), fields)
         else:
             edits = typed_edits(home, settings, path, fields)
-        return _proposed(request, behind, edits, own_path(fields.get("back", "/settings")))
+        return proposed_page(request, behind, edits, own_path(fields.get("back", "/settings")))
     except DcmvaultError as error:
         if fields.get("what") == "add" or not path:
             return _list(request, behind, error)
@@ -160,9 +160,10 @@ def _section(
     )
 
 
-def _proposed(
+def proposed_page(
     request: Request, behind: Backstage, edits: Sequence[Edit], back: str
 ) -> HTMLResponse:
+    """Show what edits would change in the file; ConfigurationError for what would be wrong."""
     proposed = propose_change(behind.workplace.home, edits)
     return page(
         request,

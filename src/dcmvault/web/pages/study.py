@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -17,18 +18,29 @@ from dcmvault.app.study_detail import (
     study_ledger,
     study_timeline,
 )
+from dcmvault.app.study_exclusions import exclusion
 from dcmvault.app.thumbnails import Thumbnails
-from dcmvault.model.study_detail import CopyLine, LedgerLine, StudyDetail, TimelineEvent
+from dcmvault.i18n import gettext as _
+from dcmvault.model.study_detail import (
+    CopyLine,
+    LedgerLine,
+    SeriesLine,
+    StudyDetail,
+    TimelineEvent,
+)
 from dcmvault.reports.wording import cause_title
 from dcmvault.web.backstage import Behind
 from dcmvault.web.frame import page
 from dcmvault.web.pages import study_words as words
+from dcmvault.web.pages.study_deeds import DEEDS
 from dcmvault.web.roles import Role, needs
 from dcmvault.web.visitors import By
 
 #: Instances on a page of the ledger, and events of the timeline that are shown.
 _INSTANCES = 25
 _EVENTS = 50
+#: Series on a page.
+_SERIES = 24
 #: What stands where a series has no picture, or none for who asks.
 _NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">'
@@ -48,6 +60,8 @@ def study(
     series: Annotated[str, Query(max_length=64)] = "",
     problems: bool = False,
     after: Annotated[str, Query(max_length=60)] = "",
+    behind_series: Annotated[str, Query(max_length=64)] = "",
+    history: bool = False,
 ) -> HTMLResponse:
     """Show a study, and a page of its instances."""
     workplace = behind.workplace
@@ -73,26 +87,51 @@ def study(
         where=where,
         date=words.date_words(detail.line.study_date),
         about=words.about(detail.line, revealed=revealed),
+        exclusion=exclusion(workplace, study_instance_uid),
+        deeds=DEEDS.values() if by.role.may(Role.OPERATOR) else [],
         tone=words.state_tone(detail.line.state),
         state=words.state_words(detail.line.state),
         facts=_patient_facts(detail),
         cells=[words.cell(names(at), copy) for at, copy in detail.line.copies.items()],
         sources=[names(one) for one in detail.line.sources],
-        series=[
-            (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
-            for one in detail.series
-        ],
+        **_series_shown(detail.series, behind_series, where),
+        snapshots=[(names(one.destination), one) for one in detail.snapshots],
+        left_out={names(at): count for at, count in detail.coercions_left_out.items()},
         chosen_series=series,
         problems=problems,
         ledger=[_ledger_line(one, names, revealed=revealed) for one in ledger.lines],
         is_first=not after,
         next=_address(where, **chosen, after=next_place) if next_place else "",
-        events=[_event(one, names) for one in events[:_EVENTS]],
+        events=[_event(one, names) for one in (events if history else events[:_EVENTS])],
+        has_more_events=not history and len(events) > _EVENTS,
         coercions=[(names(at), every) for at, every in detail.coercions.items()],
         revealed=revealed,
         address=lambda **fields: _address(where, **fields),
         quote=lambda text: quote(text, safe=""),
     )
+
+
+def _series_shown(every: Sequence[SeriesLine], behind: str, where: str) -> dict[str, Any]:
+    """Return a page of the series, behind one of them, and where the next page is.
+
+    Behind a series that is not there begins the first page: a place is no promise.
+    """
+    uids = [one.series_instance_uid for one in every]
+    first = uids.index(behind) + 1 if behind in uids else 0
+    shown = every[first : first + _SERIES]
+    further = ""
+    if first + _SERIES < len(every):
+        last = urlencode({"behind_series": shown[-1].series_instance_uid})
+        further = f"{where}?{last}#series"
+    return {
+        "series": [
+            (one, f"{where}/series/{quote(one.series_instance_uid, safe='')}/picture")
+            for one in shown
+        ],
+        "series_in_all": len(every),
+        "is_first_series": not behind,
+        "series_next": further,
+    }
 
 
 def _address(where: str, **fields: str) -> str:
@@ -117,6 +156,9 @@ def _ledger_line(line: LedgerLine, names: PlaceNames, *, revealed: bool) -> dict
         "uid": line.sop_instance_uid,
         "size": line.size,
         "is_present": line.is_present,
+        "sop_class": line.sop_class_uid,
+        "transfer_syntax": line.transfer_syntax_uid,
+        "sha256": line.file_sha256,
         "copies": [_copy(one, names, revealed=revealed) for one in line.copies],
     }
 
@@ -125,7 +167,8 @@ def _copy(copy: CopyLine, names: PlaceNames, *, revealed: bool) -> dict[str, obj
     """Put a copy into words; a peer's own sentence may tell of the patient."""
     status = status_words(copy.status)
     told = [status.meaning, cause_title(copy.code) if copy.code else ""]
-    told += [copy.message, copy.hint] if revealed else []
+    told += [_("changed by the destination, as it declares")] if copy.coerced else []
+    told += [copy.warning, copy.message, copy.hint or status.remedy] if revealed else []
     is_bad = copy.state in {"missing", "damaged"}
     return {
         "place": names(copy.destination),
@@ -134,6 +177,7 @@ def _copy(copy: CopyLine, names: PlaceNames, *, revealed: bool) -> dict[str, obj
         "status": copy.status,
         "words": [one for one in dict.fromkeys(told) if one],
         "at": copy.verified_at or copy.received_at,
+        "run_id": copy.run_id,
     }
 
 

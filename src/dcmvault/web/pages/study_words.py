@@ -20,6 +20,7 @@ _TONES = {
     Coverage.PARTLY: "claim",
     Coverage.PROTECTED: "good",
     Coverage.GONE: "open",
+    Coverage.EXCLUDED: "open",
 }
 _DATE_DIGITS = 8
 
@@ -47,6 +48,7 @@ def state_words(state: Coverage) -> str:
         Coverage.PARTLY: _("partly protected"),
         Coverage.PROTECTED: _("protected"),
         Coverage.GONE: _("gone from the source"),
+        Coverage.EXCLUDED: _("excluded from backups"),
     }
     return words[state]
 

@@ -87,7 +87,7 @@ def _looked(behind: Backstage) -> Iterator[str]:
 
 
 @router.post("/start")
-def start(behind: Behind, by: By, steered: Steered, fields: Fields) -> Response:
+def start(request: Request, behind: Behind, steered: Steered, fields: Fields, by: By) -> Response:
     """Start all of it, by itself from now on; or a pilot of few studies."""
     workplace = behind.workplace
     if fields.get("what") == "pilot":
@@ -95,12 +95,16 @@ def start(behind: Behind, by: By, steered: Steered, fields: Fields) -> Response:
             start_pilot(workplace, PLAN)
         return RedirectResponse("/runs", 303)
     home = workplace.home
-    saved = save_configuration(
-        home,
-        enabling(True),
-        digest=propose_change(home, []).digest,
-        actor=actor_of(by),
-    )
+    try:
+        saved = save_configuration(
+            home,
+            enabling(True),
+            digest=propose_change(home, []).digest,
+            actor=actor_of(by),
+        )
+    except ConfigurationError as error:
+        # There is nothing to start before the answers were saved.
+        return _check(request, behind, error)
     workplace.adopt(saved.settings)
     with steered("run", kind=AuditKind.RUN_ASKED, plan=PLAN):
         start_plan(workplace, PLAN)

@@ -155,8 +155,8 @@ def _start(
 
 
 @contextmanager
-def run_again(peer: Peer) -> Iterator[Peer]:
-    """Run a peer that ended once more, on its port and in its folder."""
+def run_again(peer: Peer, user: str | None = None) -> Iterator[Peer]:
+    """Run a peer that ended once more, on its port and in its folder, as the user as before."""
     with (peer.folder / "log").open("ab") as log:
         process = subprocess.Popen(
             peer.process.args,
@@ -166,6 +166,7 @@ def run_again(peer: Peer) -> Iterator[Peer]:
             cwd=peer.folder,
             env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(peer.folder)},
             start_new_session=True,
+            **_as_user(user),
         )
     try:
         again = replace(peer, process=process)

@@ -186,6 +186,8 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
         "language": top["language"],
         "privacy": top["privacy"],
         "database": top["database"],
+        "host": "",
+        "hosts": "{}",
     }
     assert tables["[retry]"] == defaults(RetrySection)
     assert tables["[classification]"] == defaults(ClassificationSection)

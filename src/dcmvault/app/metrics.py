@@ -16,6 +16,7 @@ from dcmvault.app.monitoring import disk_paths, places_written_to
 from dcmvault.app.names import Names
 from dcmvault.app.status import SourceView
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.app.workers import workers
 from dcmvault.model.alert import Alert, SubjectKind
 from dcmvault.model.sample import Figure, Sample
 from dcmvault.telemetry.live_file import Live, read_live
@@ -95,6 +96,10 @@ def _of_now(workplace: Workplace, now: datetime) -> _Values:
                 values["dcmvault_disk_size_bytes"].append(((name,), float(room.total)))
     else:
         _add_live(values, live)
+    for worker in workers(workplace):
+        labels = (worker.identity.name, worker.identity.role, str(worker.identity.process))
+        values["dcmvault_worker_silent_seconds"].append((labels, worker.silent_s))
+        values["dcmvault_worker_running"].append((labels, float(worker.doing.running)))
     # Of several runs one series is left, and whoever reads takes no series twice.
     alerts = dict.fromkeys(map(_labels_of, workplace.catalogue.alerts.open_alerts()))
     if alerts:

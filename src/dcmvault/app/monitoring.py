@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -95,6 +96,22 @@ class AtWork(Protocol):
         ...
 
 
+class Others(Protocol):
+    """The other workers of an installation."""
+
+    def leads(self) -> bool:
+        """Say whether this process is the one that keeps samples and alerts for all."""
+        ...
+
+    def moved(self) -> Mapping[str, int]:
+        """Return the bytes that went to each destination by others, by address."""
+        ...
+
+    def associations(self) -> Mapping[str, int]:
+        """Count the deliveries at once of others, by address."""
+        ...
+
+
 def thresholds_of(section: MonitoringSection) -> Thresholds:
     """Turn what is configured into limits."""
     return Thresholds(
@@ -137,7 +154,9 @@ class WorkProbes:
         meter: ByteMeter,
         at_work: AtWork,
         clock: Clock,
+        others: Others | None = None,
     ) -> None:
+        self._others = others
         self._names = names
         self._meter = meter
         self._at_work = at_work
@@ -161,13 +180,21 @@ class WorkProbes:
         return {name: room for name, room in rooms.items() if room is not None}
 
     def moved(self) -> Mapping[str, int]:
-        """Return the bytes that went to each destination so far, counted in this process."""
-        moved = self._meter.totals()
+        """Return the bytes that went to each destination so far, by all who work."""
+        moved = Counter(self._meter.totals())
+        if self._others is not None:
+            moved.update(self._others.moved())
         return {name: moved[one] for one in moved if (name := self._names.destination_at(one))}
 
     def associations(self) -> Mapping[str, int]:
         """Return how many deliveries are at work at each destination."""
-        return {self.name_of(one): count for one, count in self._at_work.busy_lanes().items()}
+        busy = Counter(
+            {self.name_of(one): count for one, count in self._at_work.busy_lanes().items()}
+        )
+        for address, count in (self._others.associations() if self._others else {}).items():
+            if name := self._names.destination_at(address):
+                busy[name] += count
+        return busy
 
     def name_of(self, destination_id: DestinationId) -> str:
         """Return how a destination is called."""
@@ -226,7 +253,9 @@ class Monitoring:
         at_work: AtWork,
         probed: Probed,
         began: datetime,
+        others: Others | None = None,
     ) -> None:
+        self._others = others
         self._home = home
         self._catalogue = catalogue
         self._names = names
@@ -254,6 +283,11 @@ class Monitoring:
             # figures of now are also of use then. Where these cannot be written, alerts may be.
             with suppress(OSError):
                 write_live(self._home, Live(now, os.getpid(), self._began, samples, seen.moved))
+            if self._others is not None and not self._others.leads():
+                # Another host looks for all: two of them would take back what the other raised.
+                self._pending = _Pending()
+                self._machine = None
+                return now + EACH
             self._pending.changes += self._changes(seen)
             self._write_alerts()
             if not timedelta(0) <= now - self._written_at < _WRITE_EACH:
@@ -266,6 +300,8 @@ class Monitoring:
     def end(self, now: datetime) -> None:
         """Write what is left: nobody works here any more."""
         try:
+            if self._others is not None and not self._others.leads():
+                self._pending, self._machine = _Pending(), None
             if self._machine is not None:
                 # Nobody looks any more, and these say something of a moment only.
                 self._pending.changes += self._machine.look(now, (), _OF_A_MOMENT)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dcmvault.app.at_destinations import Probed
-from dcmvault.app.monitoring import AtWork, MonitoredCatalogue, Monitoring, WorkProbes
+from dcmvault.app.monitoring import AtWork, MonitoredCatalogue, Monitoring, Others, WorkProbes
 from dcmvault.app.names import Names
 from dcmvault.config.settings import Settings
 from dcmvault.ports.clock import Clock
@@ -36,6 +36,7 @@ class MonitoringThread(threading.Thread):
         at_work: AtWork,
         probed: Probed,
         clock: Clock,
+        others: Others | None = None,
     ) -> None:
         super().__init__(name="dcmvault-monitoring", daemon=True)
         self._home = home
@@ -45,6 +46,7 @@ class MonitoringThread(threading.Thread):
         self._at_work = at_work
         self._probed = probed
         self._clock = clock
+        self._others = others
         self._began = clock.now()
         self._stopping = threading.Event()
 
@@ -71,6 +73,7 @@ class MonitoringThread(threading.Thread):
             self._meter,
             self._at_work,
             self._clock,
+            self._others,
         )
         return Monitoring(
             self._home,
@@ -81,6 +84,7 @@ class MonitoringThread(threading.Thread):
             self._at_work,
             self._probed,
             self._began,
+            self._others,
         )
 
     def _watch(self) -> None:

@@ -16,6 +16,7 @@ from dcmvault.app.around_runs import AroundRuns
 from dcmvault.app.at_destinations import AtDestinations
 from dcmvault.app.closing import Closing
 from dcmvault.app.job_steps import BatchStep, Failed, JobStep
+from dcmvault.app.reach import Reach, Whose
 from dcmvault.app.rerouting import Rerouting
 from dcmvault.app.run_planning import RunPlanning, marks_of
 from dcmvault.errors import HookFailedError, SourceEmptyError
@@ -59,6 +60,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between notes of how far a pass has come.
 _NOTE_S = 0.25
+#: Seconds for which this worker holds a job that it cannot do, and after which it is offered again.
+_FOR_OTHERS_S = 2.0
+_OFFERED_AGAIN_S = 0.5
 _ENDED_RUNS = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
@@ -120,6 +124,8 @@ class BackupStages:
     stopping: threading.Event = field(default_factory=threading.Event)
     #: Says of a destination and a priority for how many seconds such work is held back; 0: not.
     held_back_s: Callable[[DestinationId, Priority], float] = lambda _destination, _priority: 0.0
+    #: Says what this worker reaches; None where there are no others.
+    reach: Reach | None = None
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
@@ -134,6 +140,8 @@ class BackupStages:
         if record.state in _ENDED_RUNS:
             return []
         request = record.request
+        if self.reach is not None:
+            self.reach.claim(request)
         self.runs.set_run_state(run_id, RunState.PLANNING, self.clock.now())
         if (around := self.around()) is not None:
             around.begin(run_id, request)
@@ -175,7 +183,12 @@ class BackupStages:
         if wait_s := self.held_back_s(jobs[0].destination_id, priority):
             return Batch(0, wait_s, tuple(job.job_id for job in jobs))
         request = self.runs.run(jobs[0].run_id).request
-        destination = self.open_destination(self._address(jobs[0], request))
+        address = self._address(jobs[0], request)
+        if self.reach is not None and self.reach.whose(request, [address]) is not Whose.OURS:
+            # Held for a while, so that who cannot do it does not take one after the other.
+            self.stopping.wait(_FOR_OTHERS_S)
+            return Batch(0, _OFFERED_AGAIN_S, tuple(job.job_id for job in jobs))
+        destination = self.open_destination(address)
         seconds: dict[str, float] = defaultdict(float)
         steps = [JobStep(self, job, request, destination, seconds) for job in jobs]
         try:
@@ -197,6 +210,8 @@ class BackupStages:
         """
         record = self.runs.run(run_id)
         request = record.request
+        if self.reach is not None and record.state not in _ENDED_RUNS:
+            self.reach.claim(request)
         rerouting = Rerouting(self.plans, self.facts, self.routes, self.clock)
         if record.state not in _ENDED_RUNS and rerouting.divert(run_id, request):
             return False

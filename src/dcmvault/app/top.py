@@ -8,8 +8,10 @@ from datetime import datetime
 
 from dcmvault.app.names import Names
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.app.workers import workers
 from dcmvault.model.alert import Alert, Subject, SubjectKind
 from dcmvault.model.sample import Figure, Sample
+from dcmvault.ports.workers import KnownWorker
 from dcmvault.telemetry.live_file import Live, read_live
 from dcmvault.telemetry.sampling import JOB_FIGURES, Left
 
@@ -26,6 +28,8 @@ class Now:
     shown_alerts: Sequence[Alert] = ()
     #: Addresses of destinations by the names in samples, for the operator's own screen.
     addresses: Mapping[str, str] = field(default_factory=dict)
+    #: Those that share the installation, where several hosts do.
+    workers: Sequence[KnownWorker] = ()
 
     def of_kind(self, kind: SubjectKind) -> list[Sample]:
         """List the samples about such things."""
@@ -75,6 +79,7 @@ def now(workplace: Workplace) -> Now:
             for sample in samples
             if sample.subject.kind is SubjectKind.DESTINATION
         },
+        workers(workplace),
     )
 
 

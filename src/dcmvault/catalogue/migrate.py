@@ -14,7 +14,8 @@ import dcmvault.catalogue.account_tables
 import dcmvault.catalogue.live_tables
 import dcmvault.catalogue.matrix_tables
 import dcmvault.catalogue.monitoring_tables
-import dcmvault.catalogue.notice_tables  # noqa: F401  (their place in the schema)
+import dcmvault.catalogue.notice_tables
+import dcmvault.catalogue.worker_tables  # noqa: F401  (their place in the schema)
 from dcmvault.catalogue.database import Database
 from dcmvault.catalogue.tables import metadata
 from dcmvault.errors import StateError
@@ -23,7 +24,7 @@ from dcmvault.errors import StateError
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"),
     *("0016", "0015", "0011", "0012", "0013", "0014", "0017", "0020", "0018", "0019"),
-    *("0024", "0021", "0025"),
+    *("0024", "0021", "0025", "0023"),
 )
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.

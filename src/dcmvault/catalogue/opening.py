@@ -13,6 +13,7 @@ from dcmvault.catalogue.accounts import (
     SessionsInDatabase,
 )
 from dcmvault.catalogue.alerts import AlertsInDatabase
+from dcmvault.catalogue.association_shares import AssociationsInDatabase
 from dcmvault.catalogue.bandwidth import BandwidthInDatabase
 from dcmvault.catalogue.database import Database, connect
 from dcmvault.catalogue.deletion import DeletionInDatabase
@@ -47,6 +48,7 @@ from dcmvault.catalogue.study_facts import StudyFactsInDatabase
 from dcmvault.catalogue.study_matrix import StudyMatrixInDatabase
 from dcmvault.catalogue.tables import snapshots
 from dcmvault.catalogue.work_figures import WorkFiguresInDatabase
+from dcmvault.catalogue.workers import WorkersInDatabase
 from dcmvault.ports.accounts import AccountBook, LinkBook, SessionBook
 from dcmvault.ports.alerts import AlertBook
 from dcmvault.ports.catalogue import (
@@ -77,6 +79,7 @@ from dcmvault.ports.status import StatusCatalogue
 from dcmvault.ports.strategy import LessonBook, RouteBook, StudyFactsCatalogue
 from dcmvault.ports.study_details import StudyDetails
 from dcmvault.ports.study_matrix import StudyMatrix, ViewBook
+from dcmvault.ports.workers import AssociationShares, WorkerBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class Catalogue:
     patients: PatientNames
     #: Where workers share limits; None where only one can work at a time.
     bandwidth: BandwidthShares | None
+    associations: AssociationShares | None
+    workers: WorkerBook | None
     database: Database
 
     def close(self) -> None:
@@ -197,5 +202,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         login_failures=LoginFailuresInDatabase(database),
         patients=PatientsInDatabase(database),
         bandwidth=None if database.is_sqlite else BandwidthInDatabase(database),
+        associations=None if database.is_sqlite else AssociationsInDatabase(database),
+        workers=None if database.is_sqlite else WorkersInDatabase(database),
         database=database,
     )

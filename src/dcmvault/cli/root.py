@@ -27,6 +27,7 @@ _COMMANDS = {
         "dcmvault.cli.commands.serve",
         N_("Be the daemon; or let a vault answer as a PACS."),
     ),
+    "worker": ("dcmvault.cli.commands.worker", N_("Work for an installation of several hosts.")),
     "web": ("dcmvault.cli.commands.web", N_("Who may come into the dashboard.")),
     "service": (
         "dcmvault.cli.commands.service",
@@ -77,6 +78,7 @@ _COMMANDS = {
     ),
     "node": ("dcmvault.cli.commands.node", N_("Try the way to a destination.")),
     "doctor": ("dcmvault.cli.commands.doctor", N_("Find out what is wrong here.")),
+    "state": ("dcmvault.cli.commands.state", N_("Where an installation keeps what it knows.")),
     "support-bundle": (
         "dcmvault.cli.commands.support_bundle",
         N_("What somebody who helps needs to know, without patient data."),

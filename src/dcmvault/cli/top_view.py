@@ -10,11 +10,13 @@ from rich.text import Text
 
 from dcmvault.app.as_data import alert_data
 from dcmvault.app.top import Now
+from dcmvault.app.workers import worker_data
 from dcmvault.cli.alert_lines import alert_line
-from dcmvault.i18n import format_bytes, format_duration, format_number
+from dcmvault.i18n import format_bytes, format_duration, format_number, sentence
 from dcmvault.i18n import gettext as _
 from dcmvault.model.alert import AlertSeverity, SubjectKind
 from dcmvault.model.sample import Figure, Sample
+from dcmvault.ports.workers import KnownWorker
 from dcmvault.reports.escaping import visible
 
 _JOBS = (
@@ -41,6 +43,7 @@ def now_object(now: Now) -> dict[str, object]:
             for sample in now.samples
         ],
         "alerts": [alert_data(alert) for alert in now.alerts],
+        "workers": [worker_data(worker) for worker in now.workers],
         "exit_status": 0,
     }
 
@@ -55,8 +58,20 @@ def lines(now: Now) -> Iterable[str]:
     for sample in now.of_kind(SubjectKind.DESTINATION):
         words = ", ".join(_destination_words(sample.figures))
         yield f"{time}  {visible(now.addresses.get(sample.subject.name, ''))}: {words}"
+    for worker in now.workers:
+        yield f"{time}  {visible(worker.identity.name)}: {', '.join(_worker_words(worker))}"
+        for place, why in worker.doing.lacks.items():
+            words = _("it leaves %(place)s to others: %(why)s")
+            yield f"{time}    " + words % {"place": visible(place), "why": sentence(why)}
     for alert in now.shown_alerts:
         yield f"{time}  {alert_line(alert, now.at)}"
+
+
+def _worker_words(worker: KnownWorker) -> Iterable[str]:
+    yield _("%s at work") % format_number(worker.doing.running)
+    if associations := sum(worker.doing.associations.values()):
+        yield _("%s associations") % format_number(associations)
+    yield _("heard of %s ago") % format_duration(worker.silent_s)
 
 
 def _machine_words(figures: Mapping[Figure, float]) -> str:
@@ -109,6 +124,8 @@ def screen(now: Now) -> RenderableType:
         parts += [Text(), _runs(runs)]
     if disks := now.of_kind(SubjectKind.DISK):
         parts += [Text(), _disks(disks)]
+    if now.workers:
+        parts += [Text(), _workers(now.workers)]
     if now.shown_alerts:
         parts.append(Text())
     for alert in now.shown_alerts:
@@ -180,6 +197,19 @@ def _disks(samples: Iterable[Sample]) -> Table:
             Text(visible(sample.subject.name)),
             _bytes(sample.figures, Figure.DISK_FREE_BYTES),
             _bytes(sample.figures, Figure.DISK_TOTAL_BYTES),
+        )
+    return table
+
+
+def _workers(workers: Iterable[KnownWorker]) -> Table:
+    table = _table(_("Worker"), _("at work"), _("associations"), _("heard of"), _("leaves"))
+    for worker in workers:
+        table.add_row(
+            Text(visible(worker.identity.name)),
+            format_number(worker.doing.running),
+            format_number(sum(worker.doing.associations.values())),
+            _("%s ago") % format_duration(worker.silent_s),
+            Text(visible(", ".join(worker.doing.lacks))),
         )
     return table
 

@@ -83,6 +83,10 @@ class Settings(Section):
     #: Empty: SQLite in the state folder. Else a postgresql:// URL without a password, or a
     #: reference (env:NAME, file:PATH) to a URL that may contain one.
     database: str = ""
+    #: How this host is called among those that share a PostgreSQL database; empty: its own name.
+    host: str = Field(default="", max_length=100)
+    #: Places (names or addresses) that only one host, or some of them, reach, by host.
+    hosts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     retry: RetrySection = RetrySection()
     #: How fast bytes are sent to all destinations together.
     bandwidth: BandwidthSection = BandwidthSection()

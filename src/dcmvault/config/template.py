@@ -93,6 +93,15 @@ def _head(language: str) -> list[str]:
         ),
         'database = ""',
         "",
+        *comment(
+            _(
+                "Where several hosts share a PostgreSQL database: how this one is called (empty: "
+                "its own name), and places that only some hosts reach, by host."
+            )
+        ),
+        'host = ""',
+        '# hosts.reading-room = ["horos", "disk"]',
+        "",
     ]
 
 

@@ -70,6 +70,7 @@ def running(
     with ExitStack() as stack:
         stack.enter_context(only_daemon(home))
         workplace = stack.enter_context(open_workplace(home, settings))
+        workplace.together.role = "serve"
         # What is loaded by now stays: the collector need not look at it again and again.
         gc.freeze()
         listening = stack.enter_context(protecting(workplace))

@@ -13,6 +13,8 @@ _log = logging.getLogger(__name__)
 
 #: Between looks whether the work can be taken over from a command that did it.
 _LOOK = timedelta(seconds=1)
+#: Seconds for what is in flight when a shared database was lost.
+_GRACE_S = 5.0
 
 
 class Working:
@@ -30,7 +32,12 @@ class Working:
         except StateError as error:
             _log.error("the work stops: %s", error.message)
             self._tell(working=False)
-            self._workplace.rest(0)
+            # Where others may go on with it, what is in flight ends first.
+            is_shared = self._workplace.catalogue.workers is not None
+            self._workplace.rest(_GRACE_S if is_shared else 0)
+            if is_shared:
+                # A server that was away comes back, and then nothing is to be waited for.
+                return now + _LOOK
             raise
         self._tell(working=working)
         return now + _LOOK

@@ -73,9 +73,9 @@ class DimseDestination:
         self.measures = Measures()
         self._max_associations = section.max_associations
         self._network = section.network
-        self._slots = AssociationSlots(section.max_associations, clock)
+        self.slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
-        self._lending = Lending(self._associated, self._slots.give_back)
+        self._lending = Lending(self._associated, self.slots.give_back)
         self._proof = DimseProof(section, self._peer, self._lending, clock)
         self._commitment = waiting_for(section, clock)
 
@@ -113,7 +113,7 @@ class DimseDestination:
             kinds,
             self._clock,
             self._idle,
-            self._slots.give_back,
+            self.slots.give_back,
             pacer,
             self.measures,
             transcodes=self._transcodes,
@@ -168,7 +168,7 @@ class DimseDestination:
         """Lend an association for queries; a sound one is kept for whoever comes next."""
         with ExitStack() as stack:
             association = self._associated((FIND_PROPOSAL,))
-            stack.callback(self._slots.give_back)
+            stack.callback(self.slots.give_back)
             with ExitStack() as closing:
                 closing.enter_context(association)
                 yield StudyQuery(association)
@@ -180,11 +180,11 @@ class DimseDestination:
         began = self._clock.monotonic()
         with self._idle.opening():
             association = open_association(self._peer, proposals)
-        self._slots.waited(self._clock.monotonic() - began)
+        self.slots.waited(self._clock.monotonic() - began)
         return association
 
     def _has_just_ended(self) -> bool:
-        ends = (self._slots.given_back_at, self._idle.released_at)
+        ends = (self.slots.given_back_at, self._idle.released_at)
         now = self._clock.monotonic()
         return any(end is not None and now - end < _JUST_ENDED_S for end in ends)
 
@@ -197,18 +197,18 @@ class DimseDestination:
         """
         pauses = iter(_PAUSES_AFTER_END_S)
         while True:
-            self._slots.take()
+            self.slots.take()
             try:
                 return self._idle.take(proposals) or self._opened(proposals)
             except (AssociationDeferredError, AssociationRejectedError):
-                if self._slots.refused():
+                if self.slots.refused():
                     continue
                 pause_s = next(pauses, None) if self._has_just_ended() else None
                 if pause_s is None:
                     raise
                 time.sleep(pause_s)
             except BaseException:
-                self._slots.give_back()
+                self.slots.give_back()
                 raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -128,18 +128,51 @@ class AssociationSlots:
     _refused_at: float = 0.0
     #: When one was given back last (monotonic); None: never.
     given_back_at: float | None = None
+    #: Where other workers share them: how many are granted to this one.
+    _granted: int | None = None
+    _waiting: int = 0
+    _wanted: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._limit = self.most
+
+    @property
+    def in_use(self) -> int:
+        """Count those that stand."""
+        return self._taken
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether some stand, or somebody waits for one."""
+        return bool(self._taken or self._waiting)
+
+    def lease(self, wanted: Callable[[], None]) -> None:
+        """Have none until some are granted; `wanted` is called when somebody waits."""
+        with self._changed:
+            self._granted, self._wanted = 0, wanted
+
+    def grant(self, most: int) -> None:
+        """Have so many at most from now on."""
+        with self._changed:
+            self._granted = most
+            self._changed.notify_all()
+
+    def _most_now(self) -> int:
+        return self._limit if self._granted is None else min(self._limit, self._granted)
 
     def take(self) -> None:
         """Wait until one more may stand."""
         with self._changed:
             if self.clock.monotonic() - self._refused_at > _REMEMBERED_S:
                 self._limit = self.most
-            while self._taken >= self._limit:
-                self._changed.wait()
-            self._taken += 1
+            self._waiting += 1
+            try:
+                while self._taken >= self._most_now():
+                    self._wanted()
+                    self._changed.wait()
+                self._taken += 1
+            finally:
+                self._waiting -= 1
 
     def waited(self, seconds: float) -> None:
         """Say how long the peer took to accept one: long beside others, if it serves no more."""

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dbos import error as dbos_error
+from sqlalchemy import exc as sa_exc
 
 from dcmvault.engine.ledger import HASTY_POLL_S, Ledger
 from dcmvault.engine.names import destination_queue
 from dcmvault.errors import StateError
 from dcmvault.model.identifiers import DestinationId
-from dcmvault.ports.queue import RunStages, StageInterruption
+from dcmvault.ports.queue import LeftToOthers, RunStages, StageInterruption
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +36,15 @@ class Binding:
         ledger: Ledger,
         concurrency: Callable[[DestinationId], int],
         stopping: threading.Event,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.stages = stages
         self.ledger = ledger
         self._stopping = stopping
+        self._is_shared = is_shared
+        #: Workflows, with their queues, that others are to do; handed over once they were left.
+        self._for_others: dict[str, str] = {}
         #: Once stopped, for ever: `stopping` is cleared when the worker starts again.
         self._stopped = False
         #: Executions of workflows that ended here so far, in all and by queue.
@@ -65,6 +71,24 @@ class Binding:
     def break_down(self) -> None:
         """Note that something could not be written down."""
         self._broken = True
+
+    def leave_if_lost(self, error: Exception) -> None:
+        """Leave the workflow where an error means that a shared database cannot be reached.
+
+        That is no end of it: the worker begins anew when it is back, and somebody goes on.
+        """
+        if self._is_shared and _is_loss(error):
+            _log.warning("the database cannot be reached (%s)", type(error).__name__)
+            self.break_down()
+            raise StageInterruption from error
+
+    def hand_over(self) -> None:
+        """Put what others are to do back on its queue; called once per second."""
+        with self._changed:
+            leaving, self._for_others = self._for_others, {}
+        for workflow_id, queue in leaving.items():
+            if not self.ledger.ended([workflow_id]):
+                self.ledger.client.resume_workflows([workflow_id], queue_name=queue)
 
     def open_queue(self, destination_id: DestinationId) -> None:
         """Register a destination's queue if it is new, and have it looked at hastily from now."""
@@ -131,13 +155,18 @@ class Binding:
             yield
             with self._changed:
                 self._just_ended.append(workflow_id)
+        except LeftToOthers:
+            with self._changed:
+                self._for_others[workflow_id] = queue
+            raise
         except (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError):
             raise StageInterruption from None
         # Outermost frame of a workflow: the engine is being shut down beneath it.
-        except Exception:
+        except Exception as error:
             if self.is_stopping:
                 _log.debug("workflow %s was interrupted", workflow_id, exc_info=True)
                 raise StageInterruption from None
+            self.leave_if_lost(error)
             # Stages let nothing through: this is the engine, which cannot write any more.
             _log.exception("workflow %s could not be written down", workflow_id)
             self.break_down()
@@ -149,6 +178,16 @@ class Binding:
                 self.ended_in_all += 1
                 self.ended_in[queue] += 1
                 self._changed.notify_all()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Say whether an error, or what it came of, is that the database does not answer now."""
+    if isinstance(error, sa_exc.DBAPIError):
+        is_known = isinstance(error, sa_exc.OperationalError | sa_exc.InterfaceError)
+        return is_known or error.connection_invalidated
+    if isinstance(error, sa_exc.PendingRollbackError | sa_exc.TimeoutError):
+        return True
+    return error.__cause__ is not None and _is_loss(error.__cause__)
 
 
 _lock = threading.Lock()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from dcmvault.errors import StateError
+
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
@@ -27,7 +29,7 @@ class Upkeep(threading.Thread):
             for task in self._tasks:
                 try:
                     task()
-                except SQLAlchemyError as error:
+                except (SQLAlchemyError, StateError) as error:
                     _log.warning("upkeep of the work queues failed (%s)", type(error).__name__)
 
     def stop(self) -> None:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSPortableJSONSerializer
+from sqlalchemy.exc import SQLAlchemyError
 
 import dcmvault.engine.workflows  # noqa: F401  (registers the workflows)
 from dcmvault.engine.binding import Binding, bind, unbind
 from dcmvault.engine.database import WorkDatabase
-from dcmvault.engine.executor import ExecutorName
+from dcmvault.engine.executor import ExecutorName, Membership
 from dcmvault.engine.health import Health
 from dcmvault.engine.ledger import BUSY_POLL_S, DEFAULT_CONCURRENCY, RUNS_POLL_S, Ledger
 from dcmvault.engine.names import (
@@ -24,6 +26,7 @@ from dcmvault.engine.names import (
 from dcmvault.engine.pace import QueuePace
 from dcmvault.engine.pruning import Pruning
 from dcmvault.engine.upkeep import Upkeep
+from dcmvault.errors import StateError
 from dcmvault.model.identifiers import DestinationId
 from dcmvault.ports.queue import RunStages
 
@@ -64,6 +67,7 @@ class DurableWorker:
         *,
         concurrency: Callable[[DestinationId], int] = two_at_once,
         stopping: threading.Event | None = None,
+        membership: Membership | None = None,
     ) -> None:
         self._database = database
         self._stages = stages
@@ -71,7 +75,7 @@ class DurableWorker:
         self.stopping = stopping if stopping is not None else threading.Event()
         self._binding: Binding | None = None
         self._engine: DBOS | None = None
-        self._executor = ExecutorName(database)
+        self._executor = ExecutorName(database, membership)
         self._upkeep: Upkeep | None = None
 
     @property
@@ -94,9 +98,22 @@ class DurableWorker:
 
         Raises StateError if this process runs a worker already or the database cannot be used.
         """
-        database = self._database.prepare()
-        ledger = Ledger(self._database)
-        binding = Binding(self._stages, ledger, self._concurrency, self.stopping)
+        try:
+            self._start(self._database.prepare(), Ledger(self._database))
+        except SQLAlchemyError as error:
+            raise StateError(
+                f"The database of durable work cannot be used ({type(error).__name__}).",
+                hint="Check the database server; the work goes on when it is back.",
+            ) from error
+
+    def _start(self, database: sa.Engine, ledger: Ledger) -> None:
+        binding = Binding(
+            self._stages,
+            ledger,
+            self._concurrency,
+            self.stopping,
+            is_shared=not self._database.is_embedded,
+        )
         bind(binding)
         self.stopping.clear()
         self._binding = binding
@@ -124,7 +141,8 @@ class DurableWorker:
         self._upkeep = Upkeep(
             (
                 pace.adjust,
-                lambda: self._executor.take_over(ledger),
+                lambda: self._look_around(ledger, binding),
+                binding.hand_over,
                 Pruning(ledger).prune,
                 Health(ledger, binding).check,
             )
@@ -150,8 +168,21 @@ class DurableWorker:
                 _wait_until_written(binding)
             else:
                 _log.warning("%d runs or jobs go on at the next start", binding.running)
+            self._leave(binding.ledger)
         finally:
             self._shut_down(binding)
+
+    def _look_around(self, ledger: Ledger, binding: Binding) -> None:
+        if not self._executor.look_around(ledger):
+            _log.error("another worker has taken over the work of this one, which begins anew")
+            binding.break_down()
+
+    def _leave(self, ledger: Ledger) -> None:
+        """Let other workers go on with what is unfinished; they find out anyway."""
+        try:
+            self._executor.leave(ledger)
+        except (SQLAlchemyError, StateError) as error:
+            _log.warning("others could not be told of the stop (%s)", type(error).__name__)
 
     def _shut_down(self, binding: Binding) -> None:
         DBOS.destroy()

@@ -50,9 +50,10 @@ def run_workflow(run_id: str) -> None:
         try:
             run.carry_out()
         # Outermost frame of a run: a defect (or a full disk) must be told by the run, too.
-        except Exception:
+        except Exception as error:
             if binding.is_stopping:
                 raise
+            binding.leave_if_lost(error)
             _log.exception("run %s was ended by the durable engine", run_id)
             binding.break_down()
             run.fail(_internal_error())
@@ -181,11 +182,13 @@ class _Run:
         try:
             return stage()
         except DcmvaultError as error:
+            self._binding.leave_if_lost(error)
             return {
                 "error": {"code": error.code, "message": error.message, "hint": error.hint},
             }
         # Outermost frame of a stage: a defect must end this run only, and be told.
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
+            self._binding.leave_if_lost(error)
             _log.exception("run %s failed by a defect", self._run_id)
             return {"error": _internal_error()}
 
@@ -194,7 +197,8 @@ class _Run:
         try:
             self._binding.stages.fail(self._run_id, error["code"], error["message"], error["hint"])
         # Outermost frame of a stage: nobody is left to tell but the log.
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
+            self._binding.leave_if_lost(error)
             _log.exception("the failure of run %s could not be recorded", self._run_id)
         return {}
 
@@ -216,6 +220,7 @@ def _delivered(binding: Binding, job_ids: Sequence[JobId]) -> _Result:
         batch = binding.stages.deliver(job_ids)
     # Outermost frame of a stage: a defect must end its job only, and be told.
     except Exception as error:  # noqa: BLE001
+        binding.leave_if_lost(error)
         if len(job_ids) > 1:
             _log.exception("jobs %s ... failed by a defect; each is tried alone", job_ids[0])
             return _each_alone(binding, job_ids)
@@ -245,7 +250,8 @@ def _fail_job(binding: Binding, job_id: JobId, message: str) -> None:
     try:
         binding.stages.fail_job(job_id, message)
     # Outermost frame of a stage: nobody is left to tell but the log.
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        binding.leave_if_lost(error)
         _log.exception("the failure of job %s could not be recorded", job_id)
 
 

@@ -17,6 +17,10 @@ class StageInterruption(BaseException):
     """
 
 
+class LeftToOthers(StageInterruption):
+    """Raised by `plan` or `finish` where this worker cannot do it and another one can."""
+
+
 class RunStages(Protocol):
     """What a durable run does. Each call is one durable step: it may be repeated after a crash.
 
@@ -107,6 +111,11 @@ class WorkQueue(Protocol):
 
 class Worker(Protocol):
     """The one that works: at most one process per embedded state folder."""
+
+    @property
+    def running(self) -> int:
+        """Count the runs and jobs that are being carried out."""
+        ...
 
     @property
     def is_broken(self) -> bool:

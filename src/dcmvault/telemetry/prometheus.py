@@ -41,6 +41,18 @@ METRICS: Mapping[str, Metric] = {
         Metric("dcmvault_working", _G, "Whether a process works in the state folder (0 or 1)."),
         Metric("dcmvault_start_time_seconds", _G, "When the process that works began (Unix time)."),
         Metric(
+            "dcmvault_worker_silent_seconds",
+            _G,
+            "Seconds since a worker of several hosts said last that it lives.",
+            ("worker", "role", "process"),
+        ),
+        Metric(
+            "dcmvault_worker_running",
+            _G,
+            "Runs and bundles of jobs that a worker of several hosts carries out.",
+            ("worker", "role", "process"),
+        ),
+        Metric(
             "dcmvault_moved_bytes_total",
             _C,
             "Bytes that went to a destination since the process that works began.",

@@ -96,6 +96,28 @@ class Queues(BaseModel):
     jobs: list[Job]
 
 
+class Worker(BaseModel):
+    """A worker of an installation of several hosts."""
+
+    name: str
+    role: str
+    process: int
+    version: str
+    started_at: str
+    beat_at: str = Field(description="when it said last that it lives, by the database server")
+    silent_s: float
+    running: int
+    associations: int
+    moved_bytes: int
+    lacks: dict[str, str] = Field(description="places that it leaves to others, and why")
+
+
+class Workers(BaseModel):
+    """The workers; none where an installation is of one host."""
+
+    workers: list[Worker]
+
+
 class Status(BaseModel):
     """What is protected where, what ran last, and what the daemon does."""
 

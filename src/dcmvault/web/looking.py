@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, R
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from dcmvault.app import queue, schedules
+from dcmvault.app import queue, schedules, workers
 from dcmvault.app.as_data import (
     alert_data,
     job_data,
@@ -24,7 +24,17 @@ from dcmvault.app.top import open_alerts
 from dcmvault.model.identifiers import RunId
 from dcmvault.ports.events import Topic
 from dcmvault.reports.summary import summary
-from dcmvault.web.answers import Alerts, Health, Plans, Queues, RunInFull, Runs, Schedules, Status
+from dcmvault.web.answers import (
+    Alerts,
+    Health,
+    Plans,
+    Queues,
+    RunInFull,
+    Runs,
+    Schedules,
+    Status,
+    Workers,
+)
 from dcmvault.web.backstage import Behind
 from dcmvault.web.event_response import EventResponse
 from dcmvault.web.event_stream import TooManyListenersError
@@ -111,6 +121,17 @@ def queues(
             "jobs": [job_data(view) for view in queue.jobs(behind.workplace, limit)],
         }
     )
+
+
+@router.get("/api/workers", dependencies=_VIEWER, tags=["workers"], response_model=Workers)
+def all_workers(behind: Behind, visitor: By) -> dict[str, object]:
+    """List the workers of an installation of several hosts, and what each does.
+
+    Places that one leaves to others are told to operators.
+    """
+    shows = visitor.role.may(Role.OPERATOR)
+    found = workers.workers(behind.workplace)
+    return {"workers": [workers.worker_data(one, shows_places=shows) for one in found]}
 
 
 @router.get("/api/plans", dependencies=_VIEWER, tags=["plans"], response_model=Plans)

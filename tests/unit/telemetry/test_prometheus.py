@@ -55,5 +55,5 @@ def test_names_follow_the_conventions(metric: object) -> None:
     assert _NAME.match(metric.name)
     assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")
     assert metric.about.endswith((".", ")."))
-    unitless = {"info", "working", "associations", "jobs", "alert"}
+    unitless = {"info", "working", "worker_running", "associations", "jobs", "alert"}
     assert metric.name.endswith(_UNITS) or metric.name.removeprefix("dcmvault_") in unitless

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from dcmvault.app.at_destinations import Probed
 from dcmvault.app.classifying import classifier_of
+from dcmvault.app.reach import Reach, name_of_host
 from dcmvault.app.wiring.audit import audit_journal
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import build_destination
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.stores import open_vault_at
+from dcmvault.app.wiring.together import Together, new_worker_id
 from dcmvault.config.addresses import destination_section, source_section
 from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.readable import as_source
@@ -38,6 +39,7 @@ from dcmvault.model.bandwidth import RateTable
 from dcmvault.model.identifiers import DestinationId, RunId
 from dcmvault.model.job import Priority
 from dcmvault.model.plan import RunRequest
+from dcmvault.pipeline.association_leases import AssociationLeases
 from dcmvault.pipeline.bandwidth import Bandwidth
 from dcmvault.pipeline.bandwidth_leases import Leases
 from dcmvault.pipeline.classification import Classifier
@@ -84,6 +86,7 @@ class Workplace:
     ownership: Ownership
     bandwidth: Bandwidth
     slowing: Slowing
+    together: Together
     _work_database: WorkDatabase
     #: Called when there is something to tell; None: whoever looks next tells it.
     heard: Callable[[], None] | None = None
@@ -125,8 +128,16 @@ class Workplace:
                 self._audited(stages),
                 concurrency=lambda _destination_id: JOBS_PER_DESTINATION,
                 stopping=stages.stopping,
+                membership=self.together.membership(
+                    stages.at_destinations, lambda: self._worker.running if self._worker else 0
+                ),
             )
-            self._worker.start()
+            try:
+                self._worker.start()
+            except BaseException:
+                self._worker = None
+                self.ownership.release()
+                raise
             self._watch = MonitoringThread(
                 self.home,
                 lambda: self.settings,
@@ -135,6 +146,7 @@ class Workplace:
                 stages.at_destinations,
                 self.probed,
                 self.clock,
+                self.together.others(),
             )
             self._watch.start()
         return self.working
@@ -159,6 +171,7 @@ class Workplace:
     def close(self) -> None:
         """Stop working and close what is open."""
         self.rest()
+        self.together.close()
         self._work_database.dispose()
         self.catalogue.close()
 
@@ -218,6 +231,7 @@ class Workplace:
                     ),
                 ),
             )
+            self.together.share(destination)
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
             return destination
@@ -319,6 +333,7 @@ class Workplace:
             meter=self.catalogue.statistics,
             open_source=source_of,
             open_destination=self.destination,
+            reach=self.together.reach,
             policy=RetryPolicy(retry.attempts, retry.wait_s, retry.jitter, retry.longest_wait_s),
             clock=self.clock,
             seal_run=seal,
@@ -422,14 +437,16 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
             hint="Set DCMVAULT_HOME to a folder that you may write to.",
         ) from error
     database = settings.database_url()
+    worker_id = new_worker_id()
     work = WorkDatabase(database or home / "engine.sqlite3")
     clock = SystemClock()
     catalogue = open_catalogue(_catalogue_place(home, settings))
     leases = None
     if catalogue.bandwidth is not None:
         # Workers on PostgreSQL share limits.
-        leases = Leases(catalogue.bandwidth, uuid.uuid4().hex, clock)
-    return Workplace(
+        leases = Leases(catalogue.bandwidth, worker_id, clock)
+    meter = ByteMeter()
+    workplace = Workplace(
         home,
         settings,
         clock,
@@ -438,8 +455,31 @@ def open_workplace(home: Path, settings: Settings) -> Workplace:
         Ownership(home),
         Bandwidth(settings.bandwidth.table(), clock, time.sleep, leases=leases),
         _slowing(clock, catalogue, leases),
+        _together(settings, catalogue, meter, worker_id),
         work,
+        meter=meter,
     )
+    reach = workplace.together.reach
+    reach.settings = lambda: workplace.settings
+    reach.source_section = workplace.source_section
+    reach.destination_section = workplace.destination_section
+    return workplace
+
+
+def _together(
+    settings: Settings, catalogue: Catalogue, meter: ByteMeter, worker_id: str
+) -> Together:
+    shares = catalogue.associations
+    reach = Reach(
+        lambda: settings,
+        source_section,
+        destination_section,
+        name_of_host(settings),
+        worker_id,
+        catalogue.workers,
+    )
+    associations = AssociationLeases(shares, worker_id) if shares is not None else None
+    return Together(catalogue, meter, reach, associations)
 
 
 def _slowing(clock: Clock, catalogue: Catalogue, leases: Leases | None) -> Slowing:

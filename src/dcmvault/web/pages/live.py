@@ -12,6 +12,7 @@ from markupsafe import Markup
 from dcmvault.app import queue, slowing
 from dcmvault.app.place_names import PlaceNames
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.app.workers import workers
 from dcmvault.i18n import language, sentence
 from dcmvault.model.job import JobState, Priority
 from dcmvault.model.live import RecentFailure
@@ -66,6 +67,7 @@ def _made(behind: Backstage, by: Visitor) -> str:
         names=lambda name: called.get(name, name),
         waiting=_waiting(behind, names) if may_steer and seen.runs else [],
         failures=[_failure(one, called) for one in seen.failures],
+        workers=workers(behind.workplace),
         words=words,
         state_label=lambda state: state_label(RunState(state)),
         may_steer=may_steer,

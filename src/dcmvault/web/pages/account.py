@@ -19,6 +19,7 @@ from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
 from dcmvault.web.proving import Mine, check_password
+from dcmvault.web.qr_drawing import qr_code
 from dcmvault.web.roles import needs
 from dcmvault.web.visitors import By, Visitor
 
@@ -149,12 +150,14 @@ def _codes_page(
     error: DcmvaultError | None = None,
 ) -> Response:
     text = one_time_codes.secret_text(secret)
+    address = one_time_codes.otpauth_address(secret, mine.account.name)
     return page(
         request,
         "account/codes.html",
         status=422 if error else 200,
         groups=[text[start : start + 4] for start in range(0, len(text), 4)],
-        link=one_time_codes.otpauth_address(secret, mine.account.name),
+        link=address,
+        qr=qr_code(address),
         secret=secret.hex(),
         seal=_seal(mine, secret),
         told=error.message if error else "",

@@ -61,7 +61,7 @@ def build_api(
         route.path: needed_role(route)
         for router in ROUTERS
         for route in router.routes
-        if isinstance(route, APIRoute) and "GET" in route.methods
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ())
     }
     api.add_exception_handler(DcmvaultError, _told)
     api.add_exception_handler(HTTPException, _told_by_framework)

@@ -149,7 +149,7 @@ def test_what_there_is_not_is_not_found(dashboard: Dashboard, browser: Browser) 
     assert browser.post("/accounts/nobody/remove", PROOF).status == 404
     assert browser.post("/accounts/administrator/crown", PROOF).status == 404
     assert browser.post("/accounts/administrator/remove", PROOF, csrf="").status == 403
-    assert _account(dashboard, "administrator")
+    assert _account(dashboard, "administrator").role is Role.ADMINISTRATOR
 
 
 def test_the_page_speaks_portuguese(browser: Browser) -> None:

@@ -39,7 +39,11 @@ def role_in(fields: Fields) -> Role:
 
 def deeds() -> Mapping[str, Deed]:
     """Return what can be done, by its word, in the language in use."""
-    found = (
+    return {deed.word: deed for deed in _deeds()}
+
+
+def _deeds() -> tuple[Deed, ...]:
+    return (
         Deed(
             "role",
             _("Give another role"),
@@ -98,7 +102,6 @@ def deeds() -> Mapping[str, Deed]:
             is_danger=True,
         ),
     )
-    return {deed.word: deed for deed in found}
 
 
 def deeds_for(account: Account) -> list[Deed]:

@@ -89,6 +89,9 @@ def addresses(board: Dashboard) -> dict[str, str]:
     found |= {"/runs/{run_id}": run, "/runs/{run_id}/report": f"{run}/report"}
     found["/studies/{study_instance_uid}"] = _first(board, "/studies", r'href="(/studies/2[^"]+)"')
     found["/studies/actions/{action}"] = "/studies/actions/verify"
+    link_for(board, "looked-at")
+    found["/accounts/{name}"] = "/accounts/looked-at"
+    found["/accounts/{name}/{deed}"] = "/accounts/looked-at/role"
     return found
 
 

@@ -118,6 +118,11 @@ POST /work/{work_id}/forget
 POST /work/{work_id}/stop
 """
 ADMINISTRATOR = """\
+GET /accounts
+POST /accounts/add
+GET /accounts/{name}
+GET /accounts/{name}/{deed}
+POST /accounts/{name}/{deed}
 GET /audit
 GET /audit/export.csv
 GET /audit/export.jsonl

@@ -112,6 +112,15 @@ class AccountDesk:
         name = self.known(name).account.name
         self.book.set_totp(name, secret, [recovery_digest(code) for code in recovery])
 
+    def reset_totp(self, name: str) -> None:
+        """Ask for one-time codes no more, for who lost the authenticator; all sessions end."""
+        self.set_totp(name, b"", [])
+        self.end_sessions(name)
+
+    def end_sessions(self, name: str) -> None:
+        """Log an account out everywhere."""
+        self.sessions.end_all(self.known(name).account.name)
+
     def make_link(self, name: str = "") -> tuple[str, datetime]:
         """Make the token of a link and when it expires; it replaces the one before.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from math import ceil
@@ -177,12 +177,19 @@ class LoginDesk:
         name = kept.account.name if kept else _UNKNOWN
         self.note(AuditKind.LOGIN_FAILED, name, asking.address, what)
 
-    def note(self, kind: AuditKind, name: str, address: str, how: str) -> None:
-        """Write down in the audit journal what somebody did at the doors, and how."""
+    def note(
+        self,
+        kind: AuditKind,
+        name: str,
+        address: str,
+        how: str,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write down in the audit journal what somebody did at the doors, how, and what more."""
         failed = kind is AuditKind.LOGIN_FAILED
         outcome = AuditOutcome.MINOR_FAILURE if failed else AuditOutcome.SUCCESS
         auditing = self._auditing(Actor(ActorKind.WEB, name, address))
-        auditing.note(kind, outcome, details={"how": how})
+        auditing.note(kind, outcome, details={"how": how, **(more or {})})
 
 
 def _network_of(address: str) -> str:

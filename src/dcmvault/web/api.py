@@ -22,6 +22,7 @@ from dcmvault.web.backstage import Backstage
 from dcmvault.web.fragments import Fragments
 from dcmvault.web.guard import Guard
 from dcmvault.web.pages.all_pages import ROUTERS
+from dcmvault.web.roles import needed_role
 from dcmvault.web.speaking import Speaking
 
 _log = logging.getLogger(__name__)
@@ -55,9 +56,13 @@ def build_api(
     api.include_router(steering.router)
     for router in ROUTERS:
         api.include_router(router)
-    api.state.pages = frozenset(
-        route.path for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
-    )
+    # What is looked at, and the role that it needs.
+    api.state.pages = {
+        route.path: needed_role(route)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ())
+    }
     api.add_exception_handler(DcmvaultError, _told)
     api.add_exception_handler(HTTPException, _told_by_framework)
     api.add_exception_handler(RequestValidationError, _told_wrong)

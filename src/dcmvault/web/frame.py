@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 from dcmvault import __version__
 from dcmvault.i18n import language
+from dcmvault.model.account import Role
 from dcmvault.web.backstage import Backstage
 from dcmvault.web.navigation import Entry, navigation
 from dcmvault.web.patients import may_reveal, patient, shown_until
 from dcmvault.web.rendering import render
-from dcmvault.web.visitors import visitor_of
+from dcmvault.web.visitors import Visitor, visitor_of
 
 THEME_COOKIE = "dcmvault_theme"
 THEMES = ("light", "dark")
@@ -82,19 +83,28 @@ def csrf_of(request: Request) -> str:
 
 def _frame(request: Request) -> Frame:
     visitor = visitor_of(request)
-    is_known = visitor is not None
-    known: Collection[str] = request.app.state.pages
+    pages: Mapping[str, Role | None] = request.app.state.pages
     theme = request.cookies.get(THEME_COOKIE, "")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return Frame(
         language=language().replace("_", "-"),
         theme=theme if theme in THEMES else "",
-        navigation=navigation(known, request.url.path) if is_known else [],
+        navigation=_navigation(pages, request.url.path, visitor),
         here=here if request.method == "GET" else "/",
-        state=state_now(request) if is_known else None,
+        state=state_now(request) if visitor is not None else None,
         csrf=csrf_of(request),
         person=getattr(request.state, "person", ""),
         patient=partial(patient, visitor),
         names_until=shown_until(visitor),
         may_reveal=may_reveal(visitor),
     )
+
+
+def _navigation(
+    pages: Mapping[str, Role | None], path: str, visitor: Visitor | None
+) -> list[Entry]:
+    """List the pages that somebody may see; none for who is not let in."""
+    if visitor is None:
+        return []
+    seen = {where for where, role in pages.items() if role is None or visitor.role.may(role)}
+    return navigation(seen, path)

@@ -31,6 +31,7 @@ def navigation(known: Collection[str], path: str) -> list[Entry]:
         ("vault", "/vault", _("Vault"), "v"),
         ("schedules", "/schedules", _("Schedules"), "d"),
         ("audit", "/audit", _("Audit"), "a"),
+        ("accounts", "/accounts", _("Accounts"), "n"),
         ("settings", "/settings", _("Settings"), "e"),
     )
     return [

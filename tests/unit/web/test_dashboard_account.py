@@ -10,11 +10,12 @@ import pytest
 from tests.unit.web.dashboard_world import PASSWORD, Dashboard, dashboard_in
 
 from dcmvault.app.address_tests import check_may_test
-from dcmvault.app.one_time_codes import code_of
+from dcmvault.app.one_time_codes import code_of, otpauth_address, secret_text
 from dcmvault.app.passwords import PasswordCost, Passwords
 from dcmvault.errors import UsageError
 from dcmvault.model.account import Role
 from dcmvault.web.patients import patient
+from dcmvault.web.qr_drawing import qr_code
 from dcmvault.web.visitors import Visitor
 
 NEW = "another horse battery"
@@ -112,6 +113,10 @@ def test_one_time_codes_are_set_up_with_a_first_code(dashboard: Dashboard) -> No
     page = browser.post("/account/codes").text
     fields = dict(re.findall(r'name="(secret|seal)" value="([0-9a-f]+)"', page))
     secret = bytes.fromhex(fields["secret"])
+    drawn = qr_code(otpauth_address(secret, "viewer"))
+    assert f'd="{drawn.path}"' in page
+    assert secret_text(secret)[:4] in page, "as text, too"
+    assert "style=" not in page
     told = {**fields, "current": PASSWORD, "code": "000000"}
     assert browser.post("/account/codes/confirm", told).status == 422
     told["code"] = dashboard.code(secret)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
@@ -19,21 +18,12 @@ from dcmvault.model.audit import AuditKind
 from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
+from dcmvault.web.proving import Mine, check_password
+from dcmvault.web.qr_drawing import qr_code
 from dcmvault.web.roles import needs
 from dcmvault.web.visitors import By, Visitor
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(needs(Role.VIEWER))])
-
-
-def _opened(visitor: By) -> OpenSession:
-    if visitor.opened is None:
-        raise UsageError(
-            _("The token of the API has no account."), hint=_("Log in with a name and a password.")
-        )
-    return visitor.opened
-
-
-Mine = Annotated[OpenSession, Depends(_opened)]
 
 
 @router.get("/account")
@@ -50,7 +40,7 @@ def change_password(
     accounts, name = behind.doors.accounts, mine.account.name
     password = fields.get("password", "")
     try:
-        _check_password(request, behind, mine, fields)
+        check_password(request, behind, mine, fields)
         if fields.get("again", "") != password:
             raise UsageError(_("The two passwords are not the same."))
         accounts.set_password(name, password)
@@ -86,7 +76,7 @@ def confirm_codes(
     """Ask for one-time codes from now on, and show the recovery codes, this once."""
     secret = _unsealed(mine, fields.get("secret", ""), fields.get("seal", ""))
     try:
-        _check_password(request, behind, mine, fields)
+        check_password(request, behind, mine, fields)
         now = behind.workplace.clock.now()
         step = one_time_codes.matching_step(secret, fields.get("code", ""), now)
         if step is None:
@@ -113,7 +103,7 @@ def remove_codes(
 ) -> Response:
     """Ask for one-time codes no more."""
     try:
-        _check_password(request, behind, mine, fields)
+        check_password(request, behind, mine, fields)
     except DcmvaultError as error:
         return _page(request, behind, mine, error)
     behind.doors.accounts.set_totp(mine.account.name, b"", [])
@@ -121,12 +111,6 @@ def remove_codes(
     answer = RedirectResponse("/account", 303)
     behind.doors.let_in(answer, _renewed(request, behind, mine))
     return answer
-
-
-def _check_password(request: Request, behind: Backstage, mine: OpenSession, fields: Fields) -> None:
-    """Raise LoginError unless the password is typed: an unlocked screen is not enough."""
-    asking = behind.doors.asking(request.headers, request.scope)
-    behind.doors.login.check_password(mine.account.name, fields.get("current", ""), asking)
 
 
 def _renewed(request: Request, behind: Backstage, mine: OpenSession) -> Entered:
@@ -166,12 +150,14 @@ def _codes_page(
     error: DcmvaultError | None = None,
 ) -> Response:
     text = one_time_codes.secret_text(secret)
+    address = one_time_codes.otpauth_address(secret, mine.account.name)
     return page(
         request,
         "account/codes.html",
         status=422 if error else 200,
         groups=[text[start : start + 4] for start in range(0, len(text), 4)],
-        link=one_time_codes.otpauth_address(secret, mine.account.name),
+        link=address,
+        qr=qr_code(address),
         secret=secret.hex(),
         seal=_seal(mine, secret),
         told=error.message if error else "",

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from dcmvault.web import asset_files, patients
 from dcmvault.web.pages import (
     account,
+    accounts,
     appearance,
     audit,
     compare,
@@ -57,6 +58,7 @@ ROUTERS: Sequence[APIRouter] = (
     work.router,
     login.router,
     account.router,
+    accounts.router,
     patients.router,
     appearance.router,
     asset_files.router,

@@ -34,6 +34,7 @@ GET /api/runs
 GET /api/runs/{run_id}
 GET /api/schedules
 GET /api/status
+GET /api/workers
 GET /live
 GET /live/now
 POST /logout

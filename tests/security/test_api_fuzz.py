@@ -20,6 +20,7 @@ OPERATIONS = (
     ("GET", "/healthz"),
     ("GET", "/metrics"),
     ("GET", "/api/status"),
+    ("GET", "/api/workers"),
     ("GET", "/api/runs"),
     ("GET", "/api/runs/{run_id}"),
     ("GET", "/api/queue"),

@@ -8,6 +8,7 @@ links. A wheel gets what they lead to without help; for a source distribution th
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import tomllib
@@ -38,8 +39,11 @@ class CompileCatalogues(BuildHookInterface[Any]):
         for source in Path(self.root, "src/dcmvault/locale").glob("*/LC_MESSAGES/*.po"):
             with source.open("rb") as text:
                 catalogue = read_po(text)
-            with source.with_suffix(".mo").open("wb") as compiled:
-                write_mo(compiled, catalogue)
+            # Whole at once: somebody may be reading it.
+            compiled = source.with_suffix(f".{os.getpid()}")
+            with compiled.open("wb") as binary:
+                write_mo(binary, catalogue)
+            compiled.replace(source.with_suffix(".mo"))
         if self.target_name == "sdist":
             self._copies = Path(tempfile.mkdtemp())
             for link in Path(self.root, _KIT).iterdir():

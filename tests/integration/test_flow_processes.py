@@ -44,7 +44,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def slow_pacs() -> Iterator[SimulatedPacs]:
     """It takes a few seconds for all instances."""
-    with SimulatedPacs(slow(0.05)) as pacs:
+    with SimulatedPacs(slow(0.1)) as pacs:
         yield pacs
 
 

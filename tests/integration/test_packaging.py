@@ -164,3 +164,23 @@ def test_a_clean_installation_goes_through_it_all(built: Path) -> None:
     assert lived.returncode == 0, lived.stderr
     steps = [line.split()[0] for line in lived.stdout.splitlines()]
     assert steps == ["installed", "backed", "served", "restored", "removed"]
+
+
+def test_both_have_what_a_vault_carries_for_the_day_without_us(built: Path) -> None:
+    """The rescue tool and the page of the format, as files, though they are links here."""
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    kit = {
+        "rescue.txt": ROOT / "tools/rescue.py",
+        "vault-format.txt": ROOT / "docs/reference/vault-format.md",
+    }
+    with ZipFile(wheel) as archive, tarfile.open(sdist) as source:
+        folder = sdist.name.removesuffix(".tar.gz")
+        for name, original in kit.items():
+            wanted = original.read_bytes()
+            assert archive.read(f"dcmvault/vault/kit/{name}") == wanted
+            member = source.getmember(f"{folder}/src/dcmvault/vault/kit/{name}")
+            assert member.isreg()
+            packed = source.extractfile(member)
+            assert packed is not None
+            assert packed.read() == wanted
+            assert source.getmember(f"{folder}/{original.relative_to(ROOT)}").isreg()

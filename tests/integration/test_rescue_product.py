@@ -8,8 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -446,24 +444,3 @@ def test_the_tool_that_the_vault_has_in_itself(world: World, source: Path, tmp_p
         capture_output=True,
     )
     assert contents(tmp_path / "out") == contents(source)
-
-
-def test_distributions_have_the_tool_as_a_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,), (sdist,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
-    kit = {
-        "rescue.txt": ROOT / "tools/rescue.py",
-        "vault-format.txt": ROOT / "docs/reference/vault-format.md",
-    }
-    with zipfile.ZipFile(wheel) as archive, tarfile.open(sdist) as source:
-        folder = sdist.name.removesuffix(".tar.gz")
-        for name, original in kit.items():
-            wanted = original.read_bytes()
-            assert archive.read(f"dcmvault/vault/kit/{name}") == wanted
-            member = source.getmember(f"{folder}/src/dcmvault/vault/kit/{name}")
-            assert member.isreg()
-            packed = source.extractfile(member)
-            assert packed is not None
-            assert packed.read() == wanted
-            assert source.getmember(f"{folder}/{original.relative_to(ROOT)}").isreg()

@@ -16,35 +16,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from scripts.dashboard_demo import axe
+from scripts.dashboard_demo import axe, serving
 
 #: So long nothing here takes, however busy the machine is.
 GENEROUS_S = 180.0
 GENEROUS_MS = GENEROUS_S * 1000
 PASSWORD = "correct horse battery staple"
-
-
-@contextmanager
-def daemon(home: Path) -> Iterator[Mapping[str, Any]]:
-    """Run a daemon; yield what it tells: its address, a token, the first link."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "dcmvault", "serve", "--web-port", "0", "--json"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        env={**os.environ, "DCMVAULT_HOME": str(home), "HOME": str(home), "NO_COLOR": "1"},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=GENEROUS_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
 
 
 def asked(told: Mapping[str, Any], path: str, body: bytes | None = None) -> Any:
@@ -145,7 +122,7 @@ def world(
         env={**os.environ, "DCMVAULT_HOME": str(home), "HOME": str(home), "NO_COLOR": "1"},
         timeout=GENEROUS_S,
     )
-    with daemon(home) as told:
+    with serving(home, home) as told:
         context = chromium.new_context(base_url=told["address"], locale="en")
         context.set_default_timeout(GENEROUS_MS)
         make_account(context.new_page(), told)

@@ -137,7 +137,7 @@ class StudyTable:
                 numbers = self._names[block].holding(literal)
                 some = [self.rows[one] for one in numbers if begin <= one < last]
             else:
-                some = self.rows[begin:last]
+                some = list(self.rows[begin:last])
             yield some[::-1]
             last = begin
 

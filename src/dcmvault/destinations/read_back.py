@@ -238,15 +238,21 @@ class ReadBack:
     def _conclude(self) -> None:
         """Say what became of what a peer does not send back that sends back what it can."""
         left = self._not_listed_any_more()
-        others = "others of its study" if self._returned else "other studies"
         for version_id, (_original, why) in self._withheld.items():
-            missing = version_id in left
-            self.findings[version_id] = Finding.MISSING if missing else Finding.DAMAGED
-            self.reasons[version_id] = (
-                "the peer does not have it, and does not name it any more"
-                if missing
-                else f"the peer sends {others} back, but not this one: {why}"
-            )
+            self.findings[version_id] = Finding.DAMAGED
+            if version_id in left:
+                self.findings[version_id] = Finding.MISSING
+                self.reasons[version_id] = (
+                    "the peer does not have it, and does not name it any more"
+                )
+            elif self._returned:
+                self.reasons[version_id] = (
+                    f"the peer sends others of its study back, but not this one: {why}"
+                )
+            else:
+                self.reasons[version_id] = (
+                    f"the peer sends other studies back, but not this one: {why}"
+                )
 
     def _not_listed_any_more(self) -> frozenset[VersionId]:
         """Ask by UID, once more, for what it says not to have.

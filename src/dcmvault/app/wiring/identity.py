@@ -1,0 +1,27 @@
+"""Which parts stand behind the login at an identity provider."""
+
+from __future__ import annotations
+
+from dcmvault.app.identities import IdentityDesk
+from dcmvault.app.login import LoginDesk
+from dcmvault.app.oidc_login import OidcDesk
+from dcmvault.app.oidc_provider import OidcProvider
+from dcmvault.config.oidc_section import OidcSection
+from dcmvault.errors import ConfigurationError
+from dcmvault.i18n import gettext as _
+from dcmvault.ports.clock import Clock
+
+
+def build_oidc(
+    section: OidcSection, identities: IdentityDesk, login: LoginDesk, clock: Clock
+) -> OidcDesk:
+    """Make the login at a provider; nothing is connected. ConfigurationError without the extra."""
+    try:
+        from dcmvault.app.oidc_tokens import verified_claims  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            _("A part of dcmvault that [web.oidc] needs is not installed."),
+            hint="pip install 'dcmvault[oidc]'",
+        ) from error
+    provider = OidcProvider(section, clock)
+    return OidcDesk(section, provider, verified_claims, identities, login, clock)

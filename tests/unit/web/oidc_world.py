@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.unit.web.dashboard_world import HOST, Answer, Browser, Dashboard, dashboard_in
 
+from dcmvault.config.oidc_section import REDIRECT_PATH
 from dcmvault.model.account import Role
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.identity_provider import IdentityProvider, Lies, SigningKey
 
-BACK = f"http://{HOST}/login/oidc/back"
 CONFIGURATION = """\
 [web.oidc]
 issuer = "{issuer}"
@@ -100,7 +100,7 @@ class OidcWorld:
         except urllib.error.HTTPError as redirection:
             redirection.close()
             back = redirection.headers["Location"]
-        assert back.startswith(BACK)
+        assert back.startswith(self.provider.redirect_uri)
         return str(back).removeprefix(f"http://{HOST}")
 
     def back(self, browser: Browser, path: str) -> Answer:
@@ -127,11 +127,14 @@ def is_in(browser: Browser) -> bool:
 
 
 @contextmanager
-def oidc_world(home: Path, more: str = "", key: SigningKey | None = None) -> Iterator[OidcWorld]:
-    """Serve a dashboard with one administrator of its own, and a provider that knows Ana."""
-    with IdentityProvider(FakeClock(), BACK, key or rsa_key()) as provider:
+def oidc_world(
+    home: Path, more: str = "", key: SigningKey | None = None, address: str = f"http://{HOST}"
+) -> Iterator[OidcWorld]:
+    """Make a dashboard with one administrator of its own, and a provider that knows Ana."""
+    back = f"{address}{REDIRECT_PATH}"
+    with IdentityProvider(FakeClock(), back, key or rsa_key()) as provider:
         secret = home / "oidc-secret"
-        text = CONFIGURATION.format(issuer=provider.issuer, secret=secret, back=BACK, more=more)
+        text = CONFIGURATION.format(issuer=provider.issuer, secret=secret, back=back, more=more)
         (home / "config.toml").write_text(text, encoding="utf-8")
         secret.touch(mode=0o600)
         with dashboard_in(home) as dashboard:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from dcmvault.app.oidc import tried_provider
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
-from dcmvault.app.wiring.identity import tried_provider
 from dcmvault.app.wiring.notifiers import build_notifier
 from dcmvault.app.wiring.sources import build_source
 from dcmvault.app.wiring.workplace import open_workplace

@@ -175,7 +175,12 @@ class OidcProvider:
     def _exchanged(
         self, url: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        sent = {"Accept": "application/json", "User-Agent": "dcmvault", "Connection": "close"}
+        sent = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "dcmvault",
+            "Connection": "close",
+        }
         if body is None:
             request = HttpRequest("GET", _target(url), {**sent, **headers})
         else:

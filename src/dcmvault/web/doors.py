@@ -17,11 +17,11 @@ from dcmvault.app.auditing import Auditing
 from dcmvault.app.identities import IdentityDesk
 from dcmvault.app.login import Asking, Entered, LoginDesk
 from dcmvault.app.login_throttle import LoginThrottle
+from dcmvault.app.oidc import build_oidc
 from dcmvault.app.oidc_login import OidcDesk
 from dcmvault.app.oidc_tickets import LASTS_S
 from dcmvault.app.passwords import Passwords
 from dcmvault.app.sessions import SessionDesk, SessionLimits
-from dcmvault.app.wiring.identity import build_oidc
 from dcmvault.app.wiring.workplace import Workplace
 from dcmvault.errors import ConfigurationError
 from dcmvault.model.audit import Actor

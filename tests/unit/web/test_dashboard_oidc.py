@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -10,6 +12,7 @@ import pytest
 from tests.unit.web.dashboard_world import PASSWORD, dashboard_in
 from tests.unit.web.oidc_world import ANA, OidcWorld, is_in, oidc_world
 
+from dcmvault.app.doctor import Check, examine
 from dcmvault.app.oidc_login import role_of
 from dcmvault.config.oidc_section import OidcSection
 from dcmvault.errors import UsageError
@@ -275,6 +278,43 @@ def test_without_the_extra_there_is_no_button(
         assert "/login/oidc" not in browser.get("/login").text
         assert browser.get("/login/oidc").status == 404
         assert browser.log_in("root").status == 303
+
+
+def test_the_settings_show_where_people_log_in(world: OidcWorld) -> None:
+    """The secret is a reference, and other fields are saved as before."""
+    root = world.dashboard.browser()
+    root.log_in("root")
+    page = root.get("/settings/web")
+    assert page.status == 200
+    assert world.provider.issuer in page.text
+    assert world.provider.client_secret not in page.text
+    written = re.search(r'name="oidc"[^>]*value="([^"]*)"', page.text)
+    assert written is not None
+    typed = {"path": "web", "idle_minutes": "20", "oidc": html.unescape(written[1])}
+    proposed = root.post("/settings/propose", typed)
+    assert "idle_minutes = 20" in proposed.text
+    assert 'class="gone">-[web.oidc]' not in proposed.text
+    typed["oidc"] = typed["oidc"].replace("administrator", "owner")
+    assert (
+        "Write one of: viewer, operator, administrator."
+        in root.post("/settings/propose", typed).text
+    )
+
+
+def test_doctor_asks_the_provider(world: OidcWorld, tmp_path: Path) -> None:
+    """As a login would, but for somebody who logs in."""
+
+    def told() -> Check:
+        path = world.dashboard.workplace.home / "config.toml"
+        return next(one for one in examine(tmp_path, path) if one.name == "identity provider")
+
+    assert told().ok
+    assert "answers, with 1 key" in told().detail
+    world.provider.lies.document = {"issuer": "https://evil.example"}
+    assert (told().ok, "calls itself otherwise" in told().detail) == (False, True)
+    world.secret.chmod(0o644)
+    assert "open to other users" in told().detail
+    world.secret.chmod(0o600)
 
 
 def test_what_else_can_be_said(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from dcmvault.web.roles import anybody
 from dcmvault.web.visitors import visitor_of
 
 _Word = Annotated[str, Query(max_length=2000)]
+#: Some providers put all they know into a code.
+_Code = Annotated[str, Query(max_length=16_000)]
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(anybody)])
 
@@ -50,7 +52,7 @@ def leave_for_provider(
 def back_from_provider(
     request: Request,
     behind: Behind,
-    code: _Word = "",
+    code: _Code = "",
     state: _Word = "",
     error: _Word = "",
     iss: _Word = "",

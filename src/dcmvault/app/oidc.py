@@ -1,4 +1,4 @@
-"""Which parts stand behind the login at an identity provider."""
+"""Login at an OpenID Connect provider, put together as it is configured."""
 
 from __future__ import annotations
 

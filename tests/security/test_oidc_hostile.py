@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from tests.integration.tls_world import Authority, server_context
 from tests.security import forged_tokens as forged
-from tests.unit.web.oidc_world import ANA, OidcWorld, is_in, oidc_world
+from tests.unit.web.oidc_world import ANA, OidcWorld, is_in, oidc_world, rsa_key
 
 from dcmvault.app import oidc_provider
-from dcmvault.testing.identity_provider import Lies, SigningKey
+from dcmvault.app.oidc import tried_provider
+from dcmvault.app.wiring.clock import SystemClock
+from dcmvault.config.oidc_section import OidcSection
+from dcmvault.errors import LoginServiceError, TlsRefusedError
+from dcmvault.testing.identity_provider import IdentityProvider, Lies, SigningKey
 
 
 @pytest.fixture(scope="module")
@@ -317,6 +323,27 @@ def test_a_provider_that_is_slow_holds_few_threads(
     for thread in threads:
         thread.join(60)
     assert statuses == [503] * 4
+
+
+def test_over_tls_the_provider_is_the_one_that_an_authority_vouches_for(tmp_path: Path) -> None:
+    """And it leads to nothing without TLS, not even on this machine."""
+    authority = Authority(tmp_path)
+    tls = server_context(authority.issue("provider"))
+    with IdentityProvider(SystemClock(), "", rsa_key(), tls) as provider:
+        section = OidcSection(
+            issuer=provider.issuer,
+            client_id="dcmvault",
+            redirect_uri="https://backup.example/login/oidc/back",
+            roles={"it": "administrator"},
+            tls_ca_file=str(authority.ca_file),
+        )
+        assert tried_provider(section, SystemClock()) == 1
+        with pytest.raises(LoginServiceError) as refused:
+            tried_provider(section.model_copy(update={"tls_ca_file": ""}), SystemClock())
+        assert isinstance(refused.value.__cause__, TlsRefusedError)
+        provider.lies.document = {"jwks_uri": provider.issuer.replace("https", "http") + "/keys"}
+        with pytest.raises(LoginServiceError, match="as OpenID Connect asks"):
+            tried_provider(section, SystemClock())
 
 
 def test_a_secret_that_the_provider_does_not_take(world: OidcWorld) -> None:

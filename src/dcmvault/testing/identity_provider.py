@@ -10,6 +10,7 @@ import hashlib
 import html
 import json
 import secrets
+import ssl
 import threading
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -104,7 +105,13 @@ class IdentityProvider:
     #: With what has to be encoded on its way.
     client_secret = "100 % secret: of nobody"  # noqa: S105 - of nobody
 
-    def __init__(self, clock: Clock, redirect_uri: str, key: SigningKey | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        redirect_uri: str,
+        key: SigningKey | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.clock = clock
         self.redirect_uri = redirect_uri
         self.key = key or SigningKey("first")
@@ -117,13 +124,16 @@ class IdentityProvider:
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.provider = self
+        self._scheme = "https" if tls else "http"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
     @property
     def issuer(self) -> str:
         """What it calls itself."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
         """End; nothing is left open."""

@@ -56,8 +56,7 @@ def _deeds() -> tuple[Deed, ...]:
             _("Make a link"),
             _("With it the person chooses a password. It replaces the link before."),
             _("Hand this link to %s. It is shown this once, and works once, for an hour."),
-            # The link itself is made once this is written down.
-            lambda desk, name, _fields: _require_password(desk, name),
+            _may_have_link,
             ends_sessions=False,
         ),
         Deed(
@@ -105,7 +104,8 @@ def _deeds() -> tuple[Deed, ...]:
     )
 
 
-def _require_password(desk: AccountDesk, name: str) -> None:
+def _may_have_link(desk: AccountDesk, name: str, _fields: Fields) -> None:
+    """Refuse one that has no password here; the link is made once this is written down."""
     with_password(desk.known(name).account)
 
 

@@ -86,8 +86,8 @@ class OidcProvider:
         kept = self._document
         if kept is not None and self._since(kept[1]) < _BELIEVED_S:
             return kept[0]
-        with self._remembering_failure():
-            said = self._asked(self._section.issuer.rstrip("/") + _WELL_KNOWN)
+        with self._turn(), self._remembering_failure():
+            said = self._exchanged(self._section.issuer.rstrip("/") + _WELL_KNOWN)
             document = _document(said, self._section.issuer)
         self._document = (document, self._clock.monotonic())
         return document
@@ -105,8 +105,8 @@ class OidcProvider:
             if self._since(kept[1]) < longest:
                 return kept[0]
         url = self.document().jwks_uri
-        with self._remembering_failure():
-            said = self._asked(url).get("keys")
+        with self._turn(), self._remembering_failure():
+            said = self._exchanged(url).get("keys")
             if not isinstance(said, list) or len(said) > _MOST_KEYS:
                 raise _strange()
         keys = [one for one in said if isinstance(one, dict)]
@@ -135,7 +135,9 @@ class OidcProvider:
             form["client_id"] = section.client_id
             if secret:
                 form["client_secret"] = secret
-        said = self._asked(document.token_endpoint, urlencode(form).encode("ascii"), headers)
+        body = urlencode(form).encode("ascii")
+        with self._turn():
+            said = self._exchanged(document.token_endpoint, body, headers)
         tokens = [said.get("id_token"), said.get("access_token", "")]
         if not all(isinstance(one, str) for one in tokens) or not tokens[0]:
             raise _strange()
@@ -143,6 +145,19 @@ class OidcProvider:
 
     def _since(self, at: float) -> float:
         return self._clock.monotonic() - at
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for nobody: so many requests run at once, and no more."""
+        if not self._turns.acquire(blocking=False):
+            raise LoginServiceError(
+                _("Too many people log in with the identity provider at once."),
+                hint=_("Try again in a moment."),
+            )
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _remembering_failure(self) -> Iterator[None]:
@@ -158,23 +173,10 @@ class OidcProvider:
             self._failed_at = self._clock.monotonic()
             raise
 
-    def _asked(
+    def _exchanged(
         self, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Mapping[str, Any]:
         """Ask the provider; return the JSON object that it answers with."""
-        if not self._turns.acquire(blocking=False):
-            raise LoginServiceError(
-                _("Too many people log in with the identity provider at once."),
-                hint=_("Try again in a moment."),
-            )
-        try:
-            return self._exchanged(url, body, headers or {})
-        finally:
-            self._turns.release()
-
-    def _exchanged(
-        self, url: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Mapping[str, Any]:
         sent = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
@@ -182,11 +184,11 @@ class OidcProvider:
             "Connection": "close",
         }
         if body is None:
-            request = HttpRequest("GET", _target(url), {**sent, **headers})
+            request = HttpRequest("GET", _target(url), {**sent, **(headers or {})})
         else:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
             request = HttpRequest(
-                "POST", _target(url), {**sent, **headers}, lambda: (body,), len(body)
+                "POST", _target(url), {**sent, **(headers or {})}, lambda: (body,), len(body)
             )
         try:
             with HttpConnection(self._peer(url)) as connection:

@@ -4,8 +4,8 @@ C-FIND: a real vault of 100,000 studies, of one tiny image each, is made through
 writer, and `dcmvault serve` answers from it in a process of its own. A client of ours asks by name
 wildcard, by range of dates and by both, for what a viewer's list of studies shows, and takes the
 time of the first answer and of the last. Asked: 95 of 100 queries within 200 ms, first answers
-within 100 ms. The first queries come when the service has looked into all studies once; how long
-that takes is told, and what is asked before then, too.
+within 100 ms. It is asked as soon as the service says for the very first time that it answers, and
+again when it has looked into all studies once; how long that takes is told.
 
 The service keeps what it saw of studies: it is stopped, started again, and asked at once.
 
@@ -14,9 +14,10 @@ of a real CT (one slice, shifted otherwise in each), once noise, which no vault 
 which costs most to decode. The same receivers fetch the study from both, in turn: DCMTK's getscu
 and movescu with TCP_NODELAY=1, and our own C-GET. Medians of the whole process count, of ours that
 of reading. The first time is that of a service just started, which has to decode all slices; it
-keeps them in memory for a while, and again is what the next one who asks waits. Orthanc has
-TCP_NODELAY=1, too, which it is not shipped with; as it is shipped, it is told for comparison.
-Asked: Orthanc's speed with it.
+keeps them in memory for a while, and again is what the next one who asks waits. Asked: the speed of
+Orthanc as it is shipped. With TCP_NODELAY=1, which Debian's does not have, it is told for
+comparison: it sends files as they lie there, and what is decoded for the first time is bound by
+libjxl, 130 MB/s and core.
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ def _find_figures(work: Path, vault: Path, studies: int) -> list[bool]:
         print(f"a vault of {studies} studies was made in {time.perf_counter() - began:.0f} s")
     home = work / "home-find"
     with serving(home, vault) as (port, process):
-        _ask("before all studies were looked into for the first time", port)
+        reached = _find_verdicts(", the very first time", *_ask("the very first time", port))
         began = time.perf_counter()
         _wait_until_idle(process)
         print(f"all studies were looked into {time.perf_counter() - began:.0f} s later")
-        reached = _find_verdicts("", *_ask("", port))
+        reached += _find_verdicts("", *_ask("", port))
     with serving(home, vault) as (port, process):
         reached += _find_verdicts(", just started again", *_ask("just started again", port))
     return reached
@@ -219,15 +220,17 @@ def _retrieval_figures(work: Path, kind: str, runs: int) -> list[bool]:
             rate = retrieval.size / seconds / 1e6
             print(f"{kind}, {name:<14} from {place:<22} {seconds:6.2f} s {rate:6.0f} MB/s")
         for place in ("us, the first time", "us, again"):
-            ratio = medians["Orthanc"] / medians[place]
+            ratio = medians["Orthanc, as shipped"] / medians[place]
             reached.append(
                 _verdict(
-                    f"{kind}, {name} from {place}, beside Orthanc",
+                    f"{kind}, {name} from {place}, beside Orthanc as shipped",
                     f"{ratio:.2f} x",
                     "1.0 x",
                     reached=ratio >= _RATIO,
                 )
             )
+            tuned = medians["Orthanc"] / medians[place]
+            print(f"    beside Orthanc with TCP_NODELAY=1: {tuned:.2f} x (told, not asked)")
     return reached
 
 

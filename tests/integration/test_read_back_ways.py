@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from dcmvault.config.peer_sections import DimseDestinationSection
 from dcmvault.destinations.dimse import DimseDestination
 from dcmvault.destinations.stow import StowDestination
 from dcmvault.errors import DestinationUnreachableError, RetrievalNotOfferedError
-from dcmvault.model.evidence import Finding, Level, Verification
+from dcmvault.model.evidence import ExpectedInstance, Finding, Level, Verification
 from dcmvault.model.identifiers import VersionId
+from dcmvault.model.instance import InstanceFile, UnreadableEntry
 from dcmvault.testing.clock import FakeClock
 from dcmvault.testing.dicom_files import MadeInstance, make_study
 
@@ -69,12 +70,27 @@ class World:
         coerced: str = "",
         level: Level = Level.PROVEN,
     ) -> Verification:
+        (found,) = self.prove_each(way, [MadeOriginals(made)], coerced=coerced, level=level)
+        return found
+
+    def prove_each(
+        self,
+        way: str,
+        studies: Sequence[MadeOriginals],
+        *,
+        coerced: str = "",
+        level: Level = Level.PROVEN,
+    ) -> list[Verification]:
+        """Look at several studies, one after the other."""
         destination = self.destination(way, coerced=coerced)
-        study = replace(
-            expected([file_of(one.path) for one in made]), originals=MadeOriginals(made)
-        )
         try:
-            return destination.verify(study, level)
+            return [
+                destination.verify(
+                    replace(expected([file_of(one.path) for one in study.made]), originals=study),
+                    level,
+                )
+                for study in studies
+            ]
         finally:
             destination.close_idle()
 
@@ -167,6 +183,68 @@ def test_what_the_disk_lost_is_found(world: World, tmp_path: Path, way: str) -> 
     assert [what for what in found.findings.values() if what is not Finding.DAMAGED] == (
         [Finding.HELD] * (len(made) - len(DAMAGES))
     )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_study_of_which_all_files_are_gone_is_found(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    """Nothing of it comes; that another study does says that it is lost, not forbidden."""
+    sound = _stored(world, tmp_path / "sound", way)[:1]
+    made = _stored(world, tmp_path / "lost", way)[:2]
+    for one in made:
+        world.stored_file(one).unlink()
+    held, lost = world.prove_each(way, [MadeOriginals(sound), MadeOriginals(made)])
+    assert set(held.findings.values()) == {Finding.HELD}
+    assert set(lost.findings.values()) == {Finding.DAMAGED}, lost.reasons
+    for why in lost.reasons.values():
+        assert why.startswith("the peer sends other studies back, but not this one: ")
+
+
+def test_where_nothing_at_all_comes_back_nothing_is_said(tmp_path: Path) -> None:
+    """Until there is another study to tell by, which a DICOMweb service names itself."""
+    made = make_study(tmp_path / "lost", key=str(tmp_path), instances=2)
+    with peer_processes.orthanc(MaximumStorageCacheSize=0) as orthanc:
+        alone = World(orthanc, free_port())
+        for one in made:
+            orthanc.store(one.path.read_bytes())
+            alone.stored_file(one).unlink()
+        assert set(alone.prove("wado", made).findings.values()) == {Finding.UNKNOWN}
+        _stored(alone, tmp_path / "sound", "elsewhere")
+        assert set(alone.prove("wado", made).findings.values()) == {Finding.DAMAGED}
+
+
+@dataclass(frozen=True)
+class _DeletedMeanwhile(MadeOriginals):
+    """Originals of which copies are deleted at the peer after it has named them."""
+
+    made: Sequence[MadeInstance]
+    orthanc: Orthanc
+    deleted: Sequence[MadeInstance]
+
+    def files(
+        self, instances: Sequence[ExpectedInstance]
+    ) -> Iterator[tuple[ExpectedInstance, InstanceFile | UnreadableEntry]]:
+        for one in self.deleted:
+            if self.orthanc._ids(one.sop_instance_uid):
+                self.orthanc.delete(one.sop_instance_uid)
+        return super().files(instances)
+
+
+@pytest.mark.parametrize("of", ["some", "all"])
+def test_what_is_deleted_while_it_is_read_back_is_missing(
+    world: World, tmp_path: Path, of: str
+) -> None:
+    """A 404 is believed when the service does not name the instance any more, either."""
+    sound = _stored(world, tmp_path / "sound", of)[:1]
+    made = _stored(world, tmp_path / "deleted", of)[:3]
+    deleted = made if of == "all" else made[:1]
+    originals = _DeletedMeanwhile(made, world.orthanc, deleted)
+    _held, found = world.prove_each("wado", [MadeOriginals(sound), originals])
+    gone = len(deleted)
+    expected_findings = [Finding.MISSING] * gone + [Finding.HELD] * (len(made) - gone)
+    assert [*found.findings.values()] == expected_findings, found.reasons
+    assert found.reasons[VersionId(1)] == "the peer does not have it, and does not name it any more"
 
 
 def test_orthanc_commits_to_what_its_disk_altered(world: World, tmp_path: Path) -> None:

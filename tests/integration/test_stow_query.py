@@ -196,7 +196,27 @@ def test_whether_it_lets_read_back(status: int, sends_back: bool) -> None:
     """That it has no such instance says that it would send one; a refusal says that it does not."""
     with web_peer(lambda _seen: Reply(status)) as peer:
         assert web_destination(peer.url).sends_back() is sends_back
-        assert all("/instances/2.25." in one.path for one in peer.seen)
+        assert "/instances/2.25." in peer.seen[-1].path
+
+
+@pytest.mark.parametrize(("status", "sends_back"), [(404, False), (503, True), (200, True)])
+def test_a_service_without_what_it_names_does_not_let_read_back(
+    status: int, sends_back: bool
+) -> None:
+    """Many offer searches and no retrieval, and answer 404 to it: that is no yes."""
+    archive = Archive(3)
+
+    def answer(seen: Seen) -> Reply:
+        if seen.path.endswith("/studies"):
+            return Reply(200, json.dumps([_row(_0020000D=STUDY)]).encode())
+        if seen.path.endswith("/instances"):
+            row = _row(_0020000D=STUDY, _0020000E=SERIES, _00080018=archive.uids()[0])
+            return Reply(200, json.dumps([row]).encode())
+        return Reply(status, b"DICM", {"Content-Type": "application/dicom"})
+
+    with web_peer(answer) as peer:
+        assert web_destination(peer.url).sends_back() is sends_back
+        assert peer.seen[-1].path.endswith(f"/instances/{archive.uids()[0]}")
 
 
 def test_who_cannot_be_reached_has_refused_nothing() -> None:

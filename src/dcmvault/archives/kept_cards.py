@@ -7,17 +7,20 @@ nothing. They are never needed: a file that cannot be read, or is another versio
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+
+import zstandard
 
 from dcmvault.archives.study_cards import CARD_TAGS, SeriesCount, StudyCard
 from dcmvault.archives.study_table import StudyRow
 from dcmvault.errors import DestinationError, StateError, VaultDamagedError
-from dcmvault.vault.records import pack_json, unpack_json
+from dcmvault.vault.records import json_bytes, unpack_json
 from dcmvault.vault.repository import Vault
 
 _log = logging.getLogger(__name__)
@@ -25,6 +28,9 @@ _log = logging.getLogger(__name__)
 #: Of the sealed object; the vault itself has none of this kind.
 _KIND = b"c"
 _DIGEST_BYTES = 32
+_LEVEL = 6
+#: Cards that are encoded at once.
+_CARDS_AT_ONCE = 500
 #: What a file was written as, and which attributes its cards have.
 _FORM = [1, sorted(CARD_TAGS)]
 
@@ -127,7 +133,7 @@ class KeptCards:
         }
 
     def _write(self, cards: Cards) -> None:
-        packed = pack_json(_document(cards))
+        packed = zstandard.compress(b"".join(_document(cards)), _LEVEL)
         data = self._vault.sealing.seal(_KIND, hashlib.sha256(packed).digest() + packed)
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,22 +147,31 @@ class KeptCards:
             raise
 
 
-def _document(cards: Cards) -> dict[str, Any]:
+def _document(cards: Cards) -> Iterator[bytes]:
+    """Yield the JSON in parts: whoever encodes it at once lets nobody else go on meanwhile."""
     kinds: dict[tuple[str, str], int] = {}
-    rows = [
+    yield b'{"cards":['
+    coming = iter(cards.items())
+    divider = b""
+    while some := list(islice(coming, _CARDS_AT_ONCE)):
+        rows = [_row(*key, card, kinds) for key, card in some]
+        yield divider + json.dumps(rows, separators=(",", ":"))[1:-1].encode()
+        divider = b","
+    rest = {"form": _FORM, "kinds": list(kinds)}
+    yield b"]," + json_bytes(rest)[1:]
+
+
+def _row(
+    uid: str, manifest: bytes, card: StudyCard, kinds: dict[tuple[str, str], int]
+) -> list[object]:
+    """Return a card as JSON has it, with `kinds` by number; new ones are numbered."""
+    series = [
         [
-            uid,
-            manifest.hex(),
-            {str(tag): value for tag, value in card.attributes.items()},
-            [
-                [
-                    one.series_instance_uid,
-                    one.instances,
-                    [kinds.setdefault(kind, len(kinds)) for kind in one.kinds],
-                ]
-                for one in card.series
-            ],
+            one.series_instance_uid,
+            one.instances,
+            [kinds.setdefault(kind, len(kinds)) for kind in one.kinds],
         ]
-        for (uid, manifest), card in cards.items()
+        for one in card.series
     ]
-    return {"form": _FORM, "kinds": list(kinds), "cards": rows}
+    attributes = {str(tag): value for tag, value in card.attributes.items()}
+    return [uid, manifest.hex(), attributes, series]

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from dcmvault.archives.finding import Finding, StateView
+from dcmvault.archives.giving_way import GivingWay
 from dcmvault.archives.kept_cards import KeptCards
 from dcmvault.archives.kept_files import KeptFiles, bytes_to_keep
 from dcmvault.archives.read_ahead import read_ahead, record_of
@@ -44,9 +45,8 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 15.0
 #: Files that nobody asked for in so many seconds are let go of.
 _UNUSED_S = 900.0
-#: Cards that are read ahead until whoever asks may go first, and for how long (s).
-_CARDS_AT_ONCE = 50
-_PAUSE_S = 0.002
+#: Of the memory that files are kept in, one part in so many is for headers' blocks meanwhile.
+_HEADERS_PART = 4
 #: The pseudo study of files that are no instances.
 _NO_STUDY = ""
 #: What a loss is told of that hides studies nobody can name.
@@ -78,7 +78,7 @@ class VaultArchive:
         if self._kept_cards is not None:
             self._cards.take_up(self._kept_cards.load())
         self._files = KeptFiles(bytes_to_keep())
-        self._stopping = threading.Event()
+        self._giving_way = GivingWay()
         self._thread: threading.Thread | None = None
         read_in_spite_of_damage(vault)
         self._seen = _snapshots(self._vault)
@@ -95,7 +95,7 @@ class VaultArchive:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stopping.set()
+        self._giving_way.stop()
         if self._thread is not None:
             self._thread.join()
 
@@ -106,7 +106,7 @@ class VaultArchive:
 
     def find(self, query: ArchiveQuery) -> Iterator[ArchiveAnswer]:
         """Yield what matches, the newest studies first."""
-        return Finding(self._view, query).answers()
+        return self._giving_way.going_first(Finding(self._view, query).answers())
 
     def instances(self, selection: Selection) -> Sequence[ArchivedInstance]:
         """List the instances of a selection, by study, series and Instance Number.
@@ -148,7 +148,7 @@ class VaultArchive:
         self, instances: Iterable[ArchivedInstance]
     ) -> Generator[InstanceBytes | UnreadableInstance, None, None]:
         """Yield the file of each instance in turn."""
-        return read_ahead(self._vault, instances, self._files)
+        return self._giving_way.going_first(read_ahead(self._vault, instances, self._files))
 
     def headers(
         self, instances: Iterable[ArchivedInstance]
@@ -167,7 +167,7 @@ class VaultArchive:
     def _follow(self) -> None:
         """Take up new snapshots, look into studies before somebody asks, let go of unused files."""
         self._read_cards()
-        while not self._stopping.wait(_LOOK_S):
+        while not self._giving_way.rest(_LOOK_S):
             if self._files.drop_unused(_UNUSED_S):
                 give_back()
             try:
@@ -203,11 +203,13 @@ class VaultArchive:
         view = self._view
         began = time.monotonic()
         rows = [row for row in view.table.rows if row.manifest and not self._cards.kept(row)]
+        # Until all are known each question looks into studies, which lie anywhere.
+        self._vault.keep_headers(bytes_to_keep() // _HEADERS_PART)
         try:
             rows.sort(key=partial(self._place_of, view.legible))
-            for number, row in enumerate(rows):
+            for row in rows:
+                self._giving_way.step()
                 self._cards.card(row, view.legible)
-                self._pause(number)
         except InterruptedError:
             _log.info("stopped while studies were looked into")
         except DestinationError as error:
@@ -215,24 +217,19 @@ class VaultArchive:
         else:
             took_s = time.monotonic() - began
             _log.info("looked into %d studies in %.0f s", len(rows), took_s)
+        finally:
+            self._vault.keep_headers()
         # Of a snapshot that somebody looks at for once, nothing is kept in place of the present.
         if self._kept_cards is not None and self._follows and _is_still(self._vault, self._seen):
             self._kept_cards.save(view.table.rows, self._cards.every())
 
     def _place_of(self, legible: LegibleState, row: StudyRow) -> tuple[bytes, int]:
         """Return where records of a study lie: neighbours share their headers' block."""
-        self._pause()
+        self._giving_way.step()
         for ref in legible.refs(row.study_instance_uid):
             for place in self._vault.index.places(BlobType.RECORDS, ref.id):
                 return place.pack, place.offset
         return b"", 0
-
-    def _pause(self, number: int = 1) -> None:
-        """Let others go first now and then; InterruptedError when it is to stop."""
-        if self._stopping.is_set() or (
-            not number % _CARDS_AT_ONCE and self._stopping.wait(_PAUSE_S)
-        ):
-            raise InterruptedError
 
 
 def _look(state: VaultState, cards: StudyCards) -> StateView:

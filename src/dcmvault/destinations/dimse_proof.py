@@ -12,6 +12,7 @@ from dcmvault.destinations.ways_back import (
     MovePort,
     WayBack,
 )
+from dcmvault.destinations.witnesses import Witnesses
 from dcmvault.dicom.channel import Peer
 from dcmvault.dicom.web_access import LookedUpAccess
 from dcmvault.errors import RetrievalNotOfferedError
@@ -32,6 +33,7 @@ class DimseProof:
         """Connect nothing and open no port yet."""
         self._lending = lending
         self._clock = clock
+        self._witnesses = Witnesses()
         self._coerced = section.coerced_tags
         orthanc = section.orthanc
         self._orthanc = LookedUpAccess(orthanc, clock.monotonic) if orthanc.url else None
@@ -51,7 +53,7 @@ class DimseProof:
         return self._by(self._way(), study, listed)
 
     def _by(self, way: WayBack, study: ExpectedStudy, listed: Verification) -> Verification:
-        return read_back(way, study, listed, self._clock, self._coerced)
+        return read_back(way, study, listed, self._clock, self._coerced, self._witnesses)
 
     def _way(self) -> WayBack:
         if self._orthanc is not None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
 
 from dcmvault.destinations.ways_back import Asked, WayBack
+from dcmvault.destinations.witnesses import Witness, Witnesses
 from dcmvault.dicom.comparison import Coercion, Comparison, Likeness, compare, form_of
 from dcmvault.dicom.digest import data_set_digest, file_sha256
 from dcmvault.dicom.part10 import scan
 from dcmvault.dicom.retrieve import Retrieved
 from dcmvault.dicom.returning import Returning, WantedInstance
-from dcmvault.errors import AssociationLostError, LevelNotSupportedError, MalformedDicomError
+from dcmvault.errors import (
+    AssociationLostError,
+    DestinationError,
+    LevelNotSupportedError,
+    MalformedDicomError,
+)
 from dcmvault.model.evidence import (
     ExpectedInstance,
     ExpectedStudy,
@@ -39,6 +45,8 @@ _IN_VAIN = 3
 #: Associations lost over one study before the peer is given up: enough to find one instance of
 #: those that are asked for together.
 _MOST_LOST = 10
+#: Returns which of these SOP Instance UIDs of a series the peer names; raises DestinationError.
+StillLists = Callable[[str, Collection[str]], Collection[str]]
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
 _OTHER_ORIGINAL = "its file at the source is not any more what was sent"
 
@@ -113,8 +121,13 @@ def read_back(
     listed: Verification,
     clock: Clock,
     coerced: frozenset[int] = frozenset(),
+    witnesses: Witnesses | None = None,
+    still_lists: StillLists | None = None,
 ) -> Verification:
     """Read a study back, but for what the peer's own lists (COMPLETE) show missing.
+
+    Where nothing of it comes, `witnesses` tell whether the peer sends anything back at all; of what
+    it says not to have, `still_lists` whether it names it nevertheless.
 
     A copy that differs from its original in `coerced` attributes only is held: the proof lists
     them with old and new value, which are patient data.
@@ -126,7 +139,9 @@ def read_back(
         raise LevelNotSupportedError(
             f"{peer} cannot prove copies without the source that they are compared with"
         )
-    reading = ReadBack(way, study, study.originals, listed, clock, coerced)
+    reading = ReadBack(
+        way, study, study.originals, listed, clock, coerced, witnesses or Witnesses(), still_lists
+    )
     for version_id, finding in listed.findings.items():
         if finding is Finding.MISSING:
             reading.findings[version_id] = finding
@@ -146,6 +161,8 @@ class ReadBack:
     clock: Clock
     #: Tags of attributes that the peer may write itself.
     coerced: frozenset[int]
+    witnesses: Witnesses
+    still_lists: StillLists | None
     findings: dict[VersionId, Finding] = field(default_factory=dict)
     reasons: dict[VersionId, str] = field(default_factory=dict)
     #: One row per request: series, instances asked for and returned, the peer's status. JSON-able.
@@ -161,6 +178,8 @@ class ReadBack:
     _returned: int = 0
     #: What did not come although it was asked for alone, and why, by version.
     _withheld: dict[VersionId, tuple[_Original, str]] = field(default_factory=dict)
+    #: Of these, what the peer says not to have.
+    _gone: set[VersionId] = field(default_factory=set)
     #: Associations that were lost.
     _lost: int = 0
 
@@ -172,15 +191,13 @@ class ReadBack:
                     self._ask(originals)
             if self._returned:
                 self._ask_for_withheld()
+            sends = bool(self._returned) or self._sends_others()
         except BaseException:
             self.way.end(sound=False)
             raise
         self.way.end(sound=True)
-        if self._returned:
-            # It does send back what it can; these it only says to have.
-            for version_id, (_original, why) in self._withheld.items():
-                self.findings[version_id] = Finding.DAMAGED
-                self.reasons[version_id] = why
+        if sends:
+            self._conclude()
 
     def verification(self) -> Verification:
         """Say what was found."""
@@ -212,6 +229,51 @@ class ReadBack:
             reasons=self.reasons,
             coerced=self.coerced_in,
         )
+
+    def _sends_others(self) -> bool:
+        """Say whether it sends back anything, where nothing of this study came."""
+        uid = self.study.study_instance_uid
+        return bool(self._withheld) and self.witnesses.sends_back(self.way, uid)
+
+    def _conclude(self) -> None:
+        """Say what became of what a peer does not send back that sends back what it can."""
+        left = self._not_listed_any_more()
+        for version_id, (_original, why) in self._withheld.items():
+            self.findings[version_id] = Finding.DAMAGED
+            if version_id in left:
+                self.findings[version_id] = Finding.MISSING
+                self.reasons[version_id] = (
+                    "the peer does not have it, and does not name it any more"
+                )
+            elif self._returned:
+                self.reasons[version_id] = (
+                    f"the peer sends others of its study back, but not this one: {why}"
+                )
+            else:
+                self.reasons[version_id] = (
+                    f"the peer sends other studies back, but not this one: {why}"
+                )
+
+    def _not_listed_any_more(self) -> frozenset[VersionId]:
+        """Ask by UID, once more, for what it says not to have.
+
+        Without an answer what counts is what it named before.
+        """
+        gone = [
+            one for one, _why in self._withheld.values() if one.instance.version_id in self._gone
+        ]
+        left: set[VersionId] = set()
+        for series_uid, some in groupby(sorted(gone, key=_series_of), key=_series_of):
+            members = list(some)
+            named = {one.uid for one in members if self._is_listed(one)}
+            if self.still_lists is not None:
+                with suppress(DestinationError):
+                    named = set(self.still_lists(series_uid, {one.uid for one in members}))
+            left |= {one.instance.version_id for one in members if one.uid not in named}
+        return frozenset(left)
+
+    def _is_listed(self, original: _Original) -> bool:
+        return self.listed.findings.get(original.instance.version_id) is Finding.HELD
 
     def _ask_for_withheld(self) -> None:
         """Ask once more for what did not come: the peer may have been busy with others."""
@@ -252,12 +314,11 @@ class ReadBack:
                     self._open(one.instance, "more comes back than an instance of its size can be")
                 elif returned.of(one.uid):
                     self._judge(one, returned.of(one.uid))
-                elif one.uid in got.gone and not self._is_listed(one):
-                    self.findings[one.instance.version_id] = Finding.MISSING
-                    self.reasons[one.instance.version_id] = got.refused[one.uid]
                 else:
                     self._open(one.instance, _not_returned(one.uid, got))
                     lacking.append(one)
+                    if one.uid in got.gone:
+                        self._gone.add(one.instance.version_id)
         self._ask_again(lacking, got, alone=self.way.singly or len(originals) == 1)
 
     def _fetch(self, asked: Asked, returning: Returning) -> Retrieved:
@@ -324,9 +385,6 @@ class ReadBack:
                 self._hold(original, best.likeness)
                 self._note(instance, best.coercions)
 
-    def _is_listed(self, original: _Original) -> bool:
-        return self.listed.findings.get(original.instance.version_id) is Finding.HELD
-
     def _note(self, instance: ExpectedInstance, coercions: Sequence[Coercion]) -> None:
         """Write down what the peer wrote itself."""
         self.coercions.update(coercions)
@@ -338,6 +396,13 @@ class ReadBack:
     def _hold(self, original: _Original, likeness: Likeness) -> None:
         self.findings[original.instance.version_id] = Finding.HELD
         self.likeness[likeness.value] += 1
+        of = original.instance.identity
+        self.witnesses.came_back(
+            Witness(
+                Asked(of.study_instance_uid, of.series_instance_uid, (original.kind,)),
+                WantedInstance(original.uid, original.instance.size),
+            )
+        )
 
     def _open(self, instance: ExpectedInstance, why: str) -> None:
         """Leave the question of an instance open."""
@@ -348,14 +413,14 @@ class ReadBack:
 def _withheld(uid: str, got: Retrieved) -> str:
     """Explain why one instance does not come alone; empty where it may have other reasons."""
     if uid in got.refused:
-        why = got.refused[uid].rstrip(".")
-        return f"the peer sends others of its study back, but not this one: {why}"
+        return got.refused[uid].rstrip(".")
     if got.status not in ("0000", "B000", "A702") and not got.status.startswith("C"):
         return ""
-    return (
-        "the peer sends others of its study back, but not this one: asked for it alone, it "
-        f"answered {got.status}"
-    )
+    return f"asked for it alone, it answered {got.status}"
+
+
+def _series_of(original: _Original) -> str:
+    return original.instance.identity.series_instance_uid
 
 
 def _not_returned(uid: str, got: Retrieved) -> str:

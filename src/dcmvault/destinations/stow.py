@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +14,12 @@ from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence, nothing_listed
 from dcmvault.destinations.read_back import read_back
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
-from dcmvault.destinations.ways_back import ByWado
+from dcmvault.destinations.ways_back import Asked, ByWado
+from dcmvault.destinations.witnesses import Witness, Witnesses
 from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
 from dcmvault.dicom.idle_connections import IdleConnections
 from dcmvault.dicom.qido import WebStudyQuery
+from dcmvault.dicom.returning import WantedInstance
 from dcmvault.dicom.store import check_bytes, check_sendable
 from dcmvault.dicom.wado import retrieve_instance
 from dcmvault.dicom.web_access import LookedUpAccess
@@ -28,6 +30,7 @@ from dcmvault.errors import (
     DestinationUnreachableError,
     EntryChangedError,
     EntryUnreadableError,
+    EntryVanishedError,
     InstanceUnsendableError,
     LevelNotSupportedError,
 )
@@ -45,6 +48,8 @@ _CHUNK = 256 * 1024
 _CANNOT_LIST = 500
 #: Deliveries at once before anything was measured.
 _FIRST_DELIVERIES = 2
+#: Other studies of which an instance is asked for, to see whether anything is sent back.
+_ELSEWHERE = 5
 _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 
 
@@ -72,6 +77,7 @@ class StowDestination:
         self._slots = threading.BoundedSemaphore(section.max_connections)
         self._idle = IdleConnections(clock)
         self._access = LookedUpAccess(section, clock.monotonic)
+        self._witnesses = Witnesses(self._witnesses_elsewhere)
 
     @property
     def name(self) -> str:
@@ -143,25 +149,49 @@ class StowDestination:
             listed = nothing_listed(study, self.name, error.message, self._clock)
         if level is not Level.PROVEN:
             return listed
-        way = ByWado(self._service)
-        return read_back(way, study, listed, self._clock, self._section.coerced_tags)
+
+        def still_lists(series_uid: str, among: Collection[str]) -> Collection[str]:
+            with self._question() as query:
+                return query.instance_uids(study.study_instance_uid, series_uid, among)
+
+        way, coerced = ByWado(self._service), self._section.coerced_tags
+        return read_back(way, study, listed, self._clock, coerced, self._witnesses, still_lists)
 
     def sends_back(self) -> bool:
-        """Ask for an instance that nobody has: who lets read back says only that it is not there.
+        """Ask for an instance of those that it names: only a refusal says that it does not.
 
-        Who cannot be reached now, or is busy, has refused nothing.
+        Who cannot be reached now, or is busy, has refused nothing. Where it names none, one is
+        asked for that nobody has.
         """
-        nobody = InstanceIdentity(*(f"2.25.{uuid.uuid4().int}" for _level in range(3)))
+        nobody = (InstanceIdentity(*(f"2.25.{uuid.uuid4().int}" for _level in range(3))),)
+        refused = False
         try:
-            with self._service() as service:
-                retrieve_instance(service, nobody, lambda _piece: None)
-        except (DestinationUnreachableError, EntryUnreadableError):
-            return True
-        except DestinationError:
-            return False
+            for identity in self._named_elsewhere("") or nobody:
+                try:
+                    with self._service() as service:
+                        retrieve_instance(service, identity, _take_no_more)
+                except EntryVanishedError:
+                    refused = identity not in nobody
+                except (DestinationUnreachableError, EntryUnreadableError, _EnoughError):
+                    return True
+                except DestinationError:
+                    return False
+                else:
+                    return True
         finally:
             self.close_idle()
-        return True
+        return not refused
+
+    def _named_elsewhere(self, study_instance_uid: str) -> Sequence[InstanceIdentity]:
+        """List instances of a few other studies; none where it does not answer."""
+        with suppress(DestinationError), self._question() as query:
+            return list(query.elsewhere(study_instance_uid, _ELSEWHERE))
+        return ()
+
+    def _witnesses_elsewhere(self, study_instance_uid: str) -> Iterator[Witness]:
+        for one in self._named_elsewhere(study_instance_uid):
+            asked = Asked(one.study_instance_uid, one.series_instance_uid, ())
+            yield Witness(asked, WantedInstance(one.sop_instance_uid, 0))
 
     def probe(self) -> tuple[ProbeStep, ...]:
         """Try name, connection, TLS, token, HTTP, QIDO-RS and STOW-RS in order."""
@@ -181,6 +211,14 @@ class StowDestination:
             service.open()
             yield service
             self._idle.keep(service.give_up())
+
+
+class _EnoughError(Exception):
+    """It does send back; nobody wants the rest."""
+
+
+def _take_no_more(_piece: memoryview) -> None:
+    raise _EnoughError
 
 
 class StowDelivery:

@@ -18,6 +18,7 @@ _WILDCARD_VRS = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR",
 #: Texts in which a backslash is a character, and not what divides values (PS3.5 section 6.2).
 _SINGLE_VRS = frozenset(["LT", "ST", "UT", "UR"])
 _DIGITS = {"DA": 8, "TM": 12, "DT": 20}
+_WILDCARDS = re.compile(r"[*?]")
 _PUNCTUATION = re.compile(r"[.:]")
 _OFFSET = re.compile(r"[+-]\d{4}$")
 #: From UTC (PS3.5 section 6.2); what is more is a year, and the end of a range.
@@ -31,11 +32,13 @@ Test = Callable[[str], object]
 class Matcher:
     """Says which values of one attribute match a key.
 
-    `test` takes a value as it is; of a name it takes what `folded_name` makes of it.
+    `test` takes a value as it is; of a name it takes what `folded_name` makes of it. `literal`
+    stands in all names that match, folded: who has many of them looks for it first.
     """
 
     test: Test
     is_name: bool = False
+    literal: str = ""
 
     def __call__(self, value: str) -> bool:
         """Say whether a value as it stands matches."""
@@ -48,7 +51,8 @@ def matcher(tag: int, key: str) -> Matcher | None:
     if not key or not key.strip("*"):
         return None
     if vr == "PN":
-        return Matcher(_name_test(key), is_name=True)
+        literal = max(_WILDCARDS.split(folded_name(key)), key=len)
+        return Matcher(_name_test(key), is_name=True, literal=literal)
     if vr in _SINGLE_VRS or "\\" not in key:
         return Matcher(_any_value(vr, _test_of(vr, key)))
     tests = [_test_of(vr, one) for one in key.split("\\") if one]

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcmvault.dicom.command import is_usable_uid
-from dcmvault.dicom.dicomweb import DicomwebConnection
+from dcmvault.dicom.dicomweb import DicomwebConnection, ServiceBusyError
 from dcmvault.dicom.find import StudyCounts
 from dcmvault.dicom.http_connection import HttpAnswer
 from dcmvault.dicom.web_answers import DataSet, first_number, first_uid, read_data_sets
 from dcmvault.errors import DestinationError, MalformedDicomError
+from dcmvault.model.instance import InstanceIdentity
 
 _SOP_INSTANCE_UID = "00080018"
 _STUDY_INSTANCE_UID = "0020000D"
@@ -25,6 +26,8 @@ _STUDY_RELATED_INSTANCES = "00201208"
 
 #: Asked for at once; a row has one or two kilobytes.
 _PAGE = 500
+#: What a service answers that fails over what it has.
+_CANNOT_LIST = 500
 #: UIDs in one question: addresses of some thousand characters are too long for some services.
 _UIDS_PER_QUESTION = 20
 #: More rows about one series are a defect of the peer.
@@ -99,6 +102,37 @@ class WebStudyQuery:
             some = wanted[start : start + _UIDS_PER_QUESTION]
             found.update(self._uids("INSTANCE", keys, _SOP_INSTANCE_UID, some))
         return frozenset(found)
+
+    def elsewhere(self, study_instance_uid: str, most: int) -> Iterator[InstanceIdentity]:
+        """Yield one instance each of so many other studies at most, those that come first.
+
+        They are asked for one by one: a service that reads files for its answer may fail for one
+        study, and lists the next. Raises DestinationUnreachableError.
+        """
+        seen = {study_instance_uid}
+        for number in range(most + 1):
+            one_of = [("limit", "1"), ("offset", str(number))]
+            study = self._first("/studies", one_of, _STUDY_INSTANCE_UID)
+            uid = study.get(_STUDY_INSTANCE_UID, "")
+            if uid in seen or not is_usable_uid(uid):
+                continue
+            seen.add(uid)
+            keys = (_SERIES_INSTANCE_UID, _SOP_INSTANCE_UID)
+            found = self._first(f"/studies/{uid}/instances", [("limit", "1")], *keys)
+            if all(found.values()) and found:
+                yield InstanceIdentity(uid, *(found[key] for key in keys))
+
+    def _first(
+        self, resource: str, parameters: Sequence[tuple[str, str]], *keys: str
+    ) -> Mapping[str, str]:
+        """Return some UIDs of the first row; none where there is no row, or no answer to this."""
+        try:
+            rows, _has_more = self._ask(resource, parameters)
+        except ServiceBusyError as error:
+            if error.status != _CANNOT_LIST:
+                raise
+            return {}
+        return {key: first_uid(rows[0], key) for key in keys} if rows else {}
 
     def _uids(
         self, level: str, keys: Mapping[str, str], tag: str, among: Sequence[str] = ()

@@ -25,7 +25,9 @@ class SampledStudy:
     unreadable: int
     missing_in_b: int
     extra_in_b: int
+    #: All of them.
     coerced_attributes: tuple[str, ...] = ()
+    #: Of the first instances that are different or unreadable.
     reasons: tuple[str, ...] = ()
 
     @property
@@ -37,6 +39,11 @@ class SampledStudy:
     def same(self) -> int:
         """How many came back the same, in one way or another."""
         return self.identical + self.equal + self.transcoded + self.coerced
+
+    @property
+    def reasons_left_out(self) -> int:
+        """How many instances are not the same of which no reason is given."""
+        return max(0, self.different + self.unreadable - len(self.reasons))
 
     @property
     def is_proven(self) -> bool:

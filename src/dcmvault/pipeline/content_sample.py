@@ -19,9 +19,8 @@ from dcmvault.ports.source import Source
 
 #: Instances that are read from both sides in one stretch.
 _AT_ONCE = 200
+#: Instances whose differences are named, of one study; how many there are is told in any case.
 _MOST_REASONS = 20
-#: Coercions that are listed of one study.
-_MOST_COERCIONS = 20
 
 #: Is told how many studies were read, and of how many.
 Progress = Callable[[int, int], None]
@@ -169,6 +168,6 @@ class _Result:
             **self.counts,
             missing_in_b=self.missing_in_b,
             extra_in_b=self.extra_in_b,
-            coerced_attributes=tuple(sorted(self.coercions)[:_MOST_COERCIONS]),
+            coerced_attributes=tuple(sorted(self.coercions)),
             reasons=tuple(self.reasons),
         )

@@ -14,6 +14,7 @@ from dcmvault.reports.comparison_words import how_it_differs, verdict_word
 from dcmvault.reports.times import utc
 
 _MOST_NAMES = 200
+_MOST_ATTRIBUTES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,14 +314,24 @@ def _sampled(study: SampledStudy) -> SampleRow:
     ]
     result = ", ".join(text % format_number(count) for count, text in parts if count)
     if study.coerced_attributes:
-        result += f" {' '.join(study.coerced_attributes)}"
+        result += f" {' '.join(study.coerced_attributes[:_MOST_ATTRIBUTES])}"
+        if more := _left_out(len(study.coerced_attributes) - _MOST_ATTRIBUTES):
+            result += f" {more}"
     return SampleRow(
         study.study_instance_uid,
         format_number(study.instances),
         result or _("nothing could be read back"),
         study.is_proven,
-        study.reasons,
+        (*study.reasons, *filter(None, (_more(study.reasons_left_out),))),
     )
+
+
+def _more(count: int) -> str:
+    """Say how many instances are not the same beside those that are listed."""
+    if count <= 0:
+        return ""
+    text = ngettext("... and %s more instance", "... and %s more instances", count)
+    return text % format_number(count)
 
 
 def _left_out(count: int) -> str:

@@ -186,6 +186,7 @@ def _sampled(study: SampledStudy) -> dict[str, object]:
         "extra_in_b": study.extra_in_b,
         "coerced_attributes": list(study.coerced_attributes),
         "reasons": list(study.reasons),
+        "reasons_left_out": study.reasons_left_out,
     }
 
 

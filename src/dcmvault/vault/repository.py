@@ -32,9 +32,10 @@ from dcmvault.vault.sealing import Sealing
 from dcmvault.vault.slots import Secret
 from dcmvault.vault.snapshot import Link, SnapshotState, read_link, read_state
 
-#: Decoded blobs of these types are wanted again soon: many files share a header block.
-_KEPT = frozenset({BlobType.HEADERS, BlobType.STATE, BlobType.RECORDS})
-_KEPT_BYTES = 48 << 20
+#: Bytes of decoded blobs that are wanted again soon. Many files share a header block; what is
+#: read once, as most records are, does not drive these out.
+_KEPT_HEADER_BYTES = 32 << 20
+_KEPT_OTHER_BYTES = 16 << 20
 _READERS = 8
 
 
@@ -42,6 +43,7 @@ _READERS = 8
 class _Kept:
     """Decoded blobs in the order of their last use."""
 
+    most_bytes: int
     blobs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     size: int = 0
 
@@ -52,11 +54,15 @@ class _Kept:
         return content
 
     def put(self, key: bytes, content: bytes) -> None:
-        if key in self.blobs or len(content) > _KEPT_BYTES // 4:
+        if key in self.blobs or len(content) > self.most_bytes // 4:
             return
         self.blobs[key] = content
         self.size += len(content)
-        while self.size > _KEPT_BYTES:
+        self.limit(self.most_bytes)
+
+    def limit(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        while self.size > most_bytes:
             _oldest, dropped = self.blobs.popitem(last=False)
             self.size -= len(dropped)
 
@@ -83,7 +89,12 @@ class Vault:
         self.ledger = Ledger(self.objects, self.sealing, self.index)
         self._lock = threading.Lock()
         self._links: dict[str, Link] = {}
-        self._kept = _Kept()
+        others = _Kept(_KEPT_OTHER_BYTES)
+        self._kept = {
+            BlobType.HEADERS: _Kept(_KEPT_HEADER_BYTES),
+            BlobType.STATE: others,
+            BlobType.RECORDS: others,
+        }
         #: Is asked for a blob that no pack gives, and returns its content or None.
         self.last_resort: Callable[[BlobType, bytes], bytes | None] | None = None
 
@@ -146,16 +157,22 @@ class Vault:
 
     def read_blob(self, kind: BlobType, identity: bytes) -> bytes:
         """Return a blob's content; VaultDamagedError if no pack gives it."""
-        if kind not in _KEPT:
+        kept = self._kept.get(kind)
+        if kept is None:
             return self._read(kind, identity)
         with self._lock:
-            kept = self._kept.get(identity)
-        if kept is not None:
-            return kept
+            found = kept.get(identity)
+        if found is not None:
+            return found
         content = self._read(kind, identity)
         with self._lock:
-            self._kept.put(identity, content)
+            kept.put(identity, content)
         return content
+
+    def keep_headers(self, most_bytes: int = _KEPT_HEADER_BYTES) -> None:
+        """Keep so many bytes of header blocks decoded from now on: for who reads many, anywhere."""
+        with self._lock:
+            self._kept[BlobType.HEADERS].limit(most_bytes)
 
     def _read(self, kind: BlobType, identity: bytes) -> bytes:
         try:

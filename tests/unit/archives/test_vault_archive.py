@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -122,5 +123,5 @@ def test_studies_are_looked_into_before_somebody_asks(tmp_path: Path) -> None:
         for _look in range(1000):
             if archive.syntaxes("1.2.840.10008.5.1.4.1.1.2"):
                 break
-            archive._stopping.wait(0.01)
+            time.sleep(0.01)
         assert archive.syntaxes("1.2.840.10008.5.1.4.1.1.2") == ["1.2.840.10008.1.2.1"]

@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,7 +31,8 @@ from dcmvault.model.comparison import (
     Verdict,
 )
 from dcmvault.reports import certificate_html, certificate_pdf, comparison_csv
-from dcmvault.reports.comparison_json import write_certificate
+from dcmvault.reports.certificate_page import certificate_page
+from dcmvault.reports.comparison_json import sample_object, write_certificate
 
 NASTY = '=HYPERLINK("x")<script>alert(1)</script>\x1b[31m\u202e 名前'
 SAME = StudyComparison(
@@ -139,6 +140,28 @@ def test_the_page_shows_what_differs_and_runs_nothing(language: str) -> None:
     assert "d" * 64 in page
     assert paper.startswith(b"%PDF-")
     assert paper.rstrip().endswith(b"%%EOF")
+
+
+def test_what_is_left_out_of_a_list_is_counted() -> None:
+    """The JSON names all attributes; the page and the paper say how many more there are."""
+    attributes = tuple(f"(0010,{number:04X})" for number in range(23))
+    study = replace(
+        PROVEN, coerced=2, coerced_attributes=attributes, different=1023, reasons=("why",) * 20
+    )
+    certified = certificate(sample=Sample("seed", 1, (study,)))
+    page = certificate_html.render(certified, "d" * 64)
+    assert attributes[19] in page
+    assert attributes[20] not in page
+    assert "... and 3 more: see the JSON." in page
+    assert "... and 1,003 more instances" in page
+    (row,) = certificate_page(certified).sample
+    assert "... and 3 more: see the JSON." in row.result
+    assert row.reasons[-1] == "... and 1,003 more instances"
+    told = sample_object(certified.sample)
+    assert told is not None
+    (told,) = cast(list[dict[str, object]], told["studies"])
+    assert told["coerced_attributes"] == list(attributes)
+    assert told["reasons_left_out"] == 1003
 
 
 def test_equal_certificates_are_equal_bytes() -> None:

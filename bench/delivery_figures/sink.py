@@ -178,7 +178,9 @@ def main() -> None:
             connection, _address = listener.accept()
             threading.Thread(target=run, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("" if options.everywhere else "127.0.0.1", 0), backlog=64) as listener:
+    with socket.create_server(
+        ("" if options.everywhere else "127.0.0.1", 0), backlog=64
+    ) as listener:
         threading.Thread(target=accept, daemon=True).start()
         print(listener.getsockname()[1], flush=True)
         sys.stdin.read()

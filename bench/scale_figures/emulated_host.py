@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: So many times as much as others a group's processes get of what there is, up to their quota.
+_WEIGHT = 8
 #: Where all hosts reach what is shared: an address on the loopback of the bench's namespace.
 SERVER = "10.77.0.1"
 _PERIOD_US = 20_000
@@ -130,7 +132,7 @@ class EmulatedHost:
 
 
 def _group_with(name: str, cores: float) -> Path:
-    """Make a control group whose processes get so much of a core."""
+    """Make a control group whose processes get so much of a core, whatever else goes on here."""
     root = Path("/sys/fs/cgroup")
     quota = int(cores * _PERIOD_US)
     if (root / "cgroup.controllers").exists():
@@ -138,11 +140,13 @@ def _group_with(name: str, cores: float) -> Path:
         group = root / name
         group.mkdir()
         (group / "cpu.max").write_text(f"{quota} {_PERIOD_US}")
+        (group / "cpu.weight").write_text(str(100 * _WEIGHT))
         return group
     group = root / "cpu" / name
     group.mkdir()
     (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
     (group / "cpu.cfs_quota_us").write_text(str(quota))
+    (group / "cpu.shares").write_text(str(1024 * _WEIGHT))
     return group
 
 

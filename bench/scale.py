@@ -108,7 +108,8 @@ def _hosts(what: str) -> Iterator[Row]:
         yield Row(**row)
 
 
-def main() -> None:
+def main() -> int:
+    """Measure, and say what was asked and reached; 1 where something was not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("plan", "study", "hosts", "takeover"))
     parser.add_argument("--database", choices=_DATABASES, help="one of them")
@@ -130,7 +131,8 @@ def main() -> None:
         if options.only in (None, "takeover"):
             rows += _hosts("takeover")
     print_table(rows)
+    return 0 if all(row.reached for row in rows) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

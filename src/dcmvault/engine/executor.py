@@ -158,7 +158,8 @@ class ExecutorName:
         silent_s = self._silent_s(executor, known)
         if silent_s < _DEAD_S:
             return
-        if silent_s >= _FROZEN_S:
+        # One of a release that says nothing lives for as long as its session does.
+        if silent_s >= _FROZEN_S and known is not None:
             _end_session_of(session, number)
         if self._lock(session, number):
             try:

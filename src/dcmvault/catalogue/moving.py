@@ -79,10 +79,11 @@ def copy_rows(
 ) -> None:
     """Write rows into a table of PostgreSQL by COPY, within the transaction that is open.
 
-    Three times as fast as statements. StateError for a row that cannot be kept.
+    StateError for a row that cannot be kept.
     """
     quote = target.dialect.identifier_preparer
     columns = ", ".join(quote.quote(name) for name in names)
+    statement = " ".join(("COPY", quote.format_table(table), f"({columns})", "FROM STDIN"))
     as_kept = [
         table.c[name].type.dialect_impl(target.dialect).bind_processor(target.dialect)
         for name in names
@@ -92,7 +93,7 @@ def copy_rows(
     try:
         with (
             driver.cursor() as cursor,
-            cursor.copy(f"COPY {quote.format_table(table)} ({columns}) FROM STDIN") as copy,
+            cursor.copy(statement) as copy,
         ):
             for row in rows:
                 copy.write_row(

@@ -50,9 +50,12 @@ format: .venv/dev.stamp  ## put the code into the project's format and mend what
 	@$(VENV_PYTHON) -m ruff check --fix $(LINTED)
 
 .PHONY: bench
-bench: .venv/dev.stamp  ## measure, each beside a peer where there is one
-	@for measurement in $(patsubst bench/%.py,bench.%,$(wildcard bench/*.py)); do \
-		echo "== $$measurement"; $(VENV_PYTHON) -m "$$measurement" </dev/null || exit; done
+bench: .venv/dev.stamp  ## measure, each beside a peer where there is one, and on both databases
+	@missed=; for measurement in $(patsubst bench/%.py,bench.%,$(wildcard bench/*.py)) \
+			'bench.dashboard --postgresql'; do \
+		echo "== $$measurement"; $(VENV_PYTHON) -m $$measurement </dev/null \
+			|| missed="$$missed '$$measurement'"; done; \
+	if [ -n "$$missed" ]; then echo "Not all was reached:$$missed" >&2; exit 1; fi
 
 .PHONY: nightly
 nightly: .venv/dev.stamp  ## the long campaigns

@@ -292,8 +292,11 @@ def dcmqrscp(
 
 
 @contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
-    """Run PostgreSQL, as an unprivileged user when we are root (it refuses to run as root)."""
+def postgresql(also_on: str = "") -> Iterator[PostgreSQL]:
+    """Run PostgreSQL, as an unprivileged user when we are root (it refuses to run as root).
+
+    It listens on one more address, for hosts of the same networks, where one is named.
+    """
     programs = require(find_postgresql_folder(), "postgresql")
     user = unprivileged_user()
     password = secrets.token_urlsafe(16)
@@ -313,8 +316,11 @@ def postgresql() -> Iterator[PostgreSQL]:
                 user=user,
                 folder=folder,
             )
+            with (data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
+        hosts = f"{HOST},{also_on}" if also_on else HOST
         return [
-            *(str(programs / "postgres"), "-D", str(data), "-h", HOST, "-p", str(port)),
+            *(str(programs / "postgres"), "-D", str(data), "-h", hosts, "-p", str(port)),
             # Storage dies with the peer: what is tested is our process's crash, not this one's.
             *("-c", "fsync=off", "-c", "unix_socket_directories=", "-c", "max_connections=100"),
         ]

@@ -2,17 +2,22 @@
 
 Writes its port to stdout and serves until its standard input ends. Speaks just enough of PS3.8 to
 be told from a real SCP by nobody who stores: it walks over PDUs without looking into data sets.
-With `--raw` it reads a connection to its end and answers with one byte.
+With `--raw` it reads a connection to its end and answers with one byte. With `--log` it adds the
+SOP Instance UID of all that it took to a file, a line each, before it says so. `--everywhere` has
+it listen on all addresses: for a network namespace of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 _BUFFER = 1 << 20
 _PDU = struct.Struct(">BxI")
@@ -83,13 +88,17 @@ def _element(number: int, value: bytes) -> bytes:
     return struct.pack("<HHI", 0, number, len(value)) + value
 
 
-def _response(context_id: int, command: bytes) -> bytes:
-    """Answer a C-STORE or C-ECHO with 0000 (PS3.7 sections 9.3.1.2 and 9.3.5.2)."""
+def _elements(command: bytes) -> dict[int, bytes]:
     values, at = {}, 0
     while at < len(command):
         _group, element, length = struct.unpack_from("<HHI", command, at)
         values[element] = command[at + 8 : at + 8 + length]
         at += 8 + length
+    return values
+
+
+def _response(context_id: int, values: dict[int, bytes]) -> bytes:
+    """Answer a C-STORE or C-ECHO with 0000 (PS3.7 sections 9.3.1.2 and 9.3.5.2)."""
     (field,) = struct.unpack("<H", values[0x0100])
     elements = (
         _element(0x0002, values[0x0002])
@@ -104,7 +113,7 @@ def _response(context_id: int, command: bytes) -> bytes:
     return _PDU.pack(4, len(body) + 6) + _PDV.pack(len(body) + 2, context_id, 3) + body
 
 
-def _serve_dicom(connection: socket.socket) -> None:
+def _serve_dicom(connection: socket.socket, took: Callable[[bytes], None]) -> None:
     reader = _Reader(connection)
     command, has_data = b"", False
     while True:
@@ -123,7 +132,10 @@ def _serve_dicom(connection: socket.socket) -> None:
                 else:
                     reader.skip(size - 2)
                 if control & 2 and (not control & 1 or not has_data):
-                    connection.sendall(_response(context_id, command))
+                    values = _elements(command)
+                    if has_data:
+                        took(values[0x1000])
+                    connection.sendall(_response(context_id, values))
                     command = b""
         else:
             if kind == 5:
@@ -141,8 +153,20 @@ def _serve_raw(connection: socket.socket) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--raw", action="store_true")
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--everywhere", action="store_true")
     options = parser.parse_args()
-    serve = _serve_raw if options.raw else _serve_dicom
+    log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if options.log else None
+
+    def took(uid: bytes) -> None:
+        if log is not None:
+            os.write(log, uid.rstrip(b"\0") + b"\n")
+
+    def serve(connection: socket.socket) -> None:
+        if options.raw:
+            _serve_raw(connection)
+        else:
+            _serve_dicom(connection, took)
 
     def run(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -154,7 +178,9 @@ def main() -> None:
             connection, _address = listener.accept()
             threading.Thread(target=run, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+    with socket.create_server(
+        ("" if options.everywhere else "127.0.0.1", 0), backlog=64
+    ) as listener:
         threading.Thread(target=accept, daemon=True).start()
         print(listener.getsockname()[1], flush=True)
         sys.stdin.read()

@@ -16,18 +16,21 @@ class Row:
     what: str
     ours: str
     theirs: str
-    #: What must be at most `asked`; an amount where `asked` is one.
+    #: What must be at most `asked`, or at least; an amount where `asked` is one.
     value: float
     asked: float
     #: "" for a ratio, or the unit of `value`.
     unit: str = ""
+    at_least: bool = False
 
     @property
     def reached(self) -> bool:
-        return self.value <= self.asked
+        return self.value >= self.asked if self.at_least else self.value <= self.asked
 
     def line(self) -> str:
         value, asked = (f"{number:.3g}{self.unit}" for number in (self.value, self.asked))
+        if self.at_least:
+            asked = f">= {asked}"
         verdict = "reached" if self.reached else "NOT REACHED"
         return f"{self.what:<58} {self.ours:>26} {self.theirs:>33} {value:>9} {asked:>8}  {verdict}"
 

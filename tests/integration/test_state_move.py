@@ -63,6 +63,10 @@ def test_all_is_there_and_goes_on(
     assert {name: known[name] for name in metadata.tables} == {
         name: rows[name] for name in metadata.tables
     }
+    with (home / "audit" / "audit-000001.jsonl").open() as journal:
+        told = [json.loads(line) for line in journal]
+    moves = [one["outcome"] for one in told if one["event"] == "state.moved"]
+    assert moves == ["begun", "success"]
     again = run_dcmvault("state", "move", "--to", "env:THE_DATABASE", "--json")
     assert again.returncode == 2
     assert (home / "catalogue.sqlite3").is_file()

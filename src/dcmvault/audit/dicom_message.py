@@ -68,6 +68,7 @@ _EVENTS: Mapping[AuditKind, _Row] = {
     AuditKind.HOLD: _Row("110113", "E", "110135"),
     AuditKind.KEYS: _Row("110113", "E", "110129"),
     AuditKind.CONFIGURATION: _Row("110113", "E", "110131"),
+    AuditKind.STATE_MOVED: _Row("110106", "R"),
     AuditKind.WORK_STEERED: _Row("110113", "E", "110132"),
     AuditKind.SERVICE_STARTED: _Row("110100", "E", "110120"),
     AuditKind.SERVICE_STOPPED: _Row("110100", "E", "110121"),

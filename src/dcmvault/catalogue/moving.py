@@ -1,9 +1,9 @@
-"""Moving all that an embedded catalogue knows to PostgreSQL, row by row, and comparing it there."""
+"""Moving all that an embedded catalogue knows to PostgreSQL, and comparing every row there."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +62,8 @@ def move_table(
     """Copy a table; read both sides again, and compare counts and digests of all rows."""
     columns = [column.name for column in old.columns if column.name in new.columns]
     query = sa.select(*(old.c[name] for name in columns))
-    try:
-        for rows in source.execute(query.execution_options(yield_per=_ROWS)).partitions():
-            target.execute(sa.insert(new), [dict(zip(columns, row, strict=True)) for row in rows])
-    except sa.exc.DataError as error:
-        raise StateError(
-            f"a row of the table {old.name} cannot be kept by PostgreSQL",
-            hint="nothing was moved; report it, please, with the log",
-        ) from error
+    rows = source.execute(query.execution_options(yield_per=_ROWS))
+    copy_rows(target, new, columns, rows)
     before = digest_of(source, query)
     after = digest_of(target, sa.select(*(new.c[name] for name in columns)))
     if before != after:
@@ -78,6 +72,46 @@ def move_table(
             hint="nothing was moved; the installation as it was goes on",
         )
     return MovedTable(old.name, *before)
+
+
+def copy_rows(
+    target: sa.Connection, table: sa.Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Write rows into a table of PostgreSQL by COPY, within the transaction that is open.
+
+    StateError for a row that cannot be kept.
+    """
+    quote = target.dialect.identifier_preparer
+    columns = ", ".join(quote.quote(name) for name in names)
+    statement = " ".join(("COPY", quote.format_table(table), f"({columns})", "FROM STDIN"))
+    as_kept = [
+        table.c[name].type.dialect_impl(target.dialect).bind_processor(target.dialect)
+        for name in names
+    ]
+    driver: Any = target.connection.driver_connection
+    errors: Any = target.dialect.loaded_dbapi
+    try:
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
+            for row in rows:
+                copy.write_row(
+                    [
+                        value if process is None else process(value)
+                        for process, value in zip(as_kept, row, strict=True)
+                    ]
+                )
+    except errors.DataError as error:
+        raise StateError(
+            f"a row of the table {table.name} cannot be kept by PostgreSQL",
+            hint="nothing was moved; report it, please, with the log",
+        ) from error
+    except errors.Error as error:
+        raise StateError(
+            f"the table {table.name} could not be written ({type(error).__name__})",
+            hint="check the database server; nothing was moved, and the same command begins anew",
+        ) from error
 
 
 def digest_of(connection: sa.Connection, query: sa.Select[Any]) -> tuple[int, str]:

@@ -101,6 +101,7 @@ _RULES: Mapping[str, _Rule] = {
     "web user remove": _account(),
     "web user link": _account(),
     "rules reset": _Rule(AuditKind.CONFIGURATION, changes=True),
+    "state move": _Rule(AuditKind.STATE_MOVED, ("to",), changes=True),
     "config init": _Rule(AuditKind.CONFIGURATION, changes=True),
 }
 #: How the end of a service is called.

@@ -73,8 +73,8 @@ class DimseDestination:
         self.measures = Measures()
         self._max_associations = section.max_associations
         self._network = section.network
-        self.slots = AssociationSlots(section.max_associations, clock)
         self._idle = IdleAssociations(clock)
+        self.slots = AssociationSlots(section.max_associations, clock, self._idle.standing)
         self._lending = Lending(self._associated, self.slots.give_back)
         self._proof = DimseProof(section, self._peer, self._lending, clock)
         self._commitment = waiting_for(section, clock)

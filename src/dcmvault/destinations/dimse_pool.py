@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dcmvault.destinations.shared_slots import SharedSlots
 from dcmvault.dicom.association import PeerAssociation
 from dcmvault.dicom.pdu import ContextProposal
 from dcmvault.ports.clock import Clock
@@ -30,10 +31,17 @@ class IdleAssociations:
     _idle: list[tuple[PeerAssociation, float]] = field(default_factory=list)
     #: Associations that are being asked for.
     _opening: int = 0
+    #: Associations that are being released.
+    _leaving: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: Held while associations are being released: the peer still serves them.
     _releasing: threading.Lock = field(default_factory=threading.Lock)
     _reaper: threading.Timer | None = None
+
+    def standing(self) -> int:
+        """Count those that the peer serves still."""
+        with self._lock:
+            return len(self._idle) + self._leaving
 
     def take(self, proposals: Collection[ContextProposal]) -> PeerAssociation | None:
         """Return an association that asked for all this and still stands, if there is one.
@@ -68,6 +76,7 @@ class IdleAssociations:
         """
         with self._lock:
             is_awaited = self._opening > 0
+            self._leaving += is_awaited
         if is_awaited:
             with self._releasing:
                 self._release([association])
@@ -81,6 +90,7 @@ class IdleAssociations:
         with self._releasing:
             with self._lock:
                 idle, self._idle = self._idle, []
+                self._leaving += len(idle)
                 reaper, self._reaper = self._reaper, None
             if reaper is not None:
                 # Else its thread would wait for nothing.
@@ -102,77 +112,39 @@ class IdleAssociations:
                 before = self.clock.monotonic() - _IDLE_S
                 old = [association for association, since in self._idle if since <= before]
                 self._idle = [one for one in self._idle if one[1] > before]
+                self._leaving += len(old)
                 if self._idle:
                     self._watch()
             self._release(old)
 
     def _release(self, associations: Iterable[PeerAssociation]) -> None:
         for association in associations:
-            association.release()
+            try:
+                association.release()
+            finally:
+                with self._lock:
+                    self._leaving -= 1
             self.released_at = self.clock.monotonic()
 
 
 @dataclass(slots=True)
-class AssociationSlots:
+class AssociationSlots(SharedSlots):
     """How many associations may stand at once: what was configured, or what the peer serves.
 
     A peer that serves fewer rejects the others, or lets them wait until their time-out. Safe for
     threads.
     """
 
-    most: int
-    clock: Clock
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _taken: int = 0
     _limit: int = 0
     _refused_at: float = 0.0
-    #: When one was given back last (monotonic); None: never.
-    given_back_at: float | None = None
-    #: Where other workers share them: how many are granted to this one.
-    _granted: int | None = None
-    _waiting: int = 0
-    _wanted: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._limit = self.most
 
-    @property
-    def in_use(self) -> int:
-        """Count those that stand."""
-        return self._taken
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether some stand, or somebody waits for one."""
-        return bool(self._taken or self._waiting)
-
-    def lease(self, wanted: Callable[[], None]) -> None:
-        """Have none until some are granted; `wanted` is called when somebody waits."""
-        with self._changed:
-            self._granted, self._wanted = 0, wanted
-
-    def grant(self, most: int) -> None:
-        """Have so many at most from now on."""
-        with self._changed:
-            self._granted = most
-            self._changed.notify_all()
-
-    def _most_now(self) -> int:
-        return self._limit if self._granted is None else min(self._limit, self._granted)
-
-    def take(self) -> None:
-        """Wait until one more may stand."""
-        with self._changed:
-            if self.clock.monotonic() - self._refused_at > _REMEMBERED_S:
-                self._limit = self.most
-            self._waiting += 1
-            try:
-                while self._taken >= self._most_now():
-                    self._wanted()
-                    self._changed.wait()
-                self._taken += 1
-            finally:
-                self._waiting -= 1
+    def _limit_now(self) -> int:
+        if self.clock.monotonic() - self._refused_at > _REMEMBERED_S:
+            self._limit = self.most
+        return self._limit
 
     def waited(self, seconds: float) -> None:
         """Say how long the peer took to accept one: long beside others, if it serves no more."""
@@ -180,13 +152,6 @@ class AssociationSlots:
             if seconds > _LONG_S and self._taken > 1:
                 self._limit = min(self._limit, self._taken - 1)
                 self._refused_at = self.clock.monotonic()
-
-    def give_back(self) -> None:
-        """Say that one no longer stands."""
-        with self._changed:
-            self._taken -= 1
-            self.given_back_at = self.clock.monotonic()
-            self._changed.notify_all()
 
     def refused(self) -> bool:
         """Give one back that the peer did not accept; say whether to take one and try again.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Self
 from dcmvault.config.peer_sections import StowDestinationSection
 from dcmvault.destinations.query_evidence import find_evidence, nothing_listed
 from dcmvault.destinations.read_back import read_back
+from dcmvault.destinations.shared_slots import SharedSlots
 from dcmvault.destinations.source_files import open_source_file, require_unchanged, unreadable
 from dcmvault.destinations.ways_back import Asked, ByWado
 from dcmvault.destinations.witnesses import Witness, Witnesses
@@ -56,9 +56,9 @@ _LEVELS = frozenset({Level.SENT, Level.PRESENT, Level.COMPLETE, Level.PROVEN})
 class StowDestination:
     """A DICOMweb service. Safe for several threads.
 
-    At most `max_connections` deliveries and questions (verification, listing) are open at once;
-    another one waits for its turn. Secrets and certificates are looked up when the service is
-    first spoken to.
+    At most `max_connections` deliveries and questions (verification, listing) are open at once,
+    of all workers together; another one waits for its turn. Secrets and certificates are looked up
+    when the service is first spoken to.
     """
 
     keeps_versions = False
@@ -74,8 +74,8 @@ class StowDestination:
         self._section = section
         self._pacing = pacing
         self._clock = clock
-        self._slots = threading.BoundedSemaphore(section.max_connections)
         self._idle = IdleConnections(clock)
+        self.slots = SharedSlots(section.max_connections, clock, self._idle.standing)
         self._access = LookedUpAccess(section, clock.monotonic)
         self._witnesses = Witnesses(self._witnesses_elsewhere)
 
@@ -106,12 +106,12 @@ class StowDestination:
         """
         access = self._access()
         pacer = self._pacing.pacer(origin.priority) if self._pacing is not None else None
-        self._slots.acquire()
+        self.slots.take()
         try:
             service = access.service(self._idle.take(access.peer))
-            return StowDelivery(service, self._clock, self._idle, self._slots.release, pacer)
+            return StowDelivery(service, self._clock, self._idle, self.slots.give_back, pacer)
         except BaseException:
-            self._slots.release()
+            self.slots.give_back()
             raise
 
     def instances(self, study_instance_uid: str, series_instance_uid: str = "") -> frozenset[str]:
@@ -207,10 +207,14 @@ class StowDestination:
     def _service(self) -> Iterator[DicomwebConnection]:
         """Lend a connection; it is kept for whoever comes next."""
         access = self._access()
-        with self._slots, access.service(self._idle.take(access.peer)) as service:
-            service.open()
-            yield service
-            self._idle.keep(service.give_up())
+        self.slots.take()
+        try:
+            with access.service(self._idle.take(access.peer)) as service:
+                service.open()
+                yield service
+                self._idle.keep(service.give_up())
+        finally:
+            self.slots.give_back()
 
 
 class _EnoughError(Exception):

@@ -21,6 +21,11 @@ class IdleConnections:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reaper: threading.Timer | None = None
 
+    def standing(self) -> int:
+        """Count them."""
+        with self._lock:
+            return len(self._idle)
+
     def take(self, peer: HttpPeer) -> HttpConnection:
         """Return the connection that waited least, or one that is not made yet."""
         with self._lock:

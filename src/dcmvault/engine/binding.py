@@ -38,8 +38,11 @@ class Binding:
         stopping: threading.Event,
         *,
         is_shared: bool = False,
+        workers: Callable[[], int] = lambda: 1,
     ) -> None:
         self.stages = stages
+        #: Says how many workers there are.
+        self.workers = workers
         self.ledger = ledger
         self._stopping = stopping
         self._is_shared = is_shared

@@ -14,11 +14,15 @@ BUNDLES_OF_MUCH = 8
 LEAST_FULL_INSTANCES, LEAST_FULL_BYTES = 100, 64 << 20
 #: ... or so much that a step would be longer than anybody waits for.
 MAX_BUNDLE_INSTANCES, MAX_BUNDLE_BYTES = BATCH_INSTANCES, 192 << 20
+#: Several workers get so many each, up to so many workers: else one would still have a large one
+#: to do, alone, when there is nothing left for the others.
+MOST_WORKERS = 4
 
 
-def bundle_jobs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+def bundle_jobs(jobs: Sequence[Job], workers: int = 1) -> Iterator[list[Job]]:
     """Put jobs that follow each other in bundles; a job that is no small one is alone."""
-    much = {destination: _Much() for destination in {job.destination_id for job in jobs}}
+    shares = min(max(workers, 1), MOST_WORKERS)
+    much = {destination: _Much(shares) for destination in {job.destination_id for job in jobs}}
     for job in jobs:
         much[job.destination_id].instances += job.instances
         much[job.destination_id].bytes += job.bytes
@@ -38,17 +42,18 @@ def bundle_jobs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
 @dataclass(slots=True)
 class _Much:
-    """All that there is to do for one destination."""
+    """All that there is to do for one destination, and how many workers there are for it."""
 
+    workers: int
     instances: int = 0
     bytes: int = 0
 
     def fits_one_bundle(self, instances: int, size: int) -> bool:
         """Say whether so much still is one bundle."""
-        most = min(
-            max(self.instances // BUNDLES_OF_MUCH, LEAST_FULL_INSTANCES), MAX_BUNDLE_INSTANCES
-        )
-        most_bytes = min(max(self.bytes // BUNDLES_OF_MUCH, LEAST_FULL_BYTES), MAX_BUNDLE_BYTES)
+        bundles = BUNDLES_OF_MUCH * self.workers
+        least, least_bytes = LEAST_FULL_INSTANCES // self.workers, LEAST_FULL_BYTES // self.workers
+        most = min(max(self.instances // bundles, least), MAX_BUNDLE_INSTANCES)
+        most_bytes = min(max(self.bytes // bundles, least_bytes), MAX_BUNDLE_BYTES)
         return instances <= most and size <= most_bytes
 
 

@@ -66,6 +66,8 @@ class ExecutorName:
         self._session: sa.Connection | None = None
         self._number = 0
         self._silences: dict[str, _Silence] = {}
+        #: How many workers there were at the last look, this one included.
+        self.workers = 1
 
     @property
     def name(self) -> str:
@@ -143,7 +145,9 @@ class ExecutorName:
         book, identity = self._membership.book, self._membership.identity
         if not book.beat(identity.worker_id, self._membership.doing()):
             return None
-        return {worker.executor: worker for worker in book.workers()}
+        known = {worker.executor: worker for worker in book.workers()}
+        self.workers = max(1, len(known))
+        return known
 
     def _look_at(
         self, executor: str, known: KnownWorker | None, session: sa.Connection, ledger: Ledger
@@ -154,7 +158,8 @@ class ExecutorName:
         silent_s = self._silent_s(executor, known)
         if silent_s < _DEAD_S:
             return
-        if silent_s >= _FROZEN_S:
+        # One of a release that says nothing lives for as long as its session does.
+        if silent_s >= _FROZEN_S and known is not None:
             _end_session_of(session, number)
         if self._lock(session, number):
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.errors import StateError, UsageError
 from dcmvault.ports.moving import MovedTable
+
+#: Writes rows, by the names of their columns, into a table of PostgreSQL.
+CopyRows = Callable[[sa.Connection, sa.Table, Sequence[str], Iterable[Sequence[Any]]], None]
 
 _SCHEMA = "dbos"
 _ROWS = 5_000
@@ -29,7 +32,9 @@ def prepare_target(url: str) -> None:
         database.dispose()
 
 
-def move_work(source: Path, target: sa.Connection, told: Callable[[MovedTable], None]) -> None:
+def move_work(
+    source: Path, target: sa.Connection, copy_rows: CopyRows, told: Callable[[MovedTable], None]
+) -> None:
     """Copy all durable work within the target's transaction, and compare each table.
 
     What was being carried out goes back to its queue: no worker there is the one that had it.
@@ -46,7 +51,8 @@ def move_work(source: Path, target: sa.Connection, told: Callable[[MovedTable], 
             tables = [t for t in new.sorted_tables if t.name in old.tables]
             for table in tables:
                 if table.name not in _ITS_OWN:
-                    told(_move_table(reading, old.tables[table.name], target, table))
+                    old_table = old.tables[table.name]
+                    told(_move_table(reading, old_table, target, table, copy_rows))
             workflows = new.tables[f"{_SCHEMA}.workflow_status"]
             target.execute(
                 sa.update(workflows)
@@ -59,7 +65,11 @@ def move_work(source: Path, target: sa.Connection, told: Callable[[MovedTable], 
 
 
 def _move_table(
-    source: sa.Connection, old: sa.Table, target: sa.Connection, new: sa.Table
+    source: sa.Connection,
+    old: sa.Table,
+    target: sa.Connection,
+    new: sa.Table,
+    copy_rows: CopyRows,
 ) -> MovedTable:
     if target.execute(sa.select(sa.literal(1)).select_from(new).limit(1)).first():
         raise UsageError(
@@ -69,14 +79,14 @@ def _move_table(
     names = [column.name for column in old.columns if column.name in new.columns]
     query = sa.select(*(sa.type_coerce(old.c[name], sa.types.NullType()) for name in names))
     before = _Digest()
-    for rows in source.execute(query.execution_options(yield_per=_ROWS)).partitions():
-        as_new = [
-            {name: _of_type(new.c[name], value) for name, value in zip(names, row, strict=True)}
-            for row in rows
-        ]
-        for values in as_new:
-            before.add(list(values.values()))
-        target.execute(sa.insert(new), as_new)
+
+    def as_new() -> Iterator[list[Any]]:
+        for row in source.execute(query.execution_options(yield_per=_ROWS)):
+            values = [_of_type(new.c[name], value) for name, value in zip(names, row, strict=True)]
+            before.add(values)
+            yield values
+
+    copy_rows(target, new, names, as_new())
     after = _Digest()
     moved = sa.select(*(new.c[name] for name in names)).execution_options(yield_per=_ROWS)
     for row in target.execute(moved):

@@ -113,6 +113,7 @@ class DurableWorker:
             self._concurrency,
             self.stopping,
             is_shared=not self._database.is_embedded,
+            workers=lambda: self._executor.workers,
         )
         bind(binding)
         self.stopping.clear()

@@ -169,7 +169,7 @@ class _Run:
                         destination_queue(bundle[0].destination_id),
                         queue_order(bundle[0].priority),
                     ]
-                    for bundle in bundle_jobs(jobs)
+                    for bundle in bundle_jobs(jobs, self._binding.workers())
                 ]
             }
 

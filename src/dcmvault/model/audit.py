@@ -26,6 +26,7 @@ class AuditKind(StrEnum):
     HOLD = "vault.hold"
     KEYS = "keys.changed"
     CONFIGURATION = "configuration.changed"
+    STATE_MOVED = "state.moved"
     WORK_STEERED = "work.steered"
     SERVICE_STARTED = "service.started"
     SERVICE_STOPPED = "service.stopped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dcmvault.errors import StateError
@@ -41,9 +42,12 @@ class AssociationLeases:
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def share(self, destination: SharesAssociations) -> None:
-        """Let a destination open as many associations as are granted, and none before that."""
-        destination.slots.lease(self._wanted.set)
+    def share(self, destination: SharesAssociations, is_over: Callable[[], bool]) -> None:
+        """Let a destination open as many associations as are granted, and none before that.
+
+        Who waits for one waits no longer when it `is_over`.
+        """
+        destination.slots.lease(self._wanted.set, is_over)
         with self._lock:
             self._shared[destination.name] = _Shared(destination)
             if self._thread is None:
@@ -83,6 +87,8 @@ class AssociationLeases:
             return
         if one.idle_looks >= _PATIENT_LOOKS:
             slots.grant(0)
+            # What nobody uses still is open at the peer.
+            destination.close_idle()
             # Somebody may have taken one in this very moment.
             if not slots.is_wanted:
                 self.shares.give_back(self.holder, destination.name)

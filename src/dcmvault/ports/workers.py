@@ -84,7 +84,7 @@ class AssociationShares(Protocol):
 
 
 class Slots(Protocol):
-    """The associations of one destination that one worker has. Safe for threads."""
+    """The associations, or connections, of one destination that a worker has. Thread-safe."""
 
     @property
     def most(self) -> int:
@@ -98,11 +98,14 @@ class Slots(Protocol):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether some stand, or somebody waits for one."""
+        """Whether some are used, or somebody waits for one."""
         ...
 
-    def lease(self, wanted: Callable[[], None]) -> None:
-        """Have none until some are granted; `wanted` is called when somebody waits for one."""
+    def lease(self, wanted: Callable[[], None], is_over: Callable[[], bool]) -> None:
+        """Have none until some are granted; `wanted` is called when somebody waits for one.
+
+        Nobody waits on when it `is_over`: StageInterruption then.
+        """
         ...
 
     def grant(self, most: int) -> None:

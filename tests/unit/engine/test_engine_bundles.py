@@ -57,6 +57,15 @@ def test_of_much_the_bundles_are_larger() -> None:
     assert {len(bundle) for bundle in bundle_jobs(heavy)} <= {MAX_BUNDLE_BYTES // (8 << 20), 8}
 
 
+def test_for_several_workers_the_bundles_are_smaller() -> None:
+    """None has a large one to do, alone, when there is nothing left for the others."""
+    jobs = [_job(f"j{number}", 50) for number in range(32)]
+    assert [len(bundle) for bundle in bundle_jobs(jobs, 2)] == [2] * 16
+    few = [_job(f"j{number}", 5) for number in range(40)]
+    assert [len(bundle) for bundle in bundle_jobs(few, 2)] == [10] * 4
+    assert list(bundle_jobs(few, 100)) == list(bundle_jobs(few, 4))
+
+
 def test_another_destination_s_work_makes_no_bundle_larger() -> None:
     few = [_job(f"few{number}", 50) for number in range(4)]
     many = [_job(f"many{number}", 50, destination=2) for number in range(320)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.destinations.dimse_pool import AssociationSlots
 from dcmvault.pipeline.association_leases import AssociationLeases
+from dcmvault.ports.queue import StageInterruption
 
 _PATIENCE_S = 30.0
 
@@ -53,7 +54,7 @@ def _eventually(condition: Callable[[], object]) -> None:
 def test_as_many_as_are_granted_are_taken_and_the_share_is_given_back() -> None:
     shares, pacs = Shares(2), Pacs()
     leases = AssociationLeases(shares, "me")
-    leases.share(pacs)
+    leases.share(pacs, lambda: False)
     try:
         pacs.slots.take()
         pacs.slots.take()
@@ -70,6 +71,48 @@ def test_as_many_as_are_granted_are_taken_and_the_share_is_given_back() -> None:
         for _ in range(3):
             pacs.slots.give_back()
         _eventually(lambda: shares.given_back)
+    finally:
+        leases.close()
+
+
+def test_who_waits_for_a_share_sees_the_end_of_the_work() -> None:
+    """A wait that nobody ends by a grant ends with the work, and is no failure of anything."""
+    pacs, over = Pacs(), threading.Event()
+    leases = AssociationLeases(Shares(0), "me")
+    leases.share(pacs, over.is_set)
+    met: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            pacs.slots.take()
+        except BaseException as error:  # noqa: BLE001 - what it is is what is asked
+            met.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        _eventually(lambda: pacs.slots.is_wanted)
+        over.set()
+        waiting.join(_PATIENCE_S)
+        assert [type(error) for error in met] == [StageInterruption]
+        assert not pacs.slots.is_wanted
+    finally:
+        leases.close()
+
+
+def test_what_is_idle_is_told_of_and_closed_before_a_share_is_given_back() -> None:
+    """It is open at the peer still: another worker must not have its place."""
+    shares, pacs = Shares(4), Pacs()
+    idle = [2]
+    pacs.slots.idle = lambda: idle[0]
+    leases = AssociationLeases(shares, "me")
+    leases.share(pacs, lambda: False)
+    try:
+        pacs.slots.take()
+        _eventually(lambda: 3 in shares.claims)
+        pacs.slots.give_back()
+        _eventually(lambda: shares.given_back)
+        assert pacs.closed
     finally:
         leases.close()
 

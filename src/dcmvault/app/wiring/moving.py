@@ -32,7 +32,7 @@ def at_rest(home: Path) -> Iterator[None]:
 
 def move_rows(home: Path, url: str, told: Callable[[MovedTable], None]) -> None:
     """Copy and compare all rows; nothing is there unless all is."""
-    from dcmvault.catalogue.moving import moving  # noqa: PLC0415 - imported when needed
+    from dcmvault.catalogue.moving import copy_rows, moving  # noqa: PLC0415 - imported when needed
     from dcmvault.engine.moving import move_work, prepare_target  # noqa: PLC0415 - when needed
 
     prepare_target(url)
@@ -40,4 +40,4 @@ def move_rows(home: Path, url: str, told: Callable[[MovedTable], None]) -> None:
         move.carry_out(told)
         work = home / "engine.sqlite3"
         if work.is_file():
-            move_work(work, move.target, told)
+            move_work(work, move.target, copy_rows, told)

@@ -35,10 +35,10 @@ class Together:
     leases: AssociationLeases | None
     role: str = COMMAND
 
-    def share(self, destination: Destination) -> None:
-        """Have a destination's associations counted for all workers together."""
+    def share(self, destination: Destination, is_over: Callable[[], bool]) -> None:
+        """Have a destination's connections counted for all together, until it `is_over`."""
         if self.leases is not None and isinstance(destination, SharesAssociations):
-            self.leases.share(destination)
+            self.leases.share(destination, is_over)
 
     def membership(
         self, at_destinations: AtDestinations, running: Callable[[], int]

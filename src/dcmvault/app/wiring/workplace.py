@@ -231,7 +231,7 @@ class Workplace:
                     ),
                 ),
             )
-            self.together.share(destination)
+            self.together.share(destination, self._ending.is_set)
             if not isinstance(section, FolderDestinationSection):
                 self._shared[address] = destination
             return destination

@@ -106,7 +106,7 @@ def test_what_is_printed_is_as_the_reference_says(
         f"rules test {uid}", "audit search", "audit verify", "notify list", "schedule list",
         "schedule next", "schedule suggest", "web user list", "web user link", "config check",
         "support-bundle --dry-run", f"backup {source} --to {vault} --dry-run --explain",
-        "backup /nowhere --to nothing",
+        "backup /nowhere",
     ):  # fmt: skip
         capsys.readouterr()
         run([*line.split(), "--json"])
@@ -123,4 +123,4 @@ def test_what_is_printed_is_as_the_reference_says(
             breaches[line] = min(wrong, key=len)
     assert not breaches
     refused = [line for line, text in printed.items() if '"error": {' in text[:20]]
-    assert refused == ["dcmvault backup /nowhere --to nothing"]
+    assert refused == ["dcmvault backup /nowhere"]

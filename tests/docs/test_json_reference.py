@@ -82,7 +82,8 @@ def test_what_is_printed_is_as_the_reference_says(
 ) -> None:
     """The reader of the code is right about what a backup and all that looks at it print."""
     i18n.use_language("en")
-    source, vault = tmp_path / "studies", f"vault:{tmp_path / 'vault'}"
+    root = tmp_path
+    source, vault = root / "studies", f"vault:{root / 'vault'}"
     files = make_study(source, key="told", instances=2, rows=8, columns=8)
     (source / "broken.dcm").write_bytes(files[0].path.read_bytes()[:200])
     known: dict[str, list[Shape]] = {}
@@ -98,9 +99,9 @@ def test_what_is_printed_is_as_the_reference_says(
         f"snapshots {vault}", f"vault stats {vault}", f"vault check {vault}",
         f"vault key list {vault}", f"vault prune {vault} --dry-run",
         f"forget {vault} --keep-last 1 --dry-run", f"vault hold {vault} --list",
-        f"restore {vault} {tmp_path / 'restored'}", f"restore {vault} --drill 1",
-        f"compare {source} {vault}", f"manifest export --from {vault} --out {tmp_path / 'manifests'}",
-        f"manifest validate {tmp_path / 'manifests'} {source}", "manifest chain",
+        f"restore {vault} {root / 'restored'}", f"restore {vault} --drill 1",
+        f"compare {source} {vault}", f"manifest export --from {vault} --out {root / 'manifests'}",
+        f"manifest validate {root / 'manifests'} {source}", "manifest chain",
         f"safe-to-delete {source}", "status", "top", "queue list", "queue excluded",
         f"queue exclude {uid} --reason phantom", "rules list", "rules learned",
         f"rules test {uid}", "audit search", "audit verify", "notify list", "schedule list",

@@ -60,7 +60,8 @@ def _in_sentences(path: Path) -> Iterator[str]:
             yield line
 
 
-COMMANDS = sorted({line for path in DOCUMENTS for line in (*_lines(path), *_in_sentences(path))})
+COMMANDS = sorted({line for path in DOCUMENTS for line in _lines(path)})
+NAMED = sorted({line for path in DOCUMENTS for line in _in_sentences(path)})
 
 
 def _parse(line: str) -> None:

@@ -224,6 +224,7 @@ def test_from_nothing(page: str, world: World) -> None:
     assert not world.walk(page)
 
 
+@pytest.mark.nightly
 def test_going_on(world: World) -> None:
     world.configure()
     wrong = {page: wrong for page in GOING_ON if (wrong := world.walk(page))}

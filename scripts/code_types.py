@@ -10,7 +10,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -61,7 +61,7 @@ def _owner(module: types.ModuleType, name: str) -> type | None:
 
 
 @functools.cache
-def hints_of(of: object) -> Mapping[str, object]:
+def hints_of(of: Hashable) -> Mapping[str, object]:
     """Return the annotations of a function or class; none that exist for checking only."""
     try:
         return typing.get_type_hints(of)
@@ -160,10 +160,10 @@ def _type_of_name(name: str, scope: Scope) -> object:
                 continue
         if name in found:
             return found[name]
-    found = getattr(scope.module, name, None)
-    if isinstance(found, type):
-        return type[found]
-    return type(found) if isinstance(found, str | int) else None
+    known = getattr(scope.module, name, None)
+    if isinstance(known, type):
+        return type[known]
+    return type(known) if isinstance(known, str | int) else None
 
 
 def _attribute(owner: object, name: str) -> object:

@@ -16,18 +16,17 @@ from pydantic import BaseModel
 from dcmvault import i18n
 from dcmvault.cli.root import command_group
 from dcmvault.web import answers
+from scripts.code_types import Scope, scope_of
 from scripts.command_line import leaves
 from scripts.json_shapes import (
     ANY,
     KEPT,
-    Scope,
     Shape,
     constructed,
     local,
     of_type,
     passed,
     returned,
-    scope_of,
     shape,
 )
 

@@ -144,8 +144,10 @@ def _comprehended(node: ast.DictComp, scope: Scope) -> Shape:
     if words and len(node.generators) == 1:
         words = [word for word in words if word not in _left_out(node.generators[0], scope)]
         match node.value:
-            case ast.Subscript(value=ast.Name(id=name)) if (of := _named(name, scope)) and of.keys:
-                return Shape(keys={word: of.keys[word] for word in words})
+            case ast.Subscript(value=ast.Name(id=name)) if (
+                table := _named(name, scope)
+            ) and table.keys:
+                return Shape(keys={word: table.keys[word] for word in words})
         return Shape(keys=dict.fromkeys(words, value))
     return Shape(named=value)
 
@@ -166,7 +168,7 @@ def _left_out(running: ast.comprehension, scope: Scope) -> set[str]:
 def _words(node: ast.expr, scope: Scope) -> list[str]:
     """List what is run through, where it is known: a tuple of words, or an enumeration."""
     if isinstance(node, ast.Tuple | ast.List):
-        return [item.value for item in node.elts if isinstance(item, ast.Constant)]
+        return [str(item.value) for item in node.elts if isinstance(item, ast.Constant)]
     if isinstance(node, ast.Name):
         for value in assigned(node.id, scope):
             return _words(value, scope)

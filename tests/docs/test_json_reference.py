@@ -55,8 +55,8 @@ def _breaches(value: object, shape: Shape, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         if shape.items is None and value and ANY not in shape.kinds:
             yield f"{path} has items"
-        for one in value if shape.items is not None else ():
-            yield from _breaches(one, shape.items, f"{path}[]")
+        for one in value:
+            yield from _breaches(one, shape.items or Shape({ANY: None}), f"{path}[]")
     elif ANY not in shape.kinds and not _is_of(value, shape.kinds):
         yield f"{path} is {value!r}, not {list(shape.kinds)}"
 

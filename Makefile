@@ -17,7 +17,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses auto --dist loadfile
 PACKAGE := pyproject.toml constraints.txt scripts/hatch_build.py \
 	$(wildcard src/dcmvault/locale/*/LC_MESSAGES/*.po)
 # Extras whose dependencies are pinned with hashes for installations.
-SHIPPED_EXTRAS := age cloud pdf postgresql s3-lock sftp watch web
+SHIPPED_EXTRAS := age cloud oidc pdf postgresql s3-lock sftp watch web
 LINTED := src tests bench examples scripts scripts/clean_install scripts/sbom scripts/golden_vaults scripts/peers tools
 
 .PHONY: demo

@@ -13,7 +13,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -341,7 +341,12 @@ def of_type(hint: object, *, unfold: bool = False) -> Shape:
             else list(getattr(hint, "_fields", ()))
         )
         if unfold and names:
-            return Shape(keys={one: of_type(hints_of(hint).get(one), unfold=True) for one in names})
+            return Shape(
+                keys={
+                    one: of_type(hints_of(typing.cast(Hashable, hint)).get(one), unfold=True)
+                    for one in names
+                }
+            )
         if issubclass(hint, enum.Enum) and issubclass(hint, str):
             return of_type(typing.Literal[tuple(one.value for one in hint)])
         for kind, word in _KINDS.items():

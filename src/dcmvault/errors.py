@@ -63,6 +63,13 @@ class LoginWaitError(LoginError):
     retry = Retry.LATER
 
 
+class LoginServiceError(LoginError):
+    """The service that people log in with does not answer, or not as it must."""
+
+    code = "login_service"
+    retry = Retry.LATER
+
+
 class LevelNotSupportedError(UsageError):
     """The destination cannot give evidence of the asked level."""
 

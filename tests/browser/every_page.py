@@ -26,6 +26,8 @@ NO_PAGES = frozenset(
     {
         "/assets/{name:path}",
         "/live/now",
+        "/login/oidc",
+        "/login/oidc/back",
         "/overview/now",
         "/studies.csv",
         "/studies.json",

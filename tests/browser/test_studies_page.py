@@ -21,7 +21,7 @@ def test_a_ticked_study_is_excluded_and_included_again(open_page: OpenPage) -> N
     expect(page.locator("h1")).to_have_text("1 study is excluded from backups", timeout=30_000)
     assert axe(page) == []
     page.goto("/studies?state=excluded")
-    for _ in range(60):  # it is counted beside
+    for _ in range(400):  # it is counted beside
         if page.locator(".row-link").count():
             break
         page.wait_for_timeout(250)

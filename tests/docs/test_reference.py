@@ -16,6 +16,7 @@ from dcmvault.config.bandwidth import BandwidthSection
 from dcmvault.config.classification_section import ClassificationSection
 from dcmvault.config.conditions import ConditionsSection
 from dcmvault.config.monitoring_section import MonitoringSection
+from dcmvault.config.oidc_section import OidcSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import (
     DimseDestinationSection,
@@ -211,6 +212,11 @@ def test_every_key_of_the_configuration_has_its_row_and_its_default() -> None:
     vault = tables["Vaults"]
     assert vault == defaults(VaultSection) == defaults(VaultSourceSection)
     assert tables["[audit]"] == defaults(AuditSection)
+    oidc = tables["[web.oidc]"]
+    for key in ("issuer", "client_id", "redirect_uri", "roles"):
+        assert oidc.pop(key) == "–"
+    assert oidc.pop("scopes").strip("[]") == '"profile"'
+    assert oidc == {key: said for key, said in defaults(OidcSection).items() if key != "scopes"}
     plans = tables["[plans.NAME]"]
     assert (plans.pop("sources"), plans.pop("destinations")) == ("–", "–")
     assert plans == defaults(PlanSection)

@@ -66,6 +66,7 @@ ELSEWHERE = {
     "how-to/several-hosts.md": "tests/integration/test_several_hosts.py",
     "how-to/keep-reading-during-a-disaster.md": "tests/integration/test_serve_retrieve.py",
     "how-to/let-others-push.md": "tests/integration/test_commands_listen.py",
+    "how-to/log-in-with-openid-connect.md": "tests/security/test_oidc_hostile.py",
     "how-to/be-told.md": "tests/integration/test_notifications.py",
     "how-to/ser-avisado.md": "tests/integration/test_notifications.py",
 }

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -155,9 +156,9 @@ def announced(tmp_path: Path) -> Iterator[queue.Queue[float]]:
     while found.empty():
         (folder / "first").write_bytes(b"x")
         time.sleep(0.1)
-    time.sleep(1)
-    while not found.empty():
-        found.get()
+    with suppress(queue.Empty):
+        while True:
+            found.get(timeout=1.5)
     yield found
     events.stop()
 

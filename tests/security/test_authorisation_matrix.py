@@ -58,6 +58,8 @@ GET /login
 POST /login
 GET /login/code
 POST /login/code
+GET /login/oidc
+GET /login/oidc/back
 GET /welcome/{token}
 POST /welcome/{token}
 """

@@ -75,14 +75,14 @@ class AccountDesk:
 
     def set_password(self, name: str, password: str, *, but: bytes = b"") -> None:
         """Set a password; all sessions end but the one whose digest is `but`."""
-        name = self.known(name).account.name
+        name = with_password(self.known(name).account).name
         check_new(password, name)
         self.book.change(name, AccountChange(password=self.passwords.digest(password)))
         self.sessions.end_all(name, but)
 
     def set_role(self, name: str, role: Role) -> None:
         """Give another role; its sessions end. UsageError for the last administrator."""
-        account = self.known(name).account
+        account = with_password(self.known(name).account)
         if role is account.role:
             return
         self._leave_an_administrator(account)
@@ -109,7 +109,7 @@ class AccountDesk:
 
     def set_totp(self, name: str, secret: bytes, recovery: list[str]) -> None:
         """Ask for one-time codes of this secret from now on; an empty one: ask for none."""
-        name = self.known(name).account.name
+        name = with_password(self.known(name).account).name
         self.book.set_totp(name, secret, [recovery_digest(code) for code in recovery])
 
     def reset_totp(self, name: str) -> None:
@@ -128,7 +128,7 @@ class AccountDesk:
         the first account: UsageError where there is one.
         """
         if name:
-            name = self.known(name).account.name
+            name = with_password(self.known(name).account).name
         elif self.book.accounts():
             raise UsageError(
                 _("There is an account already."), hint=_("Name the account that the link is for.")
@@ -165,16 +165,27 @@ class AccountDesk:
         return self.add(name, password, role, language=language, only_first=True).name
 
     def _leave_an_administrator(self, account: Account) -> None:
-        others = (
-            one
-            for one in self.book.accounts()
-            if one.name != account.name and one.role is Role.ADMINISTRATOR and not one.disabled
-        )
-        if account.role is Role.ADMINISTRATOR and not account.disabled and not any(others):
+        """Refuse to lose the last one who comes in whatever an identity provider says."""
+        others = (one for one in self.book.accounts() if one.name != account.name)
+        if _administers(account) and not any(map(_administers, others)):
             raise UsageError(
                 _("This is the last administrator."),
                 hint=_("Make another one first: dcmvault web user add NAME --role administrator"),
             )
+
+
+def with_password(account: Account) -> Account:
+    """Return an account that logs in here; UsageError for one that does at a provider."""
+    if account.issuer:
+        raise UsageError(
+            _("This account logs in at the identity provider, which gives its role, too."),
+            hint=_("Change it there, or the roles in [web.oidc]."),
+        )
+    return account
+
+
+def _administers(account: Account) -> bool:
+    return account.role is Role.ADMINISTRATOR and not (account.disabled or account.issuer)
 
 
 class KeepsAccounts(Protocol):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from dcmvault.app.oidc import tried_provider
 from dcmvault.app.wiring.clock import SystemClock
 from dcmvault.app.wiring.destinations import NO_RETRY, build_destination
 from dcmvault.app.wiring.notifiers import build_notifier
@@ -58,6 +59,7 @@ def examine(home: Path, settings_path: Path) -> list[Check]:
         checks.append(_catalogue(home, settings))
         checks += _places(settings)
         checks += _channels(settings)
+        checks += _identity_provider(settings)
     return checks
 
 
@@ -220,3 +222,20 @@ def _probed(what: str, place: object) -> Iterator[Check]:
         (step for step in steps if step.hint), steps[-1]
     )
     yield Check(what, telling.ok, telling.detail, telling.hint)
+
+
+def _identity_provider(settings: Settings) -> Iterator[Check]:
+    """Ask the provider of [web.oidc] what it says of itself, and for its keys; nobody logs in."""
+    section = settings.web.oidc
+    if section is None:
+        return
+    what = _("identity provider")
+    try:
+        keys = tried_provider(section, SystemClock())
+    except DcmvaultError as error:
+        cause = error.__cause__
+        told = f"{cause.message} {cause.hint}".rstrip() if isinstance(cause, DcmvaultError) else ""
+        yield Check(what, False, error.message, told or error.hint)
+    else:
+        detail = ngettext("answers, with %d key", "answers, with %d keys", keys) % keys
+        yield Check(what, True, f"{section.issuer}: {detail}")

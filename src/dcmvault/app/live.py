@@ -165,6 +165,9 @@ class LiveWatch:
         running = sum(
             figures.get(one, 0) for one in (Figure.JOBS_IN_PROGRESS, Figure.JOBS_VERIFYING)
         )
+        if queue is not None:
+            # Figures are some seconds old: nobody who has just paused it may read that it rests.
+            running = max(running, queue.state.running)
         waiting = sum(
             figures.get(one, 0)
             for one in (Figure.JOBS_PENDING, Figure.JOBS_QUEUED, Figure.JOBS_RETRYING)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from math import ceil
@@ -15,7 +16,7 @@ from dcmvault.app.login_throttle import Counted, LoginThrottle, Scope
 from dcmvault.app.one_time_codes import matching_step, recovery_digest
 from dcmvault.app.passwords import Passwords
 from dcmvault.app.sessions import SessionDesk
-from dcmvault.errors import LoginError, LoginWaitError
+from dcmvault.errors import LoginError, LoginServiceError, LoginWaitError
 from dcmvault.i18n import gettext as _
 from dcmvault.i18n import ngettext
 from dcmvault.model.audit import Actor, ActorKind, AuditKind, AuditOutcome
@@ -120,6 +121,11 @@ class LoginDesk:
     def check_password(self, name: str, password: str, asking: Asking) -> None:
         """Raise LoginError unless this is the password of an account, LoginWaitError for now."""
         kept = self._accounts.account(name)
+        if kept is not None and kept.account.issuer:
+            raise LoginError(
+                _("This account has no password here."),
+                hint=_("Use one that has, or “dcmvault web user” on the machine."),
+            )
         counted = self._counted(name, kept, asking)
         self._wait(counted)
         if kept is None or not self._passwords.matches(password, kept.password):
@@ -142,6 +148,30 @@ class LoginDesk:
         if kept.account.has_totp:
             return Entered(name, self._sessions.begin(name, asking.address, is_half=True), True)
         return self._enter(kept, asking, "link")
+
+    @contextmanager
+    def counting(self, asking: Asking) -> Iterator[None]:
+        """Count an attempt of an address as failed unless it goes well; LoginWaitError for now.
+
+        That somebody else's service does not answer is no failure.
+        """
+        counted = [(Scope.ADDRESS, _network_of(asking.address))]
+        self._wait(counted)
+        try:
+            yield
+        except LoginServiceError:
+            self._throttle.succeeded(counted)
+            raise
+        self._throttle.succeeded(counted)
+
+    def by_identity(
+        self, kept: KeptAccount, asking: Asking, how: str, more: Mapping[str, str]
+    ) -> Entered:
+        """Let in who proved elsewhere to be the person of this account."""
+        name = kept.account.name
+        token = self._sessions.begin(name, asking.address)
+        self.note(AuditKind.LOGIN, name, asking.address, how, more)
+        return Entered(name, token, False)
 
     def _enter(self, kept: KeptAccount, asking: Asking, how: str) -> Entered:
         name = kept.account.name

@@ -27,6 +27,10 @@ accounts = sa.Table(
     sa.Column("totp_secret", sa.LargeBinary),
     # The last time step whose code was used (RFC 6238 section 5.2: each works once).
     sa.Column("totp_step", sa.BigInteger, nullable=False),
+    # Whom an OpenID Connect provider means; neither for an account with a password of its own.
+    sa.Column("issuer", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Index("ix_web_accounts_identity", "issuer", "subject", unique=True),
 )
 
 recovery_codes = sa.Table(

@@ -35,18 +35,7 @@ class AccountsInDatabase:
             self.database.lock_until_commit(connection, _ADVISORY_LOCK)
             if connection.scalar(in_the_way) is not None:
                 return False
-            connection.execute(
-                sa.insert(accounts).values(
-                    name=account.name,
-                    password=password,
-                    role=account.role,
-                    language=account.language,
-                    created_at=account.created_at,
-                    last_seen_at=account.last_seen_at,
-                    disabled=account.disabled,
-                    totp_step=0,
-                )
-            )
+            connection.execute(sa.insert(accounts).values(**_values(account), password=password))
         return True
 
     def account(self, name: str) -> KeptAccount | None:
@@ -129,6 +118,39 @@ class AccountsInDatabase:
                 sa.delete(recovery_codes).where(table.account_id == key, table.digest == digest)
             )
         return done.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitiesInDatabase:
+    """Implements `ports.identities.IdentityBook`."""
+
+    database: Database
+
+    def find(self, issuer: str, subject: str) -> Account | None:
+        """Return the account of somebody; None for who was never here."""
+        found = sa.select(accounts).where(
+            accounts.c.issuer == issuer, accounts.c.subject == subject
+        )
+        with self.database.read() as connection:
+            row = connection.execute(found).first()
+        return None if row is None else _account(row)
+
+    def add(self, account: Account, subject: str) -> bool:
+        """Keep an account without a password; False if its name or its person is known already."""
+        in_the_way = sa.select(accounts.c.id).where(
+            (accounts.c.name == account.name)
+            | ((accounts.c.issuer == account.issuer) & (accounts.c.subject == subject))
+        )
+        with self.database.write() as connection:
+            self.database.lock_until_commit(connection, _ADVISORY_LOCK)
+            if connection.scalar(in_the_way.limit(1)) is not None:
+                return False
+            connection.execute(
+                sa.insert(accounts).values(
+                    **_values(account), password="", issuer=account.issuer, subject=subject
+                )
+            )
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +281,24 @@ def _key_of(connection: sa.Connection, name: str) -> int | None:
     return connection.scalar(sa.select(accounts.c.id).where(accounts.c.name == name))
 
 
+def _values(account: Account) -> dict[str, Any]:
+    """Return what is kept of a new account, beside what opens it."""
+    return {
+        "name": account.name,
+        "role": account.role,
+        "language": account.language,
+        "created_at": account.created_at,
+        "last_seen_at": account.last_seen_at,
+        "disabled": account.disabled,
+        "totp_step": 0,
+    }
+
+
 def _account(row: Any, prefix: str = "") -> Account:
     names = ("name", "role", "language", "created_at", "last_seen_at", "disabled")
     found = {name: getattr(row, prefix + name) for name in names}
-    return Account(**found, has_totp=bool(getattr(row, prefix + "totp_secret")))
+    has_totp = bool(getattr(row, prefix + "totp_secret"))
+    return Account(**found, has_totp=has_totp, issuer=getattr(row, prefix + "issuer") or "")
 
 
 def _session(row: Any) -> Session:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.accounts import (
     AccountsInDatabase,
+    IdentitiesInDatabase,
     LinksInDatabase,
     SessionsInDatabase,
 )
@@ -62,6 +63,7 @@ from dcmvault.ports.deletion import DeletionCatalogue
 from dcmvault.ports.exclusions import ExclusionBook
 from dcmvault.ports.history import History
 from dcmvault.ports.holdings import HoldingCatalogue
+from dcmvault.ports.identities import IdentityBook
 from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.live import LiveCatalogue, SlowedBook
 from dcmvault.ports.login_failures import LoginFailureBook
@@ -119,6 +121,7 @@ class Catalogue:
     live: LiveCatalogue
     slowed: SlowedBook
     accounts: AccountBook
+    identities: IdentityBook
     sessions: SessionBook
     links: LinkBook
     login_failures: LoginFailureBook
@@ -197,6 +200,7 @@ def open_catalogue(url_or_path: str) -> Catalogue:
         live=live,
         slowed=live,
         accounts=AccountsInDatabase(database),
+        identities=IdentitiesInDatabase(database),
         sessions=SessionsInDatabase(database),
         links=LinksInDatabase(database),
         login_failures=LoginFailuresInDatabase(database),

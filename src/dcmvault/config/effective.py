@@ -47,7 +47,7 @@ def effective(settings: Settings) -> dict[str, object]:
             rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
             for rule in settings.rules
         ],
-        "web": settings.web.model_dump(mode="json"),
+        "web": settings.web.model_dump(mode="json", exclude_none=True),
         "monitoring": settings.monitoring.model_dump(mode="json"),
         "audit": settings.audit.model_dump(mode="json"),
         "sources": {name: _options(section) for name, section in settings.sources.items()},

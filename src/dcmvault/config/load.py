@@ -28,6 +28,7 @@ from dcmvault.config.listener_section import ListenerPeerSection, ListenerSectio
 from dcmvault.config.monitoring_section import MonitoringSection
 from dcmvault.config.named_places import problems_of_names
 from dcmvault.config.notifications_section import SEVERITY_WORDS, WEEKDAY_WORDS
+from dcmvault.config.oidc_section import OidcSection
 from dcmvault.config.options import Section
 from dcmvault.config.peer_sections import OrthancCompanionSection
 from dcmvault.config.plans import LEVEL_WORDS, PRIORITY_WORDS, STRATEGY_WORDS, PlanSection
@@ -131,6 +132,7 @@ class _Reader:
             ("serve",): tuple(ServeSection.model_fields),
             ("classification",): tuple(ClassificationSection.model_fields),
             ("web",): tuple(WebSection.model_fields),
+            ("web", "oidc"): tuple(OidcSection.model_fields),
             ("hooks",): tuple(HooksSection.model_fields),
             **{
                 ("hooks", when): tuple(HookSection.model_fields)
@@ -394,8 +396,7 @@ def _what_type(kind: str, loc: Sequence[str]) -> str:
         case "string_type":
             return _("This must be a text, in quotes.")
         case "tuple_type" if (
-            loc[:1] in (("plans",), ("rules",), ("notifications",), ("hooks",))
-            and loc[-1] != "rules"
+            loc[0] in ("plans", "rules", "notifications", "hooks", "web") and loc[-1] != "rules"
         ):
             return _("This must be a list of texts, in [brackets].")
         case "tuple_type":

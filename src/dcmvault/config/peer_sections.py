@@ -135,7 +135,7 @@ class WebPeerSection(TlsSection):
 
     @model_validator(mode="after")
     def _is_safe_and_whole(self) -> Self:
-        ways = [_is_private_way(url) for url in (self.url, self.oauth2_token_url) if url]
+        ways = [is_private_way(url) for url in (self.url, self.oauth2_token_url) if url]
         if not (self.allow_plain_http or all(ways)):
             raise ValueError(
                 _(
@@ -314,7 +314,7 @@ def _without_tls() -> str:
     return _("C-MOVE would come back without TLS: write dicom://, or retrieve by “get”.")
 
 
-def _is_private_way(url: str) -> bool:
+def is_private_way(url: str) -> bool:
     """Say whether nobody else can read on the way: TLS, or it does not leave this machine."""
     try:
         parts = urlsplit(url)

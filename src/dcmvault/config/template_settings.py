@@ -170,6 +170,21 @@ def _web_table() -> list[str]:
         *comment(_("When somebody has to log in to the dashboard again.")),
         f"idle_minutes = {web.idle_minutes}",
         f"session_hours = {web.session_hours}",
+        "",
+        *comment(
+            _(
+                "Where people log in, beside the passwords here: an OpenID Connect provider. The "
+                "role comes from a claim of its ID token at each login; who has none is refused. "
+                "dcmvault doctor tries it."
+            )
+        ),
+        "# [web.oidc]",
+        '# issuer = "https://login.example.org/realms/hospital"',
+        '# client_id = "dcmvault"',
+        '# client_secret = "env:OIDC_SECRET"',
+        '# redirect_uri = "https://backup.example.org/login/oidc/back"',
+        '# role_claim = "groups"',
+        '# roles = {pacs-team = "operator", it-department = "administrator"}',
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dcmvault.config.oidc_section import OidcSection
 from dcmvault.config.options import SecretReference, Section
 from dcmvault.i18n import gettext as _
 
@@ -45,6 +46,8 @@ class WebSection(Section):
     idle_minutes: int = Field(default=15, ge=1, le=1440)
     #: Hours after which somebody has to log in again in any case.
     session_hours: int = Field(default=12, ge=1, le=168)
+    #: Where people log in, beside the passwords here.
+    oidc: OidcSection | None = None
 
     @property
     def is_loopback(self) -> bool:

@@ -223,11 +223,13 @@ class AssociationScp:
             if self._stopping.is_set():  # nobody would end it
                 connection.socket.close()
                 return
+            try:
+                # While it is looked for by nobody: whoever finds it may wait for it.
+                thread.start()
+            except RuntimeError:  # no more threads
+                connection.socket.close()
+                return
             self._connections[connection] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads
-            self._forget(connection)
 
     def _make_room(self) -> bool:
         """End the connection that has begun nothing for longest, if they are too many.

@@ -124,24 +124,28 @@ class CallbackPort:
                 self._pause(error.strerror or type(error).__name__)
                 continue
             host = str(address[0]).removeprefix("::ffff:")
-            with self._lock:
-                is_welcome = host in self._senders and len(self._open) < _MAX_ASSOCIATIONS
-                if is_welcome:
-                    thread = threading.Thread(
-                        target=self._serve, args=(connection, host), daemon=True
-                    )
-                    self._open[thread] = connection
+            try:
+                is_welcome = self._attend(connection, host)
+            except RuntimeError as error:  # this machine has no more threads
+                connection.close()
+                self._pause(str(error))
+                continue
             if not is_welcome:
                 _log.warning("a connection of %s for %s was refused", host, self._awaited)
                 connection.close()
-                continue
-            try:
-                thread.start()
-            except RuntimeError as error:  # this machine has no more threads
-                with self._lock:
-                    del self._open[thread]
-                connection.close()
-                self._pause(str(error))
+
+    def _attend(self, connection: socket.socket, host: str) -> bool:
+        """Serve a connection in a thread of its own; False for who is not let in.
+
+        Whoever finds the thread among those that stand may wait for it: it runs by then.
+        """
+        with self._lock:
+            if host not in self._senders or len(self._open) >= _MAX_ASSOCIATIONS:
+                return False
+            thread = threading.Thread(target=self._serve, args=(connection, host), daemon=True)
+            thread.start()
+            self._open[thread] = connection
+        return True
 
     def _pause(self, reason: str) -> None:
         """Wait before the next try, after what lacks on this machine for the moment."""

@@ -42,6 +42,8 @@ class Account:
     disabled: bool = False
     #: Whether a one-time code is asked for after the password.
     has_totp: bool = False
+    #: The OpenID Connect provider at which its person logs in; empty: here, by a password.
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,14 @@ def state_label(state: RunState) -> str:
     return labels[state]
 
 
+def _login_titles() -> Mapping[str, str]:
+    return {
+        "login": _("Somebody could not log in"),
+        "login_wait": _("Too many logins failed"),
+        "login_service": _("The identity provider could not be asked"),
+    }
+
+
 def cause_title(code: str) -> str:
     """Say what kind of failure a code is; a code that is not known speaks for itself."""
     titles: Mapping[str, str] = {
@@ -297,8 +305,7 @@ def cause_title(code: str) -> str:
         "library_incomplete": _("Something of the library did not come back"),
         "object_locked": _("The store keeps it until a date"),
         "object_missing": _("Not there when it was looked for"),
-        "login": _("Somebody could not log in"),
-        "login_wait": _("Too many logins failed"),
+        **_login_titles(),
         "level_not_supported": _("The destination cannot give this evidence"),
         "vault_missing": _("There is no vault there"),
         "destination_absent": _("The folder is not there"),

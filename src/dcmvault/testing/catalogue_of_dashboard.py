@@ -6,6 +6,7 @@ from typing import Protocol
 
 from dcmvault.ports.accounts import AccountBook, LinkBook, SessionBook
 from dcmvault.ports.history import History
+from dcmvault.ports.identities import IdentityBook
 from dcmvault.ports.kept_counts import CountBook
 from dcmvault.ports.notices import NewsCatalogue
 from dcmvault.ports.restores import RestoreBook
@@ -18,6 +19,11 @@ class DashboardCatalogue(Protocol):
     @property
     def accounts(self) -> AccountBook:
         """Who may come in."""
+        ...
+
+    @property
+    def identities(self) -> IdentityBook:
+        """Who comes from a provider."""
         ...
 
     @property

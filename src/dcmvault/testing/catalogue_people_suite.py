@@ -45,6 +45,29 @@ class AccountsSuite(CatalogueCases):
         assert not book.remove("jane")
         assert book.account("jane") is None
 
+    def test_people_of_a_provider_are_known_by_issuer_and_subject(self) -> None:
+        """Never by their name, and never as somebody with a password."""
+        opened = self.open_catalogue()
+        book = opened.identities
+        opened.accounts.add(_JANE, "digest")
+        theirs = replace(_JANE, name="oidc:jane", issuer="https://one.example")
+        assert book.find("https://one.example", "7") is None
+        assert not book.add(replace(theirs, name="jane"), "7")
+        assert book.add(theirs, "7")
+        assert not book.add(replace(theirs, name="oidc:other"), "7")
+        assert not book.add(theirs, "8")
+        other = replace(theirs, name="oidc:jane-2", issuer="https://two.example")
+        assert book.add(other, "7")
+        assert book.find("https://one.example", "7") == theirs
+        assert book.find("https://two.example", "7") == other
+        assert book.find("", "") is None
+        kept = opened.accounts.account("oidc:jane")
+        assert kept is not None
+        assert (kept.account, kept.password) == (theirs, "")
+        assert opened.accounts.account("jane") != kept
+        opened.accounts.remove("oidc:jane")
+        assert book.find("https://one.example", "7") is None
+
     def test_codes_are_used_once(self) -> None:
         """A time step, and those before it; a recovery code; new secrets end old codes."""
         book = self.open_catalogue().accounts

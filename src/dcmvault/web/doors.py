@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -12,19 +14,27 @@ from starlette.types import Scope
 
 from dcmvault.app.accounts import AccountDesk, account_desk
 from dcmvault.app.auditing import Auditing
+from dcmvault.app.identities import IdentityDesk
 from dcmvault.app.login import Asking, Entered, LoginDesk
 from dcmvault.app.login_throttle import LoginThrottle
+from dcmvault.app.oidc import build_oidc
+from dcmvault.app.oidc_login import OidcDesk
+from dcmvault.app.oidc_tickets import LASTS_S
 from dcmvault.app.passwords import Passwords
 from dcmvault.app.sessions import SessionDesk, SessionLimits
 from dcmvault.app.wiring.workplace import Workplace
+from dcmvault.errors import ConfigurationError
 from dcmvault.model.audit import Actor
 from dcmvault.web.visitors import Visitor
+
+_log = logging.getLogger(__name__)
 
 #: The header of requests that a page makes by itself: they do not keep a session from idleness.
 UNASKED = "x-unasked"
 #: What a page keeps open by itself.
 _STREAMS = frozenset({"/api/events"})
 _DEVICE_LASTS = timedelta(days=180)
+_TICKET_LASTS = timedelta(seconds=LASTS_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Doors:
     login: LoginDesk
     #: Whether browsers come by TLS: cookies are then bound to it and to this host.
     is_secure: bool
+    #: Login at an identity provider; None where none is configured, or its extra is not installed.
+    oidc: OidcDesk | None = None
 
     @property
     def session_cookie(self) -> str:
@@ -46,6 +58,11 @@ class Doors:
     def device_cookie(self) -> str:
         """The name of the cookie that lets a browser try again whatever others do."""
         return f"{self.session_cookie}-device"
+
+    @property
+    def ticket_cookie(self) -> str:
+        """The name of the cookie that goes with a browser to an identity provider and back."""
+        return f"{self.session_cookie}-oidc"
 
     def asking(self, headers: Headers, scope: Scope) -> Asking:
         """Say from where a request comes."""
@@ -87,7 +104,24 @@ class Doors:
         """Take the cookie of a session from a browser."""
         self._set(answer, self.session_cookie, "", timedelta(0))
 
-    def _set(self, answer: Response, name: str, value: str, lasts: timedelta | None = None) -> None:
+    def send_away(self, answer: Response, ticket: str) -> None:
+        """Give a browser what it brings back from an identity provider."""
+        # Strict ones are not sent when another site leads here.
+        self._set(answer, self.ticket_cookie, ticket, _TICKET_LASTS, samesite="lax")
+
+    def take_ticket(self, answer: Response) -> None:
+        """Take from a browser what it brought back."""
+        self._set(answer, self.ticket_cookie, "", timedelta(0), samesite="lax")
+
+    def _set(
+        self,
+        answer: Response,
+        name: str,
+        value: str,
+        lasts: timedelta | None = None,
+        *,
+        samesite: Literal["lax", "strict"] = "strict",
+    ) -> None:
         answer.set_cookie(
             name,
             value,
@@ -95,7 +129,7 @@ class Doors:
             path="/",
             secure=self.is_secure,
             httponly=True,
-            samesite="strict",
+            samesite=samesite,
         )
 
 
@@ -117,4 +151,13 @@ def doors_of(workplace: Workplace, passwords: Passwords | None = None) -> Doors:
     sessions = SessionDesk(catalogue.sessions, clock, limits)
     throttle = LoginThrottle(catalogue.login_failures, clock)
     login = LoginDesk(catalogue.accounts, sessions, accounts.passwords, clock, auditing, throttle)
-    return Doors(accounts, sessions, login, web.has_tls)
+    identities = IdentityDesk(catalogue.identities, accounts)
+    identities.turn_out_others(web.oidc.issuer if web.oidc else "")
+    oidc = None
+    if web.oidc is not None:
+        try:
+            oidc = build_oidc(web.oidc, identities, login, clock)
+        except ConfigurationError as error:
+            # Whoever has a password comes in all the same; doctor says it, too.
+            _log.warning("nobody can log in at the identity provider: %s", error.message)
+    return Doors(accounts, sessions, login, web.has_tls, oidc)

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from dcmvault import __version__
+from dcmvault.config.oidc_section import REDIRECT_PATH
 from dcmvault.i18n import language
 from dcmvault.model.account import Role
 from dcmvault.web.backstage import Backstage
@@ -22,6 +23,8 @@ from dcmvault.web.visitors import Visitor, visitor_of
 
 THEME_COOKIE = "dcmvault_theme"
 THEMES = ("light", "dark")
+#: Where to come back to from a page whose address has been used up.
+_HERE = {REDIRECT_PATH: "/login"}
 #: Nothing from elsewhere, nothing inline: what slips through the escaping does nothing.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -90,7 +93,7 @@ def _frame(request: Request) -> Frame:
         language=language().replace("_", "-"),
         theme=theme if theme in THEMES else "",
         navigation=_navigation(pages, request.url.path, visitor),
-        here=here if request.method == "GET" else "/",
+        here=_HERE.get(request.url.path, here) if request.method == "GET" else "/",
         state=state_now(request) if visitor is not None else None,
         csrf=csrf_of(request),
         person=getattr(request.state, "person", ""),

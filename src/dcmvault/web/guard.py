@@ -27,7 +27,9 @@ from dcmvault.web.visitors import TOKEN_HOLDER, Visitor
 
 #: What needs no login: that the daemon answers, the login itself, and what its page is made of.
 _HEALTH = "/healthz"
-_OPEN_PATHS = frozenset({_HEALTH, "/login", "/login/code", "/appearance"})
+_OPEN_PATHS = frozenset(
+    {_HEALTH, "/login", "/login/code", "/login/oidc", "/login/oidc/back", "/appearance"}
+)
 _OPEN_FOLDERS = ("/assets/", "/welcome/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Where programs ask, not people: they get a status, not the login page.

@@ -568,9 +568,9 @@ def test_the_template_is_a_sound_configuration(config: Path, language: str) -> N
     uncommented = "\n".join(
         line.removeprefix("# ")
         if re.match(
-            r"# (\[|(address|channel|command|destinations|events|expected|host|level|max|mod|name"
-            r"|on_failure|pass|plans|prio|prof|sender|sources|strategy|timeout|tls|to|url|user"
-            r"|words)\w* = "
+            r"# (\[|(address|channel|client|command|destinations|events|expected|host|issuer|level"
+            r"|max|mod|name|on_failure|pass|plans|prio|prof|redirect|role|sender|sources|strategy"
+            r"|timeout|tls|to|url|user|words)\w* = "
             r"|(plan|cron|window|closed|open|rates|urgent|time_zone|study_days) = )",
             line,
         )

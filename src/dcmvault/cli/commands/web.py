@@ -284,6 +284,7 @@ def _object(account: Account) -> dict[str, object]:
         "last_seen_at": seen.isoformat() if seen else None,
         "disabled": account.disabled,
         "one_time_codes": account.has_totp,
+        "issuer": account.issuer or None,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dcmvault.app.accounts import AccountDesk
+from dcmvault.app.accounts import AccountDesk, with_password
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.account import Account, Role
@@ -56,7 +56,7 @@ def _deeds() -> tuple[Deed, ...]:
             _("Make a link"),
             _("With it the person chooses a password. It replaces the link before."),
             _("Hand this link to %s. It is shown this once, and works once, for an hour."),
-            lambda _desk, _name, _fields: None,
+            _may_have_link,
             ends_sessions=False,
         ),
         Deed(
@@ -104,9 +104,16 @@ def _deeds() -> tuple[Deed, ...]:
     )
 
 
+def _may_have_link(desk: AccountDesk, name: str, _fields: Fields) -> None:
+    """Refuse one that has no password here; the link is made once this is written down."""
+    with_password(desk.known(name).account)
+
+
 def deeds_for(account: Account) -> list[Deed]:
     """List what makes sense for an account as it is now."""
     without = {"disable" if account.disabled else "enable"}
+    if account.issuer:
+        without |= {"role", "link"}
     if not account.has_totp:
         without.add("codes")
     return [deed for word, deed in deeds().items() if word not in without]

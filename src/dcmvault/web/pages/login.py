@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from dcmvault.app.login import Asking, Entered
 from dcmvault.app.passwords import SHORTEST
-from dcmvault.errors import DcmvaultError, LoginError, LoginWaitError, UsageError
+from dcmvault.errors import DcmvaultError, LoginError, LoginServiceError, LoginWaitError, UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditKind
 from dcmvault.web.backstage import Backstage, Behind
@@ -33,11 +33,11 @@ _ANYBODY = [Depends(anybody)]
 
 
 @router.get("/login", dependencies=_ANYBODY)
-def login_page(request: Request, next: Next = "/") -> Response:  # noqa: A002 - the field's name
+def login_page(request: Request, behind: Behind, next: Next = "/") -> Response:  # noqa: A002 - the field's name
     """Ask for name and password."""
     if visitor_of(request) is not None:
         return RedirectResponse(own_path(next), 303)
-    return _login_page(request, next)
+    return login_again(request, behind, next)
 
 
 @router.post("/login", dependencies=_ANYBODY)
@@ -48,7 +48,7 @@ def log_in(request: Request, behind: Behind, fields: Fields) -> Response:
     try:
         entered = behind.doors.login.by_password(name, password, _asking(request, behind))
     except LoginError as error:
-        return _login_page(request, where, error)
+        return login_again(request, behind, where, error)
     return _entered(request, behind, entered, where)
 
 
@@ -154,8 +154,13 @@ def _asking(request: Request, behind: Backstage) -> Asking:
     return behind.doors.asking(request.headers, request.scope)
 
 
-def _login_page(request: Request, where: str, error: LoginError | None = None) -> HTMLResponse:
-    return _told(request, "login/login.html", error, next=own_path(where))
+def login_again(
+    request: Request, behind: Backstage, where: str, error: LoginError | None = None
+) -> HTMLResponse:
+    """Ask for name and password, and offer the identity provider; say what went wrong before."""
+    oidc = behind.doors.oidc
+    button = oidc.button if oidc is not None else ""
+    return _told(request, "login/login.html", error, next=own_path(where), oidc=button)
 
 
 def _welcome_page(
@@ -177,6 +182,7 @@ def _told(
     status = 200
     if error is not None:
         status = 429 if isinstance(error, LoginWaitError) else 422
+        status = 503 if isinstance(error, LoginServiceError) else status
         status = 401 if type(error) is LoginError else status
     problem, hint = (error.message, error.hint) if error else ("", "")
     told = {"told": problem, "hint": hint, **values}

@@ -51,7 +51,7 @@ if [ -f "$requirements" ]; then
     run "$prefix/bin/pip" install --quiet --require-hashes -r "$requirements"
     run "$prefix/bin/pip" install --quiet --no-deps --force-reinstall "$wheel"
 else
-    run "$prefix/bin/pip" install --quiet --upgrade "$wheel[web]"
+    run "$prefix/bin/pip" install --quiet --upgrade "${wheel}[web]"
 fi
 run ln -sf "$prefix/bin/dcmvault" /usr/local/bin/dcmvault
 

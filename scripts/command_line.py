@@ -23,7 +23,7 @@ def render() -> str:
         "",
         "Written by `python -m scripts.command_line`; a test fails when it lags behind the code.",
         "What exit statuses mean: [exit-statuses.md](exit-statuses.md). What `--json` prints:",
-        "[summary-json.md](summary-json.md). `dcmvault COMMAND --help` says the same, in English",
+        "[json.md](json.md). `dcmvault COMMAND --help` says the same, in English",
         "or Brazilian Portuguese.",
         "",
         "## Addresses",

@@ -6,6 +6,7 @@ blocks before it, and prints what the page shows (`...` stands for anything).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -41,7 +42,26 @@ def _lines(path: Path) -> Iterator[str]:
                 yield command
 
 
+def commands_of(path: Path) -> list[str]:
+    """List the commands of a page in their order, without `dcmvault`."""
+    return list(_lines(path))
+
+
+#: A command that is named in a sentence; forms with words in capitals are none.
+_IN_A_SENTENCE = re.compile(r"`dcmvault ((?!\[)[^`]+)`")
+
+
+def _in_sentences(path: Path) -> Iterator[str]:
+    if path.name in ("CHANGELOG.md", "command-line.md", "json.md"):
+        return
+    for found in _IN_A_SENTENCE.findall(path.read_text(encoding="utf-8")):
+        line = _ENDS.sub("", " ".join(found.split()))
+        if not _FORMS.search(line):
+            yield line
+
+
 COMMANDS = sorted({line for path in DOCUMENTS for line in _lines(path)})
+NAMED = sorted({line for path in DOCUMENTS for line in _in_sentences(path)})
 
 
 def _parse(line: str) -> None:
@@ -65,6 +85,14 @@ def _parse(line: str) -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_in_a_document_is_one(line: str) -> None:
     _parse(line)
+
+
+def test_every_command_that_a_sentence_names_is_one() -> None:
+    """Arguments may be left out there."""
+    assert len(NAMED) > 40
+    for line in NAMED:
+        with contextlib.suppress(click.MissingParameter):
+            _parse(line)
 
 
 def _own_examples(group: click.Group) -> Iterator[str]:

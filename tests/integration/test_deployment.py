@@ -96,6 +96,18 @@ def test_the_install_script_is_sound_shell() -> None:
     for shell in ("sh", "bash"):
         if shutil.which(shell):
             subprocess.run([shell, "-n", INSTALL], check=True, timeout=60)
+    found = _lint("shellcheck", "--severity", "style", INSTALL)
+    assert found.returncode == 0, found.stdout
+
+
+def _lint(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).parent / program, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def _instructions() -> list[tuple[str, str]]:
@@ -105,7 +117,11 @@ def _instructions() -> list[tuple[str, str]]:
 
 
 class TestContainerfile:
-    """The rules of hadolint that matter here; no image is built."""
+    """What hadolint says, and what it does not look at; no image is built."""
+
+    def test_hadolint_finds_nothing(self) -> None:
+        found = _lint("hadolint", "--no-color", CONTAINERFILE)
+        assert found.returncode == 0, found.stdout
 
     def test_it_is_made_of_known_instructions(self) -> None:
         known = {

@@ -89,7 +89,8 @@ def _policy(policy: DeletionPolicy) -> dict[str, object]:
 def _source(source: SourceVerdicts) -> dict[str, object]:
     error = None
     if source.error is not None:
-        error = dict(zip(("code", "message", "hint"), source.error, strict=True))
+        code, message, hint = source.error
+        error = {"code": code, "message": message, "hint": hint}
     return {
         "source": source.facts.source,
         "looked_at": source.looked_at.isoformat(timespec="milliseconds"),

@@ -45,6 +45,8 @@ study_lines = sa.Table(
     sa.Index(None, "search", "study_id"),
     sa.Index(None, "state", "study_id"),
     sa.Index(None, "bytes", "study_id"),
+    # Which modalities there are, and how many studies of a modality are in which state.
+    sa.Index(None, "modalities", "state"),
 )
 
 study_copies = sa.Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dcmvault.app.vault_contents import StudyView, open_contents
@@ -104,6 +104,15 @@ def look_at_vault(
         _MOST_STUDIES, contents.studies(contents.state()), key=lambda one: one.bytes
     )
     vault = contents.vault
+    figures = figures_of(vault, going)
+    # A look is kept for a while: of all studies only those that are named.
+    every = figures.space.by_study
+    named = {
+        one.study_instance_uid: every[one.study_instance_uid]
+        for one in largest
+        if one.study_instance_uid in every
+    }
+    figures = replace(figures, space=replace(figures.space, by_study=named))
     keys = vault.sealing.keys
     return VaultLook(
         name,
@@ -117,7 +126,7 @@ def look_at_vault(
             KeyLine(one.holder.slot, one.holder.kind, one.label, one.created_at)
             for one in keys.slots
         ),
-        figures_of(vault, going),
+        figures,
         tuple(largest),
         tuple(dict.fromkeys(error.message for error in contents.losses.values())),
     )

@@ -64,9 +64,8 @@ def running(
 ) -> Iterator[Running]:
     """Run the daemon of a state folder (which exists) until the context is left.
 
-    `tell` hears what became of a changed configuration. Leaving takes less than five seconds:
-    unfinished work stays in the queue, for the next start. DaemonRunningError where there is
-    one already; else what opening folder, ports and certificates raises.
+    `tell` hears what became of a changed configuration. Unfinished work waits for the next start.
+    DaemonRunningError where one runs already; else what opening folder and ports raises.
     """
     with ExitStack() as stack:
         stack.enter_context(only_daemon(home))

@@ -61,6 +61,8 @@ study_copies = sa.Table(
     *(_count(word) for word in ("missing", "damaged", "coerced")),
     sa.Column("oldest_at", Moment),
     sa.Index(None, "study_id"),
+    # How many studies are in which state at a destination, without their counts being read.
+    sa.Index(None, "destination_id", "state", "study_id"),
     sqlite_with_rowid=False,
 )
 

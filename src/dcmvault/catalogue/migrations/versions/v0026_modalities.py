@@ -1,4 +1,4 @@
-"""An index of the matrix by modalities: which there are is found, and counted, in it alone.
+"""Indexes of the matrix: modalities, and states at a destination, are counted in them alone.
 
 Frozen: what this revision does never changes again, whatever the tables become.
 """
@@ -14,5 +14,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the index."""
+    """Add the indexes."""
     op.create_index("ix_study_lines_modalities_state", "study_lines", ["modalities", "state"])
+    op.create_index(
+        "ix_study_copies_destination_id_state_study_id",
+        "study_copies",
+        ["destination_id", "state", "study_id"],
+    )

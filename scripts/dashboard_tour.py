@@ -49,10 +49,14 @@ def first_run(camera: Camera, folder: Path) -> None:
             with look(camera.running, board, may_see=False) as context:
                 hand = context.new_page()
                 _enter(hand, welcome)
+                _keep_accounts(camera, hand)
                 with camera.at(board) as windows:
                     _answer(camera, windows, hand, folder)
                     _start(camera, windows, hand, board)
             strangers.take("account", _logged_in("/account"))
+            strangers.take("accounts", _logged_in("/accounts"))
+            strangers.take("accounts-one", _logged_in("/accounts/bruno"))
+            strangers.take("accounts-remove", _logged_in("/accounts/bruno/remove"))
 
 
 def _enter(hand: Page, welcome: str) -> None:
@@ -62,6 +66,15 @@ def _enter(hand: Page, welcome: str) -> None:
         hand.fill(f"[name={one}]", _PASSWORD)
     hand.locator("main form button").click()
     hand.wait_for_url("**/wizard/language")
+
+
+def _keep_accounts(camera: Camera, hand: Page) -> None:
+    """Let a second person in, and come back to the questions."""
+    hand.goto("/accounts")
+    _press(hand, "form[action='/accounts/add']", name="bruno", current=_PASSWORD)
+    expect(hand.locator("main code").first).to_contain_text("/welcome/")
+    camera.snap("accounts-added", hand)
+    hand.goto("/wizard/language")
 
 
 def _answer(camera: Camera, windows: Windows, hand: Page, folder: Path) -> None:
@@ -340,6 +353,9 @@ def _first_of(path: str) -> Callable[[Page], None]:
 def _logged_in(path: str) -> Callable[[Page], None]:
     def entered(page: Page) -> None:
         page.goto(f"/login?next={path}")
+        if not page.locator("[name=password]").count():  # has logged in before
+            page.goto(path)
+            return
         page.fill("[name=name]", _NAME)
         page.fill("[name=password]", _PASSWORD)
         with page.expect_navigation():

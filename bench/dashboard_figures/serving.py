@@ -72,9 +72,17 @@ class Daemon:
 
 
 def make_home(folder: Path, database: str) -> Path:
-    """Write a configuration with two sources and three folders as destinations."""
+    """Write a configuration with two sources and three folders as destinations.
+
+    The address of a database has a password in it: that lies in a file beside.
+    """
     home = folder / "home"
     home.mkdir()
+    if database:
+        secret = home / "database"
+        secret.touch(0o600)
+        secret.write_text(database, encoding="ascii")
+        database = f"file:{secret}"
     for name in (*SOURCES, *DESTINATIONS):
         (folder / name).mkdir()
     text = _CONFIGURATION.format(folder=folder, database=database)

@@ -92,6 +92,15 @@ def test_the_life_of_a_vault(cli: Cli, source: Path, tmp_path: Path, home: Path)
     assert abs(figures["stored_bytes"] - size) <= 1000  # the lease, and locks of the folder
     text = cli("vault", "stats", vault)
     assert "2 studies, 8 files" in text
+    # What is coded somehow, and lists of it, are all that packs have; nothing is counted twice.
+    coded, kinds = figures["codings"], figures["blobs"]
+    assert figures["codings_whole"]
+    assert sum(one["stored_bytes"] for one in coded.values()) == sum(
+        kinds[kind]["stored_bytes"] for kind in kinds if kind not in {"records", "state"}
+    )
+    assert coded["jpeg-xl"]["count"] == kinds["frame"]["count"]
+    assert coded["headers-zstandard"]["count"] == kinds["headers"]["count"]
+    assert "uncompressed pixels, as JPEG XL" in text
     assert "pixels" in text
 
     # A hold keeps a study.

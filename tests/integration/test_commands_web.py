@@ -120,3 +120,15 @@ def test_the_list_is_for_people(home: Path, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "ana" in shown
     assert "None" not in shown
+
+
+def test_a_link_names_the_port_that_is_served(
+    start_dcmvault: StartDcmvault, run_dcmvault: RunDcmvault
+) -> None:
+    """Whatever is configured: the daemon of this test has any port that was free."""
+    daemon = DaemonProcess(start_dcmvault)
+    served = json.loads(run_dcmvault("web", "user", "link", "--json").stdout)["link"]
+    assert served.startswith(f"{daemon.address}/welcome/")
+    daemon.stop()
+    later = json.loads(run_dcmvault("web", "user", "link", "--json").stdout)["link"]
+    assert later.startswith("http://127.0.0.1:8765/welcome/")

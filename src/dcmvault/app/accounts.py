@@ -85,16 +85,13 @@ class AccountDesk:
         account = with_password(self.known(name).account)
         if role is account.role:
             return
-        self._leave_an_administrator(account)
-        self.book.change(account.name, AccountChange(role=role))
+        self._change(account.name, AccountChange(role=role), loses=role is not Role.ADMINISTRATOR)
         self.sessions.end_all(account.name)
 
     def set_disabled(self, name: str, *, disabled: bool) -> None:
         """Let an account in no more, or again. UsageError for the last administrator."""
         account = self.known(name).account
-        if disabled:
-            self._leave_an_administrator(account)
-        self.book.change(account.name, AccountChange(disabled=disabled))
+        self._change(account.name, AccountChange(disabled=disabled), loses=disabled)
         self.sessions.end_all(account.name)
 
     def set_language(self, name: str, language: str) -> None:
@@ -104,8 +101,9 @@ class AccountDesk:
     def remove(self, name: str) -> None:
         """Forget an account. UsageError for the last administrator."""
         account = self.known(name).account
-        self._leave_an_administrator(account)
-        self.book.remove(account.name)
+        if not self.book.remove(account.name, leaves_administrator=True):
+            self.known(account.name)
+            raise _last_administrator()
 
     def set_totp(self, name: str, secret: bytes, recovery: list[str]) -> None:
         """Ask for one-time codes of this secret from now on; an empty one: ask for none."""
@@ -164,14 +162,10 @@ class AccountDesk:
         role = Role.ADMINISTRATOR
         return self.add(name, password, role, language=language, only_first=True).name
 
-    def _leave_an_administrator(self, account: Account) -> None:
-        """Refuse to lose the last one who comes in whatever an identity provider says."""
-        others = (one for one in self.book.accounts() if one.name != account.name)
-        if _administers(account) and not any(map(_administers, others)):
-            raise UsageError(
-                _("This is the last administrator."),
-                hint=_("Make another one first: dcmvault web user add NAME --role administrator"),
-            )
+    def _change(self, name: str, change: AccountChange, *, loses: bool) -> None:
+        if not self.book.change(name, change, leaves_administrator=loses):
+            self.known(name)  # somebody may have removed it just now
+            raise _last_administrator()
 
 
 def with_password(account: Account) -> Account:
@@ -182,10 +176,6 @@ def with_password(account: Account) -> Account:
             hint=_("Change it there, or the roles in [web.oidc]."),
         )
     return account
-
-
-def _administers(account: Account) -> bool:
-    return account.role is Role.ADMINISTRATOR and not (account.disabled or account.issuer)
 
 
 class KeepsAccounts(Protocol):
@@ -236,4 +226,11 @@ def _bad_link() -> LoginError:
     return LoginError(
         _("This link was used, replaced, or has expired."),
         hint=_("Make another one on that machine: dcmvault web user link"),
+    )
+
+
+def _last_administrator() -> UsageError:
+    return UsageError(
+        _("This is the last administrator."),
+        hint=_("Make another one first: dcmvault web user add NAME --role administrator"),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dcmvault.app.vault_contents import StudyView, open_contents
@@ -13,7 +13,8 @@ from dcmvault.config.settings import Settings
 from dcmvault.errors import RunInterruptedError
 from dcmvault.i18n import gettext as _
 from dcmvault.vault.keys import SlotKind
-from dcmvault.vault.phases import Phase
+from dcmvault.vault.phases import Phase, Told
+from dcmvault.vault.repository import Vault
 from dcmvault.vault.statistics import VaultFigures, figures_of
 
 #: Studies that are named, the largest first, and snapshots, the newest first.
@@ -117,7 +118,17 @@ def look_at_vault(
             KeyLine(one.holder.slot, one.holder.kind, one.label, one.created_at)
             for one in keys.slots
         ),
-        figures_of(vault, going),
+        _figures(vault, largest, going),
         tuple(largest),
         tuple(dict.fromkeys(error.message for error in contents.losses.values())),
+    )
+
+
+def _figures(vault: Vault, largest: Sequence[StudyView], told: Told) -> VaultFigures:
+    """Gather the figures. A look is kept for a while: of all studies only those that are named."""
+    figures = figures_of(vault, told)
+    every = figures.space.by_study
+    uids = {one.study_instance_uid for one in largest} & set(every)
+    return replace(
+        figures, space=replace(figures.space, by_study={uid: every[uid] for uid in uids})
     )

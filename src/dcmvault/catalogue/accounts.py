@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dcmvault.catalogue.account_tables import accounts, links, recovery_codes, sessions
 from dcmvault.catalogue.database import Database
 from dcmvault.catalogue.matrix_tables import saved_views
-from dcmvault.model.account import Account, Session
+from dcmvault.model.account import Account, Role, Session
 from dcmvault.ports.accounts import AccountChange, KeptAccount
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.
@@ -54,8 +54,10 @@ class AccountsInDatabase:
                 for row in connection.execute(sa.select(accounts).order_by(accounts.c.name))
             ]
 
-    def change(self, name: str, change: AccountChange) -> bool:
-        """Change an account; False for an unknown name."""
+    def change(
+        self, name: str, change: AccountChange, *, leaves_administrator: bool = False
+    ) -> bool:
+        """Change an account; False for an unknown name, and where no administrator may be lost."""
         wanted = {
             "password": change.password,
             "role": change.role,
@@ -65,14 +67,18 @@ class AccountsInDatabase:
         }
         values = {key: value for key, value in wanted.items() if value is not None}
         with self.database.write() as connection:
+            if leaves_administrator and not self._is_another_left(connection, name):
+                return False
             key = _key_of(connection, name)
             if key is not None and values:
                 connection.execute(sa.update(accounts).where(accounts.c.id == key).values(**values))
         return key is not None
 
-    def remove(self, name: str) -> bool:
-        """Forget an account and all that is its own; False for an unknown name."""
+    def remove(self, name: str, *, leaves_administrator: bool = False) -> bool:
+        """Forget an account and all that is its own; False as `change` says."""
         with self.database.write() as connection:
+            if leaves_administrator and not self._is_another_left(connection, name):
+                return False
             key = _key_of(connection, name)
             if key is None:
                 return False
@@ -82,6 +88,24 @@ class AccountsInDatabase:
             connection.execute(sa.delete(saved_views).where(saved_views.c.account == name))
             connection.execute(sa.delete(accounts).where(accounts.c.id == key))
         return True
+
+    def _is_another_left(self, connection: sa.Connection, name: str) -> bool:
+        """Say whether an administrator with a password here is left without this account.
+
+        Nobody else asks this, or adds an account, until the transaction ends: two administrators
+        who take each other's role away at once are one after the other here.
+        """
+        self.database.lock_until_commit(connection, _ADVISORY_LOCK)
+        administrators = set(
+            connection.scalars(
+                sa.select(accounts.c.name).where(
+                    accounts.c.role == Role.ADMINISTRATOR,
+                    ~accounts.c.disabled,
+                    accounts.c.issuer.is_(None),
+                )
+            )
+        )
+        return administrators != {name}
 
     def set_totp(self, name: str, secret: bytes, recovery: Sequence[bytes]) -> None:
         """Set the secret and the digests of recovery codes, in the place of all before."""

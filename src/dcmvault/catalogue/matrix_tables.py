@@ -45,6 +45,8 @@ study_lines = sa.Table(
     sa.Index(None, "search", "study_id"),
     sa.Index(None, "state", "study_id"),
     sa.Index(None, "bytes", "study_id"),
+    # Which modalities there are, and how many studies of a modality are in which state.
+    sa.Index(None, "modalities", "state"),
 )
 
 study_copies = sa.Table(
@@ -59,6 +61,8 @@ study_copies = sa.Table(
     *(_count(word) for word in ("missing", "damaged", "coerced")),
     sa.Column("oldest_at", Moment),
     sa.Index(None, "study_id"),
+    # How many studies are in which state at a destination, without their counts being read.
+    sa.Index(None, "destination_id", "state", "study_id"),
     sqlite_with_rowid=False,
 )
 

@@ -24,7 +24,7 @@ from dcmvault.errors import StateError
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"),
     *("0016", "0015", "0011", "0012", "0013", "0014", "0017", "0020", "0018", "0019"),
-    *("0024", "0021", "0025", "0023", "0022"),
+    *("0024", "0021", "0025", "0023", "0022", "0026"),
 )
 
 #: Any number, as long as nobody else takes the same advisory lock in our database.

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -43,6 +44,18 @@ from dcmvault.model.plan import RunKind
 from dcmvault.model.report import RunState
 
 _HELD = STATE_COUNTERS[ItemState.HELD]
+
+
+class _Sums(NamedTuple):
+    """A run's parts together; `is_short` where one held not all, or took no snapshot."""
+
+    items: int
+    held: int
+    transferred_bytes: int
+    is_short: bool
+
+
+_NO_PARTS = _Sums(0, 0, 0, is_short=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +138,15 @@ class OverviewInDatabase:
         newest = sa.select(runs.c.id).order_by(runs.c.id.desc()).limit(limit).scalar_subquery()
         with self.database.read() as connection:
             found = connection.execute(
-                sa.select(runs).where(runs.c.id.in_(newest)).order_by(runs.c.id.desc())
+                sa.select(
+                    *(runs.c.id, runs.c.run_id, runs.c.request, runs.c.kind, runs.c.state),
+                    *(runs.c.created_at, runs.c.started_at, runs.c.finished_at),
+                    runs.c.error_code,
+                )
+                .where(runs.c.id.in_(newest))
+                .order_by(runs.c.id.desc())
             ).all()
-            parts = _parts(connection, newest)
+            parts = _sums(connection, newest)
             short = frozenset(
                 connection.scalars(
                     sa.select(run_unreadable.c.run_id)
@@ -135,7 +154,7 @@ class OverviewInDatabase:
                     .distinct()
                 )
             )
-        return [_row(run, parts.get(run.id, ()), now, short=run.id in short) for run in found]
+        return [_row(run, parts.get(run.id, _NO_PARTS), now, run.id in short) for run in found]
 
     def sent_by_week(self, since: datetime) -> Mapping[datetime, int]:
         """Sum up the bytes that backups sent, by the Monday (UTC) of the week they began in."""
@@ -262,29 +281,56 @@ def _parts(connection: sa.Connection, of: sa.ScalarSelect[int]) -> dict[int, lis
     return parts
 
 
-def _row(run: Any, parts: Sequence[Any], now: datetime, *, short: bool) -> RunRow:
-    request = requests.from_text(run.request)
+def _sums(connection: sa.Connection, of: sa.ScalarSelect[int]) -> dict[int, _Sums]:
+    """Sum up the parts of many runs where they lie: each has one for every destination."""
+    part = run_destinations.c
+    is_short = sa.or_(part["items"] != part[_HELD], part.snapshot_failure_code != "")
+    query = (
+        sa.select(
+            part.run_id,
+            sa.func.sum(part["items"]),
+            sa.func.sum(part[_HELD]),
+            sa.func.sum(part.transferred_bytes),
+            sa.func.max(sa.case((is_short, 1), else_=0)),
+        )
+        .where(part.run_id.in_(of))
+        .group_by(part.run_id)
+    )
+    return {
+        key: _Sums(int(items), int(held), int(size), bool(short))
+        for key, items, held, size, short in connection.execute(query)
+    }
+
+
+def _row(run: Any, parts: _Sums, now: datetime, is_short: bool) -> RunRow:
+    source, places = _places_of(run.request)
     begun_at = run.started_at or run.created_at
-    held = sum(getattr(part, _HELD) for part in parts)
     return RunRow(
         RunBar(
             run.run_id,
-            _outcome(run, parts, short=short),
+            _outcome(run, is_short=is_short or parts.is_short),
             begun_at,
             max(0.0, ((run.finished_at or now) - begun_at).total_seconds()),
-            sum(part.items for part in parts),
-            held,
-            sum(part.transferred_bytes for part in parts),
+            parts.items,
+            parts.held,
+            parts.transferred_bytes,
             run.error_code or "",
         ),
         run.kind,
-        request.source,
-        [one.address for one in request.destinations],
+        source,
+        places,
         run.finished_at,
     )
 
 
-def _outcome(run: Any, parts: Sequence[Any], *, short: bool) -> Outcome:
+@lru_cache(maxsize=256)
+def _places_of(request: str) -> tuple[str, tuple[str, ...]]:
+    """Read from where to where a run was asked for: runs of a plan are asked for alike."""
+    read = requests.from_text(request)
+    return read.source, tuple(one.address for one in read.destinations)
+
+
+def _outcome(run: Any, *, is_short: bool) -> Outcome:
     """Say how a run ended, as its exit status does."""
     if run.state not in ENDED_RUNS:
         return Outcome.GOES_ON
@@ -292,7 +338,4 @@ def _outcome(run: Any, parts: Sequence[Any], *, short: bool) -> Outcome:
         return Outcome.FAILED
     if run.state is RunState.CANCELLED:
         return Outcome.CANCELLED
-    whole = all(
-        part.items == getattr(part, _HELD) and not part.snapshot_failure_code for part in parts
-    )
-    return Outcome.WHOLE if whole and not short else Outcome.INCOMPLETE
+    return Outcome.INCOMPLETE if is_short else Outcome.WHOLE

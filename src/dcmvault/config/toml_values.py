@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date, time
 
 from dcmvault.config.template_lines import text
 
 #: What may stand in a table that is edited.
-TomlValue = str | int | float | bool | list["TomlValue"] | Mapping[str, "TomlValue"]
+TomlValue = str | int | float | bool | date | time | list["TomlValue"] | Mapping[str, "TomlValue"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -29,4 +30,6 @@ def toml_value(value: TomlValue) -> str:
         return f"{{{inner}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, date | time):  # no setting is one, but people type it
+        return value.isoformat()
     return repr(value)

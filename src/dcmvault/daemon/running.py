@@ -16,6 +16,7 @@ from dcmvault.app.api_token import known_token, make_token, token_path
 from dcmvault.app.live import LiveWatch
 from dcmvault.app.metrics import WorkplaceMetrics
 from dcmvault.app.overview import OverviewWatch
+from dcmvault.app.serving_port import serving_on
 from dcmvault.app.wiring.workplace import Workplace, only_daemon, open_workplace
 from dcmvault.config.places import config_path
 from dcmvault.config.settings import Settings
@@ -63,9 +64,8 @@ def running(
 ) -> Iterator[Running]:
     """Run the daemon of a state folder (which exists) until the context is left.
 
-    `tell` hears what became of a changed configuration. Leaving takes less than five seconds:
-    unfinished work stays in the queue, for the next start. DaemonRunningError where there is
-    one already; else what opening folder, ports and certificates raises.
+    `tell` hears what became of a changed configuration. Unfinished work waits for the next start.
+    DaemonRunningError where one runs already; else what opening folder and ports raises.
     """
     with ExitStack() as stack:
         stack.enter_context(only_daemon(home))
@@ -114,17 +114,18 @@ def running(
                 loops.hasten(RELOADING)
 
             listener_port = listening[1] if listening else 0
-            first_link = _first_link(backstage.doors, settings.web, server.address)
+            stack.enter_context(serving_on(home, server.port))
+            first_link = _first_link(backstage.doors, settings.web, server.port)
             yield Running(server.address, token, first_link, working, listener_port, reload)
         finally:
             _end(workplace, backstage, server, loops)
 
 
-def _first_link(doors: Doors, web: WebSection, address: str) -> str:
+def _first_link(doors: Doors, web: WebSection, port: int) -> str:
     if doors.accounts.accounts():
         return ""
     token, _expires_at = doors.accounts.make_link()
-    return f"{web.address(int(address.rpartition(':')[2]))}/welcome/{token}"
+    return f"{web.address(port)}/welcome/{token}"
 
 
 def _end(workplace: Workplace, backstage: Backstage, server: ApiPort, loops: Loops) -> None:

@@ -47,12 +47,18 @@ class AccountBook(Protocol):
         """List the accounts by name."""
         ...
 
-    def change(self, name: str, change: AccountChange) -> bool:
-        """Change an account; False for an unknown name."""
+    def change(
+        self, name: str, change: AccountChange, *, leaves_administrator: bool = False
+    ) -> bool:
+        """Change an account; False for an unknown name.
+
+        With `leaves_administrator` False, too, and nothing is changed, where this is the only
+        administrator who can log in, whatever others do at the same moment.
+        """
         ...
 
-    def remove(self, name: str) -> bool:
-        """Forget an account with its sessions, codes and links; False for an unknown name."""
+    def remove(self, name: str, *, leaves_administrator: bool = False) -> bool:
+        """Forget an account with its sessions, codes and links; False as `change` says."""
         ...
 
     def set_totp(self, name: str, secret: bytes, recovery: Sequence[bytes]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dcmvault.i18n import format_bytes, format_duration, format_number
 from dcmvault.i18n import gettext as _
 from dcmvault.model.alert import Alert, AlertCode, AlertSeverity, Subject, SubjectKind
+from dcmvault.reports.wording import cause_title
 
 
 def alert_title(code: AlertCode) -> str:
@@ -78,7 +79,10 @@ def subject_words(subject: Subject) -> str:
 def alert_sentence(alert: Alert) -> str:
     """Say what is wrong with what, with its figures."""
     figures = _figure_words(alert.code, alert.figures)
-    what = f"{alert_title(alert.code)}: {subject_words(alert.subject)}"
+    if alert.code is AlertCode.DESTINATION_DOWN:
+        what = _("The destination %s does not answer") % alert.subject.name
+    else:
+        what = f"{alert_title(alert.code)}: {subject_words(alert.subject)}"
     return f"{what} ({figures})" if figures else what
 
 
@@ -97,7 +101,9 @@ def _figure_words(code: AlertCode, figures: Mapping[str, float | int | str]) -> 
         case AlertCode.CPU_HIGH:
             return _("%s %%") % format_number(number("cpu_percent"))
         case AlertCode.DESTINATION_DOWN:
-            return str(figures.get("error", ""))
+            error = str(figures.get("error", ""))
+            # That it cannot be reached is what the sentence says already.
+            return "" if error in {"", "unreachable"} else cause_title(error)
         case AlertCode.CERTIFICATE_EXPIRING:
             return _("%s days left") % format_number(number("days_left"))
         case AlertCode.RUN_OVERDUE:

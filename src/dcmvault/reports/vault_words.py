@@ -7,6 +7,7 @@ from dcmvault.reports.escaping import visible
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.findings import CheckResult, Trouble
 from dcmvault.vault.keys import SlotKind
+from dcmvault.vault.space import Coding
 
 
 def trouble_heading(trouble: Trouble) -> str:
@@ -92,3 +93,17 @@ def content_kind(kind: BlobType) -> str:
         BlobType.RECORDS: _("records"),
         BlobType.STATE: _("lists of snapshots"),
     }[kind]
+
+
+def coding_word(coding: Coding) -> str:
+    """Name how values are coded."""
+    return {
+        Coding.IMAGES: _("uncompressed pixels, as JPEG XL"),
+        Coding.JPEG: _("JPEG, as JPEG XL"),
+        Coding.JPEG_LS: _("JPEG-LS, as JPEG XL"),
+        Coding.LOSSLESS_JPEG: _("lossless JPEG, as JPEG XL"),
+        Coding.RLE: _("RLE, as JPEG XL"),
+        Coding.STREAMS: _("compressed pixels of other kinds, as they are"),
+        Coding.VALUES: _("other values, by Zstandard"),
+        Coding.HEADERS: _("headers, by Zstandard"),
+    }[coding]

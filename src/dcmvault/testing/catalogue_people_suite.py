@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from threading import Barrier
 
 from dcmvault.model.account import Account, Role, Session
 from dcmvault.model.drill import Drill, DrilledStudy
 from dcmvault.model.evidence import Finding
 from dcmvault.model.identifiers import RunId
 from dcmvault.model.schedule import ScheduledRun
-from dcmvault.ports.accounts import AccountChange
+from dcmvault.ports.accounts import AccountBook, AccountChange
 from dcmvault.ports.kept_counts import KeptCounts
 from dcmvault.ports.schedules import HoldState
 from dcmvault.testing.catalogue_world import START, CatalogueCases, header, scanned
@@ -67,6 +70,44 @@ class AccountsSuite(CatalogueCases):
         assert opened.accounts.account("jane") != kept
         opened.accounts.remove("oidc:jane")
         assert book.find("https://one.example", "7") is None
+
+    def test_one_administrator_is_left_whatever_others_do_at_once(self) -> None:
+        """Each of four takes the next one's role, account or way in away, at the same moment."""
+        names = ("ann", "ben", "cem", "dora")
+        deeds: tuple[Callable[[AccountBook, str], bool], ...] = (
+            lambda book, name: book.remove(name, leaves_administrator=True),
+            lambda book, name: book.change(
+                name, AccountChange(role=Role.VIEWER), leaves_administrator=True
+            ),
+            lambda book, name: book.change(
+                name, AccountChange(disabled=True), leaves_administrator=True
+            ),
+        )
+        books = [self.open_catalogue().accounts for _ in names]
+        for turn in range(6):
+            for name in names:
+                books[0].remove(name)
+                books[0].add(replace(_JANE, name=name, role=Role.ADMINISTRATOR), "digest")
+            barrier = Barrier(len(names))
+
+            def attack(number: int, turn: int = turn, barrier: Barrier = barrier) -> bool:
+                deed = deeds[(number + turn) % len(deeds)]
+                barrier.wait()
+                return deed(books[number], names[(number + 1) % len(names)])
+
+            with ThreadPoolExecutor(len(names)) as pool:
+                done = list(pool.map(attack, range(len(names))))
+            left = [
+                one.name
+                for one in books[0].accounts()
+                if one.role is Role.ADMINISTRATOR and not one.disabled
+            ]
+            assert (len(left), sum(done)) == (1, len(names) - 1)
+        (last,) = left
+        assert not books[0].change(
+            last, AccountChange(role=Role.OPERATOR), leaves_administrator=True
+        )
+        assert books[0].change(last, AccountChange(language="en"))
 
     def test_codes_are_used_once(self) -> None:
         """A time step, and those before it; a recovery code; new secrets end old codes."""

@@ -17,6 +17,7 @@ from dcmvault.vault.keys import Epoch
 from dcmvault.vault.phases import Told, to_nobody
 from dcmvault.vault.prune import PruneRequest, PruneResult, prune
 from dcmvault.vault.repository import Vault
+from dcmvault.vault.space import Space, space_of
 from dcmvault.vault.state import VaultState, present_state
 
 _THREADS = 16
@@ -47,6 +48,8 @@ class VaultFigures:
     snapshots: int
     journals: int
     epochs: tuple[Epoch, ...]
+    #: What takes up the space of what it holds now.
+    space: Space
 
     @property
     def stored_bytes(self) -> int:
@@ -80,6 +83,7 @@ def figures_of(vault: Vault, told: Told = to_nobody) -> VaultFigures:
         snapshots=sum(link.name not in now.forgotten.snapshots for link in links),
         journals=len(now.journals),
         epochs=vault.sealing.ring.epochs,
+        space=space_of(vault, now, told),
     )
 
 

@@ -22,6 +22,7 @@ from dcmvault.web.backstage import Backstage
 from dcmvault.web.fragments import Fragments
 from dcmvault.web.guard import Guard
 from dcmvault.web.pages.all_pages import ROUTERS
+from dcmvault.web.rendering import prepare
 from dcmvault.web.roles import needed_role
 from dcmvault.web.speaking import Speaking
 
@@ -63,6 +64,7 @@ def build_api(
         for route in router.routes
         if isinstance(route, APIRoute) and "GET" in (route.methods or ())
     }
+    prepare("overview/overview.html", "studies/list.html", "studies/views.html")
     api.add_exception_handler(DcmvaultError, _told)
     api.add_exception_handler(HTTPException, _told_by_framework)
     api.add_exception_handler(RequestValidationError, _told_wrong)

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 #: What browsers take for the begin of another host, or drop while they read an address.
 _ODD = re.compile(r"[\\\x00-\x20\x7f]")
@@ -27,6 +28,19 @@ def comes_from_us(headers: Headers) -> bool:
         return False
     is_web = parts.scheme in {"http", "https"}
     return is_web and parts.netloc.lower() == headers.get("host", "").strip().lower()
+
+
+def address_asked(request: Request) -> str:
+    """Return the scheme, host and port by which a browser reached us, whatever is configured.
+
+    Where a proxy takes the encryption away, only the browser knows that there is any: it names the
+    origin where it sends a form. Host and Origin were checked before.
+    """
+    origin = urlsplit(request.headers.get("origin", ""))
+    host = request.headers.get("host", "").strip()
+    if origin.scheme == "https" and origin.netloc.lower() == host.lower():
+        return f"https://{host}"
+    return f"{request.url.scheme}://{host}"
 
 
 def own_path(address: str) -> str:

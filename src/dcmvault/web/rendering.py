@@ -34,6 +34,14 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
+def prepare(*templates: str) -> None:
+    """Compile templates, so that who first asks for a page of these need not wait for it."""
+    for template in templates:
+        _environment().get_template(template)
+    for shared in ("base.html", "parts/macros.html", "parts/navigation.html", "parts/state.html"):
+        _environment().get_template(shared)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(

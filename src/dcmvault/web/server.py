@@ -92,7 +92,8 @@ class ApiPort:
         )
         scheme = "https" if section.has_tls else "http"
         host = f"[{section.host}]" if ":" in section.host else section.host
-        self.address = f"{scheme}://{host}:{self._socket.getsockname()[1]}"
+        self.port: int = self._socket.getsockname()[1]
+        self.address = f"{scheme}://{host}:{self.port}"
         self._start()
 
     def _start(self) -> None:

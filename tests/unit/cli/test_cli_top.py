@@ -72,7 +72,7 @@ def test_lines_and_screen_tell_the_same(language: str) -> None:
         assert "12.5 MB/s" in text or "12,5 MB/s" in text or "12.5 MB" in text or "12,5 MB" in text
         assert thousand in text
         assert "1 min 15 s" in text
-        assert "unreachable" in text
+        assert "pacs" in text
         assert "\x1b" not in text
     assert "20260131-run" in shown
     assert ("processors" in told) is (language == "en")
@@ -94,4 +94,30 @@ def test_every_alert_has_words(code: AlertCode, language: str) -> None:
     some: dict[str, float | int | str] = {"full_in_s": 60, "still_s": 5, "error": "tls"}
     for figures in ({}, some):
         alert = Alert(1, code, subject, AlertSeverity.WARNING, AT, figures=figures)
-        assert alert_title(code) in alert_sentence(alert)
+        if code is not AlertCode.DESTINATION_DOWN:
+            assert alert_title(code) in alert_sentence(alert)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        ("unreachable", {"en": "", "pt-BR": ""}),
+        (
+            "association_rejected",
+            {
+                "en": " (The destination rejected the association)",
+                "pt-BR": " (O destino rejeitou a associação)",
+            },
+        ),
+    ],
+)
+def test_a_destination_that_is_away_is_named_once(
+    error: str, why: dict[str, str], language: str
+) -> None:
+    alert = Alert(
+        *(1, AlertCode.DESTINATION_DOWN, Subject(SubjectKind.DESTINATION, "pacs")),
+        *(AlertSeverity.CRITICAL, AT),
+        figures={"error": error},
+    )
+    said = {"en": "The destination pacs does not answer", "pt-BR": "O destino pacs não responde"}
+    assert alert_sentence(alert) == said[language] + why[language]

@@ -118,6 +118,15 @@ def test_a_list_over_several_lines_is_replaced() -> None:
     assert "# What goes where.\n[plans.nightly]" in text
 
 
+@pytest.mark.parametrize(
+    "written", ["2026-01-01", "07:30:00", "2026-01-01T07:30:00+00:00", "[2026-01-01]"]
+)
+def test_a_date_or_a_time_that_somebody_typed_is_written_as_one(written: str) -> None:
+    value = tomllib.loads(f"x = {written}")["x"]
+    text = edited(_TEXT, [SetKey(("plans", "nightly", "level"), value)])
+    assert tomllib.loads(text)["plans"]["nightly"]["level"] == value
+
+
 def test_in_the_template_examples_are_followed_by_what_is_added() -> None:
     template = render_template()
     text = edited(template, [AddTable(("sources", "main"), {"address": "/studies"})])

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from tests.unit.web.dashboard_world import PASSWORD, Answer, Browser, Dashboard, dashboard_in
 
 from dcmvault.model.account import Account, Role
+from dcmvault.web.origin import address_asked
 
 PROOF = {"current": PASSWORD}
 
@@ -156,3 +158,19 @@ def test_the_page_speaks_portuguese(browser: Browser) -> None:
     text = browser.get("/accounts", {"Accept-Language": "pt-BR"}).text
     assert "Contas" in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({"host": "127.0.0.1:41234"}, "http://127.0.0.1:41234"),
+        ({"host": "pacs.example", "origin": "https://pacs.example"}, "https://pacs.example"),
+        ({"host": "pacs.example", "origin": "https://other.example"}, "http://pacs.example"),
+        ({"host": "localhost:8765", "origin": "null"}, "http://localhost:8765"),
+    ],
+)
+def test_a_link_names_where_the_administrator_is(headers: dict[str, str], address: str) -> None:
+    """Not where the configuration says: the port may be another, and a proxy may stand before."""
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "scheme": "http", "method": "POST", "path": "/", "headers": raw}
+    assert address_asked(Request(scope)) == address

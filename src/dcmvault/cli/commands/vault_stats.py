@@ -12,7 +12,7 @@ from dcmvault.cli.session import current_settings
 from dcmvault.cli.vault_views import local_time, vault_argument
 from dcmvault.i18n import format_bytes, format_number, ngettext
 from dcmvault.i18n import gettext as _
-from dcmvault.reports.vault_words import content_kind, object_kind
+from dcmvault.reports.vault_words import coding_word, content_kind, object_kind
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.statistics import VaultFigures
 
@@ -81,6 +81,7 @@ def _say(figures: VaultFigures) -> None:
         )
     )
     say()
+    _say_codings(figures)
     snapshots = ngettext("%s snapshot", "%s snapshots", figures.snapshots)
     packs = ngettext("%s pack", "%s packs", figures.packs.packs)
     say(
@@ -93,6 +94,29 @@ def _say(figures: VaultFigures) -> None:
         _("Key epoch %(number)d since %(since)s.")
         % {"number": newest.number, "since": local_time(newest.opened_at)}
     )
+
+
+def _say_codings(figures: VaultFigures) -> None:
+    if not figures.space.codings:
+        return
+    say(
+        table(
+            [_("Coded as"), _("Parts"), _("Size"), _("Stored")],
+            [
+                [
+                    coding_word(one.coding),
+                    format_number(one.parts),
+                    format_bytes(one.content_bytes),
+                    format_bytes(one.stored_bytes),
+                ]
+                for one in figures.space.codings
+            ],
+            right=frozenset({1, 2, 3}),
+        )
+    )
+    if not figures.space.is_whole:
+        say(_("Not all of it was looked at."))
+    say()
 
 
 def _object(address: str, vault: Vault, figures: VaultFigures) -> dict[str, object]:
@@ -116,6 +140,15 @@ def _object(address: str, vault: Vault, figures: VaultFigures) -> dict[str, obje
             }
             for one in figures.blobs
         },
+        "codings": {
+            one.coding.value: {
+                "count": one.parts,
+                "content_bytes": one.content_bytes,
+                "stored_bytes": one.stored_bytes,
+            }
+            for one in figures.space.codings
+        },
+        "codings_whole": figures.space.is_whole,
         "packs": {
             "count": figures.packs.packs,
             "bytes": figures.packs.stored_bytes,

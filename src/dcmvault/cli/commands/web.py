@@ -9,11 +9,10 @@ from contextlib import contextmanager
 import click
 
 from dcmvault.app.accounts import AccountDesk, account_desk
+from dcmvault.app.serving_port import port_served
 from dcmvault.cli.building import ExampleCommand, FamilyGroup, json_option
 from dcmvault.cli.output import format_age, print_json, say, table, tell
 from dcmvault.cli.session import current_settings, opened
-from dcmvault.config.settings import Settings
-from dcmvault.config.web_section import WebSection
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
 from dcmvault.model.account import Account, Role
@@ -178,23 +177,26 @@ def _link_command() -> click.Command:
 
 
 @contextmanager
-def _desk() -> Iterator[tuple[AccountDesk, Settings]]:
+def _desk() -> Iterator[tuple[AccountDesk, str]]:
+    """Open the desk of the accounts; with it, where the dashboard is."""
     settings = current_settings()
     with opened(settings) as session:
-        yield account_desk(session.workplace.catalogue, session.workplace.clock), settings
+        port = port_served(session.workplace.home) or settings.web.port
+        desk = account_desk(session.workplace.catalogue, session.workplace.clock)
+        yield desk, settings.web.address(port)
 
 
 def _add(name: str, role: str, language: str | None, link: bool, as_json: bool) -> int:
     password = "" if link else _asked_password()
-    with _desk() as (desk, settings):
+    with _desk() as (desk, address):
         account = desk.add(name, password, Role(role), language=language or "")
         if link:
-            return _say_link(desk, settings.web, account.name, as_json=as_json)
+            return _say_link(desk, address, account.name, as_json=as_json)
     return _done(account, _("%s may come in now."), as_json=as_json)
 
 
 def _list(as_json: bool) -> int:
-    with _desk() as (desk, _settings):
+    with _desk() as (desk, _address):
         accounts = desk.accounts()
     if as_json:
         print_json({"accounts": [_object(one) for one in accounts], "exit_status": 0})
@@ -218,7 +220,7 @@ def _list(as_json: bool) -> int:
 
 
 def _password(name: str, remove_codes: bool, as_json: bool) -> int:
-    with _desk() as (desk, _settings):
+    with _desk() as (desk, _address):
         desk.known(name)
         desk.set_password(name, _asked_password())
         if remove_codes:
@@ -228,14 +230,14 @@ def _password(name: str, remove_codes: bool, as_json: bool) -> int:
 
 
 def _role(name: str, role: str, as_json: bool) -> int:
-    with _desk() as (desk, _settings):
+    with _desk() as (desk, _address):
         desk.set_role(name, Role(role))
         account = desk.known(name).account
     return _done(account, _("%s has this role now."), as_json=as_json)
 
 
 def _disable(name: str, enable: bool, as_json: bool) -> int:
-    with _desk() as (desk, _settings):
+    with _desk() as (desk, _address):
         desk.set_disabled(name, disabled=not enable)
         account = desk.known(name).account
     told = _("%s may come in again.") if enable else _("%s comes in no more.")
@@ -243,20 +245,20 @@ def _disable(name: str, enable: bool, as_json: bool) -> int:
 
 
 def _remove(name: str, as_json: bool) -> int:
-    with _desk() as (desk, _settings):
+    with _desk() as (desk, _address):
         account = desk.known(name).account
         desk.remove(name)
     return _done(account, _("%s is removed."), as_json=as_json)
 
 
 def _link(name: str, as_json: bool) -> int:
-    with _desk() as (desk, settings):
-        return _say_link(desk, settings.web, name, as_json=as_json)
+    with _desk() as (desk, address):
+        return _say_link(desk, address, name, as_json=as_json)
 
 
-def _say_link(desk: AccountDesk, web: WebSection, name: str, *, as_json: bool) -> int:
+def _say_link(desk: AccountDesk, address: str, name: str, *, as_json: bool) -> int:
     token, expires_at = desk.make_link(name)
-    link = f"{web.address(web.port)}/welcome/{token}"
+    link = f"{address}/welcome/{token}"
     if as_json:
         told = {"account": name or None, "link": link, "expires_at": expires_at.isoformat()}
         print_json({**told, "exit_status": 0})

@@ -14,6 +14,7 @@ from dcmvault.model.audit import AuditKind
 from dcmvault.web.backstage import Backstage, Behind
 from dcmvault.web.forms import Fields
 from dcmvault.web.frame import page
+from dcmvault.web.origin import address_asked
 from dcmvault.web.pages.account_deeds import Deed, deeds, deeds_for, role_in
 from dcmvault.web.proving import Mine, check_password
 from dcmvault.web.roles import needs
@@ -41,7 +42,7 @@ def add_account(
         return _list_page(request, behind, fields, error)
     _note(behind, visitor, "add", {"account": account.name, "role": role.value})
     told = _("Hand this link to %s. It is shown this once, and works once, for an hour.")
-    return _done_page(request, told % account.name, _link(behind, account.name))
+    return _done_page(request, told % account.name, _link(request, behind, account.name))
 
 
 @router.get("/accounts/{name}")
@@ -88,7 +89,7 @@ def change_account(
         answer = RedirectResponse("/login", 303)
         behind.doors.let_out(answer)
         return answer
-    link = _link(behind, account.name) if asked.word == "link" else ""
+    link = _link(request, behind, account.name) if asked.word == "link" else ""
     return _done_page(request, asked.done % account.name, link)
 
 
@@ -106,10 +107,9 @@ def _deed(word: str) -> Deed:
     return found
 
 
-def _link(behind: Backstage, name: str) -> str:
+def _link(request: Request, behind: Backstage, name: str) -> str:
     token, _expires_at = behind.doors.accounts.make_link(name)
-    web = behind.workplace.settings.web
-    return f"{web.address(web.port)}/welcome/{token}"
+    return f"{address_asked(request)}/welcome/{token}"
 
 
 def _note(behind: Backstage, visitor: Visitor, how: str, details: Mapping[str, str]) -> None:

@@ -23,6 +23,7 @@ from dcmvault.i18n import gettext as _
 from dcmvault.model.audit import AuditKind
 from dcmvault.reports.bars import bar
 from dcmvault.reports.vault_words import (
+    coding_word,
     content_kind,
     key_kind,
     object_kind,
@@ -95,6 +96,10 @@ def looked(request: Request, behind: Behind, by: By, work_id: str) -> HTMLRespon
             (content_kind(one.kind), one.blobs, one.content_bytes, one.stored_bytes)
             for one in found.figures.blobs
             if one.blobs
+        ],
+        codings=[
+            (coding_word(one.coding), one.parts, one.content_bytes, one.stored_bytes)
+            for one in found.figures.space.codings
         ],
         key_kind=key_kind,
         snapshot_kind=snapshot_kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from dcmvault.catalogue.siblings import (
     Sibling,
     differs,
     is_conflict,
+    replaced_versions,
     siblings,
     stand_in,
     was_replaced,
@@ -91,6 +92,11 @@ def everything_of(
 
 def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]:
     """List plan items by study, then opaque files; each page is one transaction."""
+    if not database.is_sqlite and question.study_keys is None and _is_brief(question):
+        # One pass over all costs PostgreSQL less than looking each entry up; on SQLite it would
+        # keep a transaction open, behind which nothing that others write can be tidied up.
+        with database.read() as connection:
+            question = replace(question, study_keys=tuple(due_study_keys(connection, question)))
     last_study = 0
     while True:
         with database.read() as connection:
@@ -124,30 +130,46 @@ def due_study_keys(connection: sa.Connection, question: DueQuestion) -> list[int
     It is not looked for equal contents that stand for what seems due.
     """
     key = sa.func.coalesce(entries.c.study_id, 0)
-    level = sa.func.coalesce(holdings.c.level, 0)
     query = (
         sa.select(key)
         .distinct()
         .select_from(entries)
-        .join(versions, versions.c.id == entries.c.version_id)
-        .outerjoin(
-            holdings,
-            sa.and_(
-                holdings.c.version_id == versions.c.id,
-                holdings.c.destination_id == question.destination_id,
-            ),
+        .where(
+            entries.c.state == EntryState.PRESENT,
+            entries.c.source_id == question.source_id,
+            entries.c.version_id.is_not(None),
         )
-        .where(entries.c.state == EntryState.PRESENT, entries.c.source_id == question.source_id)
-        .order_by(key)
     )
     if not question.selection.is_whole:
         query = (
-            query.outerjoin(instances, instances.c.id == versions.c.instance_id)
+            query.join(versions, versions.c.id == entries.c.version_id)
+            .outerjoin(instances, instances.c.id == versions.c.instance_id)
             .outerjoin(series, series.c.id == instances.c.series_id)
             .outerjoin(studies, studies.c.id == series.c.study_id)
             .where(is_selected(question.selection))
         )
-    return list(connection.scalars(_what_is_due(question, query, level)))
+    held = sa.and_(
+        holdings.c.version_id == entries.c.version_id,
+        holdings.c.destination_id == question.destination_id,
+    )
+    level = sa.func.coalesce(holdings.c.level, 0)
+    found = set(
+        connection.scalars(
+            _what_is_due(question, query.outerjoin(holdings, held), level, entries.c.version_id)
+        )
+    )
+    if not question.keeps_versions:
+        # By itself, so that neither question is put for each row of the other.
+        replaced = replaced_versions(question.destination_id).subquery()
+        query = query.join(replaced, replaced.c.id == entries.c.version_id)
+        none = sa.literal(Level.NONE.value)
+        found.update(connection.scalars(_what_is_due(question, query, none, entries.c.version_id)))
+    return sorted(found)
+
+
+def _is_brief(question: DueQuestion) -> bool:
+    """Say whether little of a source is due most nights."""
+    return not (question.everything or question.held_reason)
 
 
 def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) -> list[int]:
@@ -181,7 +203,7 @@ def _seeming_due(
     What is asked of each is little, so that a study is joined with all that is known of it only
     where something is to be told.
     """
-    if not some or question.everything or question.held_reason:
+    if not some or not _is_brief(question):
         return some
     # A look-up for each entry: joined, PostgreSQL may read all that a destination holds, page by
     # page anew.
@@ -279,7 +301,7 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
         )
         if not question.selection.is_whole:
             query = query.where(is_selected(question.selection))
-    return _what_is_due(question, query, level)
+    return _what_is_due(question, query, level, versions.c.id)
 
 
 def is_selected(selection: Selection) -> sa.ColumnElement[bool]:
@@ -324,7 +346,10 @@ def _was_planned(destination_id: DestinationId) -> sa.Exists:
 
 
 def _what_is_due(
-    question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
+    question: DueQuestion,
+    query: sa.Select[Any],
+    level: sa.ColumnElement[Any],
+    version_id: sa.ColumnElement[int],
 ) -> sa.Select[Any]:
     wanted = is_wanted(entries.c.study_id)
     if question.everything:
@@ -333,12 +358,12 @@ def _what_is_due(
     else:
         due = level < question.level
         if question.held_reason:
-            due = sa.or_(due, versions.c.id > question.held_after)
+            due = sa.or_(due, version_id > question.held_after)
         query = query.where(due, wanted)
     if question.run_destination_id is not None:
         query = query.where(
             ~sa.exists().where(
-                items.c.version_id == versions.c.id,
+                items.c.version_id == version_id,
                 items.c.job_id == jobs.c.id,
                 jobs.c.run_destination_id == question.run_destination_id,
             )

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
-from dcmvault.catalogue.due import everything_of, is_selected, pages
+from dcmvault.catalogue.due import pages
 from dcmvault.catalogue.due_questions import due_question, find_run_destination, keeps_versions
+from dcmvault.catalogue.due_studies import everything_of, is_selected
 from dcmvault.catalogue.held_count import count_held
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there, was_replaced

@@ -182,7 +182,7 @@ def _pages_of_study(
     """
     query = (
         _query(question)
-        .with_only_columns(entries.c.id, versions.c.id, maintain_column_froms=True)
+        .with_only_columns(entries.c.id, versions.c.id)
         .where(entries.c.study_id == study_key)
         .order_by(
             instances.c.series_id,

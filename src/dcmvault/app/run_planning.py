@@ -11,7 +11,14 @@ from dcmvault.model.classification import StudyMarks
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId
 from dcmvault.model.job import Job, Priority
-from dcmvault.model.plan import DestinationRequest, PlanItem, RunKind, RunRequest, Sample
+from dcmvault.model.plan import (
+    DestinationRequest,
+    PlanItem,
+    PlannedJob,
+    RunKind,
+    RunRequest,
+    Sample,
+)
 from dcmvault.model.routing import RoutingMode
 from dcmvault.model.selection import Selection
 from dcmvault.pipeline.classification import Classifier
@@ -25,8 +32,8 @@ from dcmvault.ports.reverification import ReverificationCatalogue
 from dcmvault.ports.source import MarksStudies, Source
 from dcmvault.ports.strategy import RouteBook, StudyFactsCatalogue
 
-#: Jobs written in one transaction.
-_JOBS_AT_ONCE = 100
+#: Jobs written in one transaction, and after how many instances no further one is.
+_JOBS_AT_ONCE, _INSTANCES_AT_ONCE = 100, 10_000
 
 
 @dataclass(slots=True)
@@ -188,7 +195,7 @@ class RunPlanning:
             items, priority_of=priority_of, keeps_versions=destination.keeps_versions
         )
         jobs: list[Job] = []
-        while some := list(islice(planned, _JOBS_AT_ONCE)):
+        while some := _written_together(planned):
             jobs += self.plans.add_jobs(run_id, destination_id, some)
             held -= sum(item.reason == request.strategy for job in some for item in job.items)
             check_stop()
@@ -211,6 +218,18 @@ class RunPlanning:
         ages = self.reverification.study_ages(source_id, destination_id, level)
         chosen = choose_oldest(ages, sample, self.clock.now())
         return self.reverification.expected_of(source_id, destination_id, chosen)
+
+
+def _written_together(planned: Iterator[PlannedJob]) -> list[PlannedJob]:
+    """Take the next jobs: not so many that large ones fill the memory."""
+    some: list[PlannedJob] = []
+    instances = 0
+    for job in islice(planned, _JOBS_AT_ONCE):
+        some.append(job)
+        instances += len(job.items)
+        if instances >= _INSTANCES_AT_ONCE:
+            break
+    return some
 
 
 def marks_of(source: Source) -> Mapping[str, StudyMarks]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database, chunks
-from dcmvault.catalogue.excluded import is_wanted
+from dcmvault.catalogue.due_studies import (
+    DueQuestion,
+    due_study_keys,
+    is_selected,
+    what_is_due,
+)
 from dcmvault.catalogue.rows import plan_item_of
 from dcmvault.catalogue.siblings import (
     Sibling,
@@ -35,11 +42,10 @@ from dcmvault.catalogue.tables import (
     versions,
 )
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import DestinationId, SourceId
+from dcmvault.model.identifiers import DestinationId
 from dcmvault.model.plan import DAMAGED, PlanItem
-from dcmvault.model.selection import EVERYTHING, NO_STUDY, Selection
 
-#: Entries read in one transaction; a larger study is read whole.
+#: Entries read in one transaction.
 _PAGE = 5_000
 #: Studies looked at to fill a page.
 _STUDIES = 200
@@ -47,60 +53,27 @@ _STUDIES = 200
 _NO_NUMBER = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class DueQuestion:
-    """What is asked about the present versions of a source at a destination."""
-
-    source_id: SourceId
-    destination_id: DestinationId
-    #: Versions held at this level are not due by themselves.
-    level: Level
-    #: Reason given for held versions that are due all the same: full | differential, or empty.
-    held_reason: str = ""
-    #: Held versions newer than this are due if `held_reason` is set.
-    held_after: int = 0
-    #: The run at this destination whose items are left out.
-    run_destination_id: int | None = None
-    #: Every present version is listed.
-    everything: bool = False
-    #: Every content is due, whatever another one says.
-    keeps_versions: bool = True
-    #: The part of the source that is meant.
-    selection: Selection = EVERYTHING
-    #: Ascending keys of the studies that are looked at, 0 for opaque files; None: all.
-    study_keys: tuple[int, ...] | None = None
-
-
-def everything_of(
-    source_id: SourceId,
-    destination_id: DestinationId,
-    *,
-    keeps_versions: bool,
-    study_keys: tuple[int, ...] | None = None,
-) -> DueQuestion:
-    """Ask for every present version, whatever is held, of all studies or of some."""
-    return DueQuestion(
-        source_id,
-        destination_id,
-        Level.PROVEN,
-        everything=True,
-        keeps_versions=keeps_versions,
-        study_keys=study_keys,
-    )
-
-
 def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]:
     """List plan items by study, then opaque files; each page is one transaction."""
+    if not database.is_sqlite and question.study_keys is None and _is_brief(question):
+        # One pass over all costs PostgreSQL less than looking each entry up; on SQLite it would
+        # keep a transaction open, behind which nothing that others write can be tidied up.
+        with database.read() as connection:
+            question = replace(question, study_keys=tuple(due_study_keys(connection, question)))
     last_study = 0
     while True:
+        page: list[PlanItem] = []
         with database.read() as connection:
-            some = _next_studies(connection, question, last_study)
+            some, listed = _next_studies(connection, question, last_study)
             looked_at = _seeming_due(connection, question, some)
-            page = _page_of_studies(connection, question, looked_at) if looked_at else []
+            if looked_at and listed <= _PAGE:
+                page = _page_of_studies(connection, question, looked_at)
         if not some:
             break
         if page:
             yield page
+        elif looked_at and listed > _PAGE:
+            yield from _pages_of_study(database, question, looked_at[0])
         last_study = some[-1]
     last_entry = 0
     while question.study_keys is None or 0 in question.study_keys:
@@ -118,40 +91,15 @@ def pages(database: Database, question: DueQuestion) -> Iterator[list[PlanItem]]
         last_entry = rows[-1].entry_id
 
 
-def due_study_keys(connection: sa.Connection, question: DueQuestion) -> list[int]:
-    """List the studies with anything that seems due, ascending; 0 for opaque files.
-
-    It is not looked for equal contents that stand for what seems due.
-    """
-    key = sa.func.coalesce(entries.c.study_id, 0)
-    level = sa.func.coalesce(holdings.c.level, 0)
-    query = (
-        sa.select(key)
-        .distinct()
-        .select_from(entries)
-        .join(versions, versions.c.id == entries.c.version_id)
-        .outerjoin(
-            holdings,
-            sa.and_(
-                holdings.c.version_id == versions.c.id,
-                holdings.c.destination_id == question.destination_id,
-            ),
-        )
-        .where(entries.c.state == EntryState.PRESENT, entries.c.source_id == question.source_id)
-        .order_by(key)
-    )
-    if not question.selection.is_whole:
-        query = (
-            query.outerjoin(instances, instances.c.id == versions.c.instance_id)
-            .outerjoin(series, series.c.id == instances.c.series_id)
-            .outerjoin(studies, studies.c.id == series.c.study_id)
-            .where(is_selected(question.selection))
-        )
-    return list(connection.scalars(_what_is_due(question, query, level)))
+def _is_brief(question: DueQuestion) -> bool:
+    """Say whether little of a source is due most nights."""
+    return not (question.everything or question.held_reason)
 
 
-def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) -> list[int]:
-    """Return the next studies that fill a page, at least one if there is any."""
+def _next_studies(
+    connection: sa.Connection, question: DueQuestion, after: int
+) -> tuple[list[int], int]:
+    """Return the next studies that fill a page, at least one if there is any, and their entries."""
     query = (
         sa.select(entries.c.study_id, sa.func.count().label("entries"))
         .where(entries.c.source_id == question.source_id, entries.c.study_id > after)
@@ -166,11 +114,11 @@ def _next_studies(connection: sa.Connection, question: DueQuestion, after: int) 
     some: list[int] = []
     total = 0
     for row in found:
-        total += row.entries
-        if some and total > _PAGE:
+        if some and total + row.entries > _PAGE:
             break
+        total += row.entries
         some.append(row.study_id)
-    return some
+    return some, total
 
 
 def _seeming_due(
@@ -181,7 +129,7 @@ def _seeming_due(
     What is asked of each is little, so that a study is joined with all that is known of it only
     where something is to be told.
     """
-    if not some or question.everything or question.held_reason:
+    if not some or not _is_brief(question):
         return some
     # A look-up for each entry: joined, PostgreSQL may read all that a destination holds, page by
     # page anew.
@@ -223,6 +171,39 @@ def _page_of_studies(
     for row in sorted(rows, key=lambda row: row.entry_id):
         first_by_version.setdefault(row.version_id, row)
     return _plan_items(connection, question, sorted(first_by_version.values(), key=_order))
+
+
+def _pages_of_study(
+    database: Database, question: DueQuestion, study_key: int
+) -> Iterator[list[PlanItem]]:
+    """List the plan items of a study that is larger than a page, part by part.
+
+    Only its keys are known all at once.
+    """
+    query = (
+        _query(question)
+        .with_only_columns(entries.c.id, versions.c.id)
+        .where(entries.c.study_id == study_key)
+        .order_by(
+            instances.c.series_id,
+            sa.func.coalesce(versions.c.instance_number, _NO_NUMBER),
+            versions.c.id,
+            entries.c.id,
+        )
+    )
+    keys, of_versions = array("q"), array("q")
+    with database.read() as connection:
+        for entry_id, version_id in connection.execute(query):
+            if not of_versions or of_versions[-1] != version_id:
+                keys.append(entry_id)
+                of_versions.append(version_id)
+    listed = frozenset(of_versions) if question.everything else frozenset()
+    for some in chunks(keys, _PAGE):
+        with database.read() as connection:
+            rows = connection.execute(
+                _query(question).where(among(connection, entries.c.id, list(some)))
+            ).all()
+            yield _plan_items(connection, question, sorted(rows, key=_order), listed)
 
 
 def _order(row: Any) -> tuple[int, int, int, int]:
@@ -279,28 +260,7 @@ def _query(question: DueQuestion, *, of_source: bool = True) -> sa.Select[Any]:
         )
         if not question.selection.is_whole:
             query = query.where(is_selected(question.selection))
-    return _what_is_due(question, query, level)
-
-
-def is_selected(selection: Selection) -> sa.ColumnElement[bool]:
-    """Say, of rows with their study and series, whether they are meant."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    if selection.studies or selection.series:
-        # Of files that are no instances there is neither a study nor a series.
-        named = sa.func.coalesce(studies.c.study_instance_uid, NO_STUDY)
-        conditions.append(
-            sa.or_(named.in_(selection.studies), series.c.series_instance_uid.in_(selection.series))
-        )
-    if selection.patients:
-        conditions.append(studies.c.patient_id.in_(selection.patients))
-    if selection.accessions:
-        conditions.append(studies.c.accession_number.in_(selection.accessions))
-    date = sa.func.replace(studies.c.study_date, ".", "")  # as ACR-NEMA wrote them
-    if selection.first_date:
-        conditions.append(date >= selection.first_date)
-    if selection.last_date:
-        conditions.append(sa.and_(date != "", date <= selection.last_date))
-    return sa.and_(sa.true(), *conditions)
+    return what_is_due(question, query, level, versions.c.id)
 
 
 def _has_siblings() -> sa.Exists:
@@ -323,32 +283,13 @@ def _was_planned(destination_id: DestinationId) -> sa.Exists:
     )
 
 
-def _what_is_due(
-    question: DueQuestion, query: sa.Select[Any], level: sa.ColumnElement[Any]
-) -> sa.Select[Any]:
-    wanted = is_wanted(entries.c.study_id)
-    if question.everything:
-        # What is left out is not looked for, but where there is, or was, a copy.
-        query = query.where(sa.or_(wanted, holdings.c.version_id.is_not(None)))
-    else:
-        due = level < question.level
-        if question.held_reason:
-            due = sa.or_(due, versions.c.id > question.held_after)
-        query = query.where(due, wanted)
-    if question.run_destination_id is not None:
-        query = query.where(
-            ~sa.exists().where(
-                items.c.version_id == versions.c.id,
-                items.c.job_id == jobs.c.id,
-                jobs.c.run_destination_id == question.run_destination_id,
-            )
-        )
-    return query
-
-
 def _plan_items(
-    connection: sa.Connection, question: DueQuestion, rows: Sequence[Any]
+    connection: sa.Connection,
+    question: DueQuestion,
+    rows: Sequence[Any],
+    listed: Set[int] = frozenset(),
 ) -> list[PlanItem]:
+    """Make plan items of rows; `listed` are versions of which other rows tell."""
     beside = siblings(
         connection,
         question.source_id,
@@ -362,7 +303,7 @@ def _plan_items(
         for one in of_instance
     }
     if others_of:
-        rows = _with_stand_ins(connection, question, rows, others_of)
+        rows = _with_stand_ins(connection, question, rows, others_of, listed)
     found = []
     for row in rows:
         held = row.level >= Level.SENT or _is_looked_at_first(question, row)
@@ -390,6 +331,7 @@ def _with_stand_ins(
     question: DueQuestion,
     rows: Sequence[Any],
     others_of: Mapping[int, tuple[Sibling, Sequence[Sibling]]],
+    listed: Set[int],
 ) -> list[Any]:
     """Leave out what an equal content stands for; where all is looked for, look for that one."""
     level = Level.SENT if question.everything else question.level
@@ -403,7 +345,7 @@ def _with_stand_ins(
             standing.add(other)
     if not question.everything:
         return left
-    for some in chunks(sorted(standing - {row.version_id for row in left})):
+    for some in chunks(sorted(standing - {row.version_id for row in left} - listed)):
         # Whichever entry it came from, though it is gone; the last one that counts is present.
         query = (
             _query(question, of_source=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from dcmvault.catalogue.due import DueQuestion
+from dcmvault.catalogue.due_studies import DueQuestion
 from dcmvault.catalogue.tables import destinations, run_destinations, runs
 from dcmvault.model.evidence import Level
 from dcmvault.model.identifiers import DestinationId, RunId, SourceId

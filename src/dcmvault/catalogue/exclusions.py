@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database, insert_new
-from dcmvault.catalogue.due import is_selected
+from dcmvault.catalogue.due_studies import is_selected
 from dcmvault.catalogue.excluded import is_excluded
 from dcmvault.catalogue.matrix_tables import study_exclusions
 from dcmvault.catalogue.study_changes import note_selected

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from dcmvault.catalogue.bulk import among, in_driver_terms, insert_rows, new_keys
 from dcmvault.catalogue.counters import OPEN_STATES, add_to_run
 from dcmvault.catalogue.database import Database, chunks, insert_new, named_id
-from dcmvault.catalogue.due import everything_of, is_selected, pages
+from dcmvault.catalogue.due import pages
 from dcmvault.catalogue.due_questions import due_question, find_run_destination, keeps_versions
+from dcmvault.catalogue.due_studies import everything_of, is_selected
+from dcmvault.catalogue.held_count import count_held
 from dcmvault.catalogue.rows import job_of
 from dcmvault.catalogue.siblings import version_there, was_replaced
 from dcmvault.catalogue.study_changes import note_study
@@ -178,9 +180,11 @@ class PlansInDatabase:
     ) -> int:
         """Count distinct present versions that are held at a level, or what stands for them."""
         with self.database.read() as connection:
+            keeps = keeps_versions(connection, destination_id)
+            if selection.is_whole:
+                return count_held(connection, source_id, destination_id, level, keeps=keeps)
             there: sa.ColumnElement[int] = entries.c.version_id
             query = sa.select(sa.func.count(sa.distinct(entries.c.version_id)))
-            keeps = keeps_versions(connection, destination_id)
             if keeps:
                 query = query.select_from(entries)
             else:
@@ -198,9 +202,7 @@ class PlansInDatabase:
             )
             if not keeps:
                 query = query.where(~was_replaced(destination_id))
-            if not selection.is_whole:
-                query = _with_study(query, selection)
-            found = connection.scalar(query)
+            found = connection.scalar(_with_study(query, selection))
         return int(found or 0)
 
     def add_jobs(

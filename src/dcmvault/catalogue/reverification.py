@@ -9,8 +9,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dcmvault.catalogue.database import Database
-from dcmvault.catalogue.due import everything_of, pages
+from dcmvault.catalogue.due import pages
 from dcmvault.catalogue.due_questions import keeps_versions
+from dcmvault.catalogue.due_studies import everything_of
 from dcmvault.catalogue.facts import FACTS, newest_fact
 from dcmvault.catalogue.siblings import version_there
 from dcmvault.catalogue.tables import (

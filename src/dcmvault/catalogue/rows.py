@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from dcmvault.model.identifiers import DestinationId, JobId, RunId, VersionId
@@ -35,8 +36,9 @@ def plan_item_of(row: Any, reason: str, **flags: bool) -> PlanItem:
         version_id=VersionId(row.version_id),
         entry=entry_of(row),
         identity=InstanceIdentity(
-            row.study_instance_uid or "",
-            row.series_instance_uid or "",
+            # One text for all instances: of a study there may be a hundred thousand.
+            intern(row.study_instance_uid or ""),
+            intern(row.series_instance_uid or ""),
             row.sop_instance_uid or "",
         ),
         kind=_kind_of(row.sop_class_uid or "", row.transfer_syntax_uid or ""),

@@ -174,8 +174,18 @@ def version_there(destination_id: int) -> sa.ColumnElement[int]:
 
     That is one that is held or sent at the destination; see `stand_in`.
     """
+    return sa.case(
+        (versions.c.data_set_digest.is_(None), versions.c.id),
+        (_keeps_versions(destination_id), versions.c.id),
+        (is_there(destination_id), versions.c.id),
+        else_=sa.func.coalesce(equal_there(destination_id), versions.c.id),
+    )
+
+
+def equal_there(destination_id: int) -> sa.ScalarSelect[int]:
+    """Return the best version that is there whose data set equals that of a version."""
     other, other_holdings = versions.alias("equal"), holdings.alias("equal_holdings")
-    equal = (
+    return (
         sa.select(other.c.id)
         .join(other_holdings, other_holdings.c.version_id == other.c.id)
         .where(
@@ -190,12 +200,6 @@ def version_there(destination_id: int) -> sa.ColumnElement[int]:
         .limit(1)
         .correlate(versions)
         .scalar_subquery()
-    )
-    return sa.case(
-        (versions.c.data_set_digest.is_(None), versions.c.id),
-        (_keeps_versions(destination_id), versions.c.id),
-        (_is_there(destination_id), versions.c.id),
-        else_=sa.func.coalesce(equal, versions.c.id),
     )
 
 
@@ -214,11 +218,7 @@ def was_replaced(destination_id: int) -> sa.ColumnElement[bool]:
             own.c.id == holdings.c.version_id,
             other.c.instance_id == own.c.instance_id,
             other.c.id != own.c.id,
-            sa.or_(
-                own.c.data_set_digest.is_(None),
-                other.c.data_set_digest.is_(None),
-                own.c.data_set_digest != other.c.data_set_digest,
-            ),
+            _differ(own, other),
             others.c.version_id == other.c.id,
             # Not by the key of holdings: SQLite would walk all of the destination for each.
             others.c.destination_id + 0 == destination_id,
@@ -226,6 +226,57 @@ def was_replaced(destination_id: int) -> sa.ColumnElement[bool]:
             _last_there(others) > _last_there(holdings),
         )
         .correlate(holdings)
+    )
+
+
+def replaced_versions(destination_id: int) -> sa.Select[tuple[int]]:
+    """List the versions of which `was_replaced` is true: all of a destination's in one go.
+
+    Of most instances there is one version: those of several are found first, by an index alone.
+    """
+    own, other = versions.alias("replaced"), versions.alias("replacing")
+    own_holdings, others = holdings.alias("replaced_holdings"), holdings.alias("others")
+    several = (
+        sa.select(versions.c.instance_id)
+        .where(versions.c.instance_id.is_not(None))
+        .group_by(versions.c.instance_id)
+        .having(sa.func.count() > 1)
+        .cte("several")
+    )
+    return (
+        sa.select(own.c.id)
+        .distinct()
+        .select_from(several)
+        .join(own, own.c.instance_id == several.c.instance_id)
+        .join(
+            own_holdings,
+            sa.and_(
+                own_holdings.c.version_id == own.c.id,
+                own_holdings.c.destination_id == destination_id,
+            ),
+        )
+        .join(other, sa.and_(other.c.instance_id == own.c.instance_id, other.c.id != own.c.id))
+        .join(
+            others,
+            sa.and_(
+                others.c.version_id == other.c.id,
+                others.c.destination_id == destination_id,
+                others.c.level >= Level.SENT,
+            ),
+        )
+        .where(
+            ~_keeps_versions(destination_id),
+            _differ(own, other),
+            _last_there(others) > _last_there(own_holdings),
+        )
+    )
+
+
+def _differ(one: Any, other: Any) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        one.c.data_set_digest.is_(None),
+        other.c.data_set_digest.is_(None),
+        one.c.data_set_digest != other.c.data_set_digest,
     )
 
 
@@ -245,7 +296,8 @@ def _keeps_versions(destination_id: int) -> sa.ScalarSelect[bool]:
     )
 
 
-def _is_there(destination_id: int) -> sa.ColumnElement[bool]:
+def is_there(destination_id: int) -> sa.ColumnElement[bool]:
+    """Say of a version whether it is held or sent at the destination itself."""
     own = holdings.alias("own")
     return sa.exists().where(
         own.c.version_id == versions.c.id,

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from dcmvault.catalogue.bulk import among
 from dcmvault.catalogue.database import Database, chunks
-from dcmvault.catalogue.due import due_study_keys, is_selected
 from dcmvault.catalogue.due_questions import due_question
+from dcmvault.catalogue.due_studies import due_study_keys, is_selected
 from dcmvault.catalogue.tables import (
     EntryState,
     HoldingState,

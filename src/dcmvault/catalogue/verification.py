@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ from dcmvault.model.identifiers import VersionId
 from dcmvault.model.instance import InstanceIdentity
 from dcmvault.model.job import ItemState
 from dcmvault.ports.catalogue import Item
+
+#: Versions written down at once.
+_AT_ONCE = 5_000
 
 
 def expected_study(connection: sa.Connection, job: Any, of_items: Sequence[Item]) -> ExpectedStudy:
@@ -132,16 +136,51 @@ def record_verification(
     believed.
     """
     # Items are locked before holdings, as by `record_outcomes`: no two wait in a circle.
-    rows = read_items(connection, [item.item_id for item in of_items])
+    _lock_items(connection, of_items)
     evidence_id = _write_evidence(connection, job, verification)
-    sent_anew = {
-        item.plan.version_id for item in of_items if rows[item.item_id].attempts != item.attempts
-    }
-    _write_holdings(connection, job, verification, evidence_id, leave=sent_anew)
     note_study(connection, verification.study_instance_uid)
+    moves: list[Move] = []
+    # Part by part, so that of a large study not all rows are in memory at once. In order, so that
+    # two writers never wait for each other's holdings in a circle.
+    ordered = sorted(of_items, key=_version_of)
+    at = 0
+    for some in chunks(sorted({*verification.findings, *map(_version_of, ordered)}), _AT_ONCE):
+        end = bisect_right(ordered, some[-1], lo=at, key=_version_of)
+        part, at = ordered[at:end], end
+        rows = read_items(connection, [item.item_id for item in part])
+        sent_anew = {
+            item.plan.version_id for item in part if rows[item.item_id].attempts != item.attempts
+        }
+        _write_holdings(connection, job, verification, evidence_id, some, leave=sent_anew)
+        moves += _move_items(connection, part, rows, verification, lost_are_due)
+    count_moves(connection, moves)
+
+
+def _version_of(item: Item) -> VersionId:
+    return item.plan.version_id
+
+
+def _lock_items(connection: sa.Connection, of_items: Sequence[Item]) -> None:
+    """Lock rows of items, where the database has a lock for each."""
+    if connection.dialect.name == "sqlite":
+        return
+    for some in chunks(sorted(item.item_id for item in of_items)):
+        connection.execute(
+            sa.select(items.c.id).where(items.c.id.in_(some)).order_by(items.c.id).with_for_update()
+        )
+
+
+def _move_items(
+    connection: sa.Connection,
+    part: Sequence[Item],
+    rows: Mapping[int, Any],
+    verification: Verification,
+    lost_are_due: Collection[int],
+) -> list[Move]:
+    """Give items the states that were found, and return what that changes in counters."""
     moves = []
     changes = []
-    for item in of_items:
+    for item in part:
         row = rows[item.item_id]
         if (row.state, row.attempts) != (item.state, item.attempts):
             continue
@@ -162,7 +201,7 @@ def record_verification(
             .values({name: sa.bindparam(f"new_{name}") for name in ("state", "code", "message")}),
             changes,
         )
-    count_moves(connection, moves)
+    return moves
 
 
 def _words(verification: Verification, version_id: VersionId, row: Any) -> Mapping[str, str]:
@@ -226,14 +265,15 @@ def _write_holdings(
     job: Any,
     verification: Verification,
     evidence_id: int,
+    version_ids: Sequence[VersionId],
     *,
     leave: Collection[VersionId],
 ) -> None:
-    levels = _levels(connection, job, list(verification.findings))
+    levels = _levels(connection, job, version_ids)
     at, fact = verification.observed_at, fact_of(verification.level)
     held, refuted, confirmed = [], [], []
-    # Sorted, so that two writers never wait for each other's rows in a circle.
-    for version_id, finding in sorted(verification.findings.items()):
+    for version_id in version_ids:
+        finding = verification.findings.get(version_id, Finding.UNKNOWN)
         if finding is Finding.UNKNOWN or version_id in leave:
             continue
         if finding is Finding.HELD and levels.get(version_id, 0) > verification.level:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from dcmvault.errors import (
     DestinationError,
@@ -41,8 +42,8 @@ class VaultInspection:
         self._checksums = checksums
         #: What the store has of each pack that was asked for; None where it has no checksum.
         self._committed: dict[bytes, bytes | None] = {}
-        self._by_content = {(one.sop_instance_uid, one.file_sha256): one for one in records}
-        self._by_uid = {one.sop_instance_uid: one for one in records}
+        self._records = records
+        self._by_content = {one.file_sha256: one for one in records}
         self._packs: dict[bytes, bool] = {}
         self._bytes_read = 0
         self._cache_dropped = 0
@@ -52,7 +53,9 @@ class VaultInspection:
     def look_at(self, instance: ExpectedInstance) -> tuple[Finding, str]:
         """Return what is true of one file, and why if it is not held."""
         uid = instance.identity.sop_instance_uid
-        record = self._by_content.get((uid, instance.file_sha256))
+        record = self._by_content.get(instance.file_sha256)
+        if record is not None and record.sop_instance_uid != uid:
+            record = None
         if record is None and not instance.file_sha256:
             record = self._by_uid.get(uid)
         if record is None:
@@ -77,6 +80,11 @@ class VaultInspection:
         except VaultDamagedError as error:
             return Finding.DAMAGED, error.message
         return Finding.HELD, ""
+
+    @cached_property
+    def _by_uid(self) -> dict[str, InstanceRecord]:
+        """The records by what names an instance: only for files whose digest nobody knows."""
+        return {one.sop_instance_uid: one for one in self._records}
 
     def proof(self, findings: Mapping[VersionId, Finding]) -> dict[str, object]:
         """Return what was done and found, without patient data."""

@@ -18,6 +18,8 @@ from dcmvault.vault.pack import ROW_BYTES, PackEntry, Rows, rows_of
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD_BYTES = 256 << 20
+#: New blobs that are kept in a dictionary, which costs five times the memory that arrays do.
+_FEWEST_RECENT, _MOST_RECENT = 10_000, 100_000
 
 
 class RecordsRef(NamedTuple):
@@ -183,7 +185,8 @@ class BlobIndex:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        if sum(len(pack.rows) for pack in pending) + len(self._recent) < 100_000 and self._order:
+        few = min(max(len(self._keys) // 10, _FEWEST_RECENT), _MOST_RECENT)
+        if sum(len(pack.rows) for pack in pending) + len(self._recent) < few and self._order:
             for pack in pending:
                 for number, (kind, identity) in enumerate(_names(pack.rows)):
                     self._recent.setdefault(kind + identity, []).append((pack.name, number))

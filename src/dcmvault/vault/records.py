@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple
 
 import zstandard
@@ -256,21 +258,26 @@ def _value_json(value: Value) -> list[object]:
     return [value.position, "v", blobs]
 
 
+#: Skeletons of files that come together stand in one blob.
+_block_of = lru_cache(maxsize=64)(bytes.fromhex)
+
+
 def _read_instance(
     item: Mapping[str, Any], source: str, stored_at: str, run: str
 ) -> InstanceRecord:
     block, offset, length, literal = item["skeleton"]
     return InstanceRecord(
         sop_instance_uid=item["sop"],
-        series_instance_uid=item["series"],
-        sop_class_uid=item["class"],
-        transfer_syntax_uid=item["syntax"],
+        # What many files share is one text: of a study there may be a hundred thousand.
+        series_instance_uid=intern(item["series"]),
+        sop_class_uid=intern(item["class"]),
+        transfer_syntax_uid=intern(item["syntax"]),
         instance_number=item["number"],
         locator=item["locator"],
         size=int(item["size"]),
         mtime_ns=int(item["mtime_ns"]),
         file_sha256=bytes.fromhex(item["sha256"]),
-        skeleton=Skeleton(bytes.fromhex(block), int(offset), int(length), int(literal)),
+        skeleton=Skeleton(_block_of(block), int(offset), int(length), int(literal)),
         values=tuple(_read_value(value) for value in item["values"]),
         opaque_reason=item["opaque"],
         source=source,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dcmvault.catalogue import open_catalogue
 from dcmvault.model.evidence import Level
+from dcmvault.model.identifiers import RunId
+from dcmvault.model.plan import Strategy
 from dcmvault.testing.catalogue_world import World, header, scanned
 
 A = scanned("one", "first", header(1, 1, 1))
@@ -32,6 +34,16 @@ def _held(world: World) -> tuple[int, int]:
     return held, coverage.instances_held
 
 
+def _due_studies(world: World, run_id: RunId) -> Sequence[int]:
+    return world.catalogue.study_facts.due_studies(
+        world.source,
+        world.destination,
+        strategy=Strategy.SMART,
+        level=Level.COMPLETE,
+        run_id=run_id,
+    )
+
+
 @pytest.mark.parametrize("level", [Level.COMPLETE, Level.PROVEN])
 def test_content_that_came_back(world: World, level: Level) -> None:
     """What was there before another content came is sent again, and then it is there."""
@@ -42,6 +54,7 @@ def test_content_that_came_back(world: World, level: Level) -> None:
     run_id = world.run()
     world.scan(run_id, [back, OTHER])
     assert _held(world) == (1, 1)
+    assert len(_due_studies(world, run_id)) == 1
     (item,) = world.due(run_id)
     assert (item.entry.locator, item.held, item.earlier_version_there) == ("one", False, True)
     entries = world.catalogue.holdings.held_entries(world.source, world.destination, level)
@@ -49,6 +62,7 @@ def test_content_that_came_back(world: World, level: Level) -> None:
     world.backup([back, OTHER], CONTENTS, level=level)
     assert _held(world) == (2, 2)
     assert world.due(world.run()) == []
+    assert not _due_studies(world, world.run())
 
 
 def test_content_that_never_left(world: World) -> None:

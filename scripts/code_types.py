@@ -237,7 +237,7 @@ def _type_of_call(node: ast.Call, scope: Scope) -> object:
         if isinstance(module, types.ModuleType):
             return hints_of(getattr(module, node.func.attr)).get("return")
         owner = type_of(node.func.value, scope)
-        if node.func.attr in _METHODS and node.func.attr not in ("items", "get"):
+        if node.func.attr in _METHODS:
             return _METHODS[node.func.attr]
         return _type_of_method(owner, node.func.attr)
     return None

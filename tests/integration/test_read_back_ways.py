@@ -43,7 +43,9 @@ class World:
     def destination(self, way: str, *, coerced: str = "") -> DimseDestination | StowDestination:
         orthanc = self.orthanc
         if way == "wado":
-            return web_destination(f"{orthanc.http_url}/dicom-web", coerced=coerced)
+            # One connection is all that may stand, whatever is asked meanwhile.
+            url = f"{orthanc.http_url}/dicom-web"
+            return web_destination(url, coerced=coerced, max_connections=1)
         options: dict[str, object] = {}
         if way == "move":
             options = {"retrieve": "move", "move_port": self.move_port, "move_host": "127.0.0.1"}

@@ -240,6 +240,8 @@ def _device_of(kept: KeptAccount) -> str:
 
 
 def _is_device_of(kept: KeptAccount, device: str) -> bool:
+    if not kept.password:  # else everybody knew the key
+        return False
     nonce, _dot, mac = device.partition(".")
     expected = _device_mac(kept, nonce)
     return bool(nonce) and hmac.compare_digest(mac.encode("utf-8", "replace"), expected.encode())

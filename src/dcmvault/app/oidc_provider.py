@@ -7,6 +7,7 @@ redirection is followed, every wait ends, and no answer is too long.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from dcmvault.errors import (
 )
 from dcmvault.i18n import gettext as _
 from dcmvault.ports.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 #: Bytes of an answer, at most.
@@ -194,6 +197,7 @@ class OidcProvider:
             with HttpConnection(self._peer(url)) as connection:
                 answer = connection.exchange(request, longest_answer=_LONGEST_ANSWER)
         except (DestinationError, ConfigurationError) as error:
+            _log.warning("the identity provider cannot be asked: %s", error.message)
             raise LoginServiceError(
                 _("The identity provider does not answer."),
                 hint=_("Log in with a password here, or try again later."),
@@ -202,6 +206,7 @@ class OidcProvider:
         if body is not None and answer.status in (400, 401):
             raise _refusal(said.get("error"))
         if answer.status != 200:
+            _log.warning("the identity provider answers with HTTP status %d", answer.status)
             raise LoginServiceError(
                 _("The identity provider answers with HTTP status %d.") % answer.status,
                 hint=_ask_administrator(),

@@ -32,6 +32,8 @@ _RSA_BITS = range(2048, 8193)
 _LONGEST_NUMBER = 2000
 _LONGEST_TOKEN = 64 * 1024
 _LONGEST_HEADER = 8 * 1024
+#: Of RSA with 8192 bits, in Base64, it has 1366.
+_LONGEST_SIGNATURE = 2048
 #: Seconds by which clocks may differ.
 _LEEWAY_S = 60
 #: A token that was issued longer ago is not the answer to a code of now (seconds).
@@ -49,6 +51,7 @@ def verified_claims(
     """
     registry = jws.JWSRegistry(algorithms=list(_ALGORITHMS), strict_check_header=False)
     registry.max_header_length = _LONGEST_HEADER
+    registry.max_signature_length = _LONGEST_SIGNATURE
     if len(token) > _LONGEST_TOKEN or not token.isascii():
         raise TokenRefusedError("form")
     try:

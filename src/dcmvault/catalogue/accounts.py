@@ -102,6 +102,7 @@ class AccountsInDatabase:
                     accounts.c.role == Role.ADMINISTRATOR,
                     ~accounts.c.disabled,
                     accounts.c.issuer.is_(None),
+                    accounts.c.password != "",
                 )
             )
         )

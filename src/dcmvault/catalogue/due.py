@@ -107,10 +107,10 @@ def _next_studies(
         .order_by(entries.c.study_id)
         .limit(_STUDIES)
     )
-    if (keys := question.study_keys) is not None:
-        first = bisect_right(keys, after)
-        query = query.where(entries.c.study_id.in_(keys[first : first + _STUDIES]))
-    found = connection.execute(query).all()
+    if question.study_keys is None:
+        found = connection.execute(query).all()
+    else:
+        found = _of_these(connection, query, question.study_keys, after)
     some: list[int] = []
     total = 0
     for row in found:
@@ -163,6 +163,18 @@ def _level(question: DueQuestion) -> sa.ColumnElement[int]:
     return sa.case((was_replaced(question.destination_id), Level.NONE.value), else_=level)
 
 
+def _of_these(
+    connection: sa.Connection, query: sa.Select[Any], keys: Sequence[int], after: int
+) -> Sequence[Any]:
+    """Return the next of the studies that are meant; many may be of other sources only."""
+    first = bisect_right(keys, after)
+    for start in range(first, len(keys), _STUDIES):
+        some = keys[start : start + _STUDIES]
+        if found := connection.execute(query.where(entries.c.study_id.in_(some))).all():
+            return found
+    return ()
+
+
 def _page_of_studies(
     connection: sa.Connection, question: DueQuestion, some: Sequence[int]
 ) -> list[PlanItem]:
@@ -203,7 +215,8 @@ def _pages_of_study(
             rows = connection.execute(
                 _query(question).where(among(connection, entries.c.id, list(some)))
             ).all()
-            yield _plan_items(connection, question, sorted(rows, key=_order), listed)
+            part = _plan_items(connection, question, sorted(rows, key=_order), listed)
+        yield part
 
 
 def _order(row: Any) -> tuple[int, int, int, int]:

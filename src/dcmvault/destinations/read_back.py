@@ -45,6 +45,8 @@ _IN_VAIN = 3
 #: Associations lost over one study before the peer is given up: enough to find one instance of
 #: those that are asked for together.
 _MOST_LOST = 10
+#: Out of resources, for sub-operations (PS3.4 tables C.4-2 and C.4-3).
+_NO_RESOURCES = "A702"
 #: Returns which of these SOP Instance UIDs of a series the peer names; raises DestinationError.
 StillLists = Callable[[str, Collection[str]], Collection[str]]
 _NO_ORIGINAL = "its file at the source cannot be read now, so its copy cannot be compared"
@@ -180,6 +182,10 @@ class ReadBack:
     _withheld: dict[VersionId, tuple[_Original, str]] = field(default_factory=dict)
     #: Of these, what the peer says not to have.
     _gone: set[VersionId] = field(default_factory=set)
+    #: Of these, what may not have come for a reason that passes.
+    _in_doubt: set[VersionId] = field(default_factory=set)
+    #: The kinds of which the peer sends back other studies, where nothing of this one came.
+    _sent_of_others: set[InstanceKind] = field(default_factory=set)
     #: Associations that were lost.
     _lost: int = 0
 
@@ -189,15 +195,13 @@ class ReadBack:
             for some in _batches(instances, self.way.most):
                 if originals := list(self._read(some)):
                     self._ask(originals)
-            if self._returned:
+            if self._returned or self._sends_others():
                 self._ask_for_withheld()
-            sends = bool(self._returned) or self._sends_others()
         except BaseException:
             self.way.end(sound=False)
             raise
         self.way.end(sound=True)
-        if sends:
-            self._conclude()
+        self._conclude()
 
     def verification(self) -> Verification:
         """Say what was found."""
@@ -231,12 +235,23 @@ class ReadBack:
         )
 
     def _sends_others(self) -> bool:
-        """Say whether it sends back anything, where nothing of this study came."""
+        """Find the kinds of which it sends back other studies, where nothing of this one came."""
         uid = self.study.study_instance_uid
-        return bool(self._withheld) and self.witnesses.sends_back(self.way, uid)
+        self._sent_of_others = {
+            kind
+            for kind in {original.kind for original, _why in self._withheld.values()}
+            if self.witnesses.sends_back(self.way, uid, kind)
+        }
+        return bool(self._sent_of_others)
 
     def _conclude(self) -> None:
         """Say what became of what a peer does not send back that sends back what it can."""
+        self._withheld = {
+            version_id: (original, why)
+            for version_id, (original, why) in self._withheld.items()
+            if self._returned
+            or (original.kind in self._sent_of_others and version_id not in self._in_doubt)
+        }
         left = self._not_listed_any_more()
         for version_id, (_original, why) in self._withheld.items():
             self.findings[version_id] = Finding.DAMAGED
@@ -279,6 +294,7 @@ class ReadBack:
         """Ask once more for what did not come: the peer may have been busy with others."""
         withheld = [original for original, _why in self._withheld.values()]
         self._withheld.clear()
+        self._in_doubt.clear()
         for original in withheld:
             self._ask([original])
 
@@ -338,6 +354,8 @@ class ReadBack:
             for one in lacking:
                 if why := _withheld(one.uid, got):
                     self._withheld[one.instance.version_id] = (one, why)
+                    if _may_pass(got):
+                        self._in_doubt.add(one.instance.version_id)
         elif self._returned or len(self._withheld) < _IN_VAIN:
             middle = (len(lacking) + 1) // 2
             for part in (lacking[:middle], lacking[middle:]):
@@ -417,6 +435,11 @@ def _withheld(uid: str, got: Retrieved) -> str:
     if got.status not in ("0000", "B000", "A702") and not got.status.startswith("C"):
         return ""
     return f"asked for it alone, it answered {got.status}"
+
+
+def _may_pass(got: Retrieved) -> bool:
+    """Say whether a request ended for what may be over soon: its association was lost, or that."""
+    return got.status == _NO_RESOURCES or bool(got.refusal and not got.status)
 
 
 def _series_of(original: _Original) -> str:

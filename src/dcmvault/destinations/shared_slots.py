@@ -53,18 +53,21 @@ class SharedSlots:
     def grant(self, most: int) -> None:
         """Have so many at most from now on."""
         with self._changed:
+            is_more = most > (self._granted or 0)
             self._granted = most
-            self._changed.notify_all()
+            if is_more:
+                self._changed.notify_all()
 
     def take(self) -> None:
         """Wait until one more may stand; StageInterruption where the work is ended meanwhile."""
         with self._changed:
             self._waiting += 1
             try:
+                if self._taken >= self._most_now():
+                    self._wanted()
                 while self._taken >= self._most_now():
                     if self._is_over():
                         raise StageInterruption
-                    self._wanted()
                     self._changed.wait(None if self._granted is None else _LOOK_S)
                 self._taken += 1
             finally:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from dcmvault.destinations.ways_back import Asked, WayBack
 from dcmvault.dicom.returning import Returning, WantedInstance
 from dcmvault.errors import AssociationLostError
+from dcmvault.model.instance import InstanceKind
 
 #: Instances of other studies that are asked for, at most.
 _ASKED = 5
@@ -49,12 +50,18 @@ class Witnesses:
         if not self._seen or self._seen[-1].asked.study_instance_uid != uid:
             self._seen.append(witness)
 
-    def sends_back(self, way: WayBack, study_instance_uid: str) -> bool:
+    def sends_back(self, way: WayBack, study_instance_uid: str, kind: InstanceKind) -> bool:
         """Ask for instances of other studies until one comes.
 
-        Raises as `WayBack.fetch` does.
+        Where associations are negotiated it tells about its own kind only: a peer may take the
+        part of an SCU for one SOP class, and not for another. Raises as `WayBack.fetch` does.
         """
-        for witness in islice(self._of_others(study_instance_uid), _ASKED):
+        telling = (
+            one
+            for one in self._of_others(way, study_instance_uid)
+            if way.singly or kind in one.asked.kinds
+        )
+        for witness in islice(telling, _ASKED):
             came: list[str] = []
 
             def take(uid: str, file: BinaryIO, came: list[str] = came) -> None:
@@ -70,8 +77,10 @@ class Witnesses:
                 return True
         return False
 
-    def _of_others(self, study_instance_uid: str) -> Iterator[Witness]:
+    def _of_others(self, way: WayBack, study_instance_uid: str) -> Iterator[Witness]:
         # The latest of each study: what is asked for is not all one study that is lost, too.
         seen = {one.asked.study_instance_uid: one for one in list(self._seen)}
         yield from (one for uid, one in reversed(seen.items()) if uid != study_instance_uid)
+        # Who lists needs a connection, and one may be all that may stand.
+        way.end(sound=True)
         yield from self.listed(study_instance_uid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from dcmvault.model.evidence import Finding, Level
@@ -156,6 +157,16 @@ class AgeingSuite(MonitoringSuite, StatisticsSuite, OverviewSuite, PeopleSuite):
         keys = [age.study_key for age in _ages(world, Level.COMPLETE)]
         assert len(keys) == len(set(keys)) == 3
         assert len(_expected_of(world, keys)) == 3
+
+    def test_studies_of_other_sources_hide_none_that_are_meant(self) -> None:
+        """A selection means studies of all sources, and of one there may be very many."""
+        other = self.world()
+        listed = [scanned(f"{n}/0", f"{n}/0", header(n, 1, 0)) for n in range(1, 451)]
+        other.scan(other.run(), listed[:200] + listed[201:449])
+        ours = replace(other, source_name="/ours", label="second")
+        ours.scan(ours.run(), [listed[200], listed[449]])
+        # Keys may have been left out: there are more numbers than studies.
+        assert _expected_of(ours, range(1, 1000)) == ["201/0", "450/0"]
 
 
 def _studies(count: int) -> list[ScannedEntry]:

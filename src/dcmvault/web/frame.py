@@ -24,7 +24,7 @@ from dcmvault.web.visitors import Visitor, visitor_of
 THEME_COOKIE = "dcmvault_theme"
 THEMES = ("light", "dark")
 #: Where to come back to from a page whose address has been used up.
-_HERE = {REDIRECT_PATH: "/login"}
+_HERE = {REDIRECT_PATH: "/login", "/login/oidc": "/login"}
 #: Nothing from elsewhere, nothing inline: what slips through the escaping does nothing.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +160,20 @@ def test_many_who_guess_do_not_keep_the_owner_out_for_ever(dashboard: Dashboard)
     assert fresh.post(f"/welcome/{token}", chosen, csrf="").status == 303
     dashboard.clock.advance(301)
     assert dashboard.browser("10.9.9.9").log_in("ana", "another horse battery").status == 303
+
+
+def test_who_has_no_password_cannot_be_told_from_who_is_not_known(dashboard: Dashboard) -> None:
+    """No browser proves that it was logged in: what would be the key is known to all."""
+    dashboard.doors.accounts.add("ana", "", Role.OPERATOR)
+    for name in ("ana", "nobody"):
+        browser = dashboard.browser(f"10.2.0.{len(name)}")
+        answers = []
+        for number in range(60):
+            nonce = f"{number:032x}"
+            told = f"dcmvault device\0{name}\0{nonce}".encode()
+            browser.cookies["dcmvault-device"] = f"{nonce}.{hmac.digest(b'', told, 'sha256').hex()}"
+            answers.append(browser.log_in(name, "wrong horse").status)
+        assert answers[-1] == 429, name
 
 
 def test_a_whole_network_of_ipv6_is_one_who_guesses(dashboard: Dashboard) -> None:

@@ -88,7 +88,7 @@ def _deeds() -> tuple[Deed, ...]:
         Deed(
             "enable",
             _("Enable"),
-            _("The account comes in again, with the password that it had."),
+            _("The account comes in again, as it did before."),
             _("%s may come in again."),
             lambda desk, name, _fields: desk.set_disabled(name, disabled=False),
             ends_sessions=False,

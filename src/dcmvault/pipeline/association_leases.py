@@ -104,7 +104,8 @@ class AssociationLeases:
                 one.has_share = False
                 return
         asked_s = time.monotonic()
-        granted = self.shares.claim(destination.name, self.holder, slots.in_use, slots.most)
+        with slots.settled() as in_use:
+            granted = self.shares.claim(destination.name, self.holder, in_use, slots.most)
         one.has_share, one.granted_s = True, asked_s
         slots.grant(granted)
         if slots.in_use > granted:

@@ -52,7 +52,7 @@ class StudyRow:
     @classmethod
     def of(cls, uid: str, about: Mapping[str, str], manifest: bytes, files: int) -> StudyRow:
         """Make the row of a study from what it is found by."""
-        name = folded_name(about.get("patient_name", ""))
+        name = folded_name(about.get("patient_name", "").strip())
         date = about.get("study_date", "").replace(".", "").strip()
         return cls(uid, about, manifest, files, name, date)
 

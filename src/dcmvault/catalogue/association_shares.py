@@ -50,8 +50,10 @@ class AssociationsInDatabase:
             taken = sum(max(row.granted, row.in_use) for row in others)
             part = _part(holder, [row.holder for row in others], most)
             granted = max(0, min(part, most - taken)) if usable_from <= now else 0
-            # What stands already stays until it ends.
-            granted = max(granted, min(in_use, part)) if in_use else granted
+            # What stands already stays until it ends. It never makes the share larger: one that is
+            # just being given back may be counted twice.
+            had = 0 if mine is None else mine.granted
+            granted = max(granted, min(in_use, part, had))
             row = {
                 "limit_name": limit,
                 "holder": holder,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dcmvault.ports.clock import Clock
@@ -53,18 +54,38 @@ class SharedSlots:
     def grant(self, most: int) -> None:
         """Have so many at most from now on."""
         with self._changed:
+            is_more = most > (self._granted or 0)
             self._granted = most
-            self._changed.notify_all()
+            if is_more:
+                self._changed.notify_all()
+
+    @contextmanager
+    def settled(self) -> Iterator[int]:
+        """Count those that stand, and let no more stand until the next grant.
+
+        Else others could be given what is taken here while they ask. After an error the last grant
+        holds again.
+        """
+        with self._changed:
+            before = self._granted or 0
+            self._granted = min(before, self._taken)
+            in_use = self.in_use
+        try:
+            yield in_use
+        except BaseException:
+            self.grant(before)
+            raise
 
     def take(self) -> None:
         """Wait until one more may stand; StageInterruption where the work is ended meanwhile."""
         with self._changed:
             self._waiting += 1
             try:
+                if self._taken >= self._most_now():
+                    self._wanted()
                 while self._taken >= self._most_now():
                     if self._is_over():
                         raise StageInterruption
-                    self._wanted()
                     self._changed.wait(None if self._granted is None else _LOOK_S)
                 self._taken += 1
             finally:

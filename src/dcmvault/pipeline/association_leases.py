@@ -28,6 +28,15 @@ class _Shared:
     granted_s: float = float("-inf")
     idle_looks: int = 0
     has_share: bool = False
+    _closing: threading.Thread | None = None
+
+    def close_idle(self) -> None:
+        """End what nobody uses, beside: a peer that froze must not hold up the shares of others."""
+        if self._closing is None or not self._closing.is_alive():
+            self._closing = threading.Thread(
+                target=self.destination.close_idle, name="closing-idle", daemon=True
+            )
+            self._closing.start()
 
 
 @dataclass(slots=True)
@@ -88,15 +97,16 @@ class AssociationLeases:
         if one.idle_looks >= _PATIENT_LOOKS:
             slots.grant(0)
             # What nobody uses still is open at the peer.
-            destination.close_idle()
+            one.close_idle()
             # Somebody may have taken one in this very moment.
-            if not slots.is_wanted:
+            if not slots.is_wanted and not slots.in_use:
                 self.shares.give_back(self.holder, destination.name)
                 one.has_share = False
                 return
         asked_s = time.monotonic()
-        granted = self.shares.claim(destination.name, self.holder, slots.in_use, slots.most)
+        with slots.settled() as in_use:
+            granted = self.shares.claim(destination.name, self.holder, in_use, slots.most)
         one.has_share, one.granted_s = True, asked_s
         slots.grant(granted)
         if slots.in_use > granted:
-            destination.close_idle()
+            one.close_idle()

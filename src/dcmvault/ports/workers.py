@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -110,6 +111,10 @@ class Slots(Protocol):
 
     def grant(self, most: int) -> None:
         """Have so many at most from now on; those beyond end when their work does."""
+        ...
+
+    def settled(self) -> AbstractContextManager[int]:
+        """Count those that stand; no more stand until the next grant."""
         ...
 
 

@@ -37,11 +37,13 @@ class Pacs:
     name = "pacs"
 
     def __init__(self) -> None:
-        self.slots = AssociationSlots(4, SystemClock())
+        self.idle = 0
+        self.slots = AssociationSlots(4, SystemClock(), lambda: self.idle)
         self.closed = 0
 
     def close_idle(self) -> None:
         self.closed += 1
+        self.idle = 0
 
 
 def _eventually(condition: Callable[[], object]) -> None:
@@ -103,8 +105,7 @@ def test_who_waits_for_a_share_sees_the_end_of_the_work() -> None:
 def test_what_is_idle_is_told_of_and_closed_before_a_share_is_given_back() -> None:
     """It is open at the peer still: another worker must not have its place."""
     shares, pacs = Shares(4), Pacs()
-    idle = [2]
-    pacs.slots.idle = lambda: idle[0]
+    pacs.idle = 2
     leases = AssociationLeases(shares, "me")
     leases.share(pacs, lambda: False)
     try:

@@ -120,6 +120,7 @@ class Host:
             f'database = "env:{DATABASE}"\nhost = "{name}"\n{configuration}'
         )
         self.process: subprocess.Popen[str] | None = None
+        self._said: dict[str, Any] | None = None
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -128,6 +129,7 @@ class Host:
 
     def begin(self, *command: str) -> None:
         """Start its worker (or another command that says when it works)."""
+        self._said = None
         with (self.home / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dcmvault", *(command or ("worker",)), "--json"],
@@ -140,12 +142,14 @@ class Host:
 
     def await_work(self) -> dict[str, Any]:
         """Wait until its worker says that it works; return what it said."""
-        assert self.process is not None
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.endswith("}\n"), line + self.process.stdout.read()
-        said: dict[str, Any] = json.loads(line)
-        return said
+        if self._said is None:
+            assert self.process is not None
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            assert line.endswith("}\n"), line + self.process.stdout.read()
+            self._said = json.loads(line)
+            assert self._said is not None
+        return self._said
 
     def kill(self) -> None:
         """End it as a power cut does."""

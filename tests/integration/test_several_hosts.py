@@ -185,6 +185,9 @@ def _campaign(folder: Path, start_orthanc: StartOrthanc, *, kills: int, crashes:
             " times those of the source"
         )
         assert max(relay.most for relay in world.relays) <= MOST
+        for host in hosts:
+            # One that is only just starting ends by the signal itself.
+            host.await_work()
         assert [host.stop() for host in hosts] == [0, 0, 0]
 
 

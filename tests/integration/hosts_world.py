@@ -48,7 +48,8 @@ class Relay:
         self._target = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
-        self.now = self.most = 0
+        self.most = 0
+        self._clients: list[socket.socket] = []
         #: Bytes that went to the peer.
         self.sent = 0
         self._lock = threading.Lock()
@@ -69,15 +70,22 @@ class Relay:
     def _pass(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as peer:
             with self._lock:
-                self.now += 1
-                self.most = max(self.most, self.now)
+                self._clients.append(client)
+                self.most = max(self.most, self._standing())
                 self._open |= {client, peer}
             try:
                 self._pump(client, peer)
             finally:
                 with self._lock:
-                    self.now -= 1
+                    self._clients.remove(client)
                     self._open -= {client, peer}
+
+    def _standing(self) -> int:
+        """Count what no client has closed yet, though its thread may not have seen that."""
+        ended = select.poll()
+        for client in self._clients:
+            ended.register(client, select.POLLRDHUP)
+        return len(self._clients) - len(ended.poll(0))
 
     def _pump(self, client: socket.socket, peer: socket.socket) -> None:
         """Pass bytes both ways until either side ends."""

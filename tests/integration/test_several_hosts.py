@@ -208,7 +208,7 @@ def _ids_of(workplace: Workplace, host: Host) -> set[str]:
 
 def _all_is_proven(workplace: Workplace, run_id: RunId, world: World) -> None:
     report = await_end(workplace, run_id)
-    assert report.exit_status == 0, report
+    assert report.exit_status == 0, [report.failures, report.counts]
     for orthanc in world.orthancs:
         assert orthanc.instances() == world.uids
     (source,) = workplace.catalogue.status.sources()

@@ -115,6 +115,15 @@ def _world(folder: Path, ours: Act, theirs: Act) -> VaultWorld:
     return world
 
 
+def test_what_another_process_stored_is_found_by_who_looked_before(tmp_path: Path) -> None:
+    """Who takes over a job of a process that was killed verifies what that one delivered."""
+    world = VaultWorld(MemoryStore(), Files(tmp_path)).init()
+    ours, theirs = world.process(), world.process()
+    ours.back_up("source", [("first", b"no DICOM")])
+    theirs.deliver("source", [("second", b"no DICOM, either")])
+    ours.verify("source", [("first", b"no DICOM"), ("second", b"no DICOM, either")])
+
+
 @pytest.mark.parametrize("seed", range(TRIALS))
 def test_in_the_middle_of_some_operations(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -189,7 +189,7 @@ class Process:
         self.world.model.flushed(
             {self.world.files.key(source, locator, one): one for locator, one in files}
         )
-        self._verify(source, files)
+        self.verify(source, files)
 
     def deliver(self, source: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Store files and flush, once."""
@@ -200,7 +200,7 @@ class Process:
             self.world.clock.advance(0.001)
             delivery.flush()
 
-    def _verify(self, source: str, files: Iterable[tuple[str, bytes]]) -> None:
+    def verify(self, source: str, files: Iterable[tuple[str, bytes]]) -> None:
         """Ask for the evidence that a backup asks for."""
         last = {self.world.files.key(source, locator, one): one for locator, one in files}
         for (study, _source, locator, sop), content in last.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -168,6 +168,10 @@ class VaultDestination:
                 hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
         seen, records = _records(self._at_work, study.study_instance_uid)
+        if not _names_all(records, study):
+            # Another process may have stored it since: whoever began a job need not end it.
+            self._at_work.look_again()
+            seen, records = _records(self._at_work, study.study_instance_uid)
         reader = None
         if level is Level.PROVEN:
             reader = FileReader(seen.vault, records, self._encoders)
@@ -214,6 +218,16 @@ def _records(at_work: VaultAtWork, study_instance_uid: str) -> tuple[Seen, list[
         return seen, seen.state.records(study_instance_uid)
     except (VaultDamagedError, ObjectMissingError) as error:
         raise VaultDamagedError(error.message, hint=_REPAIR) from error
+
+
+def _names_all(records: Sequence[InstanceRecord], study: ExpectedStudy) -> bool:
+    """Say whether there is a record of each file."""
+    known = {one.file_sha256 for one in records}
+    uids = {one.sop_instance_uid for one in records}
+    return all(
+        one.file_sha256 in known if one.file_sha256 else one.identity.sop_instance_uid in uids
+        for one in study.instances
+    )
 
 
 def _checksums(vault: Vault) -> Checksums:

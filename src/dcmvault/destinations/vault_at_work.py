@@ -73,6 +73,14 @@ class VaultAtWork:
                 self._seen = _looked_at(vault, self._lost)
             return self._seen
 
+    def look_again(self) -> Seen:
+        """Read what others stored meanwhile, if they did."""
+        vault = self.vault()
+        with self._lock:
+            if self._seen is None or _has_changed(self._seen):
+                self._seen = _looked_at(vault, self._lost)
+            return self._seen
+
     def lose(self, study_instance_uid: str, file_sha256: bytes) -> None:
         """Take up that a file is damaged or gone: whoever puts it next stores it anew."""
         self._lost.add((study_instance_uid, file_sha256))

@@ -7,13 +7,15 @@ import sqlite3
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests.integration.engine_world import EngineWorld, eventually, stop_process
 
+from dcmvault.engine.binding import Binding
 from dcmvault.engine.client import DurableQueue
 from dcmvault.engine.database import WorkDatabase
 from dcmvault.engine.worker import DurableWorker
@@ -68,6 +70,21 @@ def test_run_is_submitted_once_even_after_its_end(world: EngineWorld) -> None:
     world.queue.submit(RunId("later"))
     world.await_finish("later")
     assert world.runs("plan") == ["run", "later"]
+
+
+def test_worker_stops_although_its_database_is_away(
+    world: EngineWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is why a worker among several rests until it is back: an error would end it for good."""
+
+    def away(_binding: Binding) -> Sequence[str]:
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+
+    world.worker.start()
+    world.submit("run", ScriptedJob("job"))
+    world.await_finish("run")
+    monkeypatch.setattr(Binding, "unwritten_ends", away)
+    world.worker.stop(grace_s=20)
 
 
 def test_worker_limits_the_queue_that_the_asking_process_registered(world: EngineWorld) -> None:

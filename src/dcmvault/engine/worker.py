@@ -210,5 +210,9 @@ def _wait_until_written(binding: Binding) -> None:
     Otherwise their last step would be read again, needlessly, at the next start.
     """
     deadline = time.monotonic() + _WRITING_S
-    while binding.unwritten_ends() and time.monotonic() < deadline:
-        time.sleep(_WRITING_LOOK_S)
+    try:
+        while binding.unwritten_ends() and time.monotonic() < deadline:
+            time.sleep(_WRITING_LOOK_S)
+    except (SQLAlchemyError, StateError) as error:
+        # That it is away is often why the work is stopped.
+        _log.warning("what ended last is not known to be written (%s)", type(error).__name__)

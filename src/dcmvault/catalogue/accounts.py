@@ -90,23 +90,25 @@ class AccountsInDatabase:
         return True
 
     def _is_another_left(self, connection: sa.Connection, name: str) -> bool:
-        """Say whether an administrator with a password here is left without this account.
+        """Say whether an administrator is left without this account, who can log in as it can.
 
-        Nobody else asks this, or adds an account, until the transaction ends: two administrators
-        who take each other's role away at once are one after the other here.
+        One who has yet to choose a password stands in only for another such. Nobody else asks
+        this, or adds an account, until the transaction ends: two administrators who take each
+        other's role away at once are one after the other here.
         """
         self.database.lock_until_commit(connection, _ADVISORY_LOCK)
-        administrators = set(
-            connection.scalars(
-                sa.select(accounts.c.name).where(
-                    accounts.c.role == Role.ADMINISTRATOR,
-                    ~accounts.c.disabled,
-                    accounts.c.issuer.is_(None),
-                    accounts.c.password != "",
-                )
+        found = connection.execute(
+            sa.select(accounts.c.name, accounts.c.password != "").where(
+                accounts.c.role == Role.ADMINISTRATOR,
+                ~accounts.c.disabled,
+                accounts.c.issuer.is_(None),
             )
         )
-        return administrators != {name}
+        administrators = {str(each): bool(has_password) for each, has_password in found}
+        if name not in administrators:
+            return True
+        needs_password = administrators.pop(name)
+        return any(administrators.values()) if needs_password else bool(administrators)
 
     def set_totp(self, name: str, secret: bytes, recovery: Sequence[bytes]) -> None:
         """Set the secret and the digests of recovery codes, in the place of all before."""

@@ -109,6 +109,21 @@ class AccountsSuite(CatalogueCases):
         )
         assert books[0].change(last, AccountChange(language="en"))
 
+    def test_who_has_yet_to_choose_a_password_stands_in_for_no_administrator(self) -> None:
+        """But is not taken away either while there is nobody else."""
+        book = self.open_catalogue().accounts
+        invited = replace(_JANE, name="ann", role=Role.ADMINISTRATOR)
+        book.add(invited, "")
+        viewer = AccountChange(role=Role.VIEWER)
+        assert not book.change("ann", viewer, leaves_administrator=True)
+        assert not book.remove("ann", leaves_administrator=True)
+        book.add(replace(invited, name="ben"), "digest")
+        assert not book.remove("ben", leaves_administrator=True)
+        assert book.remove("ann", leaves_administrator=True)
+        book.add(invited, "digest")
+        assert book.change("ben", viewer, leaves_administrator=True)
+        assert book.remove("ben", leaves_administrator=True)
+
     def test_codes_are_used_once(self) -> None:
         """A time step, and those before it; a recovery code; new secrets end old codes."""
         book = self.open_catalogue().accounts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from sys import intern
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,9 +76,9 @@ def item_of(row: Any) -> Item:
     """Make the item of a row; its entry is as planned, wherever a later pass moved it."""
     plan = plan_item_of(
         row,
-        row.reason,
+        intern(row.reason),
         held=row.held,
         conflict=row.conflict,
         earlier_version_there=row.earlier_version_there,
     )
-    return Item(row.item_id, plan, row.state, row.attempts, row.code)
+    return Item(row.item_id, plan, row.state, row.attempts, intern(row.code))

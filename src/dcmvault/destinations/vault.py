@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,7 @@ from dcmvault.errors import (
     ObjectMissingError,
     VaultDamagedError,
 )
-from dcmvault.model.evidence import ExpectedStudy, Finding, Level, Verification
-from dcmvault.model.identifiers import VersionId
+from dcmvault.model.evidence import ExpectedStudy, Level, Verification
 from dcmvault.model.instance import InstanceFile, InstanceKind
 from dcmvault.model.probe import ProbeStep
 from dcmvault.model.receipt import Receipt
@@ -33,10 +32,10 @@ from dcmvault.model.snapshot import Origin, SnapshotRef
 from dcmvault.ports.clock import Clock
 from dcmvault.ports.object_store import Checksums
 from dcmvault.ports.pacing import Pacing
+from dcmvault.vault.current_records import current_parts
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
-from dcmvault.vault.reading import FileReader
-from dcmvault.vault.records import InstanceRecord, read_time_text
+from dcmvault.vault.records import read_time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, heads
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
@@ -167,32 +166,20 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
-        seen, records = _records(self._at_work, study.study_instance_uid)
-        if not _names_all(records, study):
+        seen = self._at_work.look()
+        inspection = _inspected(self._at_work, study, level, self._encoders)
+        if inspection.unrecorded and self._at_work.look_again() is not seen:
             # Another process may have stored it since: whoever began a job need not end it.
-            self._at_work.look_again()
-            seen, records = _records(self._at_work, study.study_instance_uid)
-        reader = None
-        if level is Level.PROVEN:
-            reader = FileReader(seen.vault, records, self._encoders)
-        checksums = _checksums(seen.vault) if level is Level.COMMITTED else None
-        inspection = VaultInspection(seen.vault, records, reader, checksums)
-        findings: dict[VersionId, Finding] = {}
-        reasons: dict[VersionId, str] = {}
-        for instance in study.instances:
-            finding, reason = inspection.look_at(instance)
-            findings[instance.version_id] = finding
-            if reason:
-                reasons[instance.version_id] = reason
+            inspection = _inspected(self._at_work, study, level, self._encoders)
         for file_sha256 in inspection.lost:
             self._at_work.lose(study.study_instance_uid, file_sha256)
         return Verification(
             level=level,
             study_instance_uid=study.study_instance_uid,
             observed_at=self._clock.now(),
-            findings=findings,
-            proof=inspection.proof(findings),
-            reasons=reasons,
+            findings=inspection.findings,
+            proof=inspection.proof(),
+            reasons=inspection.reasons,
         )
 
     def probe(self) -> tuple[ProbeStep, ...]:
@@ -205,29 +192,33 @@ class VaultDestination:
         return PROFILES[self._section.profile]
 
 
-def _records(at_work: VaultAtWork, study_instance_uid: str) -> tuple[Seen, list[InstanceRecord]]:
-    """Read what the vault says of a study, twice if need be: others may have moved it."""
-    seen = at_work.look()
-    state = replace(seen.state, journals=seen.vault.journals())
+def _inspected(
+    at_work: VaultAtWork, study: ExpectedStudy, level: Level, decoders: ThreadPoolExecutor
+) -> VaultInspection:
+    """Look at a study, twice if need be: others may have moved what tells of it."""
     try:
-        return seen, state.records(study_instance_uid)
+        return _inspect(at_work.look(), study, level, decoders)
     except (VaultDamagedError, ObjectMissingError):
         at_work.forget()
     try:
-        seen = at_work.look()
-        return seen, seen.state.records(study_instance_uid)
+        return _inspect(at_work.look(), study, level, decoders)
     except (VaultDamagedError, ObjectMissingError) as error:
         raise VaultDamagedError(error.message, hint=_REPAIR) from error
 
 
-def _names_all(records: Sequence[InstanceRecord], study: ExpectedStudy) -> bool:
-    """Say whether there is a record of each file."""
-    known = {one.file_sha256 for one in records}
-    uids = {one.sop_instance_uid for one in records}
-    return all(
-        one.file_sha256 in known if one.file_sha256 else one.identity.sop_instance_uid in uids
-        for one in study.instances
+def _inspect(
+    seen: Seen, study: ExpectedStudy, level: Level, decoders: ThreadPoolExecutor
+) -> VaultInspection:
+    now = replace(seen.state, journals=seen.vault.journals())
+    inspection = VaultInspection(
+        seen.vault,
+        study,
+        decoders if level is Level.PROVEN else None,
+        _checksums(seen.vault) if level is Level.COMMITTED else None,
     )
+    parts = current_parts(now, study.study_instance_uid)
+    inspection.look_through(part.records.instances for part in parts)
+    return inspection
 
 
 def _checksums(vault: Vault) -> Checksums:

@@ -6,13 +6,14 @@ Others forget studies, prune and change keys meanwhile; an older copy may lie at
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dcmvault.errors import VaultLockedError, VaultSetBackError
 from dcmvault.ports.clock import Clock
 from dcmvault.vault.ballast import require_ballast
+from dcmvault.vault.current_records import current_parts
 from dcmvault.vault.records import InstanceRecord
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.rotation import rotate_when_due
@@ -32,6 +33,8 @@ class Seen:
     state: VaultState
     known: KnownFiles
     looked_at: datetime
+    #: What the ledger counted of others until then.
+    changes: int
     #: No snapshot is lost that somebody outside knows of.
     is_as_known: bool = False
 
@@ -146,17 +149,20 @@ class VaultAtWork:
 
 def _has_changed(seen: Seen) -> bool:
     """Say whether others stored or forgot anything since; costs four lists of keys."""
-    known = [journal.key for journal in seen.vault.journals()]
     seen.vault.refresh()
-    written = [journal.key for journal in seen.vault.journals()]
-    return written != known or heads(seen.vault.links()) != list(seen.state.links)
+    has_changed = seen.vault.ledger.changes != seen.changes
+    return has_changed or heads(seen.vault.links()) != list(seen.state.links)
 
 
 def _looked_at(vault: Vault, lost: set[tuple[str, bytes]]) -> Seen:
     state = present_state(vault)
+    # Journals that come from now on are read with each study; links are compared.
+    changes = vault.ledger.changes
 
-    def read_study(study_instance_uid: str) -> list[InstanceRecord]:
-        return replace(state, journals=vault.journals()).records(study_instance_uid)
+    def read_study(study_instance_uid: str) -> Iterator[InstanceRecord]:
+        now = replace(state, journals=vault.journals())
+        for part in current_parts(now, study_instance_uid):
+            yield from part.records.instances
 
     known = KnownFiles(read_study, state.forgotten.studies, lost)
-    return Seen(vault, state, known, vault.clock.now())
+    return Seen(vault, state, known, vault.clock.now(), changes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from dcmvault.errors import (
     DestinationError,
@@ -13,7 +13,7 @@ from dcmvault.errors import (
     ObjectMissingError,
     VaultDamagedError,
 )
-from dcmvault.model.evidence import ExpectedInstance, Finding
+from dcmvault.model.evidence import ExpectedInstance, ExpectedStudy, Finding
 from dcmvault.model.identifiers import VersionId
 from dcmvault.ports.object_store import CacheEviction, Checksums
 from dcmvault.vault.blob import BlobType
@@ -24,77 +24,101 @@ from dcmvault.vault.repository import Vault
 
 
 class VaultInspection:
-    """Looks at the files of one study and counts what it did."""
+    """Looks at the files of one study and counts what it did.
+
+    `decoders` read files back; without them their packs are looked for. With `checksums` the
+    store's own of each pack must be its name, too.
+    """
 
     def __init__(
         self,
         vault: Vault,
-        records: Sequence[InstanceRecord],
-        reader: FileReader | None,
+        study: ExpectedStudy,
+        decoders: ThreadPoolExecutor | None,
         checksums: Checksums | None = None,
     ) -> None:
-        """`reader` reads files back; without one their packs are looked for.
-
-        With `checksums` the store's own of each pack must be its name, too.
-        """
         self._vault = vault
-        self._reader = reader
+        self._decoders = decoders
         self._checksums = checksums
         #: What the store has of each pack that was asked for; None where it has no checksum.
         self._committed: dict[bytes, bytes | None] = {}
-        self._records = records
-        self._by_content = {one.file_sha256: one for one in records}
         self._packs: dict[bytes, bool] = {}
         self._bytes_read = 0
         self._cache_dropped = 0
+        #: What is true of each file ...
+        self.findings: dict[VersionId, Finding] = dict.fromkeys(
+            (one.version_id for one in study.instances), Finding.MISSING
+        )
+        #: ... and why of those that are not held.
+        self.reasons: dict[VersionId, str] = {}
         #: Digests of files of which the vault has a record, and not all parts.
-        self.lost: list[bytes] = []
+        self.lost: set[bytes] = set()
+        #: What no record was found of yet.
+        self.unrecorded: set[VersionId] = set(self.findings)
+        self._by_content = {one.file_sha256: one for one in study.instances if one.file_sha256}
+        #: By what names an instance: only files whose digest nobody knows.
+        self._by_uid = {
+            one.identity.sop_instance_uid: one for one in study.instances if not one.file_sha256
+        }
 
-    def look_at(self, instance: ExpectedInstance) -> tuple[Finding, str]:
-        """Return what is true of one file, and why if it is not held."""
-        uid = instance.identity.sop_instance_uid
-        record = self._by_content.get(instance.file_sha256)
-        if record is not None and record.sop_instance_uid != uid:
-            record = None
-        if record is None and not instance.file_sha256:
-            record = self._by_uid.get(uid)
-        if record is None:
-            return Finding.MISSING, "no record of it is in the vault"
-        finding, reason = self._look_at(record)
+    def look_through(self, parts: Iterable[Sequence[InstanceRecord]]) -> None:
+        """Look at the files that records of the study tell of; a part of them at a time."""
+        for part in parts:
+            meant = [
+                (record, one) for record in part if (one := self._meant_by(record)) is not None
+            ]
+            reader = None
+            if self._decoders is not None:
+                reader = FileReader(self._vault, [record for record, _ in meant], self._decoders)
+            for record, one in meant:
+                self._take_down(record, one, *self._look_at(record, reader))
+        for version_id in self.unrecorded:
+            self.reasons[version_id] = "no record of it is in the vault"
+
+    def _meant_by(self, record: InstanceRecord) -> ExpectedInstance | None:
+        uid = record.sop_instance_uid
+        one = self._by_content.get(record.file_sha256)
+        if one is None or one.identity.sop_instance_uid != uid:
+            one = self._by_uid.get(uid)
+        return one
+
+    def _take_down(
+        self, record: InstanceRecord, one: ExpectedInstance, finding: Finding, reason: str
+    ) -> None:
+        """Believe the newest record: those of a study come oldest first."""
+        self.unrecorded.discard(one.version_id)
+        self.findings[one.version_id] = finding
+        self.reasons.pop(one.version_id, None)
+        if reason:
+            self.reasons[one.version_id] = reason
         if finding in (Finding.MISSING, Finding.DAMAGED):
             self._distrust_packs(record)
-            self.lost.append(record.file_sha256)
-        return finding, reason
+            self.lost.add(record.file_sha256)
 
-    def _look_at(self, record: InstanceRecord) -> tuple[Finding, str]:
+    def _look_at(self, record: InstanceRecord, reader: FileReader | None) -> tuple[Finding, str]:
         for letter, blob in record.blob_ids():
             if not self._has(BlobType(letter), blob):
                 return Finding.MISSING, "a pack that it needs is missing or cut short"
         if self._checksums is not None:
             return self._commitment(record)
-        if self._reader is None:
+        if reader is None:
             return Finding.HELD, ""
         try:
-            for piece in self._reader.pieces(record):
+            for piece in reader.pieces(record):
                 self._bytes_read += len(piece)
         except VaultDamagedError as error:
             return Finding.DAMAGED, error.message
         return Finding.HELD, ""
 
-    @cached_property
-    def _by_uid(self) -> dict[str, InstanceRecord]:
-        """The records by what names an instance: only for files whose digest nobody knows."""
-        return {one.sop_instance_uid: one for one in self._records}
-
-    def proof(self, findings: Mapping[VersionId, Finding]) -> dict[str, object]:
+    def proof(self) -> dict[str, object]:
         """Return what was done and found, without patient data."""
-        counts = Counter(finding.value for finding in findings.values())
+        counts = Counter(finding.value for finding in self.findings.values())
         proof: dict[str, object] = {
             "method": self._method(),
             "packs": len(self._packs),
             "findings": dict(counts),
         }
-        if self._reader is not None:
+        if self._decoders is not None:
             proof |= {"bytes_read": self._bytes_read, "cache_dropped": self._cache_dropped}
         return proof
 
@@ -112,7 +136,7 @@ class VaultInspection:
     def _method(self) -> str:
         if self._checksums is not None:
             return "the store's SHA-256 of packs"
-        return "packs and their sizes" if self._reader is None else "read back, SHA-256"
+        return "packs and their sizes" if self._decoders is None else "read back, SHA-256"
 
     def _commitment(self, record: InstanceRecord) -> tuple[Finding, str]:
         """Compare the store's checksums of a file's packs, of which any place will do."""
@@ -141,7 +165,7 @@ class VaultInspection:
             pack = self._vault.index.pack(name)
             key = pack_key(name)
             self._packs[name] = pack is not None and self._vault.store.head(key) == pack.size
-            if self._packs[name] and self._reader is not None:
+            if self._packs[name] and self._decoders is not None:
                 self._evict(key)
         return self._packs[name]
 

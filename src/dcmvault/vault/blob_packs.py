@@ -28,7 +28,7 @@ class BlobPacks:
         self._writing: tuple[PackEntry, Future[int]] | None = None
         #: What is durable.
         self.packs: list[PackEntry] = []
-        #: Blobs that `put` found in other packs.
+        #: Blobs in other packs.
         self.leans_on: dict[bytes, BlobType] = {}
 
     def put(self, kind: BlobType, content: bytes) -> bytes:
@@ -36,11 +36,16 @@ class BlobPacks:
         identity = self._vault.blob_id(kind, content)
         if identity in self._new:
             return identity
-        if self._vault.index.holds(kind, identity):
-            self.leans_on[identity] = kind
-        else:
+        if not self.can_refer_to(kind, identity):
             self.add(kind, identity, encode_bytes(content, self._profile), len(content))
         return identity
+
+    def can_refer_to(self, kind: BlobType, identity: bytes) -> bool:
+        """Note that what is stored here needs a blob; False if it is in no pack that will do."""
+        if not self._vault.index.holds(kind, identity):
+            return False
+        self.leans_on[identity] = kind
+        return True
 
     def add(self, kind: BlobType, identity: bytes, encoding: bytes, content_length: int) -> None:
         """Store a blob whose encoding is there."""

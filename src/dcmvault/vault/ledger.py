@@ -50,6 +50,8 @@ class Ledger:
         self._journals: dict[str, Journal] = {}
         self._condemned: dict[str, frozenset[bytes]] = {}
         self.condemned: frozenset[bytes] = frozenset()
+        #: How often others were seen to have added or removed something.
+        self.changes = 0
 
     def refresh(self, pass_over: PassOver | None = None) -> None:
         """Read the objects that came since the last look, and forget those that are gone.
@@ -68,6 +70,8 @@ class Ledger:
         journals = self._objects.keys("journal/")
         present = [*self._objects.keys("index/"), *journals]
         fresh = [key for key in present if key not in self._loaded]
+        gone = self._loaded.keys() - set(present)
+        self.changes += bool(fresh or gone)
         whole = True
         with ThreadPoolExecutor(_READERS) as pool:
             read = pool.map(lambda key: self._read(key, pass_over), fresh)
@@ -75,7 +79,7 @@ class Ledger:
                 if addition is not None:
                     self._take_up(key, addition)
                 whole = whole and addition is not None
-        self._forget(self._loaded.keys() - set(present))
+        self._forget(gone)
         return whole or pass_over is not None
 
     def _forget(self, gone: Set[str]) -> None:
@@ -125,8 +129,10 @@ class Ledger:
 
     def add_journal(self, addition: Addition) -> tuple[str, int]:
         """Write down what a flush added, durable on return; return its key and its size."""
-        key, size = self._sealing.put("journal", b"J", addition.encode())
+        body = addition.encode()
+        # A look must not find it before it is known as our own.
         with self._lock:
+            key, size = self._sealing.put("journal", b"J", body)
             self._take_up(key, addition)
         return key, size
 
@@ -140,8 +146,9 @@ class Ledger:
     def add_index(self, packs: Sequence[PackEntry], written_at: str) -> str:
         """Write an index object, durable on return; return its key."""
         addition = Addition(tuple(packs), written_at=written_at)
-        key, _size = self._sealing.put("index", b"I", addition.encode())
+        body = addition.encode()
         with self._lock:
+            key, _size = self._sealing.put("index", b"I", body)
             self._take_up(key, addition)
         return key
 

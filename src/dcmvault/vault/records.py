@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,12 @@ def current(records: Sequence[InstanceRecord]) -> list[InstanceRecord]:
         if before is None or record.version >= before.version:
             newest[record.key] = record
     return list(newest.values())
+
+
+def file_digest(record: InstanceRecord) -> bytes:
+    """Return 16 bytes that stand for the file that a record is of, whatever its version."""
+    key = "\0".join(record.key).encode(errors="surrogatepass")
+    return hashlib.blake2b(key, digest_size=16).digest()
 
 
 def filled(attributes: StudyAttributes | SeriesAttributes) -> dict[str, str]:

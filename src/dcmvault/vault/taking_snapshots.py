@@ -15,15 +15,17 @@ from dcmvault.errors import (
     VaultBusyError,
     VaultDamagedError,
 )
+from dcmvault.model.instance import SeriesAttributes, StudyAttributes
 from dcmvault.model.sidecar import SidecarFile
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.blob_packs import BlobPacks
+from dcmvault.vault.current_records import current_parts
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.locking import ObjectLocks
 from dcmvault.vault.merging import put_together, remove_superseded
 from dcmvault.vault.pack import PackEntry, blob_rows
 from dcmvault.vault.profile import DEFAULT_PROFILE, Profile
-from dcmvault.vault.records import InstanceRecord, StudyRecords, current, json_bytes
+from dcmvault.vault.records import json_bytes
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, SnapshotState, encode_snapshot, shard_of
 from dcmvault.vault.state import Forgotten, StudyEntry, VaultState, about, present_state
@@ -229,31 +231,22 @@ class _Taking:
 
     def _study(self, now: VaultState, uid: str, blobs: BlobPacks) -> StudyEntry | None:
         """Write a study's manifest, without records that later ones replace."""
-        parts = now.stored(uid)
-        counted = current([record for part in parts for record in part.instances])
-        if not counted:
-            return None
-        alive = {id(record) for record in counted}
         refs: list[list[object]] = []
-        for part in parts:
-            kept = tuple(record for record in part.instances if id(record) in alive)
-            if kept:
-                refs.append([self._store_records(part, kept, blobs).hex(), len(kept)])
+        attributes, series = StudyAttributes(), dict[str, SeriesAttributes]()
+        instances = size = 0
+        for blob, part, is_whole in current_parts(now, uid):
+            if not (is_whole and blobs.can_refer_to(BlobType.RECORDS, blob)):
+                blob = blobs.put(BlobType.RECORDS, part.encode())
+            refs.append([blob.hex(), len(part.instances)])
+            instances += len(part.instances)
+            size += sum(record.size for record in part.instances)
+            attributes = part.attributes
+            series |= part.series
+        if not refs:
+            return None
         manifest = blobs.put(BlobType.STATE, json_bytes({"study": uid, "records": refs}))
-        newest = parts[-1]
-        series = {name: one for part in parts for name, one in part.series.items()}
-        return StudyEntry(
-            uid,
-            manifest,
-            len(counted),
-            sum(record.size for record in counted),
-            about(newest.attributes._asdict(), series),
-        )
-
-    def _store_records(
-        self, part: StudyRecords, kept: tuple[InstanceRecord, ...], blobs: BlobPacks
-    ) -> bytes:
-        return blobs.put(BlobType.RECORDS, replace(part, instances=kept).encode())
+        found_by = about(attributes._asdict(), series)
+        return StudyEntry(uid, manifest, instances, size, found_by)
 
     # Sidecars and other state
 

@@ -7,7 +7,7 @@ object says where they are and which files they make.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -30,6 +30,7 @@ from dcmvault.vault.records import (
     InstanceRecord,
     Skeleton,
     StudyRecords,
+    file_digest,
     just_after,
 )
 from dcmvault.vault.repository import Vault
@@ -52,13 +53,14 @@ class Stored(NamedTuple):
 class KnownFiles:
     """Which files a vault already holds, by study; read once per study. Safe for threads.
 
+    `read_study` returns the records that count.
     `forgotten` tells for studies that were forgotten until when what is stored does not count.
     `lost` are files, by study and digest, of which parts are damaged or gone: they are stored anew.
     """
 
     def __init__(
         self,
-        read_study: Callable[[str], list[InstanceRecord]],
+        read_study: Callable[[str], Iterable[InstanceRecord]],
         forgotten: Mapping[str, str] = MappingProxyType({}),
         lost: set[tuple[str, bytes]] | None = None,
     ) -> None:
@@ -66,25 +68,42 @@ class KnownFiles:
         self._read_study = read_study
         self._forgotten = forgotten
         #: By study and file, the digest of the content that counts.
-        self._studies: dict[str, dict[tuple[str, str, str], bytes]] = {}
+        self._studies: dict[str, dict[bytes, bytes]] = {}
         #: By study, when what is known of it was stored last.
         self._latest: dict[str, str] = {}
         self._lock = threading.Lock()
+        #: By study that is read just now; whoever else wants to know waits.
+        self._reading: dict[str, threading.Lock] = {}
 
     def has(self, study_instance_uid: str, record: InstanceRecord) -> bool:
         """Say whether the same content is recorded for the same file of the same source."""
         with self._lock:
             known = self._studies.get(study_instance_uid)
         if known is None:
-            records = self._read_study(study_instance_uid)
-            known = {old.key: old.file_sha256 for old in records}
-            latest = max((old.stored_at for old in records), default="")
-            with self._lock:
-                known = self._studies.setdefault(study_instance_uid, known)
-                self._latest.setdefault(study_instance_uid, latest)
+            known = self._read(study_instance_uid)
         if (study_instance_uid, record.file_sha256) in self._lost:
             return False
-        return known.get(record.key) == record.file_sha256
+        return known.get(file_digest(record)) == record.file_sha256
+
+    def _read(self, study_instance_uid: str) -> dict[bytes, bytes]:
+        with self._lock:
+            reading = self._reading.setdefault(study_instance_uid, threading.Lock())
+        with reading:
+            with self._lock:
+                known = self._studies.get(study_instance_uid)
+            if known is not None:
+                return known
+            known, latest = {}, ""
+            for old in self._read_study(study_instance_uid):
+                known[file_digest(old)] = old.file_sha256
+                latest = max(latest, old.stored_at)
+            with self._lock:
+                self._studies[study_instance_uid] = known
+                self._latest[study_instance_uid] = max(
+                    latest, self._latest.get(study_instance_uid, "")
+                )
+                self._reading.pop(study_instance_uid, None)
+            return known
 
     def next_time(self, study_instance_uid: str) -> str:
         """Return the earliest time at which something of a study may be stored, so that it counts.
@@ -104,7 +123,7 @@ class KnownFiles:
             self._lost.difference_update((study_instance_uid, one.file_sha256) for one in records)
             if study_instance_uid in self._studies:
                 known = self._studies[study_instance_uid]
-                known.update((record.key, record.file_sha256) for record in records)
+                known.update((file_digest(record), record.file_sha256) for record in records)
             latest = self._latest.get(study_instance_uid, "")
             self._latest[study_instance_uid] = max(latest, stored_at)
 

@@ -12,11 +12,14 @@ from dcmvault.vault.pack import PACK_BYTES, PackBuilder, PackEntry
 from dcmvault.vault.profile import Profile
 from dcmvault.vault.repository import Vault
 
+#: So much of the next pack is filled while one is written: two whole ones would be much memory.
+_AHEAD_BYTES = 8 << 20
+
 
 class BlobPacks:
     """Stores blobs of a snapshot in packs of their own, unless the vault has them.
 
-    One pack is written while the next is filled; used by one thread.
+    One pack is written while the next begins to be filled; used by one thread.
     """
 
     def __init__(self, vault: Vault, profile: Profile) -> None:
@@ -55,6 +58,8 @@ class BlobPacks:
         self._builder.add(kind, identity, encoding, content_length)
         if self._builder.size >= PACK_BYTES:
             self._write_pack()
+        elif self._builder.size >= _AHEAD_BYTES:
+            self._wait_for_write()
 
     def has(self, identity: bytes) -> bool:
         """Say whether the blob was stored here."""

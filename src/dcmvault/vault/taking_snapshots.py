@@ -20,6 +20,7 @@ from dcmvault.model.sidecar import SidecarFile
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.blob_packs import BlobPacks
 from dcmvault.vault.current_records import current_parts
+from dcmvault.vault.freed_memory import give_back
 from dcmvault.vault.index import RecordsRef
 from dcmvault.vault.locking import ObjectLocks
 from dcmvault.vault.merging import put_together, remove_superseded
@@ -90,6 +91,7 @@ class _Taking:
 
     def run(self) -> Link | None:
         """Do it."""
+        give_back()  # what verification took, of studies of any size
         before = present_state(self.vault, self.change.forgotten)
         self.condemned = self.vault.ledger.condemned
         for link in before.links:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 
 from dcmvault.catalogue.rows import entry_of
@@ -49,9 +52,40 @@ def known_studies(connection: sa.Connection, place: str) -> list[KnownStudy]:
 
 def known_copies(connection: sa.Connection, place: str, study_instance_uid: str) -> list[KnownCopy]:
     """List what a place is believed to hold of a study."""
-    held = _held_at(connection, place, of_study=True)
-    if held is None:
+    to = _destination(connection, place)
+    if to is not None:
+        copies = _copies_at(connection, to, study_instance_uid)
+        if copies or _holds_anything(connection, to):
+            return copies
+    origin = _source(connection, place)
+    if origin is None:
         return []
+    listed = _listed_by(entries.c.source_id + 0 == origin)
+    return _known(study_instance_uid, _copies(connection, listed, study_instance_uid))
+
+
+def _copies_at(
+    connection: sa.Connection, destination: Any, study_instance_uid: str
+) -> list[KnownCopy]:
+    # By version: SQLite would walk all of the place by its key.
+    here = holdings.c.destination_id + 0 == destination.id
+    if not destination.keeps_versions:
+        # What replaced another is there, too: seldom is there more than one of an instance.
+        sent = _of_level(Level.SENT).where(here).subquery()
+        rows = _copies(connection, sent, study_instance_uid, sent.c.level)
+        if len({row.sop_instance_uid for row in rows}) == len(rows):
+            present = [row for row in rows if row.level >= Level.PRESENT]
+            return _known(study_instance_uid, present)
+    held = _held_by(destination).where(here).subquery()
+    return _known(study_instance_uid, _copies(connection, held, study_instance_uid))
+
+
+def _copies(
+    connection: sa.Connection,
+    held: sa.Subquery,
+    study_instance_uid: str,
+    *more: sa.ColumnElement[Any],
+) -> Sequence[Any]:
     query = (
         sa.select(
             held.c.version_id,
@@ -60,11 +94,16 @@ def known_copies(connection: sa.Connection, place: str, study_instance_uid: str)
             versions.c.file_sha256,
             series.c.series_instance_uid,
             instances.c.sop_instance_uid,
+            *more,
         )
         .select_from(_with_identities(held))
         .where(studies.c.study_instance_uid == study_instance_uid)
         .order_by(instances.c.sop_instance_uid, held.c.version_id)
     )
+    return connection.execute(query).all()
+
+
+def _known(study_instance_uid: str, rows: Sequence[Any]) -> list[KnownCopy]:
     return [
         KnownCopy(
             VersionId(row.version_id),
@@ -73,7 +112,7 @@ def known_copies(connection: sa.Connection, place: str, study_instance_uid: str)
             row.file_sha256 or b"",
             row.locator,
         )
-        for row in connection.execute(query)
+        for row in rows
     ]
 
 
@@ -94,33 +133,44 @@ def originals(
     return [(row.name, entry_of(row)) for row in connection.execute(query)]
 
 
-def _held_at(
-    connection: sa.Connection, place: str, *, of_study: bool = False
-) -> sa.Subquery | None:
-    """Return versions with the place's names of them; None for a place that is not known.
+def _held_at(connection: sa.Connection, place: str) -> sa.Subquery | None:
+    """Return versions with the place's names of them; None for a place that is not known."""
+    to = _destination(connection, place)
+    if to is not None and _holds_anything(connection, to):
+        return _held_by(to).where(holdings.c.destination_id == to.id).subquery()
+    origin = _source(connection, place)
+    return None if origin is None else _listed_by(entries.c.source_id == origin)
 
-    Where one study is asked about (`of_study`), what is held is looked up by version: SQLite would
-    walk all of the place by its key.
-    """
-    to = connection.scalar(sa.select(destinations.c.id).where(destinations.c.name == place))
-    if to is not None:
-        held = sa.select(holdings.c.version_id, holdings.c.object_key.label("locator")).where(
-            holdings.c.level >= Level.PRESENT.value, ~was_replaced(to)
-        )
-        here = held.where(holdings.c.destination_id == to)
-        if connection.scalar(sa.select(here.exists())):
-            if of_study:
-                here = held.where(holdings.c.destination_id + 0 == to)
-            return here.subquery()
-    origin = connection.scalar(sa.select(sources.c.id).where(sources.c.name == place))
-    if origin is None:
-        return None
+
+def _destination(connection: sa.Connection, place: str) -> Any:
+    query = sa.select(destinations.c.id, destinations.c.keeps_versions)
+    return connection.execute(query.where(destinations.c.name == place)).one_or_none()
+
+
+def _source(connection: sa.Connection, place: str) -> int | None:
+    return connection.scalar(sa.select(sources.c.id).where(sources.c.name == place))
+
+
+def _held_by(destination: Any) -> sa.Select[tuple[int, str, Level]]:
+    held = _of_level(Level.PRESENT)
+    return held if destination.keeps_versions else held.where(~was_replaced(destination.id))
+
+
+def _of_level(level: Level) -> sa.Select[tuple[int, str, Level]]:
+    return sa.select(
+        holdings.c.version_id, holdings.c.object_key.label("locator"), holdings.c.level
+    ).where(holdings.c.level >= level.value)
+
+
+def _holds_anything(connection: sa.Connection, destination: Any) -> bool:
+    here = _held_by(destination).where(holdings.c.destination_id == destination.id)
+    return bool(connection.scalar(sa.select(here.exists())))
+
+
+def _listed_by(is_listed: sa.ColumnElement[bool]) -> sa.Subquery:
     return (
         sa.select(entries.c.version_id, entries.c.locator)
-        .where(
-            (entries.c.source_id + 0 if of_study else entries.c.source_id) == origin,
-            entries.c.state == EntryState.PRESENT,
-        )
+        .where(is_listed, entries.c.state == EntryState.PRESENT)
         .subquery()
     )
 

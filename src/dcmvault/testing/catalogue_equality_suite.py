@@ -46,6 +46,25 @@ class EqualitySuite(AgeingSuite):
         assert (coverage.instances_held, coverage.instances) == (1, 1)
         assert _locators(world.due(world.run(), Strategy.FULL)) == ["a"]
 
+    def test_what_was_replaced_is_no_copy_that_is_known(self) -> None:
+        """A PACS has one place for an identity, and what came last has it."""
+        pacs = self.pacs()
+        kept = World(pacs.catalogue, "/other", "vault:/kept", label="kept")
+        for world, expected in (
+            (pacs, ["key/new", "key/b"]),
+            (kept, ["key/old", "key/new", "key/b"]),
+        ):
+            old, new = (scanned("a", content, header(1, 1, 1)) for content in ("old", "new"))
+            world.backup([old], {"a": "old"})
+            book, place = world.catalogue.restores, world.destination_name
+            assert [copy.locator for copy in book.known_copies(place, "2.25.1")] == ["key/old"]
+            beside = scanned("b", "b", header(1, 1, 2))
+            world.backup([new, beside], {"a": "new", "b": "b"})
+            found = book.known_copies(place, "2.25.1")
+            assert [copy.locator for copy in found] == expected
+            (study,) = book.known_studies(place)
+            assert study.instances == len(expected)
+
     def test_what_failed_stands_for_nothing(self) -> None:
         """They take turns until one of them gets there."""
         world = self.pacs()

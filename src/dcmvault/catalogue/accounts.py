@@ -107,8 +107,8 @@ class AccountsInDatabase:
         administrators = {str(each): bool(has_password) for each, has_password in found}
         if name not in administrators:
             return True
-        needs_password = administrators.pop(name)
-        return any(administrators.values()) if needs_password else bool(administrators)
+        has_password = administrators.pop(name)
+        return any(administrators.values()) if has_password else bool(administrators)
 
     def set_totp(self, name: str, secret: bytes, recovery: Sequence[bytes]) -> None:
         """Set the secret and the digests of recovery codes, in the place of all before."""

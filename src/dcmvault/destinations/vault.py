@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ from dcmvault.ports.pacing import Pacing
 from dcmvault.vault.current_records import current_parts
 from dcmvault.vault.effort import EffortGauge
 from dcmvault.vault.profile import PROFILES, Profile
-from dcmvault.vault.records import read_time_text
+from dcmvault.vault.records import InstanceRecord, read_time_text
 from dcmvault.vault.repository import Vault
 from dcmvault.vault.snapshot import Link, heads
 from dcmvault.vault.taking_snapshots import Change, take_snapshot
@@ -166,11 +166,7 @@ class VaultDestination:
                 f"A vault cannot give evidence of the level '{level.word}'.",
                 hint="Ask for present, complete or proven; in S3 for committed, too.",
             )
-        seen = self._at_work.look()
         inspection = _inspected(self._at_work, study, level, self._encoders)
-        if inspection.unrecorded and self._at_work.look_again() is not seen:
-            # Another process may have stored it since: whoever began a job need not end it.
-            inspection = _inspected(self._at_work, study, level, self._encoders)
         for file_sha256 in inspection.lost:
             self._at_work.lose(study.study_instance_uid, file_sha256)
         return Verification(
@@ -197,28 +193,36 @@ def _inspected(
 ) -> VaultInspection:
     """Look at a study, twice if need be: others may have moved what tells of it."""
     try:
-        return _inspect(at_work.look(), study, level, decoders)
+        return _inspect(at_work, study, level, decoders)
     except (VaultDamagedError, ObjectMissingError):
         at_work.forget()
     try:
-        return _inspect(at_work.look(), study, level, decoders)
+        return _inspect(at_work, study, level, decoders)
     except (VaultDamagedError, ObjectMissingError) as error:
         raise VaultDamagedError(error.message, hint=_REPAIR) from error
 
 
 def _inspect(
-    seen: Seen, study: ExpectedStudy, level: Level, decoders: ThreadPoolExecutor
+    at_work: VaultAtWork, study: ExpectedStudy, level: Level, decoders: ThreadPoolExecutor
 ) -> VaultInspection:
-    now = replace(seen.state, journals=seen.vault.journals())
+    seen = at_work.look()
     inspection = VaultInspection(
         seen.vault,
         study,
         decoders if level is Level.PROVEN else None,
         _checksums(seen.vault) if level is Level.COMMITTED else None,
     )
-    parts = current_parts(now, study.study_instance_uid)
-    inspection.look_through(part.records.instances for part in parts)
+    inspection.look_through(_records(seen, study))
+    if inspection.unrecorded and (again := at_work.look_again()) is not seen:
+        # Another process may have stored it since: whoever began a job need not end it.
+        inspection.look_through(_records(again, study))
     return inspection
+
+
+def _records(seen: Seen, study: ExpectedStudy) -> Iterator[Sequence[InstanceRecord]]:
+    now = replace(seen.state, journals=seen.vault.journals())
+    for part in current_parts(now, study.study_instance_uid):
+        yield part.records.instances
 
 
 def _checksums(vault: Vault) -> Checksums:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from dcmvault.errors import (
@@ -19,7 +19,7 @@ from dcmvault.ports.object_store import CacheEviction, Checksums
 from dcmvault.vault.blob import BlobType
 from dcmvault.vault.pack import pack_key
 from dcmvault.vault.reading import FileReader
-from dcmvault.vault.records import InstanceRecord
+from dcmvault.vault.records import RECORDS_PER_BLOB, InstanceRecord
 from dcmvault.vault.repository import Vault
 
 
@@ -55,45 +55,47 @@ class VaultInspection:
         self.lost: set[bytes] = set()
         #: What no record was found of yet.
         self.unrecorded: set[VersionId] = set(self.findings)
-        self._by_content = {one.file_sha256: one for one in study.instances if one.file_sha256}
-        #: By what names an instance: only files whose digest nobody knows.
-        self._by_uid = {
-            one.identity.sop_instance_uid: one for one in study.instances if not one.file_sha256
-        }
+        self._study = study
 
     def look_through(self, parts: Iterable[Sequence[InstanceRecord]]) -> None:
-        """Look at the files that records of the study tell of; a part of them at a time."""
-        for part in parts:
-            meant = [
-                (record, one) for record in part if (one := self._meant_by(record)) is not None
-            ]
+        """Look at files of which no record was found yet, by records of the study.
+
+        A part of them at a time, oldest first.
+        """
+        meant = _Meant(one for one in self._study.instances if one.version_id in self.unrecorded)
+        for records in _together(parts):
+            wanted = [(record, some) for record in records if (some := meant.by(record))]
             reader = None
             if self._decoders is not None:
-                reader = FileReader(self._vault, [record for record, _ in meant], self._decoders)
-            for record, one in meant:
-                self._take_down(record, one, *self._look_at(record, reader))
+                reader = FileReader(self._vault, [record for record, _ in wanted], self._decoders)
+            for record, some in wanted:
+                self._look_for(some, record, reader)
         for version_id in self.unrecorded:
             self.reasons[version_id] = "no record of it is in the vault"
 
-    def _meant_by(self, record: InstanceRecord) -> ExpectedInstance | None:
-        uid = record.sop_instance_uid
-        one = self._by_content.get(record.file_sha256)
-        if one is None or one.identity.sop_instance_uid != uid:
-            one = self._by_uid.get(uid)
-        return one
-
-    def _take_down(
-        self, record: InstanceRecord, one: ExpectedInstance, finding: Finding, reason: str
+    def _look_for(
+        self, some: Iterable[ExpectedInstance], record: InstanceRecord, reader: FileReader | None
     ) -> None:
-        """Believe the newest record: those of a study come oldest first."""
-        self.unrecorded.discard(one.version_id)
-        self.findings[one.version_id] = finding
-        self.reasons.pop(one.version_id, None)
-        if reason:
-            self.reasons[one.version_id] = reason
+        """Look at a file for those that it is; of one whose content is unknown the last counts."""
+        doubted = [
+            one.version_id
+            for one in some
+            if not one.file_sha256 or self.findings[one.version_id] is not Finding.HELD
+        ]
+        if not doubted:
+            return
+        finding, reason = self._look_at(record, reader)
         if finding in (Finding.MISSING, Finding.DAMAGED):
             self._distrust_packs(record)
             self.lost.add(record.file_sha256)
+        elif finding is Finding.HELD:
+            self.lost.discard(record.file_sha256)
+        for version_id in doubted:
+            self.unrecorded.discard(version_id)
+            self.findings[version_id] = finding
+            self.reasons.pop(version_id, None)
+            if reason:
+                self.reasons[version_id] = reason
 
     def _look_at(self, record: InstanceRecord, reader: FileReader | None) -> tuple[Finding, str]:
         for letter, blob in record.blob_ids():
@@ -175,3 +177,39 @@ class VaultInspection:
                 self._cache_dropped += self._vault.store.evict(key)
             except ObjectMissingError:
                 return
+
+
+class _Meant:
+    """Which expected instances a record is of: several may have one content, or one name."""
+
+    def __init__(self, instances: Iterable[ExpectedInstance]) -> None:
+        self._by_content: dict[bytes, tuple[ExpectedInstance, ...]] = {}
+        #: Those whose digest nobody knows, by their SOP Instance UID.
+        self._by_uid: dict[str, tuple[ExpectedInstance, ...]] = {}
+        for one in instances:
+            if sha256 := one.file_sha256:
+                self._by_content[sha256] = (*self._by_content.get(sha256, ()), one)
+            else:
+                uid = one.identity.sop_instance_uid
+                self._by_uid[uid] = (*self._by_uid.get(uid, ()), one)
+
+    def by(self, record: InstanceRecord) -> list[ExpectedInstance]:
+        """Return those that a record is of."""
+        uid = record.sop_instance_uid
+        found = self._by_content.get(record.file_sha256, ())
+        return [
+            *(one for one in found if one.identity.sop_instance_uid == uid),
+            *self._by_uid.get(uid, ()),
+        ]
+
+
+def _together(parts: Iterable[Sequence[InstanceRecord]]) -> Iterator[list[InstanceRecord]]:
+    """Put small parts together: what lies side by side in a pack is read at once."""
+    records: list[InstanceRecord] = []
+    for part in parts:
+        records += part
+        if len(records) >= RECORDS_PER_BLOB:
+            yield records
+            records = []
+    if records:
+        yield records

@@ -240,6 +240,17 @@ class DestinationSuite:
             _assert_receipt(file, receipt)
         self._assert_held(destination, receipts)
 
+    def test_two_opaque_files_of_one_content(self) -> None:
+        """Each of them is held: nothing but their content tells what they are."""
+        destination = self.destination()
+        if not destination.takes_opaque_files:
+            return
+        paths = [self.scratch / name for name in ("one.txt", "other.txt")]
+        for path in paths:
+            path.write_bytes(b"The same in many folders.")
+        files = [InstanceFile(_entry(path), path) for path in paths]
+        self._assert_held(destination, self._deliver(destination, files))
+
     def test_two_contents_under_one_uid(self) -> None:
         """A destination that keeps versions holds both contents of one SOP Instance UID."""
         destination, first = self.destination(), self.sample_files()[0]

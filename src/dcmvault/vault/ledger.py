@@ -50,7 +50,9 @@ class Ledger:
         self._journals: dict[str, Journal] = {}
         self._condemned: dict[str, frozenset[bytes]] = {}
         self.condemned: frozenset[bytes] = frozenset()
-        #: How often others were seen to have added or removed something.
+        #: A look may find what is written here before its writer knows that it is there.
+        self._being_written: set[str] = set()
+        #: How often something was seen to have been added by others, or to be gone.
         self.changes = 0
 
     def refresh(self, pass_over: PassOver | None = None) -> None:
@@ -71,7 +73,7 @@ class Ledger:
         present = [*self._objects.keys("index/"), *journals]
         fresh = [key for key in present if key not in self._loaded]
         gone = self._loaded.keys() - set(present)
-        self.changes += bool(fresh or gone)
+        self.changes += bool(gone or not self._being_written.issuperset(fresh))
         whole = True
         with ThreadPoolExecutor(_READERS) as pool:
             read = pool.map(lambda key: self._read(key, pass_over), fresh)
@@ -129,28 +131,35 @@ class Ledger:
 
     def add_journal(self, addition: Addition) -> tuple[str, int]:
         """Write down what a flush added, durable on return; return its key and its size."""
-        body = addition.encode()
-        # A look must not find it before it is known as our own.
-        with self._lock:
-            key, size = self._sealing.put("journal", b"J", body)
-            self._take_up(key, addition)
-        return key, size
+        return self._write("journal", b"J", addition)
 
     def withdraw_journal(self, key: str) -> None:
         """Take back what was just written down; a snapshot may have taken it up meanwhile."""
         with suppress(ObjectMissingError):
             self._objects.delete(key)
         with self._lock:
+            # Somebody may have read it meanwhile, and believe that what it says is there.
+            self.changes += 1
             self._forget({key} & self._loaded.keys())
 
     def add_index(self, packs: Sequence[PackEntry], written_at: str) -> str:
         """Write an index object, durable on return; return its key."""
         addition = Addition(tuple(packs), written_at=written_at)
-        body = addition.encode()
-        with self._lock:
-            key, _size = self._sealing.put("index", b"I", body)
-            self._take_up(key, addition)
+        key, _size = self._write("index", b"I", addition)
         return key
+
+    def _write(self, prefix: str, kind: bytes, addition: Addition) -> tuple[str, int]:
+        key, data = self._sealing.seal_object(prefix, kind, addition.encode())
+        with self._lock:
+            self._being_written.add(key)
+        try:
+            self._objects.put(key, data)
+            with self._lock:
+                self._take_up(key, addition)
+        finally:
+            with self._lock:
+                self._being_written.discard(key)
+        return key, len(data)
 
     def journals(self) -> list[Journal]:
         """List what was written since the last snapshot, as of the last `refresh`."""

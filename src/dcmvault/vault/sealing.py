@@ -85,10 +85,14 @@ class Sealing:
 
     def put(self, prefix: str, kind: bytes, body: bytes) -> tuple[str, int]:
         """Seal and store an object of kind J, I or C, durably; return its key and its size."""
-        data = self.seal(kind, body)
-        key = f"{prefix}/{hashlib.sha256(data).hexdigest()}"
+        key, data = self.seal_object(prefix, kind, body)
         self._objects.put(key, data)
         return key, len(data)
+
+    def seal_object(self, prefix: str, kind: bytes, body: bytes) -> tuple[str, bytes]:
+        """Seal an object of kind J, I or C; return the key that it is to have, and its bytes."""
+        data = self.seal(kind, body)
+        return f"{prefix}/{hashlib.sha256(data).hexdigest()}", data
 
     def seal(self, kind: bytes, body: bytes) -> bytes:
         """Seal an object under the newest epoch; `open` gives its body again."""

@@ -123,3 +123,34 @@ def test_what_others_wrote_is_seen_though_somebody_else_looked_before() -> None:
     world.write(STUDY, "of others")
     seen.vault.refresh()
     assert at_work.look_to_write() is not seen
+
+
+def test_what_one_took_back_oneself_is_a_reason_to_look_again() -> None:
+    """Somebody may have read it, and believe that it is there."""
+    world = SmallVault()
+    at_work = VaultAtWork(world.opened, world.clock, tuple)
+    seen = at_work.look_to_write()
+    world.write(STUDY, "own", vault=seen.vault)
+    (journal,) = seen.vault.journals()
+    seen.vault.ledger.withdraw_journal(journal.key)
+    assert at_work.look_to_write() is not seen
+
+
+def test_nobody_waits_while_what_is_added_is_stored() -> None:
+    """A store may take long; a look meanwhile takes it for no one else's."""
+    world = SmallVault()
+    at_work = VaultAtWork(world.opened, world.clock, tuple)
+    seen = at_work.look_to_write()
+    ledger, put = seen.vault.ledger, seen.vault.objects.put
+    known: list[int] = []
+
+    def put_slowly(key: str, data: bytes) -> None:
+        put(key, data)
+        with ThreadPoolExecutor(1) as other:
+            known.append(other.submit(lambda: len(ledger.journals())).result(10))
+            assert other.submit(at_work.look_to_write).result(10) is seen
+
+    seen.vault.objects.put = put_slowly  # type: ignore[method-assign]
+    world.write(STUDY, "own", vault=seen.vault)
+    assert known[-1] == 0
+    assert len(ledger.journals()) == 1

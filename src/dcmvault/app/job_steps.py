@@ -15,7 +15,7 @@ from dcmvault.errors import (
     LevelNotSupportedError,
 )
 from dcmvault.model.evidence import Level
-from dcmvault.model.identifiers import JobId
+from dcmvault.model.identifiers import DestinationId, JobId, RunId
 from dcmvault.model.job import BATCH_INSTANCES, Batch, ItemState, Job, JobState
 from dcmvault.model.plan import DAMAGED, RunKind, RunRequest
 from dcmvault.model.snapshot import Origin
@@ -50,6 +50,8 @@ class StepContext(Protocol):
     presence: Presence
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId]
+    #: Which job verifies a study of a run just now, of those that ended at the same moment.
+    verifying: dict[tuple[RunId, DestinationId, str], JobId]
     at_destinations: AtDestinations
 
     @property
@@ -60,6 +62,10 @@ class StepContext(Protocol):
     def fail_items(self, job_id: JobId, states: frozenset[ItemState], why: Failed) -> None:
         """Fail all items of a job that are in one of these states."""
         ...
+
+
+def _study_of(job: Job) -> tuple[RunId, DestinationId, str]:
+    return job.run_id, job.destination_id, job.study_instance_uid
 
 
 def _claimed_before(item: Item) -> bool:
@@ -166,6 +172,16 @@ class BatchStep:
         with jobs.together():
             for step in steps:
                 jobs.set_job_state(step.job.job_id, JobState.VERIFYING)
+        try:
+            return self._verify_and_end(steps)
+        finally:
+            # What was found is written down: another job may verify the study.
+            for job in (step.job for step in steps):
+                if self.stages.verifying.get(_study_of(job)) == job.job_id:
+                    del self.stages.verifying[_study_of(job)]
+
+    def _verify_and_end(self, steps: Sequence[JobStep]) -> dict[JobId, float]:
+        jobs = self.stages.jobs
         waiting = {}
         verified = []
         looked_at = set()
@@ -279,6 +295,9 @@ class JobStep:
         """
         jobs, job_id = self.stages.jobs, self.job.job_id
         if self.level is not Level.SENT and jobs.study_settled(job_id):
+            verifies = self.stages.verifying.setdefault(_study_of(self.job), job_id)
+            if verifies not in {step.job.job_id for step in together}:
+                return None  # it looks at what this job sent, too
             items = [item for item in jobs.sent_items(job_id) if not _claimed_before(item)]
             if items:
                 return self._verify(items, lost_are_due=self._to_send_again(items, together))

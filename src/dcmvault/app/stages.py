@@ -129,6 +129,7 @@ class BackupStages:
     presence: Presence = field(default_factory=Presence)
     #: Jobs whose earlier claims were looked at; asked again after a restart, harmlessly.
     claims_seen: set[JobId] = field(default_factory=set)
+    verifying: dict[tuple[RunId, DestinationId, str], JobId] = field(default_factory=dict)
     at_destinations: AtDestinations = field(init=False)
 
     def __post_init__(self) -> None:

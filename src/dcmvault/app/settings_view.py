@@ -18,6 +18,7 @@ from dcmvault.config.plans import LEVEL_WORDS
 from dcmvault.config.saving import read_configuration
 from dcmvault.config.secret_files import keep_secret
 from dcmvault.config.settings import Settings
+from dcmvault.config.toml_text import read_toml
 from dcmvault.config.toml_values import TomlValue, toml_value
 from dcmvault.errors import UsageError
 from dcmvault.i18n import gettext as _
@@ -248,7 +249,7 @@ def _values(settings: Settings, path: tuple[str, ...]) -> tuple[Mapping[str, Any
 def _written(home: Path, path: tuple[str, ...]) -> Mapping[str, Any]:
     """Return what the file itself says of a table."""
     current = read_configuration(config_path(home))
-    here: Any = tomllib.loads(current.text) if current.digest else {}
+    here: Any = read_toml(current.text) if current.digest else {}
     for part in path:
         here = here.get(part, {}) if isinstance(here, dict) else {}
     return here if isinstance(here, dict) else {}
@@ -295,7 +296,7 @@ def _read(field: FieldView, text: str) -> TomlValue:
     if field.kind in (FieldKind.TEXT, FieldKind.CHOICE, FieldKind.SECRET):
         return text
     try:
-        value: TomlValue = tomllib.loads(f"x = {text}")["x"]
+        value: TomlValue = read_toml(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             _("“%(key)s” cannot be read: %(reason)s.") % {"key": field.key, "reason": error},

@@ -18,6 +18,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from dcmvault.config.lines import line_of
+from dcmvault.config.toml_text import read_toml
 from dcmvault.config.toml_values import TomlValue, toml_key, toml_value
 from dcmvault.errors import ConfigurationError
 from dcmvault.i18n import gettext as _
@@ -83,13 +84,13 @@ def tables_text(text: str, name: str) -> str:
 
 
 def _edited(text: str, edit: Edit) -> str:
-    before = tomllib.loads(text)
+    before = read_toml(text)
     wanted = _after(before, edit)
     if _bare(wanted) == _bare(before):
         return text
     for candidate in _candidates(text, before, edit):
         try:
-            says = tomllib.loads(candidate)
+            says = read_toml(candidate)
         except tomllib.TOMLDecodeError:
             continue
         if _bare(says) == _bare(wanted):
@@ -123,9 +124,9 @@ def _after(before: Mapping[str, Any], edit: Edit) -> dict[str, Any]:
                 _("There is a table “%s” already.") % ".".join(edit.path),
                 hint=_("Choose another name."),
             )
-        here[last] = tomllib.loads(f"x = {toml_value(edit.values)}")["x"]
+        here[last] = read_toml(f"x = {toml_value(edit.values)}")["x"]
         return table
-    here[last] = tomllib.loads(f"x = {toml_value(edit.value)}")["x"]
+    here[last] = read_toml(f"x = {toml_value(edit.value)}")["x"]
     return table
 
 
@@ -218,7 +219,7 @@ def _of_fragment(edit: PutTables) -> dict[str, Any]:
     """Read what is to be put; ConfigurationError for what is no TOML, or says something else."""
     name = edit.path[0]
     try:
-        found = tomllib.loads(edit.text)
+        found = read_toml(edit.text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
             _("This is not written as TOML: %s.") % error, hint=_("Mend that line.")

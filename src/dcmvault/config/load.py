@@ -43,6 +43,7 @@ from dcmvault.config.sections import (
 )
 from dcmvault.config.serving_section import ServePeerSection, ServeSection
 from dcmvault.config.settings import Settings
+from dcmvault.config.toml_text import read_toml
 from dcmvault.config.web_section import WebSection
 from dcmvault.config.week import WeekWindowSection
 from dcmvault.errors import AddressError, ConfigurationError, DcmvaultError, PluginError
@@ -105,7 +106,7 @@ def settings_of(text: str, path: Path) -> Settings:
     ConfigurationError as `load_settings`.
     """
     try:
-        table = tomllib.loads(text)
+        table = read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
             _("%(file)s is not TOML: %(reason)s.") % {"file": path.name, "reason": error},

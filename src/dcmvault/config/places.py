@@ -35,6 +35,6 @@ def configured_language(path: Path) -> str:
     try:
         with path.open("rb") as file:
             language = tomllib.load(file).get("language", "")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return language if isinstance(language, str) else ""
